@@ -1,0 +1,344 @@
+//! API keys: who may ask, for which projects, and for what.
+//!
+//! A key's secret is kept nowhere. Its SHA-256 is, and that is enough, because a secret is forty
+//! random characters and not something that a person thought of: nothing can be guessed from it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use rand::SeedableRng;
+use rand::distr::{Alphanumeric, SampleString};
+use rand::rngs::{OsRng, StdRng};
+use sha2::{Digest, Sha256};
+use subtle::{ConditionallySelectable, ConstantTimeEq};
+
+/// Every name that a key's `scopes` may hold.
+pub const SCOPE_NAMES: [&str; 6] = [
+    "person:read",
+    "person:write",
+    "activity_log:read",
+    "activity_log:write",
+    "project:read",
+    "*",
+];
+
+/// What every generated secret begins with, so that a leaked one is recognised for what it is.
+const SECRET_PREFIX: &str = "phx_";
+/// Random characters of a generated secret, each of 62: about 238 bits.
+const SECRET_CHARACTERS: usize = 40;
+
+/// Why a key could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name is no scope's.
+    #[error("`{0}` is no scope; write some of: {known}", known = SCOPE_NAMES.join(", "))]
+    Scope(String),
+    /// The text is no SHA-256 in hexadecimal digits.
+    #[error("a SHA-256 is 64 hexadecimal digits; `personview key hash` prints them for a key")]
+    Hash,
+    /// The operating system gave no random bytes. Nothing else can stand in for them.
+    #[error("the operating system gave no random bytes")]
+    Random(#[from] rand::rand_core::OsError),
+}
+
+/// One right that a route asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Read persons, now and in the past.
+    PersonRead,
+    /// Change persons. Includes reading them.
+    PersonWrite,
+    /// Read who changed what.
+    ActivityLogRead,
+    /// Change the activity log. Includes reading it.
+    ActivityLogWrite,
+    /// Read projects.
+    ProjectRead,
+}
+
+impl Scope {
+    /// All of them: what `*` stands for.
+    pub const ALL: [Self; 5] = [
+        Self::PersonRead,
+        Self::PersonWrite,
+        Self::ActivityLogRead,
+        Self::ActivityLogWrite,
+        Self::ProjectRead,
+    ];
+
+    /// The scope as configurations and error messages write it, such as `person:read`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PersonRead => "person:read",
+            Self::PersonWrite => "person:write",
+            Self::ActivityLogRead => "activity_log:read",
+            Self::ActivityLogWrite => "activity_log:write",
+            Self::ProjectRead => "project:read",
+        }
+    }
+
+    /// The scope that this one includes, if it includes one.
+    const fn included(self) -> Option<Self> {
+        match self {
+            Self::PersonWrite => Some(Self::PersonRead),
+            Self::ActivityLogWrite => Some(Self::ActivityLogRead),
+            Self::PersonRead | Self::ActivityLogRead | Self::ProjectRead => None,
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for Scope {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|scope| scope.name() == name)
+            .ok_or_else(|| Error::Scope(name.to_owned()))
+    }
+}
+
+/// The rights of a key, with everything that they include.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scopes(BTreeSet<Scope>);
+
+impl Scopes {
+    /// Reads scopes by their names; `*` is all of them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Scope`] for the first name that is none of [`SCOPE_NAMES`].
+    pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, Error> {
+        let mut scopes = BTreeSet::new();
+        for name in names {
+            if name == "*" {
+                scopes.extend(Scope::ALL);
+            } else {
+                let scope = Scope::from_str(name)?;
+                scopes.insert(scope);
+                scopes.extend(scope.included());
+            }
+        }
+        Ok(Self(scopes))
+    }
+
+    /// Whether a route that asks for `scope` may be used.
+    #[must_use]
+    pub fn allows(&self, scope: Scope) -> bool {
+        self.0.contains(&scope)
+    }
+}
+
+/// A key as the server knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Who uses it, as the activity log names it.
+    pub label: String,
+    /// SHA-256 of the secret.
+    pub sha256: [u8; 32],
+    /// What it may do.
+    pub scopes: Scopes,
+    /// Ids of the projects it reaches. Never empty when it comes from a checked configuration.
+    pub projects: BTreeSet<u32>,
+}
+
+/// All keys of a server.
+#[derive(Debug, Clone, Default)]
+pub struct Keys(Vec<ApiKey>);
+
+impl Keys {
+    /// Takes keys in any order. Of two with the same hash the later one counts.
+    #[must_use]
+    pub fn new(keys: Vec<ApiKey>) -> Self {
+        Self(keys)
+    }
+
+    /// The key whose secret this is.
+    ///
+    /// Every key is compared, and all of each, so that the time taken says nothing about how much
+    /// of a guess was right, nor about which key it was.
+    #[must_use]
+    pub fn find(&self, secret: &str) -> Option<&ApiKey> {
+        let sha256 = hash(secret);
+        let mut found = u64::MAX;
+        for (index, key) in (0_u64..).zip(&self.0) {
+            found.conditional_assign(&index, key.sha256.ct_eq(&sha256));
+        }
+        usize::try_from(found)
+            .ok()
+            .and_then(|index| self.0.get(index))
+    }
+}
+
+/// A new secret: `phx_` and 40 characters of A–Z, a–z and 0–9, from a generator that the operating
+/// system seeds with 256 bits.
+///
+/// # Errors
+///
+/// [`Error::Random`] when the operating system gives no random bytes.
+pub fn generate_secret() -> Result<String, Error> {
+    let mut secret = SECRET_PREFIX.to_owned();
+    let mut generator = StdRng::try_from_rng(&mut OsRng)?;
+    Alphanumeric.append_string(&mut generator, &mut secret, SECRET_CHARACTERS);
+    Ok(secret)
+}
+
+/// SHA-256 of a secret: what is kept in its place.
+#[must_use]
+pub fn hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+/// A hash as configurations write it: 64 hexadecimal digits, small letters.
+#[must_use]
+pub fn to_hex(sha256: &[u8; 32]) -> String {
+    use fmt::Write as _;
+    sha256
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// Reads a hash from 64 hexadecimal digits, small or capital.
+///
+/// # Errors
+///
+/// [`Error::Hash`] when it is anything else. The text is not repeated: it could be a secret that
+/// was put in the wrong place.
+pub fn from_hex(text: &str) -> Result<[u8; 32], Error> {
+    let mut sha256 = [0; 32];
+    if text.len() != 64 {
+        return Err(Error::Hash);
+    }
+    for (byte, digits) in sha256.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        let (high, low) = (hex_digit(digits[0]), hex_digit(digits[1]));
+        *byte = high.ok_or(Error::Hash)? << 4 | low.ok_or(Error::Hash)?;
+    }
+    Ok(sha256)
+}
+
+/// The value of one hexadecimal digit, 0 to 15.
+fn hex_digit(digit: u8) -> Option<u8> {
+    let value = char::from(digit).to_digit(16)?;
+    u8::try_from(value).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(label: &str, secret: &str, scopes: &[&str]) -> ApiKey {
+        ApiKey {
+            label: label.to_owned(),
+            sha256: hash(secret),
+            scopes: Scopes::parse(scopes.iter().copied()).expect("known scopes"),
+            projects: BTreeSet::from([1]),
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_secret_alone() {
+        let keys = Keys::new(vec![
+            key("first", "phx_a", &["*"]),
+            key("second", "phx_b", &["*"]),
+            key("third", "phx_c", &["*"]),
+        ]);
+        let label = |secret| keys.find(secret).map(|key| key.label.as_str());
+
+        assert_eq!(label("phx_a"), Some("first"));
+        assert_eq!(label("phx_b"), Some("second"));
+        assert_eq!(label("phx_c"), Some("third"));
+        assert_eq!(label("phx_d"), None);
+        assert_eq!(label("phx_"), None);
+        assert_eq!(label(""), None);
+        assert_eq!(
+            label(&to_hex(&hash("phx_a"))),
+            None,
+            "the hash is no secret"
+        );
+    }
+
+    #[test]
+    fn no_keys_let_nobody_in() {
+        assert!(Keys::default().find("").is_none());
+    }
+
+    #[test]
+    fn writing_includes_reading_and_nothing_else() {
+        let scopes = Scopes::parse(["person:write"]).expect("a known scope");
+        assert!(scopes.allows(Scope::PersonRead));
+        assert!(scopes.allows(Scope::PersonWrite));
+        assert!(!scopes.allows(Scope::ActivityLogRead));
+        assert!(!scopes.allows(Scope::ProjectRead));
+
+        let scopes = Scopes::parse(["person:read"]).expect("a known scope");
+        assert!(!scopes.allows(Scope::PersonWrite));
+    }
+
+    #[test]
+    fn a_star_is_every_scope_and_no_scope_is_none() {
+        let all = Scopes::parse(["*"]).expect("a known scope");
+        assert!(Scope::ALL.into_iter().all(|scope| all.allows(scope)));
+        assert!(
+            !Scope::ALL
+                .into_iter()
+                .any(|scope| Scopes::default().allows(scope))
+        );
+    }
+
+    #[test]
+    fn every_scope_has_a_name_that_reads_back() {
+        for scope in Scope::ALL {
+            assert_eq!(Scope::from_str(scope.name()).expect("its own name"), scope);
+            assert!(SCOPE_NAMES.contains(&scope.name()));
+        }
+        for name in ["persons:read", "person", "Person:Read", ""] {
+            assert!(Scopes::parse([name]).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_new_each_time_and_of_the_known_form() {
+        let secret = generate_secret().expect("a random generator");
+        let random = secret.strip_prefix("phx_").expect("the prefix");
+        assert_eq!(random.len(), 40);
+        assert!(random.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+        assert_ne!(secret, generate_secret().expect("a random generator"));
+    }
+
+    #[test]
+    fn hashes_are_plain_sha256_and_read_back_from_hex() {
+        let hex = "a906981b091132060161999629c98475da45efb03b980e60185b6ddca09689d1";
+        assert_eq!(to_hex(&hash("phx_local")), hex);
+        assert_eq!(from_hex(hex).expect("a hash"), hash("phx_local"));
+        assert_eq!(
+            from_hex(&hex.to_uppercase()).expect("a hash"),
+            hash("phx_local")
+        );
+    }
+
+    #[test]
+    fn what_is_no_hash_is_refused_without_being_repeated() {
+        for text in [
+            "",
+            "phx_local",
+            &"g".repeat(64),
+            &"é".repeat(32),
+            &"0".repeat(65),
+        ] {
+            let error = from_hex(text).expect_err("no hash").to_string();
+            assert!(text.is_empty() || !error.contains(text), "{error}");
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The read path.
+pub mod key;

@@ -1,0 +1,109 @@
+//! `personview key`: makes API keys, of which only the hash is kept.
+
+use std::io::{BufRead, Write};
+
+use anyhow::{Context, ensure};
+use serde::Serialize;
+
+use crate::api::key;
+use crate::config::ApiKey;
+
+/// A configuration file with nothing but one key in it.
+#[derive(Serialize)]
+struct Document<'a> {
+    api_keys: [&'a ApiKey; 1],
+}
+
+/// Makes a key with the label, scopes and projects of `wanted`. Prints its secret on the first line
+/// and then its table for the configuration file.
+///
+/// # Errors
+///
+/// No random bytes, or nowhere to print.
+pub fn create(wanted: ApiKey, output: &mut impl Write) -> anyhow::Result<()> {
+    let secret = key::generate_secret()?;
+    let api_key = ApiKey {
+        sha256: key::to_hex(&key::hash(&secret)),
+        ..wanted
+    };
+    let table = toml::to_string(&Document {
+        api_keys: [&api_key],
+    })?;
+    writeln!(output, "{secret}\n")?;
+    writeln!(
+        output,
+        "# Above: the key, shown this once. Below: what the configuration file needs."
+    )?;
+    write!(output, "{table}")?;
+    Ok(())
+}
+
+/// Prints the hash of the secret on the first line of `input`.
+///
+/// # Errors
+///
+/// No secret, or nowhere to print.
+pub fn hash(input: impl BufRead, output: &mut impl Write) -> anyhow::Result<()> {
+    let mut lines = input.lines();
+    let secret = lines
+        .next()
+        .transpose()
+        .context("standard input cannot be read")?;
+    let secret = secret.unwrap_or_default();
+    let secret = secret.trim();
+    ensure!(
+        !secret.is_empty(),
+        "standard input is empty; write the key there"
+    );
+    writeln!(output, "{}", key::to_hex(&key::hash(secret)))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_new_key_opens_the_door_once_its_table_is_pasted() {
+        let wanted = ApiKey {
+            label: "the \"dashboard\"".to_owned(),
+            sha256: String::new(),
+            scopes: vec!["person:read".to_owned()],
+            projects: vec![1],
+        };
+        let mut output = Vec::new();
+        create(wanted, &mut output).expect("a key");
+        let output = String::from_utf8(output).expect("text");
+        let (secret, table) = output.split_once('\n').expect("lines");
+        assert!(!table.contains(secret));
+
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("keys.toml");
+        let project = "[[projects]]\nid = 1\nname = \"a\"\ntokens = [\"t\"]\n";
+        std::fs::write(&file, format!("{project}{table}")).expect("written");
+        let config = Config::load(Some(&file), std::iter::empty()).expect("a configuration");
+        let keys = config.keys().expect("keys");
+        assert_eq!(
+            keys.find(secret).expect("the key").label,
+            "the \"dashboard\""
+        );
+    }
+
+    #[test]
+    fn a_hash_is_of_the_line_without_its_end() {
+        let expected = "a906981b091132060161999629c98475da45efb03b980e60185b6ddca09689d1\n";
+        for input in ["phx_local", "phx_local\n", " phx_local\r\nmore\n"] {
+            let mut output = Vec::new();
+            hash(input.as_bytes(), &mut output).expect("a hash");
+            assert_eq!(String::from_utf8(output).expect("text"), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_has_no_hash() {
+        for input in ["", "\n", " \n"] {
+            assert!(hash(input.as_bytes(), &mut std::io::sink()).is_err());
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The command line: flags, then configuration, then logging, then the command, then an exit code.
+
+mod demo;
+mod health;
+mod key;
+mod produce;
+
+use std::env;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::api::key::SCOPE_NAMES;
+use crate::config::{self, Config};
+use crate::logging;
+
+/// The command did what it was asked for.
+pub const EXIT_DONE: u8 = 0;
+/// The command failed.
+pub const EXIT_FAILED: u8 = 1;
+/// The configuration cannot be used; nothing was opened or bound. (2, for wrong flags, is clap's.)
+pub const EXIT_CONFIGURATION: u8 = 78;
+
+const EXAMPLES: &str = "\
+Examples:
+  personview demo                                     the whole path, with nothing to install
+  personview serve --config config/local.toml         with Kafka on 127.0.0.1:9092
+  personview produce events.ndjson                    capture events to the topic
+  personview key create --label dashboard --scope person:read --project 1
+  personview config check --config /etc/personview.toml
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration (nothing was opened or bound).
+Every setting can come from the environment too: PERSONVIEW_STORE__PATH is store.path.
+RUST_LOG says what is logged, such as RUST_LOG=debug.";
+
+const PRODUCE_EXAMPLES: &str = "\
+A line holds one event, as an SDK sends it or wrapped as the capture service wraps it:
+  {\"token\":\"phc_example\",\"event\":\"$set\",\"distinct_id\":\"ann\",\"properties\":{\"$set\":{\"plan\":\"pro\"}}}
+
+Examples:
+  personview produce events.ndjson
+  zcat events.ndjson.gz | personview produce -";
+
+const KEY_CREATE_EXAMPLES: &str = "\
+Prints the key, this once, and the [[api_keys]] table for the configuration file. Only the key's
+hash stands in it.
+
+Examples:
+  personview key create --label dashboard --scope person:read --project 1
+  personview key create --label sync --scope person:write activity_log:read --project 1 2";
+
+const KEY_HASH_EXAMPLES: &str = "\
+Examples:
+  printf %s \"$KEY\" | personview key hash";
+
+/// A materialized view of persons from Kafka: who they are now, and who they were at any moment.
+#[derive(Debug, Parser)]
+#[command(name = "personview", version, after_help = EXAMPLES)]
+struct Cli {
+    /// Settings that lie over the defaults; the environment lies over both
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Keep the view up to date and answer requests, until SIGTERM or SIGINT
+    Serve,
+
+    /// Run the whole path with sample events, on a broker inside this process
+    Demo,
+
+    /// Send capture events from a file to the first of the configured topics
+    #[command(after_help = PRODUCE_EXAMPLES)]
+    Produce {
+        /// File with one event a line in JSON, or - for standard input
+        file: String,
+    },
+
+    /// Make API keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+
+    /// Ask the server at the configured address whether it is ready
+    Health,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Make a key and print it together with its table for the configuration
+    #[command(after_help = KEY_CREATE_EXAMPLES)]
+    Create {
+        /// Who uses the key, as the activity log names it
+        #[arg(long)]
+        label: String,
+        /// What it may do; `:write` includes `:read`, '*' (in quotes) is everything
+        #[arg(long = "scope", required = true, num_args = 1.., value_delimiter = ',')]
+        #[arg(value_name = "SCOPE", value_parser = SCOPE_NAMES)]
+        scopes: Vec<String>,
+        /// Ids of the projects it reaches
+        #[arg(long = "project", required = true, num_args = 1.., value_delimiter = ',')]
+        #[arg(value_name = "ID", value_parser = clap::value_parser!(u32).range(1..))]
+        projects: Vec<u32>,
+    },
+
+    /// Print the hash of the key on standard input
+    #[command(after_help = KEY_HASH_EXAMPLES)]
+    Hash,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Say whether the server could start with it, and if not, everything that is wrong
+    Check,
+    /// Print what is in force, as TOML, without secrets
+    Show,
+}
+
+/// Does what the process's arguments say. Errors go to standard error.
+///
+/// Wrong flags, `--help` and `--version` end the process here.
+#[must_use]
+pub fn run() -> ExitCode {
+    match dispatch(Cli::parse()) {
+        Ok(()) => ExitCode::from(EXIT_DONE),
+        Err(error) => {
+            eprintln!("personview: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<()> {
+    let load = || Config::load(cli.config.as_deref(), environment());
+    let mut output = io::stdout();
+    match cli.command {
+        Command::Serve => {
+            let config = load()?;
+            config.check_serve()?;
+            logging::start()?;
+            crate::serve(config)
+        }
+        Command::Demo => {
+            let config = load()?;
+            logging::start()?;
+            demo::run(config)
+        }
+        Command::Produce { file } => {
+            let config = load()?;
+            logging::start()?;
+            produce::run(&config, &file)
+        }
+        Command::Key(KeyCommand::Create {
+            label,
+            scopes,
+            projects,
+        }) => {
+            let wanted = config::ApiKey {
+                label,
+                sha256: String::new(),
+                scopes,
+                projects,
+            };
+            key::create(wanted, &mut output)
+        }
+        Command::Key(KeyCommand::Hash) => key::hash(io::stdin().lock(), &mut output),
+        Command::Config(ConfigCommand::Check) => {
+            load()?.check_serve()?;
+            Ok(writeln!(output, "The configuration can be used.")?)
+        }
+        Command::Config(ConfigCommand::Show) => Ok(write!(output, "{}", load()?.show())?),
+        Command::Health => health::run(&load()?, &mut output),
+    }
+}
+
+/// The process's environment. Variables whose name is no text are none of ours; what is no text in
+/// a value is replaced, so that the value is told rather than passed over.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    env::vars_os().filter_map(|(name, value)| {
+        Some((
+            name.into_string().ok()?,
+            value.to_string_lossy().into_owned(),
+        ))
+    })
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<config::Error>() || error.is::<logging::Error>() {
+        EXIT_CONFIGURATION
+    } else {
+        EXIT_FAILED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(arguments: &str) -> Result<Cli, ErrorKind> {
+        let arguments = arguments.split_whitespace();
+        Cli::try_parse_from(arguments).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_commands_fit_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_file_may_stand_before_or_after_the_command() {
+        for arguments in ["personview --config a serve", "personview serve --config a"] {
+            let cli = parse(arguments).expect(arguments);
+            assert_eq!(cli.config, Some(PathBuf::from("a")));
+        }
+    }
+
+    #[test]
+    fn scopes_and_projects_may_be_repeated_listed_or_separated_by_commas() {
+        for arguments in [
+            "--scope person:read --scope project:read --project 1 --project 2",
+            "--scope person:read project:read --project 1 2",
+            "--scope person:read,project:read --project 1,2",
+        ] {
+            let cli = parse(&format!("personview key create --label l {arguments}"));
+            let Command::Key(KeyCommand::Create {
+                scopes, projects, ..
+            }) = cli.expect(arguments).command
+            else {
+                panic!("{arguments}");
+            };
+            assert_eq!(scopes, ["person:read", "project:read"]);
+            assert_eq!(projects, [1, 2]);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_wrong_usage() {
+        for (arguments, kind) in [
+            (
+                "personview",
+                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+            ),
+            ("personview serve now", ErrorKind::UnknownArgument),
+            ("personview produce", ErrorKind::MissingRequiredArgument),
+            (
+                "personview key create --label l --scope s --project 1",
+                ErrorKind::InvalidValue,
+            ),
+            (
+                "personview key create --label l --scope * --project 0",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "personview key create --label l --scope *",
+                ErrorKind::MissingRequiredArgument,
+            ),
+        ] {
+            assert_eq!(parse(arguments).expect_err(arguments), kind, "{arguments}");
+        }
+    }
+
+    #[test]
+    fn a_bad_configuration_has_its_own_exit_code() {
+        let missing = Config::load(Some("/does/not/exist".as_ref()), std::iter::empty());
+        let error = anyhow::Error::from(missing.expect_err("no file")).context("while starting");
+        assert_eq!(exit_code(&error), EXIT_CONFIGURATION);
+        assert_eq!(exit_code(&anyhow::anyhow!("anything else")), EXIT_FAILED);
+    }
+}

@@ -1,0 +1,276 @@
+//! What must hold beyond names and kinds, so that nothing that cannot work is begun.
+//!
+//! Everything that is wrong is told in one go, with the setting, what was found there and what to
+//! write instead.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytesize::{ByteSize, MIB};
+
+use super::{Api, ApiKey, Config, Ingest, Kafka, Problem, Project, Store, names};
+use crate::api::key;
+
+/// Least value of `store.memory`, in bytes.
+const MEMORY_MIN: u64 = 64 * MIB;
+/// Least value of `ingest.queue`, in bytes: one message of Kafka's default limit.
+const QUEUE_MIN: u64 = MIB;
+/// Greatest id of a project: what clients hold in a signed number of 32 bits.
+const PROJECT_ID_MAX: u32 = i32::MAX.unsigned_abs();
+/// Longest name that Kafka allows for a topic, in bytes.
+const TOPIC_NAME_MAX: usize = 249;
+/// librdkafka's settings that are decided by one of ours.
+const RENAMED: [(&str, &str); 3] = [
+    ("bootstrap.servers", "kafka.bootstrap_servers"),
+    ("metadata.broker.list", "kafka.bootstrap_servers"),
+    ("group.id", "kafka.group"),
+];
+/// librdkafka's settings without whose fixed values records would be lost or applied twice.
+const FIXED: [&str; 4] = [
+    "auto.offset.reset",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "isolation.level",
+];
+
+/// Everything that does not hold.
+pub(super) fn check(config: &Config) -> Vec<Problem> {
+    let mut check = Check {
+        problems: Vec::new(),
+    };
+    check.kafka(&config.kafka);
+    check.store(&config.store);
+    check.api(&config.api);
+    check.ingest(&config.ingest, config.store.memory);
+    check.projects(&config.projects);
+    check.api_keys(&config.api_keys, &config.projects);
+    check.problems
+}
+
+struct Check {
+    problems: Vec<Problem>,
+}
+
+impl Check {
+    /// Adds a problem about `key`, unless `holds`.
+    fn expect(&mut self, holds: bool, key: &str, text: impl FnOnce() -> String) {
+        if !holds {
+            self.problems
+                .push(Problem::new(key, format!("`{key}` {}", text())));
+        }
+    }
+
+    fn not_empty(&mut self, key: &str, text: &str, example: &str) {
+        self.expect(!text.trim().is_empty(), key, || {
+            format!("is empty; write for example {example}")
+        });
+    }
+
+    /// Each of `values` once only. `seen` holds those of before, with the keys they stand at.
+    fn unique<T: Ord>(&mut self, seen: &mut BTreeMap<T, String>, key: &str, value: T, what: &str) {
+        if let Some(other) = seen.get(&value) {
+            let text = format!("`{key}` is the same as `{other}`; {what}");
+            self.problems.push(Problem::new(key, text));
+        } else {
+            seen.insert(value, key.to_owned());
+        }
+    }
+
+    fn kafka(&mut self, kafka: &Kafka) {
+        let servers = "kafka-1:9092,kafka-2:9092";
+        self.not_empty("kafka.bootstrap_servers", &kafka.bootstrap_servers, servers);
+        let missing = !kafka.topics.is_empty();
+        self.expect(missing, "kafka.topics", || {
+            "is empty; name at least one topic".to_owned()
+        });
+
+        let mut topics = BTreeMap::new();
+        for (index, topic) in kafka.topics.iter().enumerate() {
+            let key = format!("kafka.topics[{index}]");
+            self.topic_name(&key, topic);
+            self.unique(&mut topics, &key, topic.clone(), "name each topic once");
+        }
+        self.topic_name("kafka.command_topic", &kafka.command_topic);
+        let what = "give commands a topic of their own";
+        self.unique(
+            &mut topics,
+            "kafka.command_topic",
+            kafka.command_topic.clone(),
+            what,
+        );
+        let dead_letters = kafka.dead_letter_topic();
+        self.topic_name("kafka.group", &dead_letters);
+        let free = !topics.contains_key(&dead_letters);
+        self.expect(free, "kafka.group", || {
+            format!(
+                "makes {dead_letters} the topic for dead letters, which is read, too; rename one"
+            )
+        });
+        self.client(kafka);
+    }
+
+    fn topic_name(&mut self, key: &str, name: &str) {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let is_name = (1..=TOPIC_NAME_MAX).contains(&name.len())
+            && name.bytes().all(legal)
+            && !matches!(name, "." | "..");
+        self.expect(is_name, key, || {
+            format!(
+                "makes \"{name}\" the name of a topic; Kafka allows 1 to {TOPIC_NAME_MAX} letters, \
+                 digits, dots, underscores and hyphens"
+            )
+        });
+    }
+
+    fn client(&mut self, kafka: &Kafka) {
+        let mut refuse = |name: &str, text: String| {
+            let text = format!("`{}.\"{name}\"` {text}", names::CLIENT);
+            self.problems
+                .push(Problem::new(format!("{}.{name}", names::CLIENT), text));
+        };
+        for (name, ours) in RENAMED {
+            if kafka.client.names(name) {
+                refuse(name, format!("is decided by `{ours}`; set that instead"));
+            }
+        }
+        for name in FIXED {
+            if kafka.client.names(name) {
+                refuse(
+                    name,
+                    "is fixed, or records would be lost; take it out".to_owned(),
+                );
+            }
+        }
+    }
+
+    fn store(&mut self, store: &Store) {
+        self.not_empty("store.path", &store.path.to_string_lossy(), "data");
+        self.at_least("store.memory", store.memory, MEMORY_MIN);
+    }
+
+    fn at_least(&mut self, key: &str, bytes: u64, least: u64) {
+        self.expect(bytes >= least, key, || {
+            format!("is {}; write at least {}", ByteSize(bytes), ByteSize(least))
+        });
+    }
+
+    fn api(&mut self, api: &Api) {
+        let own = api.listen.port() == 0 || api.metrics_listen != Some(api.listen);
+        self.expect(own, "api.metrics_listen", || {
+            "is the same as `api.listen`; leave it empty for that".to_owned()
+        });
+        self.positive("api.request_timeout", !api.request_timeout.is_zero());
+        self.positive("api.body_limit", api.body_limit > 0);
+        let (wait, timeout) = (api.position_wait, api.request_timeout);
+        let in_time = wait < timeout || timeout == Duration::ZERO;
+        self.expect(in_time, "api.position_wait", || {
+            format!("is {wait:?}; write less than `api.request_timeout`, {timeout:?}")
+        });
+    }
+
+    fn positive(&mut self, key: &str, holds: bool) {
+        self.expect(holds, key, || {
+            "is zero, which lets nothing through; write more".to_owned()
+        });
+    }
+
+    fn ingest(&mut self, ingest: &Ingest, memory: u64) {
+        self.expect(ingest.batch_records >= 1, "ingest.batch_records", || {
+            "is 0; write at least 1".to_owned()
+        });
+        self.at_least("ingest.queue", ingest.queue, QUEUE_MIN);
+        self.expect(
+            memory < MEMORY_MIN || ingest.queue < memory,
+            "ingest.queue",
+            || {
+                format!(
+                    "is {}; write less than `store.memory`, {}, which it is part of",
+                    ByteSize(ingest.queue),
+                    ByteSize(memory)
+                )
+            },
+        );
+        self.positive(
+            "ingest.person_properties_limit",
+            ingest.person_properties_limit > 0,
+        );
+        for (index, name) in ingest.display_name_properties.iter().enumerate() {
+            self.not_empty(
+                &format!("ingest.display_name_properties[{index}]"),
+                name,
+                "email",
+            );
+        }
+    }
+
+    fn projects(&mut self, projects: &[Project]) {
+        let (mut ids, mut tokens) = (BTreeMap::new(), BTreeMap::new());
+        for (index, project) in projects.iter().enumerate() {
+            let at = |name: &str| format!("projects[{index}].{name}");
+            let id = project.id;
+            self.expect((1..=PROJECT_ID_MAX).contains(&id), &at("id"), || {
+                format!("is {id}; write a number from 1 to {PROJECT_ID_MAX}")
+            });
+            self.unique(
+                &mut ids,
+                &at("id"),
+                id,
+                "give each project an id of its own",
+            );
+            self.expect(!project.tokens.is_empty(), &at("tokens"), || {
+                "is empty; write at least one token, such as \"phc_example\"".to_owned()
+            });
+            for (nth, token) in project.tokens.iter().enumerate() {
+                let key = at(&format!("tokens[{nth}]"));
+                self.not_empty(&key, token, "phc_example");
+                let what = "a token names one project; take one of them out";
+                self.unique(&mut tokens, &key, token.clone(), what);
+            }
+        }
+    }
+
+    fn api_keys(&mut self, api_keys: &[ApiKey], projects: &[Project]) {
+        let ids: BTreeSet<u32> = projects.iter().map(|project| project.id).collect();
+        let (mut labels, mut hashes) = (BTreeMap::new(), BTreeMap::new());
+        for (index, api_key) in api_keys.iter().enumerate() {
+            let at = |name: &str| format!("api_keys[{index}].{name}");
+            self.not_empty(&at("label"), &api_key.label, "dashboard");
+            let what = "the activity log tells keys apart by their labels";
+            self.unique(&mut labels, &at("label"), api_key.label.clone(), what);
+            match key::from_hex(&api_key.sha256) {
+                Ok(hash) => self.unique(&mut hashes, &at("sha256"), hash, "write each key once"),
+                Err(error) => self.expect(false, &at("sha256"), || format!("is no hash: {error}")),
+            }
+            self.scopes(&at("scopes"), &api_key.scopes);
+            self.reach(&at("projects"), &api_key.projects, &ids);
+        }
+    }
+
+    fn scopes(&mut self, key: &str, scopes: &[String]) {
+        let known = key::SCOPE_NAMES.join(", ");
+        self.expect(!scopes.is_empty(), key, || {
+            format!("is empty, so the key may do nothing; write some of: {known}")
+        });
+        for (nth, scope) in scopes.iter().enumerate() {
+            let is_known = key::SCOPE_NAMES.contains(&scope.as_str());
+            self.expect(is_known, &format!("{key}[{nth}]"), || {
+                format!("is \"{scope}\", which is no scope; write some of: {known}")
+            });
+        }
+    }
+
+    /// The projects of one key. Where there are no projects at all, another line says so.
+    fn reach(&mut self, key: &str, projects: &[u32], ids: &BTreeSet<u32>) {
+        self.expect(!projects.is_empty(), key, || {
+            "is empty, so the key reaches nothing; write the ids of its projects".to_owned()
+        });
+        for (nth, project) in projects.iter().enumerate() {
+            let exists = ids.is_empty() || ids.contains(project);
+            self.expect(exists, &format!("{key}[{nth}]"), || {
+                format!(
+                    "is {project}, but no [[projects]] table has that id; add one or take it out"
+                )
+            });
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The topology: what a batch of records does to the store.
+//!
+//! ```text
+//! records ─► Event::parse (on all cores) ─► load owners and heads (one multi-get each)
+//!         ─► in order: whose event is it, whom does it merge, what does it change ─► stage
+//!         ─► commit rows and positions, one atomic batch
+//! ```
+//!
+//! [`batch`] is the whole of it, and what tests call without a Kafka.
+
+mod merge;
+mod person;
+mod property;
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::person::event::{Rejection, Warning};
+use crate::person::{Event, Position, Record, Rules};
+use crate::store::{Applied, Result, Store, Transaction};
+
+/// What a record was found to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Outcome {
+    /// An operation was recorded.
+    Recorded,
+    /// It changed nothing that is worth a row.
+    Unchanged,
+    /// A record of an operation already in the timeline.
+    Duplicate,
+    /// It makes no person by its own wish.
+    Personless,
+    /// Dropped, or a dead letter.
+    Rejected,
+}
+
+impl Outcome {
+    /// The name under which it is counted.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Recorded => "recorded",
+            Self::Unchanged => "unchanged",
+            Self::Duplicate => "duplicate",
+            Self::Personless => "personless",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+/// What is counted of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Records by topic number and outcome.
+    pub records: BTreeMap<(u16, Outcome), u64>,
+    /// Rows by kind: `set`, `set_once`, `unset`, `merge`.
+    pub operations: BTreeMap<&'static str, u64>,
+    /// Operations that took a place before one already recorded.
+    pub late: u64,
+    /// Oddities by kind.
+    pub warnings: BTreeMap<Warning, u64>,
+    /// Records that could not be used, by their index in the batch.
+    pub rejections: Vec<(usize, Rejection)>,
+}
+
+/// How operations are recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Whether a change to volatile keys alone is recorded.
+    pub record_volatile: bool,
+    /// The largest properties of one person, in bytes of JSON.
+    pub properties_limit: u64,
+}
+
+/// A parsed record.
+pub type Parsed = std::result::Result<Event, Rejection>;
+
+/// Parses records on all cores; the answers keep their order.
+#[must_use]
+pub fn parse(records: &[Record], rules: &Rules) -> Vec<Parsed> {
+    records
+        .par_iter()
+        .with_min_len(64)
+        .map(|record| Event::parse(record, rules))
+        .collect()
+}
+
+/// Stages what a batch of records does, positions included. The caller commits.
+///
+/// # Errors
+/// Where the store fails or contradicts itself; nothing of the batch is kept then.
+pub fn batch<'s>(
+    store: &'s Store,
+    records: &[Record],
+    parsed: &[Parsed],
+    settings: Settings,
+) -> Result<(Transaction<'s>, Tally)> {
+    let mut transaction = store.transaction();
+    let mut tally = Tally::default();
+    let events = parsed.iter().flatten().filter(|event| !event.personless);
+    transaction.load(events.flat_map(|event| {
+        let other = event
+            .merge
+            .as_ref()
+            .map(|merge| (event.project, merge.other.as_str()));
+        std::iter::once((event.project, event.distinct_id.as_str())).chain(other)
+    }))?;
+    for (index, (record, parsed)) in records.iter().zip(parsed).enumerate() {
+        let mut applying = Applying {
+            transaction: &mut transaction,
+            tally: &mut tally,
+            settings,
+        };
+        let outcome = match parsed {
+            Ok(event) => {
+                let (outcome, rejection) = applying.event(event, record.position)?;
+                tally
+                    .rejections
+                    .extend(rejection.map(|rejection| (index, rejection)));
+                outcome
+            }
+            Err(rejection) => {
+                tally.rejections.push((index, *rejection));
+                Outcome::Rejected
+            }
+        };
+        *tally
+            .records
+            .entry((record.position.topic, outcome))
+            .or_default() += 1;
+    }
+    for ((topic, partition), applied) in applied(records) {
+        transaction.set_applied(topic, partition, &applied);
+    }
+    Ok((transaction, tally))
+}
+
+/// How far each partition is applied after these records.
+fn applied(records: &[Record]) -> BTreeMap<(u16, u32), Applied> {
+    let mut last = BTreeMap::new();
+    for record in records {
+        last.insert((record.position.topic, record.position.partition), record);
+    }
+    last.into_iter()
+        .map(|(partition, record)| (partition, fingerprint(record)))
+        .collect()
+}
+
+/// What is kept of the last record applied, to recognise it when it is read again.
+#[must_use]
+pub fn fingerprint(record: &Record) -> Applied {
+    Applied {
+        next_offset: record.position.offset + 1,
+        last_offset: record.position.offset,
+        last_timestamp: record.timestamp,
+        last_hash: xxh3_64(record.value.as_deref().unwrap_or_default()),
+    }
+}
+
+/// One batch being applied.
+struct Applying<'t, 's> {
+    transaction: &'t mut Transaction<'s>,
+    tally: &'t mut Tally,
+    settings: Settings,
+}
+
+impl Applying<'_, '_> {
+    fn warn(&mut self, warning: Warning) {
+        *self.tally.warnings.entry(warning).or_default() += 1;
+    }
+
+    fn count(&mut self, kind: &'static str) {
+        *self.tally.operations.entry(kind).or_default() += 1;
+    }
+}
+
+/// The event that is applied, and the record it came in.
+#[derive(Clone, Copy)]
+struct At<'e> {
+    event: &'e Event,
+    position: Position,
+}

@@ -1,0 +1,313 @@
+//! What an event changes of a person's properties, and the heads and merged values that follow
+//! from it.
+
+use super::{Applying, At};
+use crate::person::event::Rejection;
+use crate::person::history::{self, Query};
+use crate::person::operation::{self, Weight};
+use crate::person::{
+    Action, Class, Entry, Event, Histories, PersonId, Place, ProjectId, PropertyId, Row, State,
+    Stored, Time, Update,
+};
+use crate::store::Result;
+
+/// A change that is worth a row.
+pub struct Change<'e> {
+    /// The property.
+    pub property: PropertyId,
+    /// What is done to it.
+    pub update: &'e Update,
+    /// The property has a row at or after the change's place: its head is folded anew.
+    late: bool,
+}
+
+/// The property as it is now, for reads of everything known.
+fn now(person: PersonId, property: PropertyId) -> Query {
+    Query {
+        person,
+        property,
+        until: Place::MAX,
+        known: Time::MAX,
+    }
+}
+
+impl Applying<'_, '_> {
+    /// Which of an event's updates are worth a row on this person at this time.
+    pub fn weigh<'e>(
+        &mut self,
+        at: At<'e>,
+        person: PersonId,
+        time: Time,
+    ) -> Result<Vec<Change<'e>>> {
+        let Event {
+            project,
+            updates,
+            name,
+            ..
+        } = at.event;
+        let mut weighed = Vec::with_capacity(updates.len());
+        for update in updates {
+            let property = self.transaction.property(*project, &update.name);
+            let entry = self
+                .transaction
+                .head(*project, person)?
+                .entries
+                .get(&property);
+            let late = entry.is_some_and(|entry| time <= entry.newest);
+            let weigh = |before: &State, newest: Option<Time>| {
+                operation::weigh(update, before, newest, time, self.settings.record_volatile)
+            };
+            let weight = match entry {
+                None => weigh(&State::default(), None),
+                Some(entry) if !late => weigh(&entry.state, Some(entry.newest)),
+                Some(_) => {
+                    let until = Place {
+                        time,
+                        position: at.position,
+                    };
+                    let query = Query {
+                        until,
+                        ..now(person, property)
+                    };
+                    let rows = self.transaction.rows(*project);
+                    weigh(
+                        &history::state(&rows, query)?,
+                        history::newest(&rows, query)?,
+                    )
+                }
+            };
+            if weight != Weight::Nothing {
+                weighed.push((
+                    weight,
+                    Change {
+                        property,
+                        update,
+                        late,
+                    },
+                ));
+            }
+        }
+        let recorded = operation::records_volatile(name)
+            || weighed
+                .iter()
+                .any(|(weight, _)| *weight == Weight::Recorded);
+        let changes = weighed.into_iter().map(|(_, change)| change);
+        Ok(if recorded {
+            changes.collect()
+        } else {
+            Vec::new()
+        })
+    }
+
+    /// Writes changes to history and head, and on to the persons that this one was merged into.
+    /// Refuses all of them where they would make the properties too large.
+    pub fn put_changes(
+        &mut self,
+        at: At,
+        person: PersonId,
+        time: Time,
+        changes: Vec<Change>,
+    ) -> Result<std::result::Result<(), Rejection>> {
+        let project = at.event.project;
+        let place = Place {
+            time,
+            position: at.position,
+        };
+        let known = at.event.known_time;
+        let stored = |change: &Change| Stored {
+            place,
+            known,
+            row: change.update.action.clone().into_row(),
+        };
+        let mut entries = Vec::with_capacity(changes.len());
+        for change in &changes {
+            let stored = stored(change);
+            self.transaction
+                .put_row(project, person, change.property, &stored);
+            let entry = if change.late {
+                self.folded(project, person, change.property)?
+            } else {
+                let head = self.transaction.head(project, person)?;
+                let before = head
+                    .entries
+                    .get(&change.property)
+                    .map(|entry| entry.state.clone());
+                Entry {
+                    newest: time,
+                    state: before.unwrap_or_default().then(&stored.row),
+                }
+            };
+            entries.push((change.property, entry));
+        }
+        if self.is_too_large(project, person, &entries)? {
+            for change in &changes {
+                let class = change.update.action.clone().into_row().class();
+                self.transaction
+                    .remove_row(project, person, change.property, class, place);
+            }
+            return Ok(Err(Rejection::PersonPropertiesSize));
+        }
+        for (property, entry) in entries {
+            self.put_entry(project, person, property, entry)?;
+        }
+        for change in changes {
+            self.count(match change.update.action {
+                Action::Set(_) => "set",
+                Action::Once(_) => "set_once",
+                Action::Unset | Action::SetUnset(_) | Action::OnceUnset(_) => "unset",
+            });
+            self.pass_on(project, person, change.property)?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn is_too_large(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+        entries: &[(PropertyId, Entry)],
+    ) -> Result<bool> {
+        let limit = self.settings.properties_limit;
+        let head = self.transaction.head(project, person)?;
+        let before = head.json_bytes;
+        // Most heads are far below the limit: an upper bound of the growth spares the sum.
+        let most: usize = entries
+            .iter()
+            .map(|(_, entry)| 512 + value_bytes(entry))
+            .sum();
+        if before + most as u64 <= limit {
+            return Ok(false);
+        }
+        let mut after = head.clone();
+        for (property, entry) in entries {
+            let name_bytes = self.transaction.name_bytes(project, *property);
+            after.put(*property, name_bytes, entry.clone());
+        }
+        Ok(after.json_bytes > limit && after.json_bytes >= before)
+    }
+
+    fn put_entry(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+        property: PropertyId,
+        entry: Entry,
+    ) -> Result<()> {
+        let name_bytes = self.transaction.name_bytes(project, property);
+        self.transaction
+            .head_mut(project, person)?
+            .put(property, name_bytes, entry);
+        Ok(())
+    }
+
+    /// One property of a head from its history.
+    fn folded(&self, project: ProjectId, person: PersonId, property: PropertyId) -> Result<Entry> {
+        let rows = self.transaction.rows(project);
+        let newest = history::newest(&rows, now(person, property))?.unwrap_or(Time::MIN);
+        Ok(Entry {
+            newest,
+            state: history::state(&rows, now(person, property))?,
+        })
+    }
+
+    /// Folds one property of a head anew.
+    pub fn fold_anew(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+        property: PropertyId,
+    ) -> Result<()> {
+        let entry = self.folded(project, person, property)?;
+        self.put_entry(project, person, property, entry)
+    }
+
+    /// Puts the row of a merge, and the property of the target's head that follows from it.
+    pub fn put_merged(
+        &mut self,
+        project: ProjectId,
+        target: PersonId,
+        property: PropertyId,
+        stored: &Stored,
+    ) -> Result<()> {
+        self.transaction.put_row(project, target, property, stored);
+        let head = self.transaction.head(project, target)?;
+        let before = head.entries.get(&property).cloned();
+        let before = before.unwrap_or(Entry {
+            newest: Time::MIN,
+            state: State::default(),
+        });
+        if stored.place.time <= before.newest {
+            return self.fold_anew(project, target, property);
+        }
+        // A merge that brings nothing leaves the property as old as it was.
+        let absent = stored.row.class() == Class::MergeAbsent;
+        let newest = if absent {
+            before.newest
+        } else {
+            stored.place.time
+        };
+        let entry = Entry {
+            newest,
+            state: before.state.then(&stored.row),
+        };
+        self.put_entry(project, target, property, entry)
+    }
+
+    /// Sets the merged value of a property anew on the person that this one was merged into,
+    /// and so on down the chain, as far as it changes.
+    fn pass_on(
+        &mut self,
+        project: ProjectId,
+        source: PersonId,
+        property: PropertyId,
+    ) -> Result<()> {
+        let mut source = source;
+        while let Some(merged) = self.transaction.head(project, source)?.merged {
+            let target = merged.into;
+            let rows = self.transaction.rows(project);
+            let until = Place::end_of(merged.place.time);
+            let state = history::state(
+                &rows,
+                Query {
+                    until,
+                    ..now(source, property)
+                },
+            )?;
+            let mut old = None;
+            for class in Class::MERGES {
+                let row = rows.last(target, property, class, merged.place)?;
+                old = old.or(row.filter(|row| row.place == merged.place));
+            }
+            let row = Row::Merge { source, state };
+            if let Some(old) = old {
+                if old.row == row {
+                    return Ok(());
+                }
+                self.transaction.remove_row(
+                    project,
+                    target,
+                    property,
+                    old.row.class(),
+                    merged.place,
+                );
+            }
+            let stored = Stored {
+                place: merged.place,
+                known: merged.known,
+                row,
+            };
+            self.transaction.put_row(project, target, property, &stored);
+            self.fold_anew(project, target, property)?;
+            source = target;
+        }
+        Ok(())
+    }
+}
+
+fn value_bytes(entry: &Entry) -> usize {
+    entry
+        .state
+        .current
+        .as_ref()
+        .map_or(0, |value| value.as_json().len())
+}

@@ -1,0 +1,161 @@
+//! When an event happened and when it was learned, from five clocks of which none is trusted.
+
+use crate::person::Time;
+use crate::person::time::DAY;
+
+/// The times that a record carries.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock {
+    /// When capture received it.
+    pub now: Option<Time>,
+    /// Kafka's timestamp of the record.
+    pub kafka: Time,
+    /// When the client sent it, by the client's clock.
+    pub sent_at: Option<Time>,
+    /// When it happened, as capture computed it.
+    pub normalised: Option<Time>,
+    /// When it happened, by the client's clock; inner `None` where it cannot be read.
+    pub timestamp: Option<Option<Time>>,
+    /// How long before being received it happened, in milliseconds.
+    pub offset_ms: Option<f64>,
+    /// The client asks not to correct its clock.
+    pub ignore_sent_at: bool,
+}
+
+/// Reads epoch milliseconds, as the header `timestamp` has them.
+pub fn milliseconds(text: &str) -> Option<Time> {
+    let milliseconds: i64 = text.trim().parse().ok()?;
+    milliseconds
+        .checked_mul(1000)
+        .map(Time)
+        .filter(|time| time.is_writable())
+}
+
+impl Clock {
+    /// Capture's `now`, unless it is far ahead of Kafka's clock or missing.
+    pub fn known_time(&self) -> Time {
+        let near = |now: &Time| *now <= self.kafka.plus(DAY);
+        self.now.filter(near).unwrap_or(self.kafka)
+    }
+
+    /// When it happened, not yet held against the known time, and whether the client's timestamp
+    /// could not be read.
+    pub fn event_time(&self) -> (Time, bool) {
+        if let Some(time) = self.normalised {
+            return (time, false);
+        }
+        let now = self.now.unwrap_or(self.kafka);
+        if let Some(offset_ms) = self.offset_ms {
+            return (writable(now.plus(-microseconds(offset_ms))), false);
+        }
+        match self.timestamp {
+            None => (now, false),
+            Some(None) => (now, true),
+            Some(Some(timestamp)) => {
+                let sent_at = self.sent_at.filter(|_| !self.ignore_sent_at);
+                let skew = sent_at.map_or(0, |sent_at| sent_at.0.saturating_sub(now.0));
+                (writable(timestamp.plus(skew.saturating_neg())), false)
+            }
+        }
+    }
+}
+
+fn writable(time: Time) -> Time {
+    if time.is_writable() {
+        time
+    } else {
+        Time::EPOCH
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a float cast saturates, which is what is due"
+)]
+fn microseconds(milliseconds: f64) -> i64 {
+    (milliseconds * 1000.0) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Option<Time> {
+        Some(Time::parse(&format!("2026-03-01T{text}Z")).unwrap())
+    }
+
+    #[test]
+    fn a_client_clock_is_corrected_by_when_it_sent() {
+        for (sent_at, expected) in [("12:00:10", "10:59:50"), ("11:59:50", "11:00:10")] {
+            let clock = Clock {
+                now: at("12:00:00"),
+                sent_at: at(sent_at),
+                timestamp: Some(at("11:00:00")),
+                ..Clock::default()
+            };
+            assert_eq!(Some(clock.event_time().0), at(expected));
+            let ignoring = Clock {
+                ignore_sent_at: true,
+                ..clock
+            };
+            assert_eq!(Some(ignoring.event_time().0), at("11:00:00"));
+        }
+    }
+
+    #[test]
+    fn an_offset_overrides_and_a_normalised_time_wins() {
+        let clock = Clock {
+            now: at("12:00:00"),
+            timestamp: Some(at("11:00:00")),
+            offset_ms: Some(1500.0),
+            ..Clock::default()
+        };
+        assert_eq!(Some(clock.event_time().0), at("11:59:58.5"));
+        let normalised = Clock {
+            normalised: at("10:00:00"),
+            ..clock
+        };
+        assert_eq!(Some(normalised.event_time().0), at("10:00:00"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_now_and_what_cannot_be_written_is_the_epoch() {
+        let clock = Clock {
+            now: at("12:00:00"),
+            timestamp: Some(None),
+            ..Clock::default()
+        };
+        assert_eq!(clock.event_time(), (at("12:00:00").unwrap(), true));
+        for offset in [1e300, f64::MAX] {
+            let clock = Clock {
+                now: at("12:00:00"),
+                offset_ms: Some(offset),
+                ..Clock::default()
+            };
+            assert_eq!(clock.event_time(), (Time::EPOCH, false));
+        }
+    }
+
+    #[test]
+    fn a_capture_clock_a_day_ahead_of_kafka_is_not_believed() {
+        let kafka = at("12:00:00").unwrap();
+        let known = |ahead| {
+            Clock {
+                now: Some(kafka.plus(ahead)),
+                kafka,
+                ..Clock::default()
+            }
+            .known_time()
+        };
+        assert_eq!(known(DAY), kafka.plus(DAY));
+        assert_eq!(known(DAY + 1), kafka);
+        assert_eq!(
+            Clock {
+                kafka,
+                ..Clock::default()
+            }
+            .known_time(),
+            kafka
+        );
+    }
+}

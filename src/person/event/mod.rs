@@ -1,0 +1,330 @@
+//! What a capture record says: [`Event::parse`] is the only way in.
+
+mod clock;
+mod envelope;
+mod rejection;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use self::envelope::{Envelope, Properties};
+pub use self::rejection::{Rejection, Warning};
+use super::identity::{self, MergeRequest};
+use super::operation::{Draft, Update};
+use super::{ProjectId, Record, Time, Value, json, promotion};
+
+/// What parsing needs to know of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Whether listed event properties become properties of the person.
+    pub promote: bool,
+    /// The project of every token.
+    pub projects: HashMap<String, ProjectId>,
+}
+
+/// A capture event, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The project that its token names.
+    pub project: ProjectId,
+    /// The distinct id, not blank and at most 200 characters.
+    pub distinct_id: String,
+    /// The event's name; empty where it has none.
+    pub name: String,
+    /// The event's uuid.
+    pub uuid: Uuid,
+    /// When it happened; never later than `known_time`.
+    pub event_time: Time,
+    /// When it was learned.
+    pub known_time: Time,
+    /// It makes no person and does nothing to one.
+    pub personless: bool,
+    /// Whom it merges, where it passed the guards.
+    pub merge: Option<MergeRequest>,
+    /// What it does to properties, one update a key.
+    pub updates: Vec<Update>,
+    /// What was odd about it and did not keep it from being used.
+    pub warnings: Vec<Warning>,
+}
+
+impl Event {
+    /// Reads a capture record: wrapped, or the event itself.
+    ///
+    /// # Errors
+    /// [`Rejection`] where it cannot be used, saying why.
+    pub fn parse(record: &Record, rules: &Rules) -> Result<Self, Rejection> {
+        let bytes = record.value.as_deref().unwrap_or_default();
+        if bytes.is_empty() {
+            return Err(Rejection::EmptyValue);
+        }
+        let text = std::str::from_utf8(bytes).map_err(|_| Rejection::NotJson)?;
+        let (text, outer_nul) = json::repaired(text);
+        if json::is_too_deep(&text) {
+            return Err(Rejection::TooDeep);
+        }
+        let outer = Envelope::read(&text, Rejection::NotJson)?;
+        // A foreign token decides before anything else is looked at: it is not ours to judge.
+        let project = |token: Cow<str>| {
+            rules
+                .projects
+                .get(token.as_ref())
+                .copied()
+                .ok_or(Rejection::UnknownToken)
+        };
+        let known_project = outer.token().map(&project).transpose()?;
+        let data = outer.data.map(data_text).transpose()?;
+        let (data, inner_nul) = match &data {
+            Some(data) => json::repaired(data),
+            None => ("".into(), false),
+        };
+        if json::is_too_deep(&data) {
+            return Err(Rejection::TooDeep);
+        }
+        let (outer, inner) = match outer.data {
+            Some(_) => (outer, Envelope::read(&data, Rejection::DataNotJson)?),
+            None => outer.flat(),
+        };
+        let properties = inner
+            .properties
+            .map(Properties::read)
+            .transpose()?
+            .unwrap_or_default();
+        let token = inner
+            .token()
+            .or_else(|| record.header("token").map(Cow::from));
+        let project = match known_project {
+            Some(project) => project,
+            None => token
+                .or_else(|| properties.token.and_then(json::text))
+                .ok_or(Rejection::UnknownToken)
+                .and_then(project)?,
+        };
+        let draft = Parsed {
+            record,
+            outer: &outer,
+            inner: &inner,
+            properties: &properties,
+        };
+        draft.event(project, rules, outer_nul || inner_nul)
+    }
+}
+
+/// The event as the SDK sent it: a string that holds JSON, or the object itself.
+fn data_text(raw: &str) -> Result<Cow<'_, str>, Rejection> {
+    match raw.as_bytes().first() {
+        Some(b'{') => Ok(Cow::Borrowed(raw)),
+        Some(b'"') => json::string(raw).ok_or(Rejection::DataNotJson),
+        _ => Err(Rejection::WrongType("data")),
+    }
+}
+
+/// Every part of a record, taken apart but not yet judged.
+struct Parsed<'a> {
+    record: &'a Record,
+    outer: &'a Envelope<'a>,
+    inner: &'a Envelope<'a>,
+    properties: &'a Properties<'a>,
+}
+
+impl Parsed<'_> {
+    fn event(&self, project: ProjectId, rules: &Rules, had_nul: bool) -> Result<Event, Rejection> {
+        let uuid = self.uuid()?;
+        let full_id = self.distinct_id().ok_or(Rejection::MissingDistinctId)?;
+        let name = self.name();
+        let mut warnings = Vec::new();
+        let (event_time, known_time) = self.times(&mut warnings);
+        let forced = self.record.header("force_disable_person_processing") == Some("true");
+        let personless = forced || self.properties.process_person_profile == Some("false");
+        let merge = self.merge(&name, &full_id, had_nul)?;
+        let merge = match merge {
+            Some(_) if personless => {
+                warnings.push(Warning::PersonlessMerge);
+                None
+            }
+            Some(Err(warning)) => {
+                warnings.push(warning);
+                None
+            }
+            Some(Ok(request)) => Some(request),
+            None => None,
+        };
+        let updates = self.updates(&name, rules)?;
+        Ok(Event {
+            project,
+            distinct_id: identity::cut(full_id),
+            name,
+            uuid,
+            event_time,
+            known_time,
+            personless,
+            merge,
+            updates: if personless { Vec::new() } else { updates },
+            warnings,
+        })
+    }
+
+    fn uuid(&self) -> Result<Uuid, Rejection> {
+        if let Some(raw) = self.outer.uuid {
+            let text = json::string(raw).ok_or(Rejection::InvalidUuid)?;
+            if !text.trim().is_empty() {
+                return Uuid::parse_str(text.trim()).map_err(|_| Rejection::InvalidUuid);
+            }
+        }
+        if let Some(uuid) = self
+            .record
+            .header("uuid")
+            .and_then(|text| Uuid::parse_str(text).ok())
+        {
+            return Ok(uuid);
+        }
+        if self.outer.data.is_some() {
+            return Err(Rejection::MissingUuid);
+        }
+        let Record {
+            topic, position, ..
+        } = self.record;
+        let origin = format!("{topic}:{}:{}", position.partition, position.offset);
+        Ok(Uuid::new_v5(&identity::NAMESPACE, origin.as_bytes()))
+    }
+
+    fn distinct_id(&self) -> Option<String> {
+        let usable = |id: &Cow<str>| !id.trim().is_empty();
+        let of =
+            |raw: Option<&'_ str>| raw.and_then(json::text).filter(usable).map(Cow::into_owned);
+        let header = || {
+            self.record
+                .header("distinct_id")
+                .map(|id| id.replace('\0', "\u{fffd}"))
+        };
+        of(self.outer.distinct_id)
+            .or_else(|| of(self.inner.distinct_id))
+            .or_else(|| of(self.inner.dollar_distinct_id))
+            .or_else(|| header().filter(|id| !id.trim().is_empty()))
+            .or_else(|| of(self.properties.distinct_id))
+    }
+
+    fn name(&self) -> String {
+        let outer = self.outer.event.and_then(json::text);
+        let name = outer.or_else(|| self.inner.event.and_then(json::text));
+        let name = name.or_else(|| self.record.header("event").map(Cow::from));
+        name.unwrap_or_default().into_owned()
+    }
+
+    fn times(&self, warnings: &mut Vec<Warning>) -> (Time, Time) {
+        let header = |name| self.record.header(name);
+        let of = |raw: Option<&str>| {
+            raw.and_then(json::string)
+                .and_then(|text| Time::parse(&text))
+        };
+        let clock = clock::Clock {
+            now: of(self.outer.now).or_else(|| header("now").and_then(Time::parse)),
+            kafka: self.record.timestamp,
+            sent_at: of(self.outer.sent_at),
+            normalised: of(self.outer.timestamp)
+                .or_else(|| header("timestamp").and_then(clock::milliseconds)),
+            timestamp: self.inner.timestamp.map(|raw| of(Some(raw))),
+            offset_ms: self.inner.offset.and_then(|raw| raw.parse().ok()),
+            ignore_sent_at: self.properties.ignore_sent_at == Some("true"),
+        };
+        let known = clock.known_time();
+        let (time, odd) = clock.event_time();
+        if odd {
+            warnings.push(Warning::InvalidTimestamp);
+        }
+        (time.min(known), known)
+    }
+
+    /// What the event merges: `None` nothing, else the other id or why it may not.
+    fn merge(
+        &self,
+        name: &str,
+        distinct_id: &str,
+        had_nul: bool,
+    ) -> Result<Option<Result<MergeRequest, Warning>>, Rejection> {
+        let (raw, rejection) = match name {
+            "$identify" => (
+                self.properties.anon_distinct_id,
+                Rejection::InvalidAnonDistinctId,
+            ),
+            "$create_alias" | "$merge_dangerously" => {
+                (self.properties.alias, Rejection::InvalidAlias)
+            }
+            _ => return Ok(None),
+        };
+        let Some(raw) = raw else { return Ok(None) };
+        if raw.starts_with(['{', '[']) {
+            return Err(rejection);
+        }
+        let Some(other) = json::text(raw) else {
+            return Ok(None);
+        };
+        // A NUL has become U+FFFD by now; in a record that had one, that character stands for it.
+        let illegal = |id: &str| identity::is_illegal(id) || (had_nul && id.contains('\u{fffd}'));
+        if illegal(&other) || illegal(distinct_id) {
+            return Ok(Some(Err(Warning::IllegalDistinctId)));
+        }
+        let other = identity::cut(other.into_owned());
+        if other == identity::cut(distinct_id.to_owned()) {
+            return Ok(Some(Err(Warning::SameDistinctId)));
+        }
+        Ok(Some(Ok(MergeRequest {
+            other,
+            dangerously: name == "$merge_dangerously",
+        })))
+    }
+
+    fn updates(&self, name: &str, rules: &Rules) -> Result<Vec<Update>, Rejection> {
+        let mut draft = Draft::default();
+        let values = |raw: Option<&str>, field, put: &mut dyn FnMut(String, Value)| match raw {
+            Some(raw) => json::fields(raw, |key, value| {
+                put(key.into_owned(), Value::from_json(value))
+            })
+            .map_err(|_| Rejection::WrongType(field)),
+            None => Ok(()),
+        };
+        for envelope_or_properties in [self.properties.set, self.inner.set] {
+            values(envelope_or_properties, "$set", &mut |key, value| {
+                draft.set(key, value)
+            })?;
+        }
+        for envelope_or_properties in [self.properties.set_once, self.inner.set_once] {
+            values(envelope_or_properties, "$set_once", &mut |key, value| {
+                draft.once(key, value)
+            })?;
+        }
+        if matches!(name, "$groupidentify" | "$exception" | "$$heatmap") {
+            return Ok(Vec::new());
+        }
+        for key in self.properties.unset_keys() {
+            draft.unset(key);
+        }
+        if rules.promote {
+            self.promote(&mut draft);
+        }
+        Ok(draft.finish())
+    }
+
+    fn promote(&self, draft: &mut Draft) {
+        let server = self.properties.is_server == Some("true");
+        let mut os_name = None;
+        for (names, raw) in &self.properties.promoted {
+            if server && promotion::is_operating_system(names.name) {
+                continue;
+            }
+            let value = Value::from_json(raw);
+            if names.name == promotion::OS_NAME {
+                os_name = Some(value);
+            } else {
+                draft.promote(*names, &value);
+            }
+        }
+        if let Some(value) = os_name {
+            draft.promote(promotion::OS, &value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

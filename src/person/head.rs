@@ -1,0 +1,168 @@
+//! The newest state of a person: what "current properties" means.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::history::State;
+use super::{PersonId, PropertyId, Time, Value};
+
+/// What a person is now, and what the next operation needs to know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The person's uuid.
+    pub uuid: Uuid,
+    /// The least event time of its events, and of the persons merged into it.
+    pub created_at: Time,
+    /// The least event time of its own events.
+    pub began: Time,
+    /// The event time of its first identifying event.
+    pub identified_at: Option<Time>,
+    /// 0 at creation, one more for every recorded operation.
+    pub version: u64,
+    /// The newest time in its timeline: what comes after cannot be a duplicate.
+    pub newest: Option<Time>,
+    /// When it last took a distinct id over from another person.
+    pub ownership_changed: Option<Time>,
+    /// How many distinct ids ever joined it.
+    pub distinct_ids: u32,
+    /// Into whom it was merged, if it was.
+    pub merged: Option<Merged>,
+    /// Length of its current properties as JSON, in bytes.
+    pub json_bytes: u64,
+    /// Every property that it ever had, by number.
+    pub entries: BTreeMap<PropertyId, Entry>,
+}
+
+/// One property of a head.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// The event time of the property's newest row that brings something; [`Time::MIN`] where
+    /// there is none.
+    pub newest: Time,
+    /// What the property is.
+    pub state: State,
+}
+
+/// The merge of a person into another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// The person it became.
+    pub into: PersonId,
+    /// The merge's effective time and record.
+    pub place: super::Place,
+    /// When the merge was learned.
+    pub known: Time,
+}
+
+impl Head {
+    /// A person that begins at `time`.
+    #[must_use]
+    pub fn new(uuid: Uuid, time: Time) -> Self {
+        Self {
+            uuid,
+            created_at: time,
+            began: time,
+            identified_at: None,
+            version: 0,
+            newest: None,
+            ownership_changed: None,
+            distinct_ids: 0,
+            merged: None,
+            json_bytes: 2,
+            entries: BTreeMap::new(),
+        }
+    }
+
+    /// Replaces one property, whose name takes `name_bytes`.
+    pub fn put(&mut self, property: PropertyId, name_bytes: usize, entry: Entry) {
+        let bytes = |entry: &Entry| entry_bytes(name_bytes, entry.state.current.as_ref());
+        self.json_bytes += bytes(&entry);
+        let old = self.entries.insert(property, entry);
+        self.json_bytes -= old.as_ref().map_or(0, bytes);
+    }
+}
+
+/// What one property adds to the length of the properties as JSON: key, colon, value, comma.
+fn entry_bytes(name_bytes: usize, value: Option<&Value>) -> u64 {
+    let bytes = value.map_or(0, |value| name_bytes + value.as_json().len() + 4);
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// The name under which a person is shown: the first truthy one of the display properties, else
+/// the first distinct id, else the uuid.
+#[must_use]
+pub fn display_name<'a>(
+    display: impl IntoIterator<Item = Option<&'a Value>>,
+    distinct_ids: &[String],
+    uuid: Uuid,
+) -> String {
+    let truthy = display
+        .into_iter()
+        .flatten()
+        .find(|value| value.is_truthy());
+    truthy
+        .map(|value| value.text().into_owned())
+        .or_else(|| distinct_ids.first().cloned())
+        .unwrap_or_else(|| uuid.to_string())
+}
+
+/// Distinct ids as they are shown: in the order in which they joined, non-anonymous ones first.
+#[must_use]
+pub fn display_order(joined: Vec<String>) -> Vec<String> {
+    let (anonymous, mut known): (Vec<_>, Vec<_>) = joined
+        .into_iter()
+        .partition(|id| super::identity::is_anonymous(id));
+    known.extend(anonymous);
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(json: Option<&str>) -> Entry {
+        let current = json.map(Value::from_json);
+        Entry {
+            newest: Time(0),
+            state: State {
+                current,
+                set_only: None,
+            },
+        }
+    }
+
+    #[test]
+    fn the_size_is_that_of_the_json_but_for_the_last_comma() {
+        let mut head = Head::new(Uuid::nil(), Time(0));
+        head.put(16, 4, entry(Some("\"free\"")));
+        head.put(16, 4, entry(Some("\"pro\"")));
+        head.put(17, 1, entry(Some("1")));
+        assert_eq!(head.json_bytes, r#"{"plan":"pro","a":1,}"#.len() as u64);
+        head.put(16, 4, entry(None));
+        assert_eq!(head.json_bytes, r#"{"a":1,}"#.len() as u64);
+    }
+
+    #[test]
+    fn the_name_is_the_first_truthy_one() {
+        let (empty, name) = (Value::string(""), Value::string("Ann"));
+        let ids = ["u1".to_owned()];
+        assert_eq!(
+            display_name([Some(&empty), None, Some(&name)], &ids, Uuid::nil()),
+            "Ann"
+        );
+        assert_eq!(display_name([Some(&empty)], &ids, Uuid::nil()), "u1");
+        assert_eq!(
+            display_name([None], &[], Uuid::nil()),
+            Uuid::nil().to_string()
+        );
+    }
+
+    #[test]
+    fn anonymous_ids_are_shown_last() {
+        let ids = ["a-b-c-d-e", "u1", "f-g-h-i-j", "u2"]
+            .map(String::from)
+            .to_vec();
+        assert_eq!(display_order(ids), ["u1", "u2", "a-b-c-d-e", "f-g-h-i-j"]);
+    }
+}

@@ -1,0 +1,445 @@
+//! The fold: what one property was at a moment, from the rows that decide it.
+//!
+//! [`State::then`] is the definition: sort the rows of a property by place, apply one after the
+//! other. [`value`] finds the same answer without reading them all. It can, because rows fall
+//! into classes: a `$set` or an `$unset` decides whatever came before it (an *anchor*), while a
+//! `$set_once` or a merge matters only where the property is absent, so that of those only the
+//! first one after the anchor counts.
+
+use super::{PersonId, Place, PropertyId, Time, Value};
+
+/// Which operations a fold sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// All of them: current properties, and `include_set_once=true`.
+    WithOnce,
+    /// As if `$set_once` did not exist: `include_set_once=false`.
+    SetOnly,
+}
+
+impl Mode {
+    /// Both modes.
+    pub const ALL: [Self; 2] = [Self::WithOnce, Self::SetOnly];
+}
+
+/// What one property is under either fold mode; absent is `None`, while `null` is a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Under [`Mode::WithOnce`].
+    pub current: Option<Value>,
+    /// Under [`Mode::SetOnly`].
+    pub set_only: Option<Value>,
+}
+
+impl State {
+    /// The value under one mode.
+    #[must_use]
+    pub fn get(&self, mode: Mode) -> Option<&Value> {
+        match mode {
+            Mode::WithOnce => self.current.as_ref(),
+            Mode::SetOnly => self.set_only.as_ref(),
+        }
+    }
+
+    /// The state after one more row.
+    #[must_use]
+    pub fn then(self, row: &Row) -> Self {
+        Self {
+            current: row.after(Mode::WithOnce, self.current),
+            set_only: row.after(Mode::SetOnly, self.set_only),
+        }
+    }
+}
+
+/// One recorded operation on one property.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// The property is this value.
+    Set(Value),
+    /// The property is gone.
+    Unset,
+    /// Gone where it was present, this value where it was absent.
+    SetUnset(Value),
+    /// The same with `$set_once`: without that, gone.
+    OnceUnset(Value),
+    /// This value where the property was absent.
+    Once(Value),
+    /// The state of a person merged into this one, each mode's where it was absent.
+    Merge {
+        /// The person merged.
+        source: PersonId,
+        /// Its state of the property when it was merged.
+        state: State,
+    },
+}
+
+impl Row {
+    /// The value after this row, from the value before it.
+    #[must_use]
+    pub fn after(&self, mode: Mode, before: Option<Value>) -> Option<Value> {
+        match self {
+            Self::Set(value) => Some(value.clone()),
+            Self::Unset => None,
+            Self::SetUnset(value) => before.is_none().then(|| value.clone()),
+            Self::OnceUnset(value) => {
+                (before.is_none() && mode == Mode::WithOnce).then(|| value.clone())
+            }
+            Self::Once(value) if mode == Mode::WithOnce => before.or_else(|| Some(value.clone())),
+            Self::Once(_) => before,
+            Self::Merge { state, .. } => before.or_else(|| state.get(mode).cloned()),
+        }
+    }
+
+    /// The class under which this row is kept.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Set(_) | Self::Unset | Self::SetUnset(_) | Self::OnceUnset(_) => Class::Anchor,
+            Self::Once(_) => Class::Once,
+            Self::Merge { state, .. } => match (&state.current, &state.set_only) {
+                (Some(_), Some(_)) => Class::MergeBoth,
+                (Some(_), None) => Class::MergeCurrent,
+                (None, Some(_)) => Class::MergeSetOnly,
+                (None, None) => Class::MergeAbsent,
+            },
+        }
+    }
+}
+
+/// Rows of one property are kept apart by what they may decide, so that a read finds the first
+/// one that counts in one seek. The numbers are part of the store's format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Class {
+    /// Decides whatever came before: set, unset, and both in one event.
+    Anchor = 0,
+    /// `$set_once`.
+    Once = 1,
+    /// A merge that brings a value under both modes.
+    MergeBoth = 2,
+    /// A merge that brings a value with `$set_once` only.
+    MergeCurrent = 3,
+    /// A merge that brings a value without `$set_once` only.
+    MergeSetOnly = 4,
+    /// A merge that brings nothing now, but did by what was known earlier.
+    MergeAbsent = 5,
+}
+
+impl Class {
+    /// Every class, in the order of their numbers.
+    pub const ALL: [Self; 6] = [
+        Self::Anchor,
+        Self::Once,
+        Self::MergeBoth,
+        Self::MergeCurrent,
+        Self::MergeSetOnly,
+        Self::MergeAbsent,
+    ];
+
+    /// The classes of merges.
+    pub const MERGES: [Self; 4] = [
+        Self::MergeBoth,
+        Self::MergeCurrent,
+        Self::MergeSetOnly,
+        Self::MergeAbsent,
+    ];
+
+    /// The classes whose rows fill an absent property, by what is known now.
+    fn filling(mode: Mode) -> &'static [Self] {
+        match mode {
+            Mode::WithOnce => &[Self::Once, Self::MergeBoth, Self::MergeCurrent],
+            Mode::SetOnly => &[Self::MergeBoth, Self::MergeSetOnly],
+        }
+    }
+
+    /// The classes whose rows may have filled an absent property by what was known earlier: a
+    /// merge's class tells only what it brings by what is known now.
+    fn once_filling(mode: Mode) -> &'static [Self] {
+        match mode {
+            Mode::WithOnce => &Self::ALL[1..],
+            Mode::SetOnly => &Self::MERGES,
+        }
+    }
+}
+
+/// A row where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its event time and position.
+    pub place: Place,
+    /// When it was learned.
+    pub known: Time,
+    /// What it does.
+    pub row: Row,
+}
+
+/// The rows of all properties of the persons of one project.
+pub trait Histories {
+    /// Why rows could not be read.
+    type Error;
+
+    /// The newest row of a class at or before a place.
+    ///
+    /// # Errors
+    /// Where the rows cannot be read.
+    fn last(
+        &self,
+        person: PersonId,
+        property: PropertyId,
+        class: Class,
+        until: Place,
+    ) -> Result<Option<Stored>, Self::Error>;
+
+    /// The oldest row of a class after a place; with `None` the oldest of all.
+    ///
+    /// # Errors
+    /// Where the rows cannot be read.
+    fn first(
+        &self,
+        person: PersonId,
+        property: PropertyId,
+        class: Class,
+        after: Option<Place>,
+    ) -> Result<Option<Stored>, Self::Error>;
+}
+
+/// What a read asks of one property: how it was at `until`, by what was known at `known`.
+#[derive(Clone, Copy, Debug)]
+pub struct Query {
+    /// The person.
+    pub person: PersonId,
+    /// The property.
+    pub property: PropertyId,
+    /// Up to and including this place.
+    pub until: Place,
+    /// Only rows learned by then.
+    pub known: Time,
+}
+
+/// The property's state under both modes.
+///
+/// # Errors
+/// Where the rows cannot be read.
+pub fn state<H: Histories>(rows: &H, query: Query) -> Result<State, H::Error> {
+    Ok(State {
+        current: value(rows, query, Mode::WithOnce)?,
+        set_only: value(rows, query, Mode::SetOnly)?,
+    })
+}
+
+/// The property's value under one mode: the fold, by a few seeks.
+///
+/// # Errors
+/// Where the rows cannot be read.
+pub fn value<H: Histories>(rows: &H, query: Query, mode: Mode) -> Result<Option<Value>, H::Error> {
+    // Anchors that depend on what was before them, newest first.
+    let mut dependent = Vec::new();
+    let mut until = Some(query.until);
+    let (mut value, mut from) = loop {
+        let Some(place) = until else {
+            break (None, None);
+        };
+        let Some(anchor) = known_anchor(
+            rows,
+            Query {
+                until: place,
+                ..query
+            },
+        )?
+        else {
+            break (None, None);
+        };
+        until = anchor.place.before();
+        match anchor.row {
+            Row::Set(value) => break (Some(value), Some(anchor.place)),
+            Row::Unset => break (None, Some(anchor.place)),
+            _ => dependent.push(anchor),
+        }
+    };
+    while let Some(anchor) = dependent.pop() {
+        if value.is_none() {
+            value = filled(
+                rows,
+                Query {
+                    until: anchor.place,
+                    ..query
+                },
+                mode,
+                from,
+            )?;
+        }
+        value = anchor.row.after(mode, value);
+        from = Some(anchor.place);
+    }
+    match value {
+        None => filled(rows, query, mode, from),
+        value => Ok(value),
+    }
+}
+
+/// The time of the property's newest row at or before a place, of any class but those merges
+/// that bring nothing.
+///
+/// # Errors
+/// Where the rows cannot be read.
+pub fn newest<H: Histories>(rows: &H, query: Query) -> Result<Option<Time>, H::Error> {
+    let mut newest = None;
+    for class in Class::ALL
+        .into_iter()
+        .filter(|class| *class != Class::MergeAbsent)
+    {
+        let row = rows.last(query.person, query.property, class, query.until)?;
+        newest = newest.max(row.map(|row| row.place.time));
+    }
+    Ok(newest)
+}
+
+/// When a person began, at `time` and by what was known at `known`: its own earliest event, or
+/// that of a person merged into it by then. `None` where it did not exist.
+///
+/// # Errors
+/// Where the rows cannot be read.
+pub fn created<H: Histories>(
+    rows: &H,
+    person: PersonId,
+    time: Time,
+    known: Time,
+) -> Result<Option<Time>, H::Error> {
+    // Every row of its own is an earlier beginning than those before it were.
+    let mut least = each(rows, (person, Class::Once), time, known, |row| {
+        Ok(Some(row.place.time))
+    })?;
+    let merged = each(
+        rows,
+        (person, Class::MergeBoth),
+        time,
+        known,
+        |row| match row.row {
+            Row::Merge { source, .. } => created(rows, source, row.place.time, known),
+            _ => Ok(None),
+        },
+    )?;
+    if least.is_none() || merged.is_some_and(|merged| Some(merged) < least) {
+        least = merged.or(least);
+    }
+    Ok(least)
+}
+
+/// The least time among the rows of [`super::CREATED`] of one class.
+fn each<H: Histories>(
+    rows: &H,
+    (person, class): (PersonId, Class),
+    time: Time,
+    known: Time,
+    of: impl Fn(Stored) -> Result<Option<Time>, H::Error>,
+) -> Result<Option<Time>, H::Error> {
+    let (mut least, mut after) = (None, None);
+    while let Some(row) = rows.first(person, super::CREATED, class, after)? {
+        if row.place.time > time {
+            break;
+        }
+        after = Some(row.place);
+        if row.known > known {
+            continue;
+        }
+        let began = of(row)?;
+        if least.is_none() || began.is_some_and(|began| Some(began) < least) {
+            least = began.or(least);
+        }
+        if class == Class::Once {
+            break;
+        }
+    }
+    Ok(least)
+}
+
+fn known_anchor<H: Histories>(rows: &H, query: Query) -> Result<Option<Stored>, H::Error> {
+    let mut until = Some(query.until);
+    while let Some(place) = until {
+        match rows.last(query.person, query.property, Class::Anchor, place)? {
+            Some(row) if row.known > query.known => until = row.place.before(),
+            found => return Ok(found),
+        }
+    }
+    Ok(None)
+}
+
+/// What fills the absent property after `from`: the first `$set_once` or merge with a value.
+fn filled<H: Histories>(
+    rows: &H,
+    query: Query,
+    mode: Mode,
+    from: Option<Place>,
+) -> Result<Option<Value>, H::Error> {
+    let classes = if query.known == Time::MAX {
+        Class::filling(mode)
+    } else {
+        Class::once_filling(mode)
+    };
+    let mut after = from;
+    loop {
+        let mut next: Option<Stored> = None;
+        for &class in classes {
+            let row = rows.first(query.person, query.property, class, after)?;
+            let row = row.filter(|row| row.place <= query.until);
+            // At one place a merge comes before the merge event's own `$set_once`.
+            next = match (next, row) {
+                (Some(a), Some(b))
+                    if b.place < a.place
+                        || (b.place == a.place && a.row.class() == Class::Once) =>
+                {
+                    Some(b)
+                }
+                (None, row) => row,
+                (next, _) => next,
+            };
+        }
+        let Some(stored) = next else { return Ok(None) };
+        after = Some(stored.place);
+        if stored.known > query.known {
+            // What was not known yet did not fill it. A merge's own `$set_once` is no more
+            // known than the merge, so nothing at this place is passed over.
+            continue;
+        }
+        let value = match stored.row {
+            Row::Merge { source, .. } if query.known != Time::MAX => {
+                let until = Place::end_of(stored.place.time);
+                let found = value(
+                    rows,
+                    Query {
+                        person: source,
+                        until,
+                        ..query
+                    },
+                    mode,
+                )?;
+                match found {
+                    None => own_once(rows, query, mode, stored.place)?,
+                    found => found,
+                }
+            }
+            row => row.after(mode, None),
+        };
+        if value.is_some() {
+            return Ok(value);
+        }
+    }
+}
+
+/// The `$set_once` of the merge event itself, where the merge brought nothing.
+fn own_once<H: Histories>(
+    rows: &H,
+    query: Query,
+    mode: Mode,
+    place: Place,
+) -> Result<Option<Value>, H::Error> {
+    if mode == Mode::SetOnly {
+        return Ok(None);
+    }
+    let row = rows.last(query.person, query.property, Class::Once, place)?;
+    let row = row.filter(|row| row.place == place && row.known <= query.known);
+    Ok(row.and_then(|row| row.row.after(mode, None)))
+}
+
+#[cfg(test)]
+mod tests;

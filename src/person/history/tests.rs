@@ -1,0 +1,174 @@
+//! The seeks against the naive fold: sort, apply one after the other.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::person::record::Position;
+
+const SOURCE: PersonId = 1;
+const TARGET: PersonId = 2;
+const END: i64 = 8;
+
+/// Rows in memory, in the order of the store's keys.
+#[derive(Debug, Default)]
+struct Rows(BTreeMap<(PersonId, Class, Place), Stored>);
+
+impl Rows {
+    fn put(&mut self, person: PersonId, stored: Stored) {
+        self.0
+            .insert((person, stored.row.class(), stored.place), stored);
+    }
+
+    fn naive(&self, person: PersonId, until: Time, known: Time) -> State {
+        let of_person = self
+            .0
+            .values()
+            .zip(self.0.keys())
+            .filter(|(_, key)| key.0 == person);
+        let mut rows: Vec<_> = of_person.map(|(row, _)| row.clone()).collect();
+        rows.retain(|row| row.place.time <= until && row.known <= known);
+        // At one place the merge comes first.
+        rows.sort_by_key(|stored| (stored.place, !matches!(stored.row, Row::Merge { .. })));
+        rows.into_iter().fold(State::default(), |state, stored| {
+            let row = match stored.row {
+                Row::Merge { source, .. } => Row::Merge {
+                    source,
+                    state: self.naive(source, stored.place.time, known),
+                },
+                row => row,
+            };
+            state.then(&row)
+        })
+    }
+}
+
+impl Histories for Rows {
+    type Error = Infallible;
+
+    fn last(
+        &self,
+        person: PersonId,
+        _: PropertyId,
+        class: Class,
+        until: Place,
+    ) -> Result<Option<Stored>, Infallible> {
+        let range = (person, class, MIN)..=(person, class, until);
+        Ok(self.0.range(range).next_back().map(|(_, row)| row.clone()))
+    }
+
+    fn first(
+        &self,
+        person: PersonId,
+        _: PropertyId,
+        class: Class,
+        after: Option<Place>,
+    ) -> Result<Option<Stored>, Infallible> {
+        let mut range = self
+            .0
+            .range((person, class, MIN)..=(person, class, Place::MAX));
+        Ok(range
+            .find(|(key, _)| after.is_none_or(|after| key.2 > after))
+            .map(|(_, row)| row.clone()))
+    }
+}
+
+const MIN: Place = Place {
+    time: Time(i64::MIN),
+    position: Position {
+        topic: 0,
+        partition: 0,
+        offset: 0,
+    },
+};
+
+fn own_row() -> impl Strategy<Value = Row> {
+    let value = || (0..3_u8).prop_map(|n| Value::from_json(&n.to_string()));
+    prop_oneof![
+        3 => value().prop_map(Row::Set),
+        3 => value().prop_map(Row::Once),
+        2 => Just(Row::Unset),
+        1 => value().prop_map(Row::SetUnset),
+        1 => value().prop_map(Row::OnceUnset),
+    ]
+}
+
+/// Some rows of a source, some of a target, and merges of the one into the other; each with an
+/// event time, and learned in random order.
+fn histories() -> impl Strategy<Value = Rows> {
+    let place = || (0..END, 0..4_u64, 0..END);
+    let own = prop::collection::vec((place(), any::<bool>(), own_row()), 0..14);
+    let merges = prop::collection::vec(place(), 0..3);
+    (own, merges).prop_map(|(own, merges)| {
+        let mut rows = Rows::default();
+        let stored = |(time, offset, known): (i64, u64, i64), row| Stored {
+            place: Place {
+                time: Time(time),
+                position: Position {
+                    offset,
+                    ..Position::default()
+                },
+            },
+            known: Time(known),
+            row,
+        };
+        for (place, of_source, row) in own {
+            // One event does one thing to a property: a place has one row, but for a merge's own.
+            let person = if of_source { SOURCE } else { TARGET };
+            let stored = stored(place, row);
+            let taken = Class::ALL
+                .iter()
+                .any(|&class| rows.0.contains_key(&(person, class, stored.place)));
+            if !taken {
+                rows.put(person, stored);
+            }
+        }
+        for place in merges {
+            let state = rows.naive(SOURCE, Time(place.0), Time::MAX);
+            let mut stored = stored(
+                place,
+                Row::Merge {
+                    source: SOURCE,
+                    state,
+                },
+            );
+            let own = |class| rows.0.get(&(TARGET, class, stored.place));
+            if let Some(own) = own(Class::Anchor).or_else(|| own(Class::Once)) {
+                stored.known = own.known;
+            }
+            rows.put(TARGET, stored);
+        }
+        rows
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn every_read_is_the_fold(rows in histories()) {
+        for person in [SOURCE, TARGET] {
+            for until in -1..=END {
+                for known in (-1..=END).map(Time).chain([Time::MAX]) {
+                    let until = Place::end_of(Time(until));
+                    let query = Query { person, property: 0, until, known };
+                    let expected = rows.naive(person, until.time, known);
+                    prop_assert_eq!(state(&rows, query).unwrap(), expected, "{:?}", query);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_newest_row_is_of_any_class(rows in histories(), until in 0..END) {
+        let until = Place::end_of(Time(until));
+        let query = Query { person: TARGET, property: 0, until, known: Time::MAX };
+        let counts = |key: &&(PersonId, Class, Place)| {
+            key.0 == TARGET && key.1 != Class::MergeAbsent && key.2 <= until
+        };
+        let places = rows.0.keys().filter(counts);
+        prop_assert_eq!(newest(&rows, query).unwrap(), places.map(|key| key.2.time).max());
+    }
+}

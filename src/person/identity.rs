@@ -1,0 +1,350 @@
+//! Who a distinct id belonged to, from when on; and whether and whom a record merges.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use uuid::{Uuid, uuid};
+
+use super::{PersonId, ProjectId, Time};
+
+/// The namespace of every uuid that the product derives.
+pub const NAMESPACE: Uuid = uuid!("932979b4-65c3-4424-8467-0b66ec27bc22");
+
+/// The longest distinct id that is kept, in characters; longer ones are cut.
+pub const MAX_DISTINCT_ID: usize = 200;
+
+/// The longest id that may take part in a merge, in characters, judged before the cut.
+const MAX_MERGED_ID: usize = 400;
+
+/// A merge needs at most this many operations of the source to be copied; it takes effect as
+/// much later as that takes.
+pub const MAX_COPIED: usize = 100_000;
+
+/// The uuid of a person created with this distinct id.
+#[must_use]
+pub fn person_uuid(project: ProjectId, distinct_id: &str) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, format!("{project}:{distinct_id}").as_bytes())
+}
+
+/// The integer id that belongs to a uuid: its low 53 bits. Where it is taken within the project
+/// the next free one upward is used.
+#[must_use]
+pub fn person_id(uuid: Uuid) -> PersonId {
+    const LOW_53_BITS: u128 = (1 << 53) - 1;
+    PersonId::try_from(uuid.as_u128() & LOW_53_BITS).unwrap_or_default()
+}
+
+/// The id after this one, within 53 bits.
+#[must_use]
+pub fn next_person_id(id: PersonId) -> PersonId {
+    (id + 1) & ((1 << 53) - 1)
+}
+
+/// Cuts a distinct id to the length that is kept.
+#[must_use]
+pub fn cut(mut distinct_id: String) -> String {
+    if let Some((end, _)) = distinct_id.char_indices().nth(MAX_DISTINCT_ID) {
+        distinct_id.truncate(end);
+    }
+    distinct_id
+}
+
+/// Whether a distinct id looks like one that an SDK made up for an unknown visitor: five
+/// lowercase alphanumeric groups joined by `-`.
+#[must_use]
+pub fn is_anonymous(distinct_id: &str) -> bool {
+    let group = |group: &str| {
+        !group.is_empty()
+            && group
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+    };
+    distinct_id.split('-').all(group) && distinct_id.split('-').count() == 5
+}
+
+static ILLEGAL: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+    HashSet::from([
+        "[object Object]",
+        "NaN",
+        "None",
+        "none",
+        "null",
+        "0",
+        "undefined",
+    ])
+});
+
+static ILLEGAL_IN_ANY_CASE: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+    HashSet::from([
+        "anonymous",
+        "guest",
+        "distinctid",
+        "distinct_id",
+        "id",
+        "not_authenticated",
+        "email",
+        "undefined",
+        "true",
+        "false",
+    ])
+});
+
+/// Whether an id is one that many people would share by mistake, so that it may not merge.
+#[must_use]
+pub fn is_illegal(id: &str) -> bool {
+    let trimmed = id.trim();
+    let quoted = |quote: char| trimmed.strip_prefix(quote)?.strip_suffix(quote);
+    let bare = quoted('"').or_else(|| quoted('\'')).unwrap_or(trimmed);
+    bare.trim().is_empty()
+        || ILLEGAL.contains(bare)
+        || ILLEGAL_IN_ANY_CASE.contains(bare.to_ascii_lowercase().as_str())
+        || id.contains('\0')
+        || id.chars().nth(MAX_MERGED_ID).is_some()
+}
+
+/// One entry of an ownership: from a moment on, a distinct id belonged to a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owned {
+    /// From this event time on.
+    pub from: Time,
+    /// When it was learned.
+    pub known: Time,
+    /// The person.
+    pub person: PersonId,
+    /// Its place in the order in which distinct ids joined that person.
+    pub ordinal: u32,
+}
+
+/// Who a distinct id belonged to. The later owners stand in the order in which they were added,
+/// which is that of their `from`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ownership {
+    /// The first owner, who also owns all time before.
+    pub first: Owned,
+    /// The owners after it.
+    pub later: Vec<Owned>,
+}
+
+impl Ownership {
+    /// Of a distinct id that belongs to its first owner.
+    #[must_use]
+    pub fn new(first: Owned) -> Self {
+        Self {
+            first,
+            later: Vec::new(),
+        }
+    }
+
+    /// The owner by what is known now, whatever the time asked for.
+    #[must_use]
+    pub fn now(&self) -> &Owned {
+        self.later.last().unwrap_or(&self.first)
+    }
+
+    /// The owner at `time` by what was known at `known`; `None` before the id was known.
+    #[must_use]
+    pub fn at(&self, time: Time, known: Time) -> Option<PersonId> {
+        let newest = self
+            .later
+            .iter()
+            .rev()
+            .find(|owned| owned.from <= time && owned.known <= known);
+        let owned = newest.unwrap_or(&self.first);
+        (owned.known <= known).then_some(owned.person)
+    }
+
+    /// When it joined its current owner; `None` where that is the first one, who owns all time
+    /// before.
+    #[must_use]
+    pub fn joined(&self) -> Option<Time> {
+        self.later.last().map(|owned| owned.from)
+    }
+}
+
+/// What a merge event asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MergeRequest {
+    /// The other id: the person it belongs to is the source.
+    pub other: String,
+    /// `$merge_dangerously`: an identified source is merged as well.
+    pub dangerously: bool,
+}
+
+/// What is known of one side of a merge when the event is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Side {
+    /// The person that owns the id now.
+    pub person: PersonId,
+    /// Whether that person is identified by now.
+    pub identified: bool,
+}
+
+/// Whether and whom a merge event merges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Both ids are one person already.
+    SamePerson,
+    /// The source is identified: refused.
+    Refused,
+    /// Neither exists: one person with both ids.
+    CreateBoth,
+    /// The event's distinct id is attached to the source's person.
+    AttachTarget(PersonId),
+    /// The other id is attached to the target's person.
+    AttachSource(PersonId),
+    /// The source's person is merged into the target's.
+    Merge {
+        /// The person merged away.
+        source: PersonId,
+        /// The person that stays.
+        target: PersonId,
+    },
+}
+
+/// Decides what a merge event does, from the owners of the moment it is applied.
+#[must_use]
+pub fn decide(target: Option<Side>, source: Option<Side>, dangerously: bool) -> Decision {
+    match (target, source) {
+        (Some(target), Some(source)) if target.person == source.person => Decision::SamePerson,
+        (_, Some(source)) if source.identified && !dangerously => Decision::Refused,
+        (None, None) => Decision::CreateBoth,
+        (None, Some(source)) => Decision::AttachTarget(source.person),
+        (Some(target), None) => Decision::AttachSource(target.person),
+        (Some(target), Some(source)) => Decision::Merge {
+            source: source.person,
+            target: target.person,
+        },
+    }
+}
+
+/// When a merge takes effect: at the event, but after the target id joined its owner and after
+/// the source's newest change of ownership, so that identity at any time is a forest. First
+/// owners own all time before and set no bound.
+#[must_use]
+pub fn effective_time(
+    event: Time,
+    target_joined: Option<Time>,
+    source_changed: Option<Time>,
+) -> Time {
+    let bounds = [target_joined, source_changed].into_iter().flatten();
+    bounds.fold(event, |time, bound| time.max(bound.plus(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids_follow_the_published_vectors() {
+        for (project, distinct_id, uuid) in [
+            (1, "user-1", "6931a681-6e90-500d-8294-14582dcc2e3f"),
+            (2, "anonymous_id", "42b09c80-0e9c-5498-863c-3611dc976f83"),
+            (7, "Ünïcødé 🦔", "07939375-391e-5950-bfdd-38c876e4c147"),
+        ] {
+            assert_eq!(person_uuid(project, distinct_id).to_string(), uuid);
+        }
+        let id = person_id(person_uuid(1, "user-1"));
+        assert_eq!(id, 0x14_1458_2dcc_2e3f);
+        assert_eq!(next_person_id((1 << 53) - 1), 0);
+    }
+
+    #[test]
+    fn ids_that_many_share_are_illegal() {
+        for id in [
+            "",
+            " ",
+            "Anonymous",
+            "'guest'",
+            "\"null\"",
+            "0",
+            "NaN",
+            " undefined ",
+            "TRUE",
+            "a\0",
+        ] {
+            assert!(is_illegal(id), "{id:?}");
+        }
+        assert!(is_illegal(&"x".repeat(401)));
+        for id in ["nan", "NULL", "00", "user-1", "'", "[object object]"] {
+            assert!(!is_illegal(id), "{id:?}");
+        }
+        assert!(!is_illegal(&"ü".repeat(400)));
+    }
+
+    #[test]
+    fn the_cut_counts_characters() {
+        assert_eq!(cut("ü".repeat(201)), "ü".repeat(200));
+        assert_eq!(cut("ü".repeat(200)), "ü".repeat(200));
+    }
+
+    #[test]
+    fn anonymous_ids_are_five_groups() {
+        assert!(is_anonymous("0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"));
+        assert!(!is_anonymous("0190A1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"));
+        assert!(!is_anonymous("a-b-c-d"));
+        assert!(!is_anonymous("a-b-c--e"));
+    }
+
+    #[test]
+    fn the_first_owner_owns_all_time_before() {
+        let owned = |from, known, person| Owned {
+            from: Time(from),
+            known: Time(known),
+            person,
+            ordinal: 0,
+        };
+        let mut ownership = Ownership::new(owned(10, 11, 1));
+        ownership.later.push(owned(20, 50, 2));
+        let at = |time, known| ownership.at(Time(time), Time(known));
+        assert_eq!(at(5, 100), Some(1));
+        assert_eq!(at(19, 100), Some(1));
+        assert_eq!(at(20, 100), Some(2));
+        assert_eq!(at(20, 49), Some(1), "the merge was not known yet");
+        assert_eq!(at(20, 10), None, "the id was not known yet");
+    }
+
+    #[test]
+    fn the_merge_table() {
+        let side = |person, identified| Some(Side { person, identified });
+        for (target, source, dangerously, expected) in [
+            (side(1, true), side(1, true), false, Decision::SamePerson),
+            (side(1, false), side(2, true), false, Decision::Refused),
+            (None, side(2, true), false, Decision::Refused),
+            (None, side(2, true), true, Decision::AttachTarget(2)),
+            (
+                side(1, true),
+                side(2, true),
+                true,
+                Decision::Merge {
+                    source: 2,
+                    target: 1,
+                },
+            ),
+            (None, None, false, Decision::CreateBoth),
+            (None, side(2, false), false, Decision::AttachTarget(2)),
+            (side(1, true), None, false, Decision::AttachSource(1)),
+            (
+                side(1, true),
+                side(2, false),
+                false,
+                Decision::Merge {
+                    source: 2,
+                    target: 1,
+                },
+            ),
+        ] {
+            assert_eq!(decide(target, source, dangerously), expected);
+        }
+    }
+
+    #[test]
+    fn a_merge_never_takes_effect_before_what_it_builds_on() {
+        assert_eq!(effective_time(Time(5), None, None), Time(5));
+        assert_eq!(effective_time(Time(100), None, Some(Time(10))), Time(100));
+        assert_eq!(effective_time(Time(5), None, Some(Time(10))), Time(11));
+        assert_eq!(
+            effective_time(Time(5), Some(Time(30)), Some(Time(10))),
+            Time(31)
+        );
+    }
+}

@@ -1,0 +1,296 @@
+//! What one event does to the properties of one person, and which of it is worth a row.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::history::{Row, State};
+use super::{Time, Value, promotion};
+
+/// What one event does to one property.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `$set`.
+    Set(Value),
+    /// `$set_once`.
+    Once(Value),
+    /// `$unset`.
+    Unset,
+    /// `$set` and `$unset` of one key in one event: where the key was present it is removed,
+    /// where it was absent the value lands.
+    SetUnset(Value),
+    /// `$set_once` and `$unset` of one key in one event, likewise.
+    OnceUnset(Value),
+}
+
+impl Action {
+    /// The row that records this action.
+    #[must_use]
+    pub fn into_row(self) -> Row {
+        match self {
+            Self::Set(value) => Row::Set(value),
+            Self::Once(value) => Row::Once(value),
+            Self::Unset => Row::Unset,
+            Self::SetUnset(value) => Row::SetUnset(value),
+            Self::OnceUnset(value) => Row::OnceUnset(value),
+        }
+    }
+}
+
+/// What one event does to one property, by the property's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// The property's name.
+    pub name: Cow<'static, str>,
+    /// What is done.
+    pub action: Action,
+    /// Whether it was promoted from the event's properties and not asked for explicitly.
+    pub promoted: bool,
+}
+
+/// The operations that an event names, before they are joined per key.
+#[derive(Debug, Default)]
+pub struct Draft {
+    set: BTreeMap<Cow<'static, str>, (Value, bool)>,
+    /// `None` is a `null`: it sets nothing, but it names the key.
+    once: BTreeMap<Cow<'static, str>, (Option<Value>, bool)>,
+    unset: Vec<String>,
+}
+
+impl Draft {
+    /// `$set` of one key; a later one of the same key wins.
+    pub fn set(&mut self, key: String, value: Value) {
+        self.set.insert(key.into(), (value, false));
+    }
+
+    /// `$set_once` of one key; `null` sets nothing.
+    pub fn once(&mut self, key: String, value: Value) {
+        let value = (!value.is_null()).then_some(value);
+        self.once.insert(key.into(), (value, false));
+    }
+
+    /// `$unset` of one key.
+    pub fn unset(&mut self, key: String) {
+        self.unset.push(key);
+    }
+
+    /// A promoted event property: yields to what the event sets explicitly.
+    pub fn promote(&mut self, names: promotion::Promoted, value: &Value) {
+        let set = self.set.entry(Cow::Borrowed(names.name));
+        set.or_insert_with(|| (value.clone(), true));
+        if !value.is_null() {
+            let once = self.once.entry(Cow::Borrowed(names.initial));
+            once.or_insert_with(|| (Some(value.clone()), true));
+        }
+    }
+
+    /// One update per key: `$set` shadows `$set_once`, and `$unset` joins either.
+    #[must_use]
+    pub fn finish(self) -> Vec<Update> {
+        let mut updates = BTreeMap::new();
+        for (name, (value, promoted)) in self.once {
+            let Some(value) = value else { continue };
+            updates.insert(name, (Action::Once(value), promoted));
+        }
+        for (name, (value, promoted)) in self.set {
+            updates.insert(name, (Action::Set(value), promoted));
+        }
+        for name in self.unset {
+            let update = updates
+                .entry(Cow::Owned(name))
+                .or_insert((Action::Unset, false));
+            *update = match std::mem::replace(&mut update.0, Action::Unset) {
+                Action::Set(value) | Action::SetUnset(value) => (Action::SetUnset(value), false),
+                Action::Once(value) | Action::OnceUnset(value) => (Action::OnceUnset(value), false),
+                Action::Unset => (Action::Unset, false),
+            };
+        }
+        let updates = updates.into_iter();
+        updates
+            .map(|(name, (action, promoted))| Update {
+                name,
+                action,
+                promoted,
+            })
+            .collect()
+    }
+}
+
+/// How much an update matters at its own place in the timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// It changes nothing there: no row.
+    Nothing,
+    /// Recorded only where something else of the same event is.
+    RidesAlong,
+    /// Recorded.
+    Recorded,
+}
+
+/// Weighs an update against the state before it at its own place, in both fold modes, and
+/// against the time of the property's newest row at or before that place.
+///
+/// With `record_volatile` volatile keys are like any other.
+#[must_use]
+pub fn weigh(
+    update: &Update,
+    before: &State,
+    newest_row: Option<Time>,
+    at: Time,
+    record_volatile: bool,
+) -> Weight {
+    let absent = before.current.is_none();
+    let changes = match &update.action {
+        Action::Set(value) => {
+            let unchanged = [&before.current, &before.set_only] == [&Some(value.clone()); 2];
+            let asserted = update.promoted
+                || newest_row.is_some_and(|row| row.floor_to_hour() == at.floor_to_hour());
+            !(unchanged && asserted)
+        }
+        Action::Once(_) => absent,
+        Action::Unset | Action::SetUnset(_) | Action::OnceUnset(_) => return Weight::Recorded,
+    };
+    if !changes {
+        return Weight::Nothing;
+    }
+    let new_under_set = absent && matches!(update.action, Action::Set(_));
+    if new_under_set || record_volatile || !promotion::is_volatile(&update.name) {
+        Weight::Recorded
+    } else {
+        Weight::RidesAlong
+    }
+}
+
+/// Whether an event of this name records whatever changes, volatile or not.
+#[must_use]
+pub fn records_volatile(event: &str) -> bool {
+    matches!(
+        event,
+        "$identify" | "$create_alias" | "$merge_dangerously" | "$set" | "$set_once"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::person::time::DAY;
+
+    fn value(json: &str) -> Value {
+        Value::from_json(json)
+    }
+
+    fn set(name: &'static str, json: &str, promoted: bool) -> Update {
+        Update {
+            name: name.into(),
+            action: Action::Set(value(json)),
+            promoted,
+        }
+    }
+
+    fn both(json: &str) -> State {
+        State {
+            current: Some(value(json)),
+            set_only: Some(value(json)),
+        }
+    }
+
+    #[test]
+    fn actions_of_one_key_are_joined() {
+        let mut draft = Draft::default();
+        draft.set("a".into(), value("1"));
+        draft.once("a".into(), value("2"));
+        draft.once("b".into(), value("null"));
+        draft.once("c".into(), value("3"));
+        draft.unset("c".into());
+        draft.set("d".into(), value("4"));
+        draft.unset("d".into());
+        draft.unset("d".into());
+        draft.unset("e".into());
+        let actions: Vec<_> = draft
+            .finish()
+            .into_iter()
+            .map(|u| (u.name, u.action))
+            .collect();
+        assert_eq!(
+            actions,
+            [
+                ("a".into(), Action::Set(value("1"))),
+                ("c".into(), Action::OnceUnset(value("3"))),
+                ("d".into(), Action::SetUnset(value("4"))),
+                ("e".into(), Action::Unset),
+            ]
+        );
+    }
+
+    #[test]
+    fn promotion_yields_to_what_is_explicit() {
+        let mut draft = Draft::default();
+        draft.set("$browser".into(), value("\"mine\""));
+        draft.promote(promotion::promoted("$browser").unwrap(), &value("\"seen\""));
+        draft.promote(promotion::promoted("gclid").unwrap(), &value("null"));
+        let got: Vec<_> = draft
+            .finish()
+            .into_iter()
+            .map(|u| (u.name, u.action, u.promoted))
+            .collect();
+        assert_eq!(
+            got,
+            [
+                ("$browser".into(), Action::Set(value("\"mine\"")), false),
+                (
+                    "$initial_browser".into(),
+                    Action::Once(value("\"seen\"")),
+                    true
+                ),
+                ("gclid".into(), Action::Set(value("null")), true),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_explicit_set_re_asserts_once_an_hour_and_a_promoted_one_never() {
+        let at = Time(DAY);
+        let weigh_at = |update: &Update, row| weigh(update, &both("1"), Some(row), at, false);
+        assert_eq!(
+            weigh_at(&set("plan", "1.0", false), Time(DAY - 1)),
+            Weight::Recorded
+        );
+        assert_eq!(
+            weigh_at(&set("plan", "1.0", false), Time(DAY)),
+            Weight::Nothing
+        );
+        assert_eq!(
+            weigh_at(&set("plan", "1.0", true), Time(DAY - 1)),
+            Weight::Nothing
+        );
+        assert_eq!(
+            weigh_at(&set("plan", "2", false), Time(DAY)),
+            Weight::Recorded
+        );
+    }
+
+    #[test]
+    fn a_value_that_differs_in_one_mode_only_is_recorded() {
+        let before = State {
+            current: Some(value("1")),
+            set_only: None,
+        };
+        let weight = weigh(
+            &set("plan", "1", true),
+            &before,
+            Some(Time(0)),
+            Time(0),
+            false,
+        );
+        assert_eq!(weight, Weight::Recorded);
+    }
+
+    #[test]
+    fn volatile_keys_ride_along_unless_new_under_set() {
+        let weigh_it = |before: &State, volatile| {
+            weigh(&set("$browser", "2", true), before, None, Time(0), volatile)
+        };
+        assert_eq!(weigh_it(&both("1"), false), Weight::RidesAlong);
+        assert_eq!(weigh_it(&both("1"), true), Weight::Recorded);
+        assert_eq!(weigh_it(&State::default(), false), Weight::Recorded);
+    }
+}

@@ -1,0 +1,128 @@
+//! Event properties that become properties of the person, and those that change too often to be
+//! worth a row of their own.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
+
+/// The names under which a promoted event property is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Promoted {
+    /// Its own name: the newest value.
+    pub name: &'static str,
+    /// `$initial_…`: the first value.
+    pub initial: &'static str,
+}
+
+macro_rules! device {
+    ($($name:literal)*) => { [$(Promoted {
+        name: concat!("$", $name),
+        initial: concat!("$initial_", $name),
+    }),*] };
+}
+
+macro_rules! campaign {
+    ($($name:literal)*) => { [$(Promoted {
+        name: $name,
+        initial: concat!("$initial_", $name),
+    }),*] };
+}
+
+const DEVICE: [Promoted; 19] = device!(
+    "app_build" "app_name" "app_namespace" "app_version" "browser" "browser_version" "device_type"
+    "current_url" "pathname" "os" "os_name" "os_version" "referring_domain" "referrer"
+    "screen_height" "screen_width" "viewport_height" "viewport_width" "raw_user_agent"
+);
+
+const CAMPAIGN: [Promoted; 25] = campaign!(
+    "utm_source" "utm_medium" "utm_campaign" "utm_content" "utm_name" "utm_term" "gclid"
+    "gad_source" "gclsrc" "dclid" "gbraid" "wbraid" "fbclid" "msclkid" "twclid" "li_fat_id"
+    "mc_cid" "igshid" "ttclid" "rdt_cid" "irclid" "_kx" "epik" "qclid" "sccid"
+);
+
+/// The operating system's name as older SDKs send it: it fills `$os` and is not kept itself.
+pub const OS_NAME: &str = "$os_name";
+
+/// The operating system, filled from [`OS_NAME`] where absent.
+pub const OS: Promoted = DEVICE[9];
+
+static PROMOTED: LazyLock<HashMap<&str, Promoted>> = LazyLock::new(|| {
+    let all = DEVICE.into_iter().chain(CAMPAIGN);
+    all.map(|promoted| (promoted.name, promoted)).collect()
+});
+
+static VOLATILE: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+    HashSet::from([
+        "$current_url",
+        "$pathname",
+        "$referring_domain",
+        "$referrer",
+        "$screen_height",
+        "$screen_width",
+        "$viewport_height",
+        "$viewport_width",
+        "$browser",
+        "$browser_version",
+        "$device_type",
+        "$raw_user_agent",
+        "$os",
+        "$os_name",
+        "$os_version",
+        "$geoip_postal_code",
+        "$geoip_time_zone",
+        "$geoip_latitude",
+        "$geoip_longitude",
+        "$geoip_accuracy_radius",
+        "$geoip_subdivision_1_code",
+        "$geoip_subdivision_1_name",
+        "$geoip_subdivision_2_code",
+        "$geoip_subdivision_2_name",
+        "$geoip_subdivision_3_code",
+        "$geoip_subdivision_3_name",
+        "$geoip_city_confidence",
+        "$geoip_country_confidence",
+        "$geoip_postal_code_confidence",
+        "$geoip_subdivision_1_confidence",
+        "$geoip_subdivision_2_confidence",
+    ])
+});
+
+/// How an event property of this name is promoted, if it is.
+#[must_use]
+pub fn promoted(name: &str) -> Option<Promoted> {
+    PROMOTED.get(name).copied()
+}
+
+/// Whether a change to this property alone is not worth recording.
+#[must_use]
+pub fn is_volatile(name: &str) -> bool {
+    name.starts_with('$') && VOLATILE.contains(name)
+}
+
+/// Whether the property tells an operating system: a server's is not the person's.
+#[must_use]
+pub fn is_operating_system(name: &str) -> bool {
+    matches!(name, "$os" | "$os_name" | "$os_version")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn initial_names_lose_the_dollar_of_the_name() {
+        assert_eq!(promoted("$browser").unwrap().initial, "$initial_browser");
+        assert_eq!(
+            promoted("utm_source").unwrap().initial,
+            "$initial_utm_source"
+        );
+        assert_eq!(promoted("_kx").unwrap().initial, "$initial__kx");
+        assert_eq!(promoted("$host"), None);
+        assert_eq!(OS.name, "$os");
+    }
+
+    #[test]
+    fn both_lists_are_whole() {
+        assert_eq!(PROMOTED.len(), 44);
+        assert_eq!(VOLATILE.len(), 31);
+    }
+}

@@ -1,0 +1,125 @@
+//! A moment in microseconds, the resolution of every time in the product.
+
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat};
+use speedate::{MicrosecondsPrecisionOverflowBehavior, TimeConfig};
+
+/// Microseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub i64);
+
+/// Nanoseconds are cut, not refused.
+const TRUNCATE: TimeConfig = TimeConfig {
+    microseconds_precision_overflow_behavior: MicrosecondsPrecisionOverflowBehavior::Truncate,
+    unix_timestamp_offset: None,
+};
+
+const HOUR: i64 = 3_600_000_000;
+
+/// A day in microseconds.
+pub const DAY: i64 = 24 * HOUR;
+
+impl Time {
+    /// The Unix epoch.
+    pub const EPOCH: Self = Self(0);
+    /// Before every time that a record can carry.
+    pub const MIN: Self = Self(i64::MIN);
+    /// After every time that a record can carry.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// Reads RFC 3339 and ISO 8601; without an offset it is UTC, a date alone is its midnight.
+    /// `None` where it is neither, years outside 0..=9999 included.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let bytes = text.as_bytes();
+        if let Ok(moment) = speedate::DateTime::parse_bytes_rfc3339_with_config(bytes, &TRUNCATE) {
+            return Some(Self(
+                moment.timestamp_tz() * 1_000_000 + i64::from(moment.time.microsecond),
+            ));
+        }
+        let date = speedate::Date::parse_str_rfc3339(text).ok()?;
+        Some(Self(date.timestamp() * 1_000_000))
+    }
+
+    /// Whether the year is one that RFC 3339 can write, 0..=9999.
+    #[must_use]
+    pub fn is_writable(self) -> bool {
+        const YEAR_0: i64 = -62_167_219_200_000_000;
+        const YEAR_10000: i64 = 253_402_300_800_000_000;
+        (YEAR_0..YEAR_10000).contains(&self.0)
+    }
+
+    /// The beginning of this clock hour (UTC).
+    #[must_use]
+    pub fn floor_to_hour(self) -> Self {
+        Self(self.0.div_euclid(HOUR) * HOUR)
+    }
+
+    /// This moment moved by some microseconds; stays at the bounds of what can be held.
+    #[must_use]
+    pub fn plus(self, microseconds: i64) -> Self {
+        Self(self.0.saturating_add(microseconds))
+    }
+}
+
+/// RFC 3339, UTC, ending in `Z`; microseconds only when not zero.
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(moment) = DateTime::from_timestamp_micros(self.0) else {
+            return write!(f, "{} µs", self.0);
+        };
+        let format = if self.0 % 1_000_000 == 0 {
+            SecondsFormat::Secs
+        } else {
+            SecondsFormat::Micros
+        };
+        f.write_str(&moment.to_rfc3339_opts(format, true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> Option<String> {
+        Time::parse(text).map(|time| time.to_string())
+    }
+
+    #[test]
+    fn reads_what_people_and_sdks_write() {
+        for (text, expected) in [
+            ("2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z"),
+            ("2026-03-01T12:00:00.5+02:00", "2026-03-01T10:00:00.500000Z"),
+            (
+                "2026-03-01T12:00:00.123456789Z",
+                "2026-03-01T12:00:00.123456Z",
+            ),
+            ("2026-03-01 12:00", "2026-03-01T12:00:00Z"),
+            ("2026-03-01", "2026-03-01T00:00:00Z"),
+            ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
+        ] {
+            assert_eq!(shown(text).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_no_time() {
+        for text in [
+            "",
+            "yesterday",
+            "1700000000",
+            "2026-13-01",
+            "12026-01-01T00:00:00Z",
+        ] {
+            assert_eq!(shown(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn floors_to_the_hour_before_the_epoch_too() {
+        assert_eq!(Time(-1).floor_to_hour(), Time(-HOUR));
+        assert_eq!(Time(HOUR + 1).floor_to_hour(), Time(HOUR));
+    }
+}

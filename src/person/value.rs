@@ -1,0 +1,192 @@
+//! A property's value: JSON that keeps the form in which it came, compared by its meaning.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value as Tree;
+
+use super::json;
+
+/// JSON text without white space between tokens. Large integers and decimals keep every digit.
+///
+/// Equality is structural: `1` equals `1.0`, and the order of an object's keys does not matter.
+#[derive(Clone)]
+pub struct Value(Arc<str>);
+
+impl Value {
+    /// Takes over a text that is known to be JSON.
+    #[must_use]
+    pub fn from_json(json: &str) -> Self {
+        Self(json::compact(json).as_ref().into())
+    }
+
+    /// A JSON string of this text.
+    #[must_use]
+    pub fn string(text: &str) -> Self {
+        Self(Tree::from(text).to_string().into())
+    }
+
+    /// The JSON text.
+    #[must_use]
+    pub fn as_json(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is JSON's `null`.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        &*self.0 == "null"
+    }
+
+    /// Of a string its content, of anything else its JSON text.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        json::string(&self.0).unwrap_or(Cow::Borrowed(&self.0))
+    }
+
+    /// Whether a display name may be made of it: not null, false, zero or empty.
+    #[must_use]
+    pub fn is_truthy(&self) -> bool {
+        match &*self.0 {
+            "null" | "false" | "\"\"" | "[]" | "{}" => false,
+            json if is_number(json) => !Decimal::of(json).digits.is_empty(),
+            _ => true,
+        }
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        let (a, b) = (self.as_json(), other.as_json());
+        if a == b {
+            return true;
+        }
+        if is_number(a) && is_number(b) {
+            return Decimal::of(a) == Decimal::of(b);
+        }
+        // Two texts of which none can be written in another way are what they look like.
+        let may_vary = |text: &str| text.starts_with(['{', '[']) || text.contains('\\');
+        if a.as_bytes().first() != b.as_bytes().first() || !(may_vary(a) || may_vary(b)) {
+            return false;
+        }
+        match (serde_json::from_str(a), serde_json::from_str(b)) {
+            (Ok(a), Ok(b)) => same(&a, &b),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Value {}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn same(a: &Tree, b: &Tree) -> bool {
+    match (a, b) {
+        (Tree::Number(a), Tree::Number(b)) => Decimal::of(a.as_str()) == Decimal::of(b.as_str()),
+        (Tree::Array(a), Tree::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Tree::Object(a), Tree::Object(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+fn is_number(json: &str) -> bool {
+    json.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+}
+
+/// A number by its meaning: significant digits and the power of ten of the last one.
+#[derive(PartialEq)]
+struct Decimal {
+    negative: bool,
+    digits: String,
+    exponent: i64,
+}
+
+impl Decimal {
+    fn of(number: &str) -> Self {
+        let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all = format!("{}{fraction}", whole.trim_start_matches('-'));
+        let digits = all.trim_start_matches('0').trim_end_matches('0');
+        if digits.is_empty() {
+            return Self {
+                negative: false,
+                digits: String::new(),
+                exponent: 0,
+            };
+        }
+        let dropped = all.len() - all.trim_end_matches('0').len();
+        let shift = i64::try_from(dropped).unwrap_or(i64::MAX)
+            - i64::try_from(fraction.len()).unwrap_or(i64::MAX);
+        // An exponent beyond i64 is one and the same infinity or nothing; such numbers compare
+        // by their digits alone.
+        let limit = if exponent.starts_with('-') {
+            i64::MIN
+        } else {
+            i64::MAX
+        };
+        let exponent: i64 = exponent.trim_start_matches('+').parse().unwrap_or(limit);
+        Self {
+            negative: number.starts_with('-'),
+            digits: digits.to_owned(),
+            exponent: exponent.saturating_add(shift),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equality_is_of_meaning() {
+        for (a, b, expected) in [
+            ("1", "1.0", true),
+            ("1", "10e-1", true),
+            ("100", "1E+2", true),
+            ("0", "-0.0", true),
+            ("1", "-1", false),
+            ("1", "true", false),
+            ("12345678901234567890123", "12345678901234567890124", false),
+            ("0.1", "0.10000000000000000000000001", false),
+            (r#"{"a":1,"b":[2]}"#, r#"{"b":[2.0],"a":1}"#, true),
+            (r#"{"a":1}"#, r#"{"a":1,"b":null}"#, false),
+            (r#""\u0041""#, r#""A""#, true),
+            (r#""1""#, "1", false),
+            ("null", "false", false),
+        ] {
+            assert_eq!(
+                Value::from_json(a) == Value::from_json(b),
+                expected,
+                "{a} {b}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_form_in_which_it_came_is_kept() {
+        for json in ["1.0", "12345678901234567890.10", r#"{"b":1,"a":2}"#, "1E5"] {
+            assert_eq!(Value::from_json(json).as_json(), json);
+        }
+    }
+
+    #[test]
+    fn names_are_made_of_truthy_values_only() {
+        for falsy in ["null", "false", "0", "0.0", "-0", "\"\"", "[]", "{}"] {
+            assert!(!Value::from_json(falsy).is_truthy(), "{falsy}");
+        }
+        for truthy in ["true", "0.1", "\"0\"", "[0]"] {
+            assert!(Value::from_json(truthy).is_truthy(), "{truthy}");
+        }
+    }
+}

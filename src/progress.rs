@@ -1,0 +1,81 @@
+//! What the write path tells the read path: how far it is, and what keeps it from going on.
+//!
+//! The two meet in the store only; this is the bell between them, so that a reader can wait for
+//! a position and readiness can be judged without asking Kafka.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+/// How far every partition is applied: the first offset not yet applied, by topic and partition.
+pub type Positions = BTreeMap<(String, u32), u64>;
+
+/// What is known of ingestion.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// How far the store is.
+    pub positions: Positions,
+    /// Records that are in Kafka and not yet applied; `None` before Kafka was asked.
+    pub lag_records: Option<u64>,
+    /// The lag was small enough once since start.
+    pub caught_up: bool,
+    /// Why Kafka cannot be read just now; it is tried again.
+    pub kafka_trouble: Option<String>,
+    /// Why ingestion ended for good; only a restart goes on.
+    pub stopped: Option<String>,
+    /// The process is about to end.
+    pub shutting_down: bool,
+}
+
+/// The newest [`Status`], written by ingestion and read by everyone.
+#[derive(Debug)]
+pub struct Progress(watch::Sender<Status>);
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self(watch::Sender::new(Status::default()))
+    }
+}
+
+impl Progress {
+    /// The newest status.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.0.borrow().clone()
+    }
+
+    /// Changes the status and wakes whoever waits for it.
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
+        self.0.send_modify(change);
+    }
+
+    /// Waits until every partition named is applied at least that far; `false` where that did
+    /// not happen in time.
+    pub async fn reached(&self, wanted: &Positions, within: Duration) -> bool {
+        let mut status = self.0.subscribe();
+        let reached = status.wait_for(|status| {
+            wanted
+                .iter()
+                .all(|(partition, next)| status.positions.get(partition) >= Some(next))
+        });
+        matches!(tokio::time::timeout(within, reached).await, Ok(Ok(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_waits_for_its_position_and_no_longer() {
+        let progress = Progress::default();
+        let wanted = Positions::from([(("events".to_owned(), 0), 5)]);
+        assert!(!progress.reached(&wanted, Duration::from_secs(1)).await);
+        let (reached, ()) =
+            tokio::join!(progress.reached(&wanted, Duration::from_secs(1)), async {
+                progress.update(|status| status.positions = wanted.clone());
+            });
+        assert!(reached);
+    }
+}

@@ -1,0 +1,176 @@
+//! A person at a moment of the past.
+
+use std::cell::RefCell;
+
+use super::codec;
+use super::rows::Rows;
+use super::snapshot::{Moment, Person, Snapshot};
+use super::staged::Ordered;
+use super::transaction::decode;
+use super::{Effect, Error, Family, Operation, Result, corrupt, keys};
+use crate::person::{
+    Head, Histories, IDENTIFIED, Mode, PersonId, Place, ProjectId, PropertyId, Row, Time, Value,
+    history,
+};
+
+/// An operation with the values it brought, as a timeline shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The operation.
+    pub operation: Operation,
+    /// The property, what was done to it, and the value that came with it.
+    pub effects: Vec<(PropertyId, Effect, Option<Value>)>,
+}
+
+impl Snapshot<'_> {
+    /// A person as it was at a moment, whose cost follows the number of properties it ever had,
+    /// not the age of the read or the length of the timeline.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn as_of(
+        &self,
+        project: ProjectId,
+        (id, head): (PersonId, &Head),
+        at: Moment,
+        mode: Mode,
+    ) -> Result<Person> {
+        let iterator = RefCell::new(self.iterator(Family::History));
+        let rows = Rows {
+            project,
+            ordered: Ordered {
+                committed: &iterator,
+                staged: None,
+            },
+        };
+        let query = |property| history::Query {
+            person: id,
+            property,
+            until: Place::end_of(at.time),
+            known: at.known,
+        };
+        let mut values = Vec::new();
+        for (&property, entry) in &head.entries {
+            let value = if at.known == Time::MAX && entry.newest <= at.time {
+                entry.state.get(mode).cloned()
+            } else {
+                history::value(&rows, query(property), mode)?
+            };
+            values.extend(value.map(|value| (property, value)));
+        }
+        let created_at = history::created(&rows, id, at.time, at.known)?;
+        let identified = history::value(&rows, query(IDENTIFIED), Mode::WithOnce)?;
+        Ok(Person {
+            id,
+            uuid: head.uuid,
+            distinct_ids: self.distinct_ids(project, id, at)?,
+            properties: self.named(project, values)?,
+            created_at,
+            last_seen_at: self.last_seen_as_of(project, id, at)?,
+            is_identified: identified.is_some(),
+            version: head.version,
+        })
+    }
+
+    /// The newest operations of a person up to a moment, newest first and at most `limit`, and
+    /// how many there are in all.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn operations(
+        &self,
+        project: ProjectId,
+        person: PersonId,
+        at: Moment,
+        limit: usize,
+    ) -> Result<(u64, Vec<Told>)> {
+        let rows = RefCell::new(self.iterator(Family::History));
+        let rows = Rows {
+            project,
+            ordered: Ordered {
+                committed: &rows,
+                staged: None,
+            },
+        };
+        let (mut count, mut told) = (0, Vec::new());
+        self.each_operation(project, person, at, |place, operation| {
+            count += 1;
+            if told.len() < limit {
+                let effects = operation.effects.iter().map(|&(property, effect)| {
+                    let row = rows.last(person, property, effect.class(), place)?;
+                    let row = row.filter(|row| row.place == place);
+                    let row = row.ok_or(Error::Broken("an operation has no row"))?;
+                    Ok((property, effect, value_of(row.row)))
+                });
+                let effects = effects.collect::<Result<Vec<_>>>()?;
+                told.push(Told { operation, effects });
+            }
+            Ok(true)
+        })?;
+        Ok((count, told))
+    }
+
+    /// The newest event time among the operations up to a moment, floored to the hour.
+    fn last_seen_as_of(
+        &self,
+        project: ProjectId,
+        person: PersonId,
+        at: Moment,
+    ) -> Result<Option<Time>> {
+        let mut seen: Option<Time> = None;
+        self.each_operation(project, person, at, |place, operation| {
+            seen = seen.max(Some(operation.event_time));
+            // Only a merge happened before the place where it stands: what came before it, here
+            // and on its source, may be newer.
+            if let Some(source) = operation
+                .merged
+                .filter(|_| operation.event_time < place.time)
+            {
+                let until = Moment {
+                    time: place.time,
+                    known: at.known,
+                };
+                seen = seen.max(self.last_seen_as_of(project, source, until)?);
+            }
+            Ok(seen < Some(place.time))
+        })?;
+        Ok(seen.map(Time::floor_to_hour))
+    }
+
+    /// Calls `each` with the operations up to a moment, newest first, until it answers `false`.
+    fn each_operation(
+        &self,
+        project: ProjectId,
+        person: PersonId,
+        at: Moment,
+        mut each: impl FnMut(Place, Operation) -> Result<bool>,
+    ) -> Result<()> {
+        let prefix = keys::person(project, person);
+        let mut iterator = self.iterator(Family::Timeline);
+        iterator.seek_for_prev(keys::at(prefix.clone(), Place::end_of(at.time)));
+        while let Some((key, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
+            let place = keys::place_of(key).ok_or(corrupt(Family::Timeline))?;
+            let operation = decode(
+                |bytes| codec::decode_operation(place, bytes),
+                value,
+                Family::Timeline,
+            )?;
+            let counts = operation.known <= at.known && !operation.stub;
+            if counts && !each(place, operation)? {
+                break;
+            }
+            iterator.prev();
+        }
+        iterator.status()?;
+        Ok(())
+    }
+}
+
+fn value_of(row: Row) -> Option<Value> {
+    match row {
+        Row::Set(value) | Row::SetUnset(value) | Row::OnceUnset(value) | Row::Once(value) => {
+            Some(value)
+        }
+        Row::Unset | Row::Merge { .. } => None,
+    }
+}

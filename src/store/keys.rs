@@ -1,0 +1,325 @@
+//! The key layout: big-endian, prefix first, so that byte order is the order that reads want.
+//!
+//! | Family | Key | Value |
+//! |---|---|---|
+//! | meta | a tag, see [`Meta`] | format version, topic numbers, positions, property names, counts |
+//! | person | project, person | [`Head`](crate::person::Head) |
+//! | last_seen | project, person | newest event time, floored to the hour |
+//! | history | project, person, property, class, event time, position | [`Row`](crate::person::Row) with its known time |
+//! | timeline | project, person, event time, position | [`Operation`](super::Operation) |
+//! | distinct_id | project, distinct id | [`Ownership`](crate::person::Ownership) |
+//! | person_distinct_id | project, person, ordinal | [`Member`](super::Member) |
+//! | uuid | project, uuid | person, also of one merged away |
+//! | by_created_at | project, created at descending, uuid | person |
+//! | by_email | project, email, person | – |
+//!
+//! Times are stored with their sign bit flipped, so that those before 1970 sort first.
+
+use uuid::Uuid;
+
+use crate::person::{Class, PersonId, Place, Position, ProjectId, PropertyId, Time};
+
+/// A column family. Names are part of the format and never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// What describes the store itself.
+    Meta,
+    /// Heads.
+    Person,
+    /// When a person was last seen.
+    LastSeen,
+    /// The rows of every property.
+    History,
+    /// Every recorded operation.
+    Timeline,
+    /// Who owns a distinct id.
+    DistinctId,
+    /// Which distinct ids a person has and had.
+    PersonDistinctId,
+    /// Persons by uuid.
+    Uuid,
+    /// Live persons, newest first.
+    ByCreatedAt,
+    /// Live persons by their email.
+    ByEmail,
+}
+
+impl Family {
+    /// Every family.
+    pub const ALL: [Self; 10] = [
+        Self::Meta,
+        Self::Person,
+        Self::LastSeen,
+        Self::History,
+        Self::Timeline,
+        Self::DistinctId,
+        Self::PersonDistinctId,
+        Self::Uuid,
+        Self::ByCreatedAt,
+        Self::ByEmail,
+    ];
+
+    /// Its name in RocksDB and in metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Meta => "meta",
+            Self::Person => "person",
+            Self::LastSeen => "last_seen",
+            Self::History => "history",
+            Self::Timeline => "timeline",
+            Self::DistinctId => "distinct_id",
+            Self::PersonDistinctId => "person_distinct_id",
+            Self::Uuid => "uuid",
+            Self::ByCreatedAt => "by_created_at",
+            Self::ByEmail => "by_email",
+        }
+    }
+}
+
+/// Project and person: the first bytes of every key that belongs to one person.
+pub const PERSON_BYTES: usize = 12;
+
+/// Project, person and property: the first bytes of a history key.
+const PROPERTY_BYTES: usize = PERSON_BYTES + 4;
+
+const PLACE_BYTES: usize = 22;
+
+/// An email longer than this is indexed by its beginning.
+const EMAIL_BYTES: usize = 512;
+
+/// Keys of the family `meta`. Tags are never reused.
+#[derive(Clone, Copy, Debug)]
+pub enum Meta<'a> {
+    /// The format version.
+    Format,
+    /// The number of a topic.
+    Topic(&'a str),
+    /// How far a partition was applied.
+    Position(u16, u32),
+    /// The name of a property.
+    Property(ProjectId, PropertyId),
+    /// How many live persons a project has.
+    Count(ProjectId),
+}
+
+impl Meta<'_> {
+    /// The key.
+    #[must_use]
+    pub fn key(self) -> Vec<u8> {
+        let mut key = vec![self.tag()];
+        match self {
+            Self::Format => {}
+            Self::Topic(name) => key.extend(name.as_bytes()),
+            Self::Position(topic, partition) => {
+                key.extend(topic.to_be_bytes());
+                key.extend(partition.to_be_bytes());
+            }
+            Self::Property(project, property) => {
+                key.extend(project.to_be_bytes());
+                key.extend(property.to_be_bytes());
+            }
+            Self::Count(project) => key.extend(project.to_be_bytes()),
+        }
+        key
+    }
+
+    /// The first byte of every key of this kind.
+    #[must_use]
+    pub fn tag(self) -> u8 {
+        match self {
+            Self::Format => 0,
+            Self::Topic(_) => 1,
+            Self::Position(..) => 2,
+            Self::Property(..) => 3,
+            Self::Count(_) => 4,
+        }
+    }
+}
+
+/// Reads fixed-width numbers off a key; `None` where it is too short.
+pub struct KeyReader<'a>(pub &'a [u8]);
+
+impl KeyReader<'_> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    /// A 16-bit number.
+    pub fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    /// A 32-bit number.
+    pub fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    /// A 64-bit number.
+    pub fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    /// A place.
+    pub fn place(&mut self) -> Option<Place> {
+        let time = Time((self.u64()? ^ (1 << 63)).cast_signed());
+        let (topic, partition, offset) = (self.u16()?, self.u32()?, self.u64()?);
+        Some(Place {
+            time,
+            position: Position {
+                topic,
+                partition,
+                offset,
+            },
+        })
+    }
+}
+
+fn time_bytes(time: Time) -> [u8; 8] {
+    (time.0.cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+fn push_place(key: &mut Vec<u8>, place: Place) {
+    key.extend(time_bytes(place.time));
+    key.extend(place.position.topic.to_be_bytes());
+    key.extend(place.position.partition.to_be_bytes());
+    key.extend(place.position.offset.to_be_bytes());
+}
+
+/// Families `person` and `last_seen`, and the prefix of those that list what a person has.
+#[must_use]
+pub fn person(project: ProjectId, person: PersonId) -> Vec<u8> {
+    let mut key = Vec::with_capacity(PROPERTY_BYTES + 1 + PLACE_BYTES);
+    key.extend(project.to_be_bytes());
+    key.extend(person.to_be_bytes());
+    key
+}
+
+/// Family `history`: the prefix of one class of one property's rows.
+#[must_use]
+pub fn class(project: ProjectId, id: PersonId, property: PropertyId, class: Class) -> Vec<u8> {
+    let mut key = person(project, id);
+    key.extend(property.to_be_bytes());
+    key.push(class as u8);
+    key
+}
+
+/// Families `history` and `timeline`: a prefix and a place.
+#[must_use]
+pub fn at(mut prefix: Vec<u8>, place: Place) -> Vec<u8> {
+    push_place(&mut prefix, place);
+    prefix
+}
+
+/// The place at the end of a key of `history` or `timeline`.
+#[must_use]
+pub fn place_of(key: &[u8]) -> Option<Place> {
+    let at = key.len().checked_sub(PLACE_BYTES)?;
+    KeyReader(&key[at..]).place()
+}
+
+/// The property and class in a key of `history`.
+#[must_use]
+pub fn property_and_class_of(key: &[u8]) -> Option<(PropertyId, Class)> {
+    let mut reader = KeyReader(key.get(PERSON_BYTES..)?);
+    let property = reader.u32()?;
+    let number = usize::from(*reader.0.first()?);
+    Some((property, *Class::ALL.get(number)?))
+}
+
+/// Family `distinct_id`.
+#[must_use]
+pub fn distinct_id(project: ProjectId, distinct_id: &str) -> Vec<u8> {
+    let mut key = project.to_be_bytes().to_vec();
+    key.extend(distinct_id.as_bytes());
+    key
+}
+
+/// Family `person_distinct_id`.
+#[must_use]
+pub fn member(project: ProjectId, id: PersonId, ordinal: u32) -> Vec<u8> {
+    let mut key = person(project, id);
+    key.extend(ordinal.to_be_bytes());
+    key
+}
+
+/// Family `uuid`.
+#[must_use]
+pub fn uuid(project: ProjectId, uuid: Uuid) -> Vec<u8> {
+    let mut key = project.to_be_bytes().to_vec();
+    key.extend(uuid.as_bytes());
+    key
+}
+
+/// Family `by_created_at`.
+#[must_use]
+pub fn by_created_at(project: ProjectId, created_at: Time, uuid: Uuid) -> Vec<u8> {
+    let mut key = project.to_be_bytes().to_vec();
+    key.extend(time_bytes(created_at).map(|byte| !byte));
+    key.extend(uuid.as_bytes());
+    key
+}
+
+/// Family `by_email`: the prefix of every person with this email, and perhaps of others whose
+/// long email begins the same.
+#[must_use]
+pub fn email(project: ProjectId, email: &str) -> Vec<u8> {
+    let mut key = project.to_be_bytes().to_vec();
+    key.extend(email.bytes().take(EMAIL_BYTES));
+    key.push(0);
+    key
+}
+
+/// Family `by_email`.
+#[must_use]
+pub fn by_email(project: ProjectId, email_text: &str, id: PersonId) -> Vec<u8> {
+    let mut key = email(project, email_text);
+    key.extend(id.to_be_bytes());
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_order_is_the_order_of_places() {
+        let place = |time, topic, partition, offset| Place {
+            time: Time(time),
+            position: Position {
+                topic,
+                partition,
+                offset,
+            },
+        };
+        let places = [
+            place(i64::MIN, 0, 0, 0),
+            place(-1, 9, 9, 9),
+            place(0, 0, 0, 1),
+            place(0, 0, 1, 0),
+            place(0, 1, 0, 0),
+            place(1, 0, 0, 0),
+            Place::MAX,
+        ];
+        let keys = places.map(|place| at(person(1, 2), place));
+        assert!(keys.is_sorted());
+        assert_eq!(keys.each_ref().map(|key| place_of(key)), places.map(Some));
+    }
+
+    #[test]
+    fn a_history_key_tells_property_and_class() {
+        for of in Class::ALL {
+            let key = at(class(1, 2, 3, of), Place::default());
+            assert_eq!(property_and_class_of(&key), Some((3, of)));
+        }
+        assert_eq!(property_and_class_of(&[0; 12]), None);
+    }
+
+    #[test]
+    fn newer_persons_come_first() {
+        let key = |time| by_created_at(1, Time(time), Uuid::nil());
+        assert!(key(5) < key(4) && key(4) < key(-4));
+    }
+}

@@ -1,0 +1,100 @@
+//! How RocksDB is set up, and what it tells of itself.
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, Options,
+    SliceTransform, WriteBufferManager, properties, statistics::StatsLevel, statistics::Ticker,
+};
+
+use super::keys::PERSON_BYTES;
+use super::{Config, Family};
+
+/// What outlives opening: the shared memory and the counters.
+pub struct Caches {
+    options: Options,
+}
+
+/// What the store measures of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measure {
+    /// Bytes on disk of every family.
+    pub bytes: Vec<(&'static str, u64)>,
+    /// Blocks found in the block cache since start.
+    pub cache_hits: u64,
+    /// Blocks that had to be read from disk since start.
+    pub cache_misses: u64,
+    /// How long writes waited for compaction since start, in microseconds.
+    pub stall_micros: u64,
+}
+
+/// Opens the database with every family.
+pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
+    let memory = usize::try_from(config.memory).unwrap_or(usize::MAX);
+    // Write buffers are charged to the cache: together they stay within the configured memory.
+    let cache = Cache::new_lru_cache(memory);
+    let buffers =
+        WriteBufferManager::new_write_buffer_manager_with_cache(memory / 2, false, cache.clone());
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_write_buffer_manager(&buffers);
+    options.increase_parallelism(
+        std::thread::available_parallelism()
+            .map_or(2, |cores| i32::try_from(cores.get()).unwrap_or(2)),
+    );
+    options.set_max_open_files(512);
+    options.set_bytes_per_sync(1 << 20);
+    options.set_keep_log_file_num(5);
+    options.enable_statistics();
+    options.set_statistics_level(StatsLevel::ExceptDetailedTimers);
+    let families = Family::ALL.map(|family| {
+        ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache, memory))
+    });
+    let db = DB::open_cf_descriptors(&options, &config.path, families)?;
+    Ok((db, Caches { options }))
+}
+
+fn family_options(family: Family, cache: &Cache, memory: usize) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    blocks.set_bloom_filter(10.0, false);
+    blocks.set_format_version(5);
+    let mut options = Options::default();
+    let lists_per_person = matches!(
+        family,
+        Family::History | Family::Timeline | Family::PersonDistinctId
+    );
+    if lists_per_person {
+        options.set_prefix_extractor(SliceTransform::create_fixed_prefix(PERSON_BYTES));
+        blocks.set_whole_key_filtering(false);
+        blocks.set_block_size(16 << 10);
+    }
+    options.set_block_based_table_factory(&blocks);
+    options.set_write_buffer_size((memory / 16).clamp(4 << 20, 64 << 20));
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_bottommost_compression_type(DBCompressionType::Zstd);
+    options
+}
+
+impl Caches {
+    /// What the store measures of itself.
+    pub fn measure(&self, db: &DB) -> Measure {
+        let bytes = Family::ALL.map(|family| {
+            let handle = db.cf_handle(family.name());
+            let size = handle.and_then(|handle| {
+                db.property_int_value_cf(handle, properties::TOTAL_SST_FILES_SIZE)
+                    .ok()
+                    .flatten()
+            });
+            (family.name(), size.unwrap_or_default())
+        });
+        Measure {
+            bytes: bytes.to_vec(),
+            cache_hits: self.options.get_ticker_count(Ticker::BlockCacheHit),
+            cache_misses: self.options.get_ticker_count(Ticker::BlockCacheMiss),
+            stall_micros: self.options.get_ticker_count(Ticker::StallMicros),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Rows that a transaction has written but not committed, over those of the database.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use rocksdb::DBRawIterator;
+
+use super::Result;
+
+/// Uncommitted rows of one family; `None` is a row taken away.
+pub type Staged = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// A key and its value.
+pub type KeyValue = (Vec<u8>, Vec<u8>);
+
+/// Ordered reads of one family, with uncommitted rows over the committed ones.
+pub struct Ordered<'a, 'db> {
+    /// The committed rows.
+    pub committed: &'a RefCell<DBRawIterator<'db>>,
+    /// The uncommitted rows, if this is a transaction's view.
+    pub staged: Option<&'a Staged>,
+}
+
+impl Ordered<'_, '_> {
+    /// The last row within `prefix` whose key is at most `key`.
+    pub fn last(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
+        let mut iterator = self.committed.borrow_mut();
+        iterator.seek_for_prev(key);
+        let committed = loop {
+            match iterator.item().filter(|(key, _)| key.starts_with(prefix)) {
+                Some((key, _)) if self.is_staged(key) => iterator.prev(),
+                found => break found.map(owned),
+            }
+        };
+        iterator.status()?;
+        let staged = self.staged.and_then(|staged| {
+            let mut range = staged.range(prefix.to_vec()..=key.to_vec()).rev();
+            range.find_map(|(key, value)| Some((key.clone(), value.clone()?)))
+        });
+        Ok(committed.max(staged))
+    }
+
+    /// The first row within `prefix` whose key is at least `key`.
+    pub fn first(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
+        let mut iterator = self.committed.borrow_mut();
+        iterator.seek(key);
+        let committed = loop {
+            match iterator.item().filter(|(key, _)| key.starts_with(prefix)) {
+                Some((key, _)) if self.is_staged(key) => iterator.next(),
+                found => break found.map(owned),
+            }
+        };
+        iterator.status()?;
+        let staged = self.staged.and_then(|staged| {
+            let mut range = staged
+                .range(key.to_vec()..)
+                .take_while(|(key, _)| key.starts_with(prefix));
+            range.find_map(|(key, value)| Some((key.clone(), value.clone()?)))
+        });
+        Ok(match (committed, staged) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        })
+    }
+
+    fn is_staged(&self, key: &[u8]) -> bool {
+        self.staged.is_some_and(|staged| staged.contains_key(key))
+    }
+}
+
+fn owned((key, value): (&[u8], &[u8])) -> KeyValue {
+    (key.to_vec(), value.to_vec())
+}
