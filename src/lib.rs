@@ -3,6 +3,7 @@
 pub mod api;
 pub mod config;
 pub mod ingest;
+pub mod metrics;
 pub mod person;
 pub mod progress;
 pub mod store;

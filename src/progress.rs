@@ -18,6 +18,8 @@ pub struct Status {
     pub positions: Positions,
     /// Records that are in Kafka and not yet applied; `None` before Kafka was asked.
     pub lag_records: Option<u64>,
+    /// Everything that Kafka had was applied, and nothing has come since.
+    pub drained: bool,
     /// The lag was small enough once since start.
     pub caught_up: bool,
     /// Why Kafka cannot be read just now; it is tried again.
@@ -55,9 +57,7 @@ impl Progress {
     pub async fn reached(&self, wanted: &Positions, within: Duration) -> bool {
         let mut status = self.0.subscribe();
         let reached = status.wait_for(|status| {
-            wanted
-                .iter()
-                .all(|(partition, next)| status.positions.get(partition) >= Some(next))
+            wanted.iter().all(|(partition, next)| status.positions.get(partition) >= Some(next))
         });
         matches!(tokio::time::timeout(within, reached).await, Ok(Ok(_)))
     }
@@ -67,13 +67,13 @@ impl Progress {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_reader_waits_for_its_position_and_no_longer() {
         let progress = Progress::default();
         let wanted = Positions::from([(("events".to_owned(), 0), 5)]);
-        assert!(!progress.reached(&wanted, Duration::from_secs(1)).await);
+        assert!(!progress.reached(&wanted, Duration::from_millis(1)).await);
         let (reached, ()) =
-            tokio::join!(progress.reached(&wanted, Duration::from_secs(1)), async {
+            tokio::join!(progress.reached(&wanted, Duration::from_secs(60)), async {
                 progress.update(|status| status.positions = wanted.clone());
             });
         assert!(reached);

@@ -14,14 +14,8 @@ use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 /// Every name that a key's `scopes` may hold.
-pub const SCOPE_NAMES: [&str; 6] = [
-    "person:read",
-    "person:write",
-    "activity_log:read",
-    "activity_log:write",
-    "project:read",
-    "*",
-];
+pub const SCOPE_NAMES: [&str; 6] =
+    ["person:read", "person:write", "activity_log:read", "activity_log:write", "project:read", "*"];
 
 /// What every generated secret begins with, so that a leaked one is recognised for what it is.
 const SECRET_PREFIX: &str = "phx_";
@@ -172,9 +166,7 @@ impl Keys {
         for (index, key) in (0_u64..).zip(&self.0) {
             found.conditional_assign(&index, key.sha256.ct_eq(&sha256));
         }
-        usize::try_from(found)
-            .ok()
-            .and_then(|index| self.0.get(index))
+        usize::try_from(found).ok().and_then(|index| self.0.get(index))
     }
 }
 
@@ -201,13 +193,11 @@ pub fn hash(secret: &str) -> [u8; 32] {
 #[must_use]
 pub fn to_hex(sha256: &[u8; 32]) -> String {
     use fmt::Write as _;
-    sha256
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+    sha256.iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Reads a hash from 64 hexadecimal digits, small or capital.
@@ -262,11 +252,7 @@ mod tests {
         assert_eq!(label("phx_d"), None);
         assert_eq!(label("phx_"), None);
         assert_eq!(label(""), None);
-        assert_eq!(
-            label(&to_hex(&hash("phx_a"))),
-            None,
-            "the hash is no secret"
-        );
+        assert_eq!(label(&to_hex(&hash("phx_a"))), None, "the hash is no secret");
     }
 
     #[test]
@@ -290,11 +276,7 @@ mod tests {
     fn a_star_is_every_scope_and_no_scope_is_none() {
         let all = Scopes::parse(["*"]).expect("a known scope");
         assert!(Scope::ALL.into_iter().all(|scope| all.allows(scope)));
-        assert!(
-            !Scope::ALL
-                .into_iter()
-                .any(|scope| Scopes::default().allows(scope))
-        );
+        assert!(!Scope::ALL.into_iter().any(|scope| Scopes::default().allows(scope)));
     }
 
     #[test]
@@ -322,21 +304,12 @@ mod tests {
         let hex = "a906981b091132060161999629c98475da45efb03b980e60185b6ddca09689d1";
         assert_eq!(to_hex(&hash("phx_local")), hex);
         assert_eq!(from_hex(hex).expect("a hash"), hash("phx_local"));
-        assert_eq!(
-            from_hex(&hex.to_uppercase()).expect("a hash"),
-            hash("phx_local")
-        );
+        assert_eq!(from_hex(&hex.to_uppercase()).expect("a hash"), hash("phx_local"));
     }
 
     #[test]
     fn what_is_no_hash_is_refused_without_being_repeated() {
-        for text in [
-            "",
-            "phx_local",
-            &"g".repeat(64),
-            &"é".repeat(32),
-            &"0".repeat(65),
-        ] {
+        for text in ["", "phx_local", &"g".repeat(64), &"é".repeat(32), &"0".repeat(65)] {
             let error = from_hex(text).expect_err("no hash").to_string();
             assert!(text.is_empty() || !error.contains(text), "{error}");
         }

@@ -26,18 +26,12 @@ const RENAMED: [(&str, &str); 3] = [
     ("group.id", "kafka.group"),
 ];
 /// librdkafka's settings without whose fixed values records would be lost or applied twice.
-const FIXED: [&str; 4] = [
-    "auto.offset.reset",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "isolation.level",
-];
+const FIXED: [&str; 4] =
+    ["auto.offset.reset", "enable.auto.commit", "enable.auto.offset.store", "isolation.level"];
 
 /// Everything that does not hold.
 pub(super) fn check(config: &Config) -> Vec<Problem> {
-    let mut check = Check {
-        problems: Vec::new(),
-    };
+    let mut check = Check { problems: Vec::new() };
     check.kafka(&config.kafka);
     check.store(&config.store);
     check.api(&config.api);
@@ -55,8 +49,7 @@ impl Check {
     /// Adds a problem about `key`, unless `holds`.
     fn expect(&mut self, holds: bool, key: &str, text: impl FnOnce() -> String) {
         if !holds {
-            self.problems
-                .push(Problem::new(key, format!("`{key}` {}", text())));
+            self.problems.push(Problem::new(key, format!("`{key}` {}", text())));
         }
     }
 
@@ -80,9 +73,7 @@ impl Check {
         let servers = "kafka-1:9092,kafka-2:9092";
         self.not_empty("kafka.bootstrap_servers", &kafka.bootstrap_servers, servers);
         let missing = !kafka.topics.is_empty();
-        self.expect(missing, "kafka.topics", || {
-            "is empty; name at least one topic".to_owned()
-        });
+        self.expect(missing, "kafka.topics", || "is empty; name at least one topic".to_owned());
 
         let mut topics = BTreeMap::new();
         for (index, topic) in kafka.topics.iter().enumerate() {
@@ -92,12 +83,7 @@ impl Check {
         }
         self.topic_name("kafka.command_topic", &kafka.command_topic);
         let what = "give commands a topic of their own";
-        self.unique(
-            &mut topics,
-            "kafka.command_topic",
-            kafka.command_topic.clone(),
-            what,
-        );
+        self.unique(&mut topics, "kafka.command_topic", kafka.command_topic.clone(), what);
         let dead_letters = kafka.dead_letter_topic();
         self.topic_name("kafka.group", &dead_letters);
         let free = !topics.contains_key(&dead_letters);
@@ -125,8 +111,7 @@ impl Check {
     fn client(&mut self, kafka: &Kafka) {
         let mut refuse = |name: &str, text: String| {
             let text = format!("`{}.\"{name}\"` {text}", names::CLIENT);
-            self.problems
-                .push(Problem::new(format!("{}.{name}", names::CLIENT), text));
+            self.problems.push(Problem::new(format!("{}.{name}", names::CLIENT), text));
         };
         for (name, ours) in RENAMED {
             if kafka.client.names(name) {
@@ -135,10 +120,7 @@ impl Check {
         }
         for name in FIXED {
             if kafka.client.names(name) {
-                refuse(
-                    name,
-                    "is fixed, or records would be lost; take it out".to_owned(),
-                );
+                refuse(name, "is fixed, or records would be lost; take it out".to_owned());
             }
         }
     }
@@ -169,9 +151,7 @@ impl Check {
     }
 
     fn positive(&mut self, key: &str, holds: bool) {
-        self.expect(holds, key, || {
-            "is zero, which lets nothing through; write more".to_owned()
-        });
+        self.expect(holds, key, || "is zero, which lets nothing through; write more".to_owned());
     }
 
     fn ingest(&mut self, ingest: &Ingest, memory: u64) {
@@ -179,27 +159,16 @@ impl Check {
             "is 0; write at least 1".to_owned()
         });
         self.at_least("ingest.queue", ingest.queue, QUEUE_MIN);
-        self.expect(
-            memory < MEMORY_MIN || ingest.queue < memory,
-            "ingest.queue",
-            || {
-                format!(
-                    "is {}; write less than `store.memory`, {}, which it is part of",
-                    ByteSize(ingest.queue),
-                    ByteSize(memory)
-                )
-            },
-        );
-        self.positive(
-            "ingest.person_properties_limit",
-            ingest.person_properties_limit > 0,
-        );
+        self.expect(memory < MEMORY_MIN || ingest.queue < memory, "ingest.queue", || {
+            format!(
+                "is {}; write less than `store.memory`, {}, which it is part of",
+                ByteSize(ingest.queue),
+                ByteSize(memory)
+            )
+        });
+        self.positive("ingest.person_properties_limit", ingest.person_properties_limit > 0);
         for (index, name) in ingest.display_name_properties.iter().enumerate() {
-            self.not_empty(
-                &format!("ingest.display_name_properties[{index}]"),
-                name,
-                "email",
-            );
+            self.not_empty(&format!("ingest.display_name_properties[{index}]"), name, "email");
         }
     }
 
@@ -211,12 +180,7 @@ impl Check {
             self.expect((1..=PROJECT_ID_MAX).contains(&id), &at("id"), || {
                 format!("is {id}; write a number from 1 to {PROJECT_ID_MAX}")
             });
-            self.unique(
-                &mut ids,
-                &at("id"),
-                id,
-                "give each project an id of its own",
-            );
+            self.unique(&mut ids, &at("id"), id, "give each project an id of its own");
             self.expect(!project.tokens.is_empty(), &at("tokens"), || {
                 "is empty; write at least one token, such as \"phc_example\"".to_owned()
             });

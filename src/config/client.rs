@@ -6,14 +6,7 @@ use std::{fmt, fs, mem};
 use serde::{Deserialize, Serialize, Serializer};
 
 /// What a setting's name holds when its value may be a secret. Rather too many than one too few.
-const SECRET: [&str; 6] = [
-    "password",
-    "secret",
-    "key",
-    "token",
-    "jaas",
-    "oauthbearer.config",
-];
+const SECRET: [&str; 6] = ["password", "secret", "key", "token", "jaas", "oauthbearer.config"];
 /// How the name of a setting ends that gives the file with the value.
 const FILE: &str = "_file";
 
@@ -26,9 +19,7 @@ pub struct Client(BTreeMap<String, String>);
 impl Client {
     /// Names and values, secrets in clear: for librdkafka, and for nobody else.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Whether there is a setting of this name.
@@ -39,18 +30,15 @@ impl Client {
     /// Replaces each `<name>_file` by `<name>` with what that file holds, less one line end, which
     /// editors and `echo` put there. Returns the settings that this did not work for, and why.
     pub(super) fn read_files(&mut self) -> Vec<(String, String)> {
-        let (files, values): (BTreeMap<_, _>, BTreeMap<_, _>) = mem::take(&mut self.0)
-            .into_iter()
-            .partition(|(name, _)| name.ends_with(FILE));
+        let (files, values): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            mem::take(&mut self.0).into_iter().partition(|(name, _)| name.ends_with(FILE));
         self.0 = values;
         let mut failures = Vec::new();
         for (file_name, path) in files {
             let name = file_name[..file_name.len() - FILE.len()].to_owned();
             if self.0.contains_key(&name) {
-                failures.push((
-                    file_name,
-                    format!("stands beside \"{name}\"; keep one of the two"),
-                ));
+                failures
+                    .push((file_name, format!("stands beside \"{name}\"; keep one of the two")));
                 continue;
             }
             match fs::read_to_string(&path) {
@@ -66,8 +54,7 @@ impl Client {
     /// Names and values, `***` for what may be a secret.
     fn masked(&self) -> impl Iterator<Item = (&str, &str)> {
         let secret = |name: &str| SECRET.iter().any(|part| name.contains(part));
-        self.iter()
-            .map(move |(name, value)| (name, if secret(name) { "***" } else { value }))
+        self.iter().map(move |(name, value)| (name, if secret(name) { "***" } else { value }))
     }
 }
 
@@ -99,10 +86,7 @@ mod tests {
     use super::*;
 
     fn client(settings: &[(&str, &str)]) -> Client {
-        settings
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
+        settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     #[test]
@@ -120,10 +104,7 @@ mod tests {
         for name in secrets {
             let client = client(&[(name, "hunter2")]);
             assert!(!format!("{client:?}").contains("hunter2"), "{name}");
-            assert!(
-                !toml::to_string(&client).expect("TOML").contains("hunter2"),
-                "{name}"
-            );
+            assert!(!toml::to_string(&client).expect("TOML").contains("hunter2"), "{name}");
             assert_eq!(client.iter().next(), Some((name, "hunter2")));
         }
         assert!(format!("{:?}", client(&[("sasl.username", "ann")])).contains("ann"));
@@ -132,20 +113,12 @@ mod tests {
     #[test]
     fn a_secret_comes_from_its_file_without_the_line_end() {
         let file = tempfile::NamedTempFile::new().expect("a file");
-        for (text, value) in [
-            ("a b\n", "a b"),
-            ("a\r\n", "a"),
-            ("a\n\n", "a\n"),
-            ("a", "a"),
-        ] {
+        for (text, value) in [("a b\n", "a b"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a", "a")] {
             fs::write(file.path(), text).expect("written");
             let path = file.path().to_str().expect("a path in UTF-8");
             let mut client = client(&[("sasl.password_file", path)]);
             assert_eq!(client.read_files(), []);
-            assert_eq!(
-                client.iter().collect::<Vec<_>>(),
-                [("sasl.password", value)]
-            );
+            assert_eq!(client.iter().collect::<Vec<_>>(), [("sasl.password", value)]);
         }
     }
 

@@ -108,9 +108,7 @@ fn insert(table: &mut Table, key: &str, value: Value) {
     };
     let mut inner = table;
     for part in section.split('.').filter(|part| !part.is_empty()) {
-        let made = inner
-            .entry(part)
-            .or_insert_with(|| Value::Table(Table::new()));
+        let made = inner.entry(part).or_insert_with(|| Value::Table(Table::new()));
         let Value::Table(made) = made else { return };
         inner = made;
     }
@@ -122,9 +120,7 @@ fn insert(table: &mut Table, key: &str, value: Value) {
 fn is_service_link(path: &str) -> bool {
     let after_name = ["SERVICE_HOST", "SERVICE_PORT", "PORT"];
     let is_link = after_name.iter().any(|end| path.ends_with(end))
-        || ["SERVICE_PORT_", "PORT_"]
-            .iter()
-            .any(|part| path.contains(part));
+        || ["SERVICE_PORT_", "PORT_"].iter().any(|part| path.contains(part));
     is_link && !path.contains(SEPARATOR)
 }
 
@@ -142,9 +138,8 @@ mod tests {
 
     /// The table of some variables, or what is wrong with them.
     fn read_all(variables: &[(&str, &str)]) -> Result<String, Vec<String>> {
-        let environment = variables
-            .iter()
-            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        let environment =
+            variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
         let mut problems = Vec::new();
         let table = read(environment, &Names::new(), &mut problems);
         if problems.is_empty() {

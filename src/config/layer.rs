@@ -39,16 +39,10 @@ pub(super) fn collect(
     problems: &mut Vec<Problem>,
 ) -> Vec<Layer> {
     let names = Names::new();
-    let mut layers = vec![Layer {
-        origin: Origin::Default,
-        table: embedded(DEFAULTS),
-    }];
+    let mut layers = vec![Layer { origin: Origin::Default, table: embedded(DEFAULTS) }];
     layers.extend(file.and_then(|path| read(path, &names, problems)));
     let table = environment::read(environment, &names, problems);
-    layers.push(Layer {
-        origin: Origin::Environment,
-        table,
-    });
+    layers.push(Layer { origin: Origin::Environment, table });
     layers
 }
 
@@ -62,22 +56,14 @@ pub(super) fn merge(mut layers: Vec<Layer>, problems: &mut Vec<Problem>) -> Opti
                 let (key, text) = describe(&error);
                 problems.push(locate(&layers, told(&layers, &key, &text)));
                 // On to the next problem, with the value of the layer below in this one's place.
-                layers
-                    .iter_mut()
-                    .rev()
-                    .find_map(|layer| layer.remove(&key))?;
+                layers.iter_mut().rev().find_map(|layer| layer.remove(&key))?;
             }
         }
     };
-    let files = config
-        .kafka
-        .client
-        .read_files()
-        .into_iter()
-        .map(|(name, text)| {
-            let key = format!("{}.{name}", names::CLIENT);
-            Problem::new(key, format!("`{}.\"{name}\"` {text}", names::CLIENT))
-        });
+    let files = config.kafka.client.read_files().into_iter().map(|(name, text)| {
+        let key = format!("{}.{name}", names::CLIENT);
+        Problem::new(key, format!("`{}.\"{name}\"` {text}", names::CLIENT))
+    });
     let found: Vec<Problem> = files.chain(check::check(&config)).collect();
     problems.extend(found.into_iter().map(|problem| locate(&layers, problem)));
     Some(config)
@@ -95,24 +81,14 @@ fn read(path: &Path, names: &Names, problems: &mut Vec<Problem>) -> Option<Layer
             table
         });
     let path = path.display().to_string();
-    problems.extend(
-        found
-            .into_iter()
-            .map(|problem| problem.located(format_args!("in {path}"))),
-    );
-    Some(Layer {
-        origin: Origin::File(path),
-        table: table.ok()?,
-    })
+    problems.extend(found.into_iter().map(|problem| problem.located(format_args!("in {path}"))));
+    Some(Layer { origin: Origin::File(path), table: table.ok()? })
 }
 
 /// What is wrong with a file that is no TOML. The line's own text stays unsaid, unlike in the
 /// error's full form: it could hold a secret.
 fn syntax(text: &str, error: &toml::de::Error) -> String {
-    let before = error
-        .span()
-        .and_then(|span| text.get(..span.start))
-        .unwrap_or_default();
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     format!("line {line} is not TOML: {}", error.message())
 }
@@ -128,21 +104,14 @@ fn deserialize(layers: &[Layer]) -> Result<Config, ConfigError> {
 /// Which setting an error is about, and what it says.
 fn describe(error: &ConfigError) -> (String, String) {
     match error {
-        ConfigError::Type {
-            key: Some(key),
-            expected,
-            ..
-        } => (key.clone(), format!("expected {expected}")),
-        ConfigError::At {
-            key: Some(key),
-            error,
-            ..
-        } => (key.clone(), error.to_string()),
+        ConfigError::Type { key: Some(key), expected, .. } => {
+            (key.clone(), format!("expected {expected}"))
+        }
+        ConfigError::At { key: Some(key), error, .. } => (key.clone(), error.to_string()),
         // It leaves out the dot after an index.
-        ConfigError::NotFound(key) => (
-            key.replace("].", "]").replace(']', "]."),
-            "missing".to_owned(),
-        ),
+        ConfigError::NotFound(key) => {
+            (key.replace("].", "]").replace(']', "]."), "missing".to_owned())
+        }
         other => (String::new(), other.to_string()),
     }
 }
@@ -160,27 +129,15 @@ fn told(layers: &[Layer], key: &str, text: &str) -> Problem {
 /// The problem with the place that its setting comes from, if that is any but the defaults.
 fn locate(layers: &[Layer], problem: Problem) -> Problem {
     let setting = setting(&problem.key);
-    match layers
-        .iter()
-        .rev()
-        .find(|layer| layer.find(setting).is_some())
-    {
-        Some(Layer {
-            origin: Origin::File(path),
-            ..
-        }) => problem.located(format_args!("in {path}")),
-        Some(Layer {
-            origin: Origin::Environment,
-            ..
-        }) => {
+    match layers.iter().rev().find(|layer| layer.find(setting).is_some()) {
+        Some(Layer { origin: Origin::File(path), .. }) => {
+            problem.located(format_args!("in {path}"))
+        }
+        Some(Layer { origin: Origin::Environment, .. }) => {
             let variable = environment::variable(setting);
             problem.located(format_args!("from {variable}"))
         }
-        Some(Layer {
-            origin: Origin::Default,
-            ..
-        })
-        | None => problem,
+        Some(Layer { origin: Origin::Default, .. }) | None => problem,
     }
 }
 

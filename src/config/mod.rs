@@ -14,7 +14,6 @@ mod environment;
 mod layer;
 mod names;
 mod notation;
-mod partitions;
 mod sections;
 #[cfg(test)]
 mod tests;
@@ -24,8 +23,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::ingest::Partitions;
 pub use client::Client;
-pub use partitions::Partitions;
 pub use sections::{Api, ApiKey, Ingest, Kafka, Project, Store};
 
 use crate::api::key;
@@ -84,9 +83,7 @@ impl Config {
         let text = "`projects` is empty, so every event would be dropped; add to the file given \
                     with --config: [[projects]] id = 1, name = \"Example\", \
                     tokens = [\"phc_example\"] (each on a line of its own)";
-        Err(Error {
-            problems: vec![Problem::new("projects", text)],
-        })
+        Err(Error { problems: vec![Problem::new("projects", text)] })
     }
 
     /// The API keys, ready to be asked.
@@ -95,11 +92,7 @@ impl Config {
     ///
     /// [`key::Error`] for a hash or a scope that [`Config::load`] would have refused.
     pub fn keys(&self) -> Result<key::Keys, key::Error> {
-        let keys = self
-            .api_keys
-            .iter()
-            .map(key::ApiKey::try_from)
-            .collect::<Result<_, _>>()?;
+        let keys = self.api_keys.iter().map(key::ApiKey::try_from).collect::<Result<_, _>>()?;
         Ok(key::Keys::new(keys))
     }
 
@@ -123,10 +116,7 @@ pub struct Problem {
 
 impl Problem {
     fn new(key: impl Into<String>, text: impl Into<String>) -> Self {
-        Self {
-            key: key.into(),
-            text: text.into(),
-        }
+        Self { key: key.into(), text: text.into() }
     }
 
     /// The same, with the place that the value came from.

@@ -40,9 +40,8 @@ impl Names {
 
     /// The example for a full name such as `store.path`.
     pub(super) fn example(&self, key: &str) -> Option<&Value> {
-        let (first, rest) = key
-            .split_once('.')
-            .map_or((key, None), |(first, rest)| (first, Some(rest)));
+        let (first, rest) =
+            key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
         let value = self.known.get(first)?;
         rest.map_or(Some(value), |rest| value.as_table()?.get(rest))
     }
@@ -64,11 +63,7 @@ impl Names {
     /// Takes out of a file's table whatever is unknown or of the wrong kind, and says so for each.
     /// What stays has known names, and values of the kind of the defaults.
     pub(super) fn sift(&self, table: &mut Table) -> Vec<Problem> {
-        let mut sieve = Sieve {
-            names: self,
-            problems: Vec::new(),
-            wrong_kinds: 0,
-        };
+        let mut sieve = Sieve { names: self, problems: Vec::new(), wrong_kinds: 0 };
         sieve.table("", table, &self.known);
         sieve.problems
     }
@@ -222,9 +217,5 @@ pub(super) fn client_setting(key: &str) -> Option<&str> {
 }
 
 fn join(table: &str, name: &str) -> String {
-    if table.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{table}.{name}")
-    }
+    if table.is_empty() { name.to_owned() } else { format!("{table}.{name}") }
 }

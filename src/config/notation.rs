@@ -30,18 +30,12 @@ pub mod size {
     }
 
     /// Writes the largest unit that loses nothing, which `ByteSize` itself does not: it rounds.
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "serde calls it with a reference"
-    )]
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     pub fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         [(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")]
             .into_iter()
             .find(|(unit, _)| *value > 0 && value.is_multiple_of(*unit))
-            .map_or_else(
-                || format!("{value}B"),
-                |(unit, name)| format!("{}{name}", value / unit),
-            )
+            .map_or_else(|| format!("{value}B"), |(unit, name)| format!("{}{name}", value / unit))
             .serialize(serializer)
     }
 }
@@ -76,11 +70,7 @@ pub mod optional_address {
         deserializer: D,
     ) -> Result<Option<SocketAddr>, D::Error> {
         let text = String::deserialize(deserializer)?;
-        if text.is_empty() {
-            Ok(None)
-        } else {
-            super::address::parse(&text).map(Some)
-        }
+        if text.is_empty() { Ok(None) } else { super::address::parse(&text).map(Some) }
     }
 
     #[expect(clippy::ref_option, reason = "serde calls it with a reference")]
@@ -88,9 +78,6 @@ pub mod optional_address {
         value: &Option<SocketAddr>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        value
-            .map(|address| address.to_string())
-            .unwrap_or_default()
-            .serialize(serializer)
+        value.map(|address| address.to_string()).unwrap_or_default().serialize(serializer)
     }
 }

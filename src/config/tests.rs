@@ -13,9 +13,7 @@ fn load(file: &str, variables: &[(&str, &str)]) -> Result<Config, Error> {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("test.toml");
     fs::write(&path, file).expect("written");
-    let environment = variables
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    let environment = variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
     Config::load(Some(&path), environment)
 }
 
@@ -24,8 +22,7 @@ fn problems(file: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let error = load(file, variables).expect_err("something wrong");
     let text = |problem: &Problem| {
         let text = problem.to_string();
-        text.rsplit_once(" (in ")
-            .map_or(text.clone(), |(text, _)| text.to_owned())
+        text.rsplit_once(" (in ").map_or(text.clone(), |(text, _)| text.to_owned())
     };
     error.problems().iter().map(text).collect()
 }
@@ -47,10 +44,7 @@ fn the_defaults_are_as_documented() {
     assert_eq!(config.api.listen, SocketAddr::from(([127, 0, 0, 1], 8000)));
     assert_eq!(config.api.metrics_listen, None);
     assert_eq!(config.api.request_timeout, Duration::from_secs(30));
-    assert_eq!(
-        config.ingest.display_name_properties,
-        ["email", "name", "username"]
-    );
+    assert_eq!(config.ingest.display_name_properties, ["email", "name", "username"]);
     assert_eq!(config.ingest.batch_wait, Duration::from_millis(20));
     assert_eq!(config.ingest.person_properties_limit, 512 * 1024);
     assert_eq!(config.ingest.partitions, Partitions::All);
@@ -105,14 +99,8 @@ fn the_environment_lies_over_the_file_and_the_file_over_the_defaults() {
     assert_eq!(config.store.path, Path::new("environment"));
     assert_eq!(config.store.memory, 1024 * MIB);
     assert_eq!(config.kafka.topics, ["b", "c"]);
-    assert_eq!(
-        config.ingest.partitions,
-        Partitions::Share { ordinal: 1, of: 3 }
-    );
-    assert_eq!(
-        config.api.health_address(),
-        "[::1]:9000".parse().expect("an address")
-    );
+    assert_eq!(config.ingest.partitions, Partitions::Share { ordinal: 1, of: 3 });
+    assert_eq!(config.api.health_address(), "[::1]:9000".parse().expect("an address"));
     assert_eq!(config.ingest.batch_records, 5000);
 }
 
@@ -138,10 +126,7 @@ fn a_password_comes_from_its_file_and_is_never_shown() {
     let path = secret.path().to_str().expect("a path in UTF-8");
     let variables = [("PERSONVIEW_KAFKA__CLIENT__SASL_PASSWORD_FILE", path)];
     let config = load("", &variables).expect("all right");
-    assert_eq!(
-        config.kafka.client.iter().next(),
-        Some(("sasl.password", "hunter2"))
-    );
+    assert_eq!(config.kafka.client.iter().next(), Some(("sasl.password", "hunter2")));
     assert!(!config.show().contains("hunter2") && config.show().contains("***"));
     assert!(!format!("{config:?}").contains("hunter2"));
 }
@@ -150,10 +135,8 @@ fn a_password_comes_from_its_file_and_is_never_shown() {
 fn what_is_shown_can_be_loaded() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/local.toml");
     let text = fs::read_to_string(path).expect("config/local.toml");
-    let odd = [
-        ("PERSONVIEW_API__BODY_LIMIT", "1000001"),
-        ("PERSONVIEW_INGEST__BATCH_WAIT", "1500us"),
-    ];
+    let odd =
+        [("PERSONVIEW_API__BODY_LIMIT", "1000001"), ("PERSONVIEW_INGEST__BATCH_WAIT", "1500us")];
     let config = load(&text, &odd).expect("all right");
     assert_eq!(load(&config.show(), &[]).expect("what was shown"), config);
 }
@@ -198,16 +181,10 @@ fn wrong_kinds_and_values_are_told_all_at_once() {
          0 that is less than the number of instances, such as \"0/3\"",
     ];
     for text in expected {
-        assert!(
-            found.iter().any(|found| found == text),
-            "{text}\n{found:#?}"
-        );
+        assert!(found.iter().any(|found| found == text), "{text}\n{found:#?}");
     }
     for key in ["`ingest.ready_lag` is -1", "`projects[0]"] {
-        assert!(
-            found.iter().any(|found| found.starts_with(key)),
-            "{key}\n{found:#?}"
-        );
+        assert!(found.iter().any(|found| found.starts_with(key)), "{key}\n{found:#?}");
     }
     assert_eq!(found.len(), expected.len() + 2, "{found:#?}");
 }
@@ -226,10 +203,7 @@ fn a_file_that_is_missing_or_no_toml_is_told_without_its_secrets() {
 
     let file = "[kafka.client]\n\n\"sasl.password\" = \"hunter2\n";
     let error = load(file, &[]).expect_err("no TOML").to_string();
-    assert!(
-        error.contains("line 3") && error.contains("test.toml"),
-        "{error}"
-    );
+    assert!(error.contains("line 3") && error.contains("test.toml"), "{error}");
     assert!(!error.contains("hunter2"), "{error}");
 }
 
@@ -300,12 +274,6 @@ fn projects_and_keys_that_cannot_work_are_told_all_at_once() {
 
 #[test]
 fn without_a_project_there_is_nothing_to_serve() {
-    let error = defaults()
-        .check_serve()
-        .expect_err("no projects")
-        .to_string();
-    assert!(
-        error.contains("[[projects]]") && error.contains("tokens"),
-        "{error}"
-    );
+    let error = defaults().check_serve().expect_err("no projects").to_string();
+    assert!(error.contains("[[projects]]") && error.contains("tokens"), "{error}");
 }

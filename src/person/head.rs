@@ -14,10 +14,10 @@ pub struct Head {
     pub uuid: Uuid,
     /// The least event time of its events, and of the persons merged into it.
     pub created_at: Time,
-    /// The least event time of its own events.
-    pub began: Time,
-    /// The event time of its first identifying event.
-    pub identified_at: Option<Time>,
+    /// Its own first event.
+    pub began: Fact,
+    /// Its first identifying event.
+    pub identified: Option<Fact>,
     /// 0 at creation, one more for every recorded operation.
     pub version: u64,
     /// The newest time in its timeline: what comes after cannot be a duplicate.
@@ -34,12 +34,28 @@ pub struct Head {
     pub entries: BTreeMap<PropertyId, Entry>,
 }
 
+/// From when on something holds of a person, and when that was learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// From this event time on.
+    pub time: Time,
+    /// When it was learned.
+    pub known: Time,
+}
+
+impl Fact {
+    /// Whether this one says all that the other would: it holds as early and was known as early.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.time <= other.time && self.known <= other.known
+    }
+}
+
 /// One property of a head.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// The event time of the property's newest row that brings something; [`Time::MIN`] where
-    /// there is none.
-    pub newest: Time,
+    /// The event time of the property's newest row, merges that bring nothing aside.
+    pub newest: Option<Time>,
     /// What the property is.
     pub state: State,
 }
@@ -56,14 +72,14 @@ pub struct Merged {
 }
 
 impl Head {
-    /// A person that begins at `time`.
+    /// A person that begins.
     #[must_use]
-    pub fn new(uuid: Uuid, time: Time) -> Self {
+    pub fn new(uuid: Uuid, began: Fact) -> Self {
         Self {
             uuid,
-            created_at: time,
-            began: time,
-            identified_at: None,
+            created_at: began.time,
+            began,
+            identified: None,
             version: 0,
             newest: None,
             ownership_changed: None,
@@ -97,10 +113,7 @@ pub fn display_name<'a>(
     distinct_ids: &[String],
     uuid: Uuid,
 ) -> String {
-    let truthy = display
-        .into_iter()
-        .flatten()
-        .find(|value| value.is_truthy());
+    let truthy = display.into_iter().flatten().find(|value| value.is_truthy());
     truthy
         .map(|value| value.text().into_owned())
         .or_else(|| distinct_ids.first().cloned())
@@ -110,9 +123,8 @@ pub fn display_name<'a>(
 /// Distinct ids as they are shown: in the order in which they joined, non-anonymous ones first.
 #[must_use]
 pub fn display_order(joined: Vec<String>) -> Vec<String> {
-    let (anonymous, mut known): (Vec<_>, Vec<_>) = joined
-        .into_iter()
-        .partition(|id| super::identity::is_anonymous(id));
+    let (anonymous, mut known): (Vec<_>, Vec<_>) =
+        joined.into_iter().partition(|id| super::identity::is_anonymous(id));
     known.extend(anonymous);
     known
 }
@@ -123,18 +135,12 @@ mod tests {
 
     fn entry(json: Option<&str>) -> Entry {
         let current = json.map(Value::from_json);
-        Entry {
-            newest: Time(0),
-            state: State {
-                current,
-                set_only: None,
-            },
-        }
+        Entry { newest: Some(Time(0)), state: State { current, set_only: None } }
     }
 
     #[test]
     fn the_size_is_that_of_the_json_but_for_the_last_comma() {
-        let mut head = Head::new(Uuid::nil(), Time(0));
+        let mut head = Head::new(Uuid::nil(), Fact { time: Time(0), known: Time(0) });
         head.put(16, 4, entry(Some("\"free\"")));
         head.put(16, 4, entry(Some("\"pro\"")));
         head.put(17, 1, entry(Some("1")));
@@ -147,22 +153,14 @@ mod tests {
     fn the_name_is_the_first_truthy_one() {
         let (empty, name) = (Value::string(""), Value::string("Ann"));
         let ids = ["u1".to_owned()];
-        assert_eq!(
-            display_name([Some(&empty), None, Some(&name)], &ids, Uuid::nil()),
-            "Ann"
-        );
+        assert_eq!(display_name([Some(&empty), None, Some(&name)], &ids, Uuid::nil()), "Ann");
         assert_eq!(display_name([Some(&empty)], &ids, Uuid::nil()), "u1");
-        assert_eq!(
-            display_name([None], &[], Uuid::nil()),
-            Uuid::nil().to_string()
-        );
+        assert_eq!(display_name([None], &[], Uuid::nil()), Uuid::nil().to_string());
     }
 
     #[test]
     fn anonymous_ids_are_shown_last() {
-        let ids = ["a-b-c-d-e", "u1", "f-g-h-i-j", "u2"]
-            .map(String::from)
-            .to_vec();
+        let ids = ["a-b-c-d-e", "u1", "f-g-h-i-j", "u2"].map(String::from).to_vec();
         assert_eq!(display_order(ids), ["u1", "u2", "a-b-c-d-e", "f-g-h-i-j"]);
     }
 }

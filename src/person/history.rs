@@ -137,12 +137,8 @@ impl Class {
     ];
 
     /// The classes of merges.
-    pub const MERGES: [Self; 4] = [
-        Self::MergeBoth,
-        Self::MergeCurrent,
-        Self::MergeSetOnly,
-        Self::MergeAbsent,
-    ];
+    pub const MERGES: [Self; 4] =
+        [Self::MergeBoth, Self::MergeCurrent, Self::MergeSetOnly, Self::MergeAbsent];
 
     /// The classes whose rows fill an absent property, by what is known now.
     fn filling(mode: Mode) -> &'static [Self] {
@@ -239,14 +235,7 @@ pub fn value<H: Histories>(rows: &H, query: Query, mode: Mode) -> Result<Option<
         let Some(place) = until else {
             break (None, None);
         };
-        let Some(anchor) = known_anchor(
-            rows,
-            Query {
-                until: place,
-                ..query
-            },
-        )?
-        else {
+        let Some(anchor) = known_anchor(rows, Query { until: place, ..query })? else {
             break (None, None);
         };
         until = anchor.place.before();
@@ -258,15 +247,7 @@ pub fn value<H: Histories>(rows: &H, query: Query, mode: Mode) -> Result<Option<
     };
     while let Some(anchor) = dependent.pop() {
         if value.is_none() {
-            value = filled(
-                rows,
-                Query {
-                    until: anchor.place,
-                    ..query
-                },
-                mode,
-                from,
-            )?;
+            value = filled(rows, Query { until: anchor.place, ..query }, mode, from)?;
         }
         value = anchor.row.after(mode, value);
         from = Some(anchor.place);
@@ -284,10 +265,7 @@ pub fn value<H: Histories>(rows: &H, query: Query, mode: Mode) -> Result<Option<
 /// Where the rows cannot be read.
 pub fn newest<H: Histories>(rows: &H, query: Query) -> Result<Option<Time>, H::Error> {
     let mut newest = None;
-    for class in Class::ALL
-        .into_iter()
-        .filter(|class| *class != Class::MergeAbsent)
-    {
+    for class in Class::ALL.into_iter().filter(|class| *class != Class::MergeAbsent) {
         let row = rows.last(query.person, query.property, class, query.until)?;
         newest = newest.max(row.map(|row| row.place.time));
     }
@@ -305,24 +283,28 @@ pub fn created<H: Histories>(
     time: Time,
     known: Time,
 ) -> Result<Option<Time>, H::Error> {
-    // Every row of its own is an earlier beginning than those before it were.
-    let mut least = each(rows, (person, Class::Once), time, known, |row| {
-        Ok(Some(row.place.time))
+    let mut least = began(rows, person, time, known)?;
+    let merged = each(rows, (person, Class::MergeBoth), time, known, |row| match row.row {
+        Row::Merge { source, .. } => created(rows, source, row.place.time, known),
+        _ => Ok(None),
     })?;
-    let merged = each(
-        rows,
-        (person, Class::MergeBoth),
-        time,
-        known,
-        |row| match row.row {
-            Row::Merge { source, .. } => created(rows, source, row.place.time, known),
-            _ => Ok(None),
-        },
-    )?;
     if least.is_none() || merged.is_some_and(|merged| Some(merged) < least) {
         least = merged.or(least);
     }
     Ok(least)
+}
+
+/// The time of a person's own first event, at `time` and by what was known at `known`.
+///
+/// # Errors
+/// Where the rows cannot be read.
+pub fn began<H: Histories>(
+    rows: &H,
+    person: PersonId,
+    time: Time,
+    known: Time,
+) -> Result<Option<Time>, H::Error> {
+    each(rows, (person, Class::Once), time, known, |row| Ok(Some(row.place.time)))
 }
 
 /// The least time among the rows of [`super::CREATED`] of one class.
@@ -371,11 +353,8 @@ fn filled<H: Histories>(
     mode: Mode,
     from: Option<Place>,
 ) -> Result<Option<Value>, H::Error> {
-    let classes = if query.known == Time::MAX {
-        Class::filling(mode)
-    } else {
-        Class::once_filling(mode)
-    };
+    let classes =
+        if query.known == Time::MAX { Class::filling(mode) } else { Class::once_filling(mode) };
     let mut after = from;
     loop {
         let mut next: Option<Stored> = None;
@@ -404,15 +383,7 @@ fn filled<H: Histories>(
         let value = match stored.row {
             Row::Merge { source, .. } if query.known != Time::MAX => {
                 let until = Place::end_of(stored.place.time);
-                let found = value(
-                    rows,
-                    Query {
-                        person: source,
-                        until,
-                        ..query
-                    },
-                    mode,
-                )?;
+                let found = value(rows, Query { person: source, until, ..query }, mode)?;
                 match found {
                     None => own_once(rows, query, mode, stored.place)?,
                     found => found,

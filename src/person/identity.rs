@@ -54,24 +54,13 @@ pub fn cut(mut distinct_id: String) -> String {
 #[must_use]
 pub fn is_anonymous(distinct_id: &str) -> bool {
     let group = |group: &str| {
-        !group.is_empty()
-            && group
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        !group.is_empty() && group.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
     };
     distinct_id.split('-').all(group) && distinct_id.split('-').count() == 5
 }
 
 static ILLEGAL: LazyLock<HashSet<&str>> = LazyLock::new(|| {
-    HashSet::from([
-        "[object Object]",
-        "NaN",
-        "None",
-        "none",
-        "null",
-        "0",
-        "undefined",
-    ])
+    HashSet::from(["[object Object]", "NaN", "None", "none", "null", "0", "undefined"])
 });
 
 static ILLEGAL_IN_ANY_CASE: LazyLock<HashSet<&str>> = LazyLock::new(|| {
@@ -129,10 +118,7 @@ impl Ownership {
     /// Of a distinct id that belongs to its first owner.
     #[must_use]
     pub fn new(first: Owned) -> Self {
-        Self {
-            first,
-            later: Vec::new(),
-        }
+        Self { first, later: Vec::new() }
     }
 
     /// The owner by what is known now, whatever the time asked for.
@@ -144,11 +130,8 @@ impl Ownership {
     /// The owner at `time` by what was known at `known`; `None` before the id was known.
     #[must_use]
     pub fn at(&self, time: Time, known: Time) -> Option<PersonId> {
-        let newest = self
-            .later
-            .iter()
-            .rev()
-            .find(|owned| owned.from <= time && owned.known <= known);
+        let newest =
+            self.later.iter().rev().find(|owned| owned.from <= time && owned.known <= known);
         let owned = newest.unwrap_or(&self.first);
         (owned.known <= known).then_some(owned.person)
     }
@@ -210,10 +193,9 @@ pub fn decide(target: Option<Side>, source: Option<Side>, dangerously: bool) -> 
         (None, None) => Decision::CreateBoth,
         (None, Some(source)) => Decision::AttachTarget(source.person),
         (Some(target), None) => Decision::AttachSource(target.person),
-        (Some(target), Some(source)) => Decision::Merge {
-            source: source.person,
-            target: target.person,
-        },
+        (Some(target), Some(source)) => {
+            Decision::Merge { source: source.person, target: target.person }
+        }
     }
 }
 
@@ -250,18 +232,9 @@ mod tests {
 
     #[test]
     fn ids_that_many_share_are_illegal() {
-        for id in [
-            "",
-            " ",
-            "Anonymous",
-            "'guest'",
-            "\"null\"",
-            "0",
-            "NaN",
-            " undefined ",
-            "TRUE",
-            "a\0",
-        ] {
+        for id in
+            ["", " ", "Anonymous", "'guest'", "\"null\"", "0", "NaN", " undefined ", "TRUE", "a\0"]
+        {
             assert!(is_illegal(id), "{id:?}");
         }
         assert!(is_illegal(&"x".repeat(401)));
@@ -311,27 +284,11 @@ mod tests {
             (side(1, false), side(2, true), false, Decision::Refused),
             (None, side(2, true), false, Decision::Refused),
             (None, side(2, true), true, Decision::AttachTarget(2)),
-            (
-                side(1, true),
-                side(2, true),
-                true,
-                Decision::Merge {
-                    source: 2,
-                    target: 1,
-                },
-            ),
+            (side(1, true), side(2, true), true, Decision::Merge { source: 2, target: 1 }),
             (None, None, false, Decision::CreateBoth),
             (None, side(2, false), false, Decision::AttachTarget(2)),
             (side(1, true), None, false, Decision::AttachSource(1)),
-            (
-                side(1, true),
-                side(2, false),
-                false,
-                Decision::Merge {
-                    source: 2,
-                    target: 1,
-                },
-            ),
+            (side(1, true), side(2, false), false, Decision::Merge { source: 2, target: 1 }),
         ] {
             assert_eq!(decide(target, source, dangerously), expected);
         }
@@ -342,9 +299,6 @@ mod tests {
         assert_eq!(effective_time(Time(5), None, None), Time(5));
         assert_eq!(effective_time(Time(100), None, Some(Time(10))), Time(100));
         assert_eq!(effective_time(Time(5), None, Some(Time(10))), Time(11));
-        assert_eq!(
-            effective_time(Time(5), Some(Time(30)), Some(Time(10))),
-            Time(31)
-        );
+        assert_eq!(effective_time(Time(5), Some(Time(30)), Some(Time(10))), Time(31));
     }
 }

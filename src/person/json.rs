@@ -119,10 +119,7 @@ pub fn compact(json: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn is_too_deep(json: &str) -> bool {
     // Nearly every text has fewer brackets than allowed levels: one pass, no state.
-    if memchr::memchr2_iter(b'{', b'[', json.as_bytes())
-        .nth(MAX_DEPTH)
-        .is_none()
-    {
+    if memchr::memchr2_iter(b'{', b'[', json.as_bytes()).nth(MAX_DEPTH).is_none() {
         return false;
     }
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
@@ -197,18 +194,9 @@ mod tests {
     #[test]
     fn fields_come_in_order_with_their_text() {
         let mut seen = Vec::new();
-        fields(r#"{"a" : 1.0, "b\n":[ 1 ], "a":{}}"#, |key, value| {
-            seen.push((key, value))
-        })
-        .unwrap();
-        assert_eq!(
-            seen,
-            [
-                ("a".into(), "1.0"),
-                ("b\n".into(), "[ 1 ]"),
-                ("a".into(), "{}")
-            ]
-        );
+        fields(r#"{"a" : 1.0, "b\n":[ 1 ], "a":{}}"#, |key, value| seen.push((key, value)))
+            .unwrap();
+        assert_eq!(seen, [("a".into(), "1.0"), ("b\n".into(), "[ 1 ]"), ("a".into(), "{}")]);
     }
 
     #[test]
@@ -250,9 +238,6 @@ mod tests {
 
     #[test]
     fn compacting_spares_strings() {
-        assert_eq!(
-            compact("{ \"a b\" : [ 1,\n\"\\\" x\" ] }"),
-            "{\"a b\":[1,\"\\\" x\"]}"
-        );
+        assert_eq!(compact("{ \"a b\" : [ 1,\n\"\\\" x\" ] }"), "{\"a b\":[1,\"\\\" x\"]}");
     }
 }

@@ -19,7 +19,7 @@ pub mod time;
 pub mod value;
 
 pub use event::{Event, Rejection, Rules};
-pub use head::{Entry, Head, Merged};
+pub use head::{Entry, Fact, Head, Merged};
 pub use history::{Class, Histories, Mode, Row, State, Stored};
 pub use identity::{Owned, Ownership};
 pub use operation::{Action, Update};

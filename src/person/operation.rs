@@ -95,9 +95,7 @@ impl Draft {
             updates.insert(name, (Action::Set(value), promoted));
         }
         for name in self.unset {
-            let update = updates
-                .entry(Cow::Owned(name))
-                .or_insert((Action::Unset, false));
+            let update = updates.entry(Cow::Owned(name)).or_insert((Action::Unset, false));
             *update = match std::mem::replace(&mut update.0, Action::Unset) {
                 Action::Set(value) | Action::SetUnset(value) => (Action::SetUnset(value), false),
                 Action::Once(value) | Action::OnceUnset(value) => (Action::OnceUnset(value), false),
@@ -105,13 +103,7 @@ impl Draft {
             };
         }
         let updates = updates.into_iter();
-        updates
-            .map(|(name, (action, promoted))| Update {
-                name,
-                action,
-                promoted,
-            })
-            .collect()
+        updates.map(|(name, (action, promoted))| Update { name, action, promoted }).collect()
     }
 }
 
@@ -163,10 +155,7 @@ pub fn weigh(
 /// Whether an event of this name records whatever changes, volatile or not.
 #[must_use]
 pub fn records_volatile(event: &str) -> bool {
-    matches!(
-        event,
-        "$identify" | "$create_alias" | "$merge_dangerously" | "$set" | "$set_once"
-    )
+    matches!(event, "$identify" | "$create_alias" | "$merge_dangerously" | "$set" | "$set_once")
 }
 
 #[cfg(test)]
@@ -179,18 +168,11 @@ mod tests {
     }
 
     fn set(name: &'static str, json: &str, promoted: bool) -> Update {
-        Update {
-            name: name.into(),
-            action: Action::Set(value(json)),
-            promoted,
-        }
+        Update { name: name.into(), action: Action::Set(value(json)), promoted }
     }
 
     fn both(json: &str) -> State {
-        State {
-            current: Some(value(json)),
-            set_only: Some(value(json)),
-        }
+        State { current: Some(value(json)), set_only: Some(value(json)) }
     }
 
     #[test]
@@ -205,11 +187,7 @@ mod tests {
         draft.unset("d".into());
         draft.unset("d".into());
         draft.unset("e".into());
-        let actions: Vec<_> = draft
-            .finish()
-            .into_iter()
-            .map(|u| (u.name, u.action))
-            .collect();
+        let actions: Vec<_> = draft.finish().into_iter().map(|u| (u.name, u.action)).collect();
         assert_eq!(
             actions,
             [
@@ -227,20 +205,13 @@ mod tests {
         draft.set("$browser".into(), value("\"mine\""));
         draft.promote(promotion::promoted("$browser").unwrap(), &value("\"seen\""));
         draft.promote(promotion::promoted("gclid").unwrap(), &value("null"));
-        let got: Vec<_> = draft
-            .finish()
-            .into_iter()
-            .map(|u| (u.name, u.action, u.promoted))
-            .collect();
+        let got: Vec<_> =
+            draft.finish().into_iter().map(|u| (u.name, u.action, u.promoted)).collect();
         assert_eq!(
             got,
             [
                 ("$browser".into(), Action::Set(value("\"mine\"")), false),
-                (
-                    "$initial_browser".into(),
-                    Action::Once(value("\"seen\"")),
-                    true
-                ),
+                ("$initial_browser".into(), Action::Once(value("\"seen\"")), true),
                 ("gclid".into(), Action::Set(value("null")), true),
             ]
         );
@@ -250,37 +221,16 @@ mod tests {
     fn an_explicit_set_re_asserts_once_an_hour_and_a_promoted_one_never() {
         let at = Time(DAY);
         let weigh_at = |update: &Update, row| weigh(update, &both("1"), Some(row), at, false);
-        assert_eq!(
-            weigh_at(&set("plan", "1.0", false), Time(DAY - 1)),
-            Weight::Recorded
-        );
-        assert_eq!(
-            weigh_at(&set("plan", "1.0", false), Time(DAY)),
-            Weight::Nothing
-        );
-        assert_eq!(
-            weigh_at(&set("plan", "1.0", true), Time(DAY - 1)),
-            Weight::Nothing
-        );
-        assert_eq!(
-            weigh_at(&set("plan", "2", false), Time(DAY)),
-            Weight::Recorded
-        );
+        assert_eq!(weigh_at(&set("plan", "1.0", false), Time(DAY - 1)), Weight::Recorded);
+        assert_eq!(weigh_at(&set("plan", "1.0", false), Time(DAY)), Weight::Nothing);
+        assert_eq!(weigh_at(&set("plan", "1.0", true), Time(DAY - 1)), Weight::Nothing);
+        assert_eq!(weigh_at(&set("plan", "2", false), Time(DAY)), Weight::Recorded);
     }
 
     #[test]
     fn a_value_that_differs_in_one_mode_only_is_recorded() {
-        let before = State {
-            current: Some(value("1")),
-            set_only: None,
-        };
-        let weight = weigh(
-            &set("plan", "1", true),
-            &before,
-            Some(Time(0)),
-            Time(0),
-            false,
-        );
+        let before = State { current: Some(value("1")), set_only: None };
+        let weight = weigh(&set("plan", "1", true), &before, Some(Time(0)), Time(0), false);
         assert_eq!(weight, Weight::Recorded);
     }
 

@@ -111,10 +111,7 @@ mod tests {
     #[test]
     fn initial_names_lose_the_dollar_of_the_name() {
         assert_eq!(promoted("$browser").unwrap().initial, "$initial_browser");
-        assert_eq!(
-            promoted("utm_source").unwrap().initial,
-            "$initial_utm_source"
-        );
+        assert_eq!(promoted("utm_source").unwrap().initial, "$initial_utm_source");
         assert_eq!(promoted("_kx").unwrap().initial, "$initial__kx");
         assert_eq!(promoted("$host"), None);
         assert_eq!(OS.name, "$os");

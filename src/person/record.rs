@@ -1,5 +1,7 @@
 //! What Kafka gave, and where: the record, its position, and its place in a timeline.
 
+use std::sync::Arc;
+
 use super::Time;
 
 /// Names one record. Its order breaks ties of event time: topic in the order of first
@@ -16,11 +18,7 @@ pub struct Position {
 
 impl Position {
     /// After every position.
-    pub const MAX: Self = Self {
-        topic: u16::MAX,
-        partition: u32::MAX,
-        offset: u64::MAX,
-    };
+    pub const MAX: Self = Self { topic: u16::MAX, partition: u32::MAX, offset: u64::MAX };
 }
 
 /// Where an operation stands in a timeline: event time, then position.
@@ -39,44 +37,23 @@ impl Place {
     /// The last place of a moment: reads at `time` are inclusive of it.
     #[must_use]
     pub const fn end_of(time: Time) -> Self {
-        Self {
-            time,
-            position: Position::MAX,
-        }
+        Self { time, position: Position::MAX }
     }
 
     /// The place just before this one; `None` before the first.
     #[must_use]
     pub fn before(self) -> Option<Self> {
-        let Position {
-            topic,
-            partition,
-            offset,
-        } = self.position;
+        let Position { topic, partition, offset } = self.position;
         let position = if let Some(offset) = offset.checked_sub(1) {
-            Position {
-                topic,
-                partition,
-                offset,
-            }
+            Position { topic, partition, offset }
         } else if let Some(partition) = partition.checked_sub(1) {
-            Position {
-                topic,
-                partition,
-                offset: u64::MAX,
-            }
+            Position { topic, partition, offset: u64::MAX }
         } else if let Some(topic) = topic.checked_sub(1) {
-            Position {
-                topic,
-                ..Position::MAX
-            }
+            Position { topic, ..Position::MAX }
         } else {
             return Some(Self::end_of(Time(self.time.0.checked_sub(1)?)));
         };
-        Some(Self {
-            time: self.time,
-            position,
-        })
+        Some(Self { time: self.time, position })
     }
 }
 
@@ -86,7 +63,7 @@ pub struct Record {
     /// Where it stands in the log.
     pub position: Position,
     /// The topic's name: with partition and offset the origin of a flat event without uuid.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// Kafka's timestamp of the record; the Unix epoch where Kafka has none.
     pub timestamp: Time,
     /// The message key, kept for the dead letter only.

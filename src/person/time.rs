@@ -23,8 +23,6 @@ pub const DAY: i64 = 24 * HOUR;
 impl Time {
     /// The Unix epoch.
     pub const EPOCH: Self = Self(0);
-    /// Before every time that a record can carry.
-    pub const MIN: Self = Self(i64::MIN);
     /// After every time that a record can carry.
     pub const MAX: Self = Self(i64::MAX);
 
@@ -70,11 +68,8 @@ impl fmt::Display for Time {
         let Some(moment) = DateTime::from_timestamp_micros(self.0) else {
             return write!(f, "{} µs", self.0);
         };
-        let format = if self.0 % 1_000_000 == 0 {
-            SecondsFormat::Secs
-        } else {
-            SecondsFormat::Micros
-        };
+        let format =
+            if self.0 % 1_000_000 == 0 { SecondsFormat::Secs } else { SecondsFormat::Micros };
         f.write_str(&moment.to_rfc3339_opts(format, true))
     }
 }
@@ -92,10 +87,7 @@ mod tests {
         for (text, expected) in [
             ("2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z"),
             ("2026-03-01T12:00:00.5+02:00", "2026-03-01T10:00:00.500000Z"),
-            (
-                "2026-03-01T12:00:00.123456789Z",
-                "2026-03-01T12:00:00.123456Z",
-            ),
+            ("2026-03-01T12:00:00.123456789Z", "2026-03-01T12:00:00.123456Z"),
             ("2026-03-01 12:00", "2026-03-01T12:00:00Z"),
             ("2026-03-01", "2026-03-01T00:00:00Z"),
             ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
@@ -106,13 +98,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_time() {
-        for text in [
-            "",
-            "yesterday",
-            "1700000000",
-            "2026-13-01",
-            "12026-01-01T00:00:00Z",
-        ] {
+        for text in ["", "yesterday", "1700000000", "2026-13-01", "12026-01-01T00:00:00Z"] {
             assert_eq!(shown(text), None, "{text}");
         }
     }

@@ -92,9 +92,7 @@ fn same(a: &Tree, b: &Tree) -> bool {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
         }
         (Tree::Object(a), Tree::Object(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| same(a, b)))
         }
         (a, b) => a == b,
     }
@@ -119,22 +117,14 @@ impl Decimal {
         let all = format!("{}{fraction}", whole.trim_start_matches('-'));
         let digits = all.trim_start_matches('0').trim_end_matches('0');
         if digits.is_empty() {
-            return Self {
-                negative: false,
-                digits: String::new(),
-                exponent: 0,
-            };
+            return Self { negative: false, digits: String::new(), exponent: 0 };
         }
         let dropped = all.len() - all.trim_end_matches('0').len();
         let shift = i64::try_from(dropped).unwrap_or(i64::MAX)
             - i64::try_from(fraction.len()).unwrap_or(i64::MAX);
         // An exponent beyond i64 is one and the same infinity or nothing; such numbers compare
         // by their digits alone.
-        let limit = if exponent.starts_with('-') {
-            i64::MIN
-        } else {
-            i64::MAX
-        };
+        let limit = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
         let exponent: i64 = exponent.trim_start_matches('+').parse().unwrap_or(limit);
         Self {
             negative: number.starts_with('-'),
@@ -165,11 +155,7 @@ mod tests {
             (r#""1""#, "1", false),
             ("null", "false", false),
         ] {
-            assert_eq!(
-                Value::from_json(a) == Value::from_json(b),
-                expected,
-                "{a} {b}"
-            );
+            assert_eq!(Value::from_json(a) == Value::from_json(b), expected, "{a} {b}");
         }
     }
 

@@ -36,13 +36,7 @@ impl Snapshot<'_> {
         mode: Mode,
     ) -> Result<Person> {
         let iterator = RefCell::new(self.iterator(Family::History));
-        let rows = Rows {
-            project,
-            ordered: Ordered {
-                committed: &iterator,
-                staged: None,
-            },
-        };
+        let rows = Rows { project, ordered: Ordered { committed: &iterator, staged: None } };
         let query = |property| history::Query {
             person: id,
             property,
@@ -51,7 +45,7 @@ impl Snapshot<'_> {
         };
         let mut values = Vec::new();
         for (&property, entry) in &head.entries {
-            let value = if at.known == Time::MAX && entry.newest <= at.time {
+            let value = if at.known == Time::MAX && entry.newest <= Some(at.time) {
                 entry.state.get(mode).cloned()
             } else {
                 history::value(&rows, query(property), mode)?
@@ -85,13 +79,7 @@ impl Snapshot<'_> {
         limit: usize,
     ) -> Result<(u64, Vec<Told>)> {
         let rows = RefCell::new(self.iterator(Family::History));
-        let rows = Rows {
-            project,
-            ordered: Ordered {
-                committed: &rows,
-                staged: None,
-            },
-        };
+        let rows = Rows { project, ordered: Ordered { committed: &rows, staged: None } };
         let (mut count, mut told) = (0, Vec::new());
         self.each_operation(project, person, at, |place, operation| {
             count += 1;
@@ -122,14 +110,8 @@ impl Snapshot<'_> {
             seen = seen.max(Some(operation.event_time));
             // Only a merge happened before the place where it stands: what came before it, here
             // and on its source, may be newer.
-            if let Some(source) = operation
-                .merged
-                .filter(|_| operation.event_time < place.time)
-            {
-                let until = Moment {
-                    time: place.time,
-                    known: at.known,
-                };
+            if let Some(source) = operation.merged.filter(|_| operation.event_time < place.time) {
+                let until = Moment { time: place.time, known: at.known };
                 seen = seen.max(self.last_seen_as_of(project, source, until)?);
             }
             Ok(seen < Some(place.time))
@@ -150,11 +132,8 @@ impl Snapshot<'_> {
         iterator.seek_for_prev(keys::at(prefix.clone(), Place::end_of(at.time)));
         while let Some((key, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
             let place = keys::place_of(key).ok_or(corrupt(Family::Timeline))?;
-            let operation = decode(
-                |bytes| codec::decode_operation(place, bytes),
-                value,
-                Family::Timeline,
-            )?;
+            let operation =
+                decode(|bytes| codec::decode_operation(place, bytes), value, Family::Timeline)?;
             let counts = operation.known <= at.known && !operation.stub;
             if counts && !each(place, operation)? {
                 break;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{Applied, Effect, Member, Operation};
 use crate::person::{
-    Entry, Head, Merged, Owned, Ownership, Place, Position, Row, State, Stored, Time, Value,
+    Entry, Fact, Head, Merged, Owned, Ownership, Place, Position, Row, State, Stored, Time, Value,
 };
 
 /// Bytes that are no value of the kind asked for.
@@ -50,6 +50,11 @@ impl Writer {
         }
     }
 
+    fn fact(&mut self, fact: Fact, base: Time) {
+        self.time(fact.time, base);
+        self.time(fact.known, fact.time);
+    }
+
     fn text(&mut self, text: &str) {
         self.unsigned(text.len() as u64);
         self.0.extend(text.as_bytes());
@@ -86,19 +91,11 @@ struct Reader<'a>(&'a [u8]);
 impl<'a> Reader<'a> {
     fn new(bytes: &'a [u8], form: u8) -> Decoded<Self> {
         let (first, rest) = bytes.split_first().ok_or(Corrupt)?;
-        if *first == form {
-            Ok(Self(rest))
-        } else {
-            Err(Corrupt)
-        }
+        if *first == form { Ok(Self(rest)) } else { Err(Corrupt) }
     }
 
     fn end(&self) -> Decoded<()> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Corrupt)
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Corrupt) }
     }
 
     fn bytes(&mut self, count: usize) -> Decoded<&'a [u8]> {
@@ -146,11 +143,12 @@ impl<'a> Reader<'a> {
     }
 
     fn maybe(&mut self, base: Time) -> Decoded<Option<Time>> {
-        if self.flag()? {
-            Ok(Some(self.time(base)?))
-        } else {
-            Ok(None)
-        }
+        if self.flag()? { Ok(Some(self.time(base)?)) } else { Ok(None) }
+    }
+
+    fn fact(&mut self, base: Time) -> Decoded<Fact> {
+        let time = self.time(base)?;
+        Ok(Fact { time, known: self.time(time)? })
     }
 
     fn text(&mut self) -> Decoded<&'a str> {
@@ -168,11 +166,7 @@ impl<'a> Reader<'a> {
 
     fn position(&mut self) -> Decoded<Position> {
         let (topic, partition, offset) = (self.number()?, self.number()?, self.unsigned()?);
-        Ok(Position {
-            topic,
-            partition,
-            offset,
-        })
+        Ok(Position { topic, partition, offset })
     }
 
     fn state(&mut self) -> Decoded<State> {
@@ -231,10 +225,7 @@ pub fn decode_row(place: Place, bytes: &[u8]) -> Decoded<Stored> {
         3 => Row::SetUnset(reader.value()?),
         4 => Row::OnceUnset(reader.value()?),
         5 => Row::Once(reader.value()?),
-        6 => Row::Merge {
-            source: reader.unsigned()?,
-            state: reader.state()?,
-        },
+        6 => Row::Merge { source: reader.unsigned()?, state: reader.state()? },
         _ => return Err(Corrupt),
     };
     reader.end()?;
@@ -248,8 +239,11 @@ pub fn encode_head(head: &Head) -> Vec<u8> {
     let base = head.created_at;
     writer.uuid(head.uuid);
     writer.time(base, Time::EPOCH);
-    writer.time(head.began, base);
-    writer.maybe(head.identified_at, base);
+    writer.fact(head.began, base);
+    writer.0.push(u8::from(head.identified.is_some()));
+    if let Some(identified) = head.identified {
+        writer.fact(identified, base);
+    }
     writer.unsigned(head.version);
     writer.maybe(head.newest, base);
     writer.maybe(head.ownership_changed, base);
@@ -265,7 +259,7 @@ pub fn encode_head(head: &Head) -> Vec<u8> {
     writer.unsigned(head.entries.len() as u64);
     for (property, entry) in &head.entries {
         writer.unsigned((*property).into());
-        writer.time(entry.newest, base);
+        writer.maybe(entry.newest, base);
         writer.state(&entry.state);
     }
     writer.0
@@ -279,30 +273,25 @@ pub fn decode_head(bytes: &[u8]) -> Decoded<Head> {
     let mut reader = Reader::new(bytes, FORM)?;
     let uuid = reader.uuid()?;
     let base = reader.time(Time::EPOCH)?;
-    let mut head = Head::new(uuid, base);
-    head.began = reader.time(base)?;
-    head.identified_at = reader.maybe(base)?;
+    let mut head = Head::new(uuid, reader.fact(base)?);
+    head.created_at = base;
+    if reader.flag()? {
+        head.identified = Some(reader.fact(base)?);
+    }
     head.version = reader.unsigned()?;
     head.newest = reader.maybe(base)?;
     head.ownership_changed = reader.maybe(base)?;
     head.distinct_ids = reader.number()?;
     if reader.flag()? {
         let into = reader.unsigned()?;
-        let place = Place {
-            time: reader.time(base)?,
-            position: reader.position()?,
-        };
-        head.merged = Some(Merged {
-            into,
-            place,
-            known: reader.time(base)?,
-        });
+        let place = Place { time: reader.time(base)?, position: reader.position()? };
+        head.merged = Some(Merged { into, place, known: reader.time(base)? });
     }
     head.json_bytes = reader.unsigned()?;
     let mut entries = BTreeMap::new();
     for _ in 0..reader.unsigned()? {
         let property = reader.number()?;
-        let (newest, state) = (reader.time(base)?, reader.state()?);
+        let (newest, state) = (reader.maybe(base)?, reader.state()?);
         entries.insert(property, Entry { newest, state });
     }
     head.entries = entries;
@@ -336,12 +325,7 @@ pub fn decode_ownership(bytes: &[u8]) -> Decoded<Ownership> {
     let owned = |reader: &mut Reader, base| {
         let from = reader.time(base)?;
         let known = reader.time(from)?;
-        Ok(Owned {
-            from,
-            known,
-            person: reader.unsigned()?,
-            ordinal: reader.number()?,
-        })
+        Ok(Owned { from, known, person: reader.unsigned()?, ordinal: reader.number()? })
     };
     let mut ownership = Ownership::new(owned(&mut reader, Time::EPOCH)?);
     for _ in 0..later {
@@ -383,12 +367,7 @@ pub fn decode_member(bytes: &[u8]) -> Decoded<Member> {
         None
     };
     reader.end()?;
-    Ok(Member {
-        distinct_id,
-        from,
-        known,
-        left,
-    })
+    Ok(Member { distinct_id, from, known, left })
 }
 
 /// A row of family `timeline`; its place stands in the key.
@@ -422,31 +401,16 @@ pub fn decode_operation(place: Place, bytes: &[u8]) -> Decoded<Operation> {
     let uuid = reader.uuid()?;
     let (event_time, known) = (reader.time(place.time)?, reader.time(place.time)?);
     let (event, distinct_id) = (reader.text()?.to_owned(), reader.text()?.to_owned());
-    let merged = if reader.flag()? {
-        Some(reader.unsigned()?)
-    } else {
-        None
-    };
+    let merged = if reader.flag()? { Some(reader.unsigned()?) } else { None };
     let stub = reader.flag()?;
     let mut effects = Vec::new();
     for _ in 0..reader.unsigned()? {
         let property = reader.number()?;
-        let effect = Effect::ALL
-            .get(usize::from(reader.byte()?))
-            .ok_or(Corrupt)?;
+        let effect = Effect::ALL.get(usize::from(reader.byte()?)).ok_or(Corrupt)?;
         effects.push((property, *effect));
     }
     reader.end()?;
-    Ok(Operation {
-        uuid,
-        event_time,
-        known,
-        event,
-        distinct_id,
-        merged,
-        stub,
-        effects,
-    })
+    Ok(Operation { uuid, event_time, known, event, distinct_id, merged, stub, effects })
 }
 
 /// How far a partition was applied.
@@ -470,12 +434,7 @@ pub fn decode_applied(bytes: &[u8]) -> Decoded<Applied> {
     let last_timestamp = reader.time(Time::EPOCH)?;
     let hash = reader.bytes(8)?.try_into().map_err(|_| Corrupt)?;
     reader.end()?;
-    Ok(Applied {
-        next_offset,
-        last_offset,
-        last_timestamp,
-        last_hash: u64::from_be_bytes(hash),
-    })
+    Ok(Applied { next_offset, last_offset, last_timestamp, last_hash: u64::from_be_bytes(hash) })
 }
 
 #[cfg(test)]

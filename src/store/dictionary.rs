@@ -39,23 +39,13 @@ impl Dictionary {
     /// The number of a property's name, if it has one.
     #[must_use]
     pub fn property(&self, project: ProjectId, name: &str) -> Option<PropertyId> {
-        self.read()
-            .projects
-            .get(&project)?
-            .numbers
-            .get(name)
-            .copied()
+        self.read().projects.get(&project)?.numbers.get(name).copied()
     }
 
     /// The name of a property's number.
     #[must_use]
     pub fn property_name(&self, project: ProjectId, number: PropertyId) -> Option<Arc<str>> {
-        self.read()
-            .projects
-            .get(&project)?
-            .names
-            .get(&number)
-            .cloned()
+        self.read().projects.get(&project)?.names.get(&number).cloned()
     }
 
     /// The number of a topic, if it has one.
@@ -68,11 +58,7 @@ impl Dictionary {
     #[must_use]
     pub fn topic_name(&self, number: u16) -> Option<String> {
         let names = self.read();
-        names
-            .topics
-            .iter()
-            .find(|(_, topic)| **topic == number)
-            .map(|(name, _)| name.clone())
+        names.topics.iter().find(|(_, topic)| **topic == number).map(|(name, _)| name.clone())
     }
 
     /// Gives a name the next number; the caller writes it down.
@@ -97,18 +83,12 @@ impl Dictionary {
         let (tag, rest) = key.split_first()?;
         if *tag == Meta::Topic("").tag() {
             let number = KeyReader(value).u16()?;
-            self.write()
-                .topics
-                .insert(String::from_utf8(rest.to_vec()).ok()?, number);
+            self.write().topics.insert(String::from_utf8(rest.to_vec()).ok()?, number);
         } else if *tag == Meta::Property(0, 0).tag() {
             let mut key = KeyReader(rest);
             let (project, number) = (key.u32()?, key.u32()?);
             let name = std::str::from_utf8(value).ok()?;
-            self.write()
-                .projects
-                .entry(project)
-                .or_default()
-                .insert(name, number);
+            self.write().projects.entry(project).or_default().insert(name, number);
         }
         Some(())
     }

@@ -166,14 +166,7 @@ impl KeyReader<'_> {
     pub fn place(&mut self) -> Option<Place> {
         let time = Time((self.u64()? ^ (1 << 63)).cast_signed());
         let (topic, partition, offset) = (self.u16()?, self.u32()?, self.u64()?);
-        Some(Place {
-            time,
-            position: Position {
-                topic,
-                partition,
-                offset,
-            },
-        })
+        Some(Place { time, position: Position { topic, partition, offset } })
     }
 }
 
@@ -288,11 +281,7 @@ mod tests {
     fn byte_order_is_the_order_of_places() {
         let place = |time, topic, partition, offset| Place {
             time: Time(time),
-            position: Position {
-                topic,
-                partition,
-                offset,
-            },
+            position: Position { topic, partition, offset },
         };
         let places = [
             place(i64::MIN, 0, 0, 0),

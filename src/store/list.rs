@@ -22,14 +22,8 @@ impl Listed {
     /// the property of that name.
     pub fn of(head: &Head, email: Option<PropertyId>) -> Option<Self> {
         let value = email.and_then(|email| head.entries.get(&email)?.state.current.as_ref());
-        let email = value
-            .filter(|value| !value.is_null())
-            .map(|value| value.text().into_owned());
-        let listed = Self {
-            created_at: head.created_at,
-            uuid: head.uuid,
-            email,
-        };
+        let email = value.filter(|value| !value.is_null()).map(|value| value.text().into_owned());
+        let listed = Self { created_at: head.created_at, uuid: head.uuid, email };
         head.merged.is_none().then_some(listed)
     }
 
@@ -45,11 +39,7 @@ impl Listed {
         let email = |listed: &Self| Some(keys::by_email(project, listed.email.as_ref()?, person));
         let keys = [
             (Family::ByCreatedAt, before.map(created), after.map(created)),
-            (
-                Family::ByEmail,
-                before.and_then(email),
-                after.and_then(email),
-            ),
+            (Family::ByEmail, before.and_then(email), after.and_then(email)),
         ];
         for (index, before, after) in keys {
             if before == after {
@@ -75,10 +65,7 @@ impl Snapshot<'_> {
         let prefix = project.to_be_bytes();
         let mut iterator = self.iterator(Family::ByCreatedAt);
         iterator.seek(prefix);
-        let mut page = Page {
-            count: self.count(project)?,
-            persons: Vec::new(),
-        };
+        let mut page = Page { count: self.count(project)?, persons: Vec::new() };
         let mut passed = 0;
         while page.persons.len() < limit {
             let Some((key, person)) = iterator.item() else {
@@ -88,9 +75,7 @@ impl Snapshot<'_> {
                 break;
             }
             if passed == offset {
-                let person = KeyReader(person)
-                    .u64()
-                    .ok_or(corrupt(Family::ByCreatedAt))?;
+                let person = KeyReader(person).u64().ok_or(corrupt(Family::ByCreatedAt))?;
                 page.persons.push(person);
             } else {
                 passed += 1;

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rocksdb::DB;
 
+pub use self::as_of::Told;
 pub use self::dictionary::Dictionary;
 pub use self::keys::Family;
 use self::keys::Meta;
@@ -111,10 +112,7 @@ impl Store {
     /// damaged or not accessible; both leave it untouched.
     pub fn open(config: &Config) -> Result<Self> {
         let path = &config.path;
-        let open_error = |reason: String| Error::Open {
-            path: path.clone(),
-            reason,
-        };
+        let open_error = |reason: String| Error::Open { path: path.clone(), reason };
         check_format(path)?;
         std::fs::create_dir_all(path).map_err(|error| open_error(error.to_string()))?;
         let (db, caches) = options::open(config).map_err(|error| open_error(advice(&error)))?;
@@ -125,22 +123,14 @@ impl Store {
             sync_writes: config.sync_writes,
             caches,
         };
-        match store
-            .db
-            .get_cf(store.family(Family::Meta), Meta::Format.key())?
-        {
+        match store.db.get_cf(store.family(Family::Meta), Meta::Format.key())? {
             None => {
                 let family = store.family(Family::Meta);
-                store
-                    .db
-                    .put_cf(family, Meta::Format.key(), FORMAT.to_be_bytes())?;
+                store.db.put_cf(family, Meta::Format.key(), FORMAT.to_be_bytes())?;
             }
             Some(found) if *found == FORMAT.to_be_bytes() => {}
             Some(found) => {
-                return Err(Error::Format {
-                    path: path.clone(),
-                    found: format_text(&found),
-                });
+                return Err(Error::Format { path: path.clone(), found: format_text(&found) });
             }
         }
         store.load_dictionary()?;
@@ -185,10 +175,21 @@ impl Store {
     pub fn compact(&self) -> Result<()> {
         for family in Family::ALL {
             self.db.flush_cf(self.family(family))?;
-            self.db
-                .compact_range_cf(self.family(family), None::<&[u8]>, None::<&[u8]>);
+            self.db.compact_range_cf(self.family(family), None::<&[u8]>, None::<&[u8]>);
         }
         Ok(())
+    }
+
+    /// Every key and value, to compare two stores by.
+    #[cfg(test)]
+    pub fn content(&self) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+        let rows = Family::ALL.into_iter().flat_map(|family| {
+            let rows = self.db.iterator_cf(self.family(family), rocksdb::IteratorMode::Start);
+            rows.map(move |row| {
+                row.map(|(key, value)| (family.name(), key.into_vec(), value.into_vec())).unwrap()
+            })
+        });
+        rows.collect()
     }
 
     fn family(&self, family: Family) -> &rocksdb::ColumnFamily {
@@ -200,18 +201,14 @@ impl Store {
         let family = self.family(Family::Meta);
         for entry in self.db.iterator_cf(family, rocksdb::IteratorMode::Start) {
             let (key, value) = entry?;
-            self.dictionary
-                .load(&key, &value)
-                .ok_or(corrupt(Family::Meta))?;
+            self.dictionary.load(&key, &value).ok_or(corrupt(Family::Meta))?;
         }
         Ok(())
     }
 }
 
 fn corrupt(family: Family) -> Error {
-    Error::Corrupt {
-        family: family.name(),
-    }
+    Error::Corrupt { family: family.name() }
 }
 
 fn format_text(found: &[u8]) -> String {
@@ -226,31 +223,21 @@ fn check_format(path: &Path) -> Result<()> {
         if foreign {
             let reason =
                 "the folder is not empty and holds no store; set store.path to an empty folder";
-            return Err(Error::Open {
-                path: path.to_owned(),
-                reason: reason.to_owned(),
-            });
+            return Err(Error::Open { path: path.to_owned(), reason: reason.to_owned() });
         }
         return Ok(());
     }
     let options = rocksdb::Options::default();
-    let open_error = |error: &rocksdb::Error| Error::Open {
-        path: path.to_owned(),
-        reason: advice(error),
-    };
+    let open_error =
+        |error: &rocksdb::Error| Error::Open { path: path.to_owned(), reason: advice(error) };
     let names = DB::list_cf(&options, path).map_err(|error| open_error(&error))?;
-    let unknown = |found: &str| Error::Format {
-        path: path.to_owned(),
-        found: found.to_owned(),
-    };
+    let unknown = |found: &str| Error::Format { path: path.to_owned(), found: found.to_owned() };
     if !names.iter().any(|name| name == Family::Meta.name()) {
         return Err(unknown("unknown"));
     }
     let db = DB::open_cf_for_read_only(&options, path, [Family::Meta.name()], false)
         .map_err(|error| open_error(&error))?;
-    let meta = db
-        .cf_handle(Family::Meta.name())
-        .ok_or_else(|| unknown("unknown"))?;
+    let meta = db.cf_handle(Family::Meta.name()).ok_or_else(|| unknown("unknown"))?;
     match db.get_cf(meta, Meta::Format.key())? {
         Some(found) if *found != FORMAT.to_be_bytes() => Err(unknown(&format_text(&found))),
         // A store whose first write did not happen has no format yet, and nothing in it.

@@ -45,22 +45,13 @@ pub enum Effect {
 
 impl Effect {
     /// Every effect, in the order of their numbers.
-    pub const ALL: [Self; 5] = [
-        Self::Set,
-        Self::Once,
-        Self::Unset,
-        Self::SetUnset,
-        Self::OnceUnset,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Set, Self::Once, Self::Unset, Self::SetUnset, Self::OnceUnset];
 
     /// The class of the row that holds its value.
     #[must_use]
     pub fn class(self) -> Class {
-        if self == Self::Once {
-            Class::Once
-        } else {
-            Class::Anchor
-        }
+        if self == Self::Once { Class::Once } else { Class::Anchor }
     }
 }
 
@@ -93,9 +84,7 @@ impl Member {
     /// Whether the person had this distinct id at a moment, by what was known at another.
     #[must_use]
     pub fn is_at(&self, time: Time, known: Time) -> bool {
-        let gone = self
-            .left
-            .is_some_and(|(until, learned)| until <= time && learned <= known);
+        let gone = self.left.is_some_and(|(until, learned)| until <= time && learned <= known);
         self.from <= time && self.known <= known && !gone
     }
 }

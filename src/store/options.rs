@@ -61,10 +61,8 @@ fn family_options(family: Family, cache: &Cache, memory: usize) -> Options {
     blocks.set_bloom_filter(10.0, false);
     blocks.set_format_version(5);
     let mut options = Options::default();
-    let lists_per_person = matches!(
-        family,
-        Family::History | Family::Timeline | Family::PersonDistinctId
-    );
+    let lists_per_person =
+        matches!(family, Family::History | Family::Timeline | Family::PersonDistinctId);
     if lists_per_person {
         options.set_prefix_extractor(SliceTransform::create_fixed_prefix(PERSON_BYTES));
         blocks.set_whole_key_filtering(false);
@@ -84,9 +82,7 @@ impl Caches {
         let bytes = Family::ALL.map(|family| {
             let handle = db.cf_handle(family.name());
             let size = handle.and_then(|handle| {
-                db.property_int_value_cf(handle, properties::TOTAL_SST_FILES_SIZE)
-                    .ok()
-                    .flatten()
+                db.property_int_value_cf(handle, properties::TOTAL_SST_FILES_SIZE).ok().flatten()
             });
             (family.name(), size.unwrap_or_default())
         });

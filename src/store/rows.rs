@@ -24,10 +24,7 @@ impl Histories for Rows<'_, '_> {
     ) -> Result<Option<Stored>> {
         let prefix = keys::class(self.project, person, property, class);
         let key = keys::at(prefix.clone(), until);
-        self.ordered
-            .last(&prefix, &key)?
-            .map(|row| decode(&row))
-            .transpose()
+        self.ordered.last(&prefix, &key)?.map(|row| decode(&row)).transpose()
     }
 
     fn first(
@@ -44,10 +41,7 @@ impl Histories for Rows<'_, '_> {
             key = keys::at(key, after);
             key.push(0);
         }
-        self.ordered
-            .first(&prefix, &key)?
-            .map(|row| decode(&row))
-            .transpose()
+        self.ordered.first(&prefix, &key)?.map(|row| decode(&row)).transpose()
     }
 }
 

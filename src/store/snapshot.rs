@@ -69,10 +69,7 @@ pub struct Snapshot<'s> {
 
 impl<'s> Snapshot<'s> {
     pub(super) fn new(store: &'s Store) -> Self {
-        Self {
-            store,
-            snapshot: store.db.snapshot(),
-        }
+        Self { store, snapshot: store.db.snapshot() }
     }
 
     /// How far every partition was applied, by topic name and partition.
@@ -91,11 +88,7 @@ impl<'s> Snapshot<'s> {
             let (Some(name), Some(partition)) = (name, partition) else {
                 return Err(corrupt(Family::Meta));
             };
-            positions.push((
-                name,
-                partition,
-                decode(codec::decode_applied, value, Family::Meta)?,
-            ));
+            positions.push((name, partition, decode(codec::decode_applied, value, Family::Meta)?));
             iterator.next();
         }
         iterator.status()?;
@@ -116,9 +109,7 @@ impl<'s> Snapshot<'s> {
     /// Where the store fails or is damaged.
     pub fn owner(&self, project: ProjectId, distinct_id: &str) -> Result<Option<Ownership>> {
         let bytes = self.get(Family::DistinctId, &keys::distinct_id(project, distinct_id))?;
-        bytes
-            .map(|bytes| decode(codec::decode_ownership, &bytes, Family::DistinctId))
-            .transpose()
+        bytes.map(|bytes| decode(codec::decode_ownership, &bytes, Family::DistinctId)).transpose()
     }
 
     /// The person that was created with a uuid, also where it was merged away since.
@@ -127,9 +118,7 @@ impl<'s> Snapshot<'s> {
     /// Where the store fails or is damaged.
     pub fn person_of_uuid(&self, project: ProjectId, uuid: Uuid) -> Result<Option<PersonId>> {
         let bytes = self.get(Family::Uuid, &keys::uuid(project, uuid))?;
-        bytes
-            .map(|bytes| KeyReader(&bytes).u64().ok_or(corrupt(Family::Uuid)))
-            .transpose()
+        bytes.map(|bytes| KeyReader(&bytes).u64().ok_or(corrupt(Family::Uuid))).transpose()
     }
 
     /// A person's head, also of one that was merged away since.
@@ -138,9 +127,7 @@ impl<'s> Snapshot<'s> {
     /// Where the store fails or is damaged.
     pub fn head(&self, project: ProjectId, person: PersonId) -> Result<Option<Head>> {
         let bytes = self.get(Family::Person, &keys::person(project, person))?;
-        bytes
-            .map(|bytes| decode(codec::decode_head, &bytes, Family::Person))
-            .transpose()
+        bytes.map(|bytes| decode(codec::decode_head, &bytes, Family::Person)).transpose()
     }
 
     /// The person that this one had become by a moment: itself, or what it was merged into.
@@ -162,9 +149,7 @@ impl<'s> Snapshot<'s> {
             }
             person = merged.into;
             let into = self.head(project, person)?;
-            head = into.ok_or(Error::Broken(
-                "a person was merged into one that is not there",
-            ))?;
+            head = into.ok_or(Error::Broken("a person was merged into one that is not there"))?;
         }
         Ok(Some((person, head)))
     }
@@ -178,10 +163,7 @@ impl<'s> Snapshot<'s> {
         let values = head.entries.iter().filter_map(|(&property, entry)| {
             entry.state.current.clone().map(|value| (property, value))
         });
-        let now = Moment {
-            time: Time::MAX,
-            known: Time::MAX,
-        };
+        let now = Moment { time: Time::MAX, known: Time::MAX };
         Ok(Person {
             id,
             uuid: head.uuid,
@@ -189,7 +171,7 @@ impl<'s> Snapshot<'s> {
             properties: self.named(project, values)?,
             created_at: Some(head.created_at),
             last_seen_at: seen.map(|bytes| decode_time(&bytes)).transpose()?,
-            is_identified: head.identified_at.is_some(),
+            is_identified: head.identified.is_some(),
             version: head.version,
         })
     }
@@ -228,15 +210,10 @@ impl<'s> Snapshot<'s> {
         project: ProjectId,
         values: impl IntoIterator<Item = (PropertyId, Value)>,
     ) -> Result<Vec<(Arc<str>, Value)>> {
-        let values = values
-            .into_iter()
-            .filter(|(property, _)| *property >= FIRST_PROPERTY);
+        let values = values.into_iter().filter(|(property, _)| *property >= FIRST_PROPERTY);
         let named = values.map(|(property, value)| {
             let name = self.store.dictionary().property_name(project, property);
-            Ok((
-                name.ok_or(Error::Broken("a property has a number without a name"))?,
-                value,
-            ))
+            Ok((name.ok_or(Error::Broken("a property has a number without a name"))?, value))
         });
         let mut named = named.collect::<Result<Vec<_>>>()?;
         named.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
@@ -251,8 +228,7 @@ impl<'s> Snapshot<'s> {
     pub(super) fn iterator(&self, family: Family) -> DBRawIterator<'_> {
         let mut options = ReadOptions::default();
         options.set_prefix_same_as_start(true);
-        self.snapshot
-            .raw_iterator_cf_opt(self.store.family(family), options)
+        self.snapshot.raw_iterator_cf_opt(self.store.family(family), options)
     }
 }
 
@@ -267,7 +243,5 @@ impl Store {
 }
 
 fn count_of(bytes: Option<Vec<u8>>) -> Result<u64> {
-    bytes.map_or(Ok(0), |bytes| {
-        KeyReader(&bytes).u64().ok_or(corrupt(Family::Meta))
-    })
+    bytes.map_or(Ok(0), |bytes| KeyReader(&bytes).u64().ok_or(corrupt(Family::Meta)))
 }

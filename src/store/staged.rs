@@ -52,9 +52,8 @@ impl Ordered<'_, '_> {
         };
         iterator.status()?;
         let staged = self.staged.and_then(|staged| {
-            let mut range = staged
-                .range(key.to_vec()..)
-                .take_while(|(key, _)| key.starts_with(prefix));
+            let mut range =
+                staged.range(key.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
             range.find_map(|(key, value)| Some((key.clone(), value.clone()?)))
         });
         Ok(match (committed, staged) {

@@ -1,1 +1,123 @@
-//! Tests.
+//! Opening, refusing, committing: what the store promises besides its content.
+
+use super::*;
+use crate::person::{Fact, Owned, Ownership, Time, identity};
+
+fn config(path: &Path) -> Config {
+    Config { path: path.to_owned(), memory: 64 << 20, sync_writes: false }
+}
+
+/// Every file and its content.
+fn content(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = entries.filter(|path| path.is_file()).collect();
+    files.sort();
+    files.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+fn owned() -> Ownership {
+    Ownership::new(Owned { from: Time(1), known: Time(2), person: 3, ordinal: 0 })
+}
+
+#[test]
+fn what_was_committed_is_there_after_reopening_and_what_was_not_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let store = Store::open(&config(folder.path())).unwrap();
+        let mut transaction = store.transaction();
+        transaction.set_owner(1, "ann", owned());
+        assert_eq!(transaction.property(1, "plan"), crate::person::FIRST_PROPERTY);
+        assert_eq!(transaction.topic("events"), 0);
+        transaction.commit().unwrap();
+        let mut dropped = store.transaction();
+        dropped.set_owner(1, "bob", owned());
+    }
+    let store = Store::open(&config(folder.path())).unwrap();
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.owner(1, "ann").unwrap(), Some(owned()));
+    assert_eq!(snapshot.owner(1, "bob").unwrap(), None);
+    assert_eq!(snapshot.owner(2, "ann").unwrap(), None, "another project");
+    assert_eq!(store.dictionary().property(1, "plan"), Some(16));
+    assert_eq!(store.dictionary().topic_name(0).as_deref(), Some("events"));
+}
+
+#[test]
+fn a_snapshot_does_not_see_what_is_committed_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&config(folder.path())).unwrap();
+    let before = store.snapshot();
+    let mut transaction = store.transaction();
+    transaction.set_owner(1, "ann", owned());
+    transaction.commit().unwrap();
+    assert_eq!(before.owner(1, "ann").unwrap(), None);
+    assert_eq!(store.snapshot().owner(1, "ann").unwrap(), Some(owned()));
+}
+
+#[test]
+fn a_taken_id_gives_way_to_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&config(folder.path())).unwrap();
+    let mut transaction = store.transaction();
+    let began = Fact { time: Time(0), known: Time(0) };
+    let uuid = identity::person_uuid(1, "ann");
+    let id = transaction.create(1, uuid, began).unwrap();
+    assert_eq!(id, identity::person_id(uuid));
+    assert_eq!(transaction.create(1, uuid, began).unwrap(), id + 1);
+    assert_eq!(transaction.create(2, uuid, began).unwrap(), id, "ids are of a project");
+}
+
+#[test]
+fn another_format_is_refused_and_left_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let store = Store::open(&config(folder.path())).unwrap();
+        let family = store.family(Family::Meta);
+        store.db.put_cf(family, Meta::Format.key(), 99_u32.to_be_bytes()).unwrap();
+    }
+    let before = content(folder.path());
+    let error = Store::open(&config(folder.path())).err().unwrap();
+    assert!(matches!(&error, Error::Format { found, .. } if found == "99"), "{error}");
+    assert!(error.to_string().contains("format 99"), "{error}");
+    assert_eq!(content(folder.path()), before);
+}
+
+#[test]
+fn a_folder_of_something_else_is_refused_and_left_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+    let error = Store::open(&config(folder.path())).err().unwrap();
+    assert!(error.to_string().contains("not empty"), "{error}");
+    assert_eq!(content(folder.path()).len(), 1);
+    let foreign = tempfile::tempdir().unwrap();
+    drop(DB::open_default(foreign.path()).unwrap());
+    let before = content(foreign.path());
+    let error = Store::open(&config(foreign.path())).err().unwrap();
+    assert!(matches!(error, Error::Format { .. }), "{error}");
+    assert_eq!(content(foreign.path()), before);
+}
+
+#[test]
+fn a_second_process_is_told_that_the_store_is_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = Store::open(&config(folder.path())).unwrap();
+    let error = Store::open(&config(folder.path())).err().unwrap();
+    assert!(error.to_string().contains("another process uses it"), "{error}");
+}
+
+#[test]
+fn a_poisoned_store_takes_no_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&config(folder.path())).unwrap();
+    store.poisoned.store(true, Ordering::Release);
+    assert!(matches!(store.transaction().commit(), Err(Error::Poisoned)));
+}
+
+#[test]
+fn a_damaged_row_is_an_error_and_not_an_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&config(folder.path())).unwrap();
+    let family = store.family(Family::DistinctId);
+    store.db.put_cf(family, keys::distinct_id(1, "ann"), [9, 9]).unwrap();
+    let error = store.snapshot().owner(1, "ann").err().unwrap();
+    assert!(matches!(error, Error::Corrupt { family: "distinct_id" }), "{error}");
+}

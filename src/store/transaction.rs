@@ -18,7 +18,7 @@ use super::rows::{self, Rows};
 use super::staged::{Ordered, Staged};
 use super::{Applied, Error, Family, Member, Operation, Result, Store, codec, corrupt, keys};
 use crate::person::{
-    Class, Head, Ownership, PersonId, Place, ProjectId, PropertyId, Stored, Time, identity,
+    Class, Fact, Head, Ownership, PersonId, Place, ProjectId, PropertyId, Stored, Time, identity,
 };
 
 /// One batch in the making.
@@ -55,17 +55,11 @@ impl<'s> Overlay<'s> {
         let mut options = ReadOptions::default();
         options.set_prefix_same_as_start(true);
         let committed = store.db.raw_iterator_cf_opt(store.family(family), options);
-        Self {
-            committed: RefCell::new(committed),
-            staged: Staged::new(),
-        }
+        Self { committed: RefCell::new(committed), staged: Staged::new() }
     }
 
     fn ordered(&self) -> Ordered<'_, 's> {
-        Ordered {
-            committed: &self.committed,
-            staged: Some(&self.staged),
-        }
+        Ordered { committed: &self.committed, staged: Some(&self.staged) }
     }
 }
 
@@ -91,9 +85,8 @@ impl<'s> Transaction<'s> {
         &mut self,
         distinct_ids: impl IntoIterator<Item = (ProjectId, &'i str)>,
     ) -> Result<()> {
-        let wanted = distinct_ids
-            .into_iter()
-            .map(|(project, id)| (keys::distinct_id(project, id), project));
+        let wanted =
+            distinct_ids.into_iter().map(|(project, id)| (keys::distinct_id(project, id), project));
         let mut wanted: Vec<_> = wanted.collect();
         wanted.sort_unstable();
         wanted.dedup();
@@ -104,36 +97,19 @@ impl<'s> Transaction<'s> {
                 value.map(|bytes| decode(codec::decode_ownership, &bytes, Family::DistinctId));
             let value = value.transpose()?;
             persons.extend(value.as_ref().map(|owner| (project, owner.now().person)));
-            self.owners.insert(
-                key,
-                Loaded {
-                    value,
-                    dirty: false,
-                },
-            );
+            self.owners.insert(key, Loaded { value, dirty: false });
         }
         persons.sort_unstable();
         persons.dedup();
-        let keys: Vec<_> = persons
-            .iter()
-            .map(|&(project, id)| keys::person(project, id))
-            .collect();
+        let keys: Vec<_> = persons.iter().map(|&(project, id)| keys::person(project, id)).collect();
         let heads = self.get_sorted(Family::Person, &keys)?;
         let last_seen = self.get_sorted(Family::LastSeen, &keys)?;
         for ((person, head), seen) in persons.into_iter().zip(heads).zip(last_seen) {
-            let head = head.ok_or(Error::Broken(
-                "a distinct id belongs to a person that is not there",
-            ))?;
-            self.heads
-                .insert(person, LoadedHead::committed(self.store, person.0, &head)?);
+            let head =
+                head.ok_or(Error::Broken("a distinct id belongs to a person that is not there"))?;
+            self.heads.insert(person, LoadedHead::committed(self.store, person.0, &head)?);
             let value = seen.map(|bytes| decode_time(&bytes)).transpose()?;
-            self.last_seen.insert(
-                person,
-                Loaded {
-                    value,
-                    dirty: false,
-                },
-            );
+            self.last_seen.insert(person, Loaded { value, dirty: false });
         }
         Ok(())
     }
@@ -149,10 +125,7 @@ impl<'s> Transaction<'s> {
                 let found = self.store.get(Family::DistinctId, entry.key())?;
                 let value =
                     found.map(|bytes| decode(codec::decode_ownership, &bytes, Family::DistinctId));
-                entry.insert(Loaded {
-                    value: value.transpose()?,
-                    dirty: false,
-                })
+                entry.insert(Loaded { value: value.transpose()?, dirty: false })
             }
         };
         Ok(loaded.value.as_ref())
@@ -161,13 +134,7 @@ impl<'s> Transaction<'s> {
     /// Changes who owns a distinct id.
     pub fn set_owner(&mut self, project: ProjectId, distinct_id: &str, ownership: Ownership) {
         let key = keys::distinct_id(project, distinct_id);
-        self.owners.insert(
-            key,
-            Loaded {
-                value: Some(ownership),
-                dirty: true,
-            },
-        );
+        self.owners.insert(key, Loaded { value: Some(ownership), dirty: true });
     }
 
     /// A person's head.
@@ -192,23 +159,15 @@ impl<'s> Transaction<'s> {
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn create(&mut self, project: ProjectId, uuid: Uuid, time: Time) -> Result<PersonId> {
+    pub fn create(&mut self, project: ProjectId, uuid: Uuid, began: Fact) -> Result<PersonId> {
         let mut id = identity::person_id(uuid);
         while self.find(project, id)?.is_some() {
             id = identity::next_person_id(id);
         }
-        let head = Head::new(uuid, time);
-        self.heads.insert(
-            (project, id),
-            LoadedHead {
-                head,
-                listed: None,
-                dirty: true,
-            },
-        );
+        let head = Head::new(uuid, began);
+        self.heads.insert((project, id), LoadedHead { head, listed: None, dirty: true });
         let family = self.store.family(Family::Uuid);
-        self.batch
-            .put_cf(family, keys::uuid(project, uuid), id.to_be_bytes());
+        self.batch.put_cf(family, keys::uuid(project, uuid), id.to_be_bytes());
         Ok(id)
     }
 
@@ -218,8 +177,7 @@ impl<'s> Transaction<'s> {
         dictionary.property(project, name).unwrap_or_else(|| {
             let number = dictionary.add_property(project, name);
             let key = Meta::Property(project, number).key();
-            self.batch
-                .put_cf(self.store.family(Family::Meta), key, name);
+            self.batch.put_cf(self.store.family(Family::Meta), key, name);
             number
         })
     }
@@ -227,10 +185,7 @@ impl<'s> Transaction<'s> {
     /// The length of a property's name in bytes.
     #[must_use]
     pub fn name_bytes(&self, project: ProjectId, property: PropertyId) -> usize {
-        self.store
-            .dictionary()
-            .property_name(project, property)
-            .map_or(0, |name| name.len())
+        self.store.dictionary().property_name(project, property).map_or(0, |name| name.len())
     }
 
     /// The number of a topic, given now if it has none.
@@ -239,8 +194,7 @@ impl<'s> Transaction<'s> {
         dictionary.topic(name).unwrap_or_else(|| {
             let number = dictionary.add_topic(name);
             let family = self.store.family(Family::Meta);
-            self.batch
-                .put_cf(family, Meta::Topic(name).key(), number.to_be_bytes());
+            self.batch.put_cf(family, Meta::Topic(name).key(), number.to_be_bytes());
             number
         })
     }
@@ -248,10 +202,7 @@ impl<'s> Transaction<'s> {
     /// The history of a project's persons, staged rows included.
     #[must_use]
     pub fn rows(&self, project: ProjectId) -> Rows<'_, 's> {
-        Rows {
-            project,
-            ordered: self.history.ordered(),
-        }
+        Rows { project, ordered: self.history.ordered() }
     }
 
     /// Adds a row to a property's history.
@@ -262,13 +213,9 @@ impl<'s> Transaction<'s> {
         property: PropertyId,
         stored: &Stored,
     ) {
-        let key = keys::at(
-            keys::class(project, person, property, stored.row.class()),
-            stored.place,
-        );
-        self.history
-            .staged
-            .insert(key, Some(codec::encode_row(stored)));
+        let key =
+            keys::at(keys::class(project, person, property, stored.row.class()), stored.place);
+        self.history.staged.insert(key, Some(codec::encode_row(stored)));
     }
 
     /// Takes a row out of a property's history.
@@ -316,9 +263,7 @@ impl<'s> Transaction<'s> {
         operation: &Operation,
     ) {
         let key = keys::at(keys::person(project, person), place);
-        self.timeline
-            .staged
-            .insert(key, Some(codec::encode_operation(place, operation)));
+        self.timeline.staged.insert(key, Some(codec::encode_operation(place, operation)));
     }
 
     /// The newest operation of a person's timeline at or before a place.
@@ -352,9 +297,7 @@ impl<'s> Transaction<'s> {
         member: &Member,
     ) {
         let key = keys::member(project, person, ordinal);
-        self.members
-            .staged
-            .insert(key, Some(codec::encode_member(member)));
+        self.members.staged.insert(key, Some(codec::encode_member(member)));
     }
 
     /// The distinct id of a person from an ordinal on, and its ordinal.
@@ -374,10 +317,7 @@ impl<'s> Transaction<'s> {
             .map(|(key, value)| {
                 let mut suffix = keys::KeyReader(&key[keys::PERSON_BYTES..]);
                 let ordinal = suffix.u32().ok_or(corrupt(Family::PersonDistinctId))?;
-                Ok((
-                    ordinal,
-                    decode(codec::decode_member, &value, Family::PersonDistinctId)?,
-                ))
+                Ok((ordinal, decode(codec::decode_member, &value, Family::PersonDistinctId)?))
             })
             .transpose()
     }
@@ -398,10 +338,7 @@ impl<'s> Transaction<'s> {
         let hour = Some(time.floor_to_hour());
         let loaded = self.loaded_last_seen(project, person)?;
         if hour > loaded.value {
-            *loaded = Loaded {
-                value: hour,
-                dirty: true,
-            };
+            *loaded = Loaded { value: hour, dirty: true };
         }
         Ok(())
     }
@@ -410,8 +347,7 @@ impl<'s> Transaction<'s> {
     pub fn set_applied(&mut self, topic: u16, partition: u32, applied: &Applied) {
         let key = Meta::Position(topic, partition).key();
         let family = self.store.family(Family::Meta);
-        self.batch
-            .put_cf(family, key, codec::encode_applied(applied));
+        self.batch.put_cf(family, key, codec::encode_applied(applied));
     }
 
     /// Writes everything at once.
@@ -440,28 +376,23 @@ impl<'s> Transaction<'s> {
         }
         let mut options = WriteOptions::default();
         options.set_sync(self.store.sync_writes);
-        self.store
-            .db
-            .write_opt(self.batch, &options)
-            .map_err(|error| {
-                self.store.poisoned.store(true, Ordering::Release);
-                Error::Rocks(error)
-            })
+        self.store.db.write_opt(self.batch, &options).map_err(|error| {
+            self.store.poisoned.store(true, Ordering::Release);
+            Error::Rocks(error)
+        })
     }
 
     fn stage_points(&mut self) -> Result<()> {
         let family = self.store.family(Family::DistinctId);
         for (key, loaded) in &self.owners {
             if let (true, Some(ownership)) = (loaded.dirty, &loaded.value) {
-                self.batch
-                    .put_cf(family, key, codec::encode_ownership(ownership));
+                self.batch.put_cf(family, key, codec::encode_ownership(ownership));
             }
         }
         let family = self.store.family(Family::LastSeen);
         for (&(project, person), loaded) in &self.last_seen {
             if let (true, Some(time)) = (loaded.dirty, loaded.value) {
-                self.batch
-                    .put_cf(family, keys::person(project, person), time.0.to_be_bytes());
+                self.batch.put_cf(family, keys::person(project, person), time.0.to_be_bytes());
             }
         }
         Ok(())
@@ -491,8 +422,7 @@ impl<'s> Transaction<'s> {
         for (project, change) in live.into_iter().filter(|(_, change)| *change != 0) {
             let count = self.store.count(project)?.saturating_add_signed(change);
             let family = self.store.family(Family::Meta);
-            self.batch
-                .put_cf(family, Meta::Count(project).key(), count.to_be_bytes());
+            self.batch.put_cf(family, Meta::Count(project).key(), count.to_be_bytes());
         }
         Ok(())
     }
@@ -506,10 +436,7 @@ impl<'s> Transaction<'s> {
         match self.heads.entry((project, person)) {
             Entry::Occupied(entry) => Ok(Some(entry.into_mut())),
             Entry::Vacant(entry) => {
-                match self
-                    .store
-                    .get(Family::Person, &keys::person(project, person))?
-                {
+                match self.store.get(Family::Person, &keys::person(project, person))? {
                     None => Ok(None),
                     Some(bytes) => {
                         let loaded = LoadedHead::committed(self.store, project, &bytes)?;
@@ -528,14 +455,9 @@ impl<'s> Transaction<'s> {
         match self.last_seen.entry((project, person)) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
-                let found = self
-                    .store
-                    .get(Family::LastSeen, &keys::person(project, person))?;
+                let found = self.store.get(Family::LastSeen, &keys::person(project, person))?;
                 let value = found.map(|bytes| decode_time(&bytes)).transpose()?;
-                Ok(entry.insert(Loaded {
-                    value,
-                    dirty: false,
-                }))
+                Ok(entry.insert(Loaded { value, dirty: false }))
             }
         }
     }
@@ -546,14 +468,8 @@ impl<'s> Transaction<'s> {
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Vec<u8>>>> {
         let keys: Vec<K> = keys.into_iter().collect();
-        let found = self
-            .store
-            .db
-            .batched_multi_get_cf(self.store.family(family), &keys, true);
-        found
-            .into_iter()
-            .map(|value| Ok(value?.map(|value| value.to_vec())))
-            .collect()
+        let found = self.store.db.batched_multi_get_cf(self.store.family(family), &keys, true);
+        found.into_iter().map(|value| Ok(value?.map(|value| value.to_vec()))).collect()
     }
 }
 
@@ -561,11 +477,7 @@ impl LoadedHead {
     fn committed(store: &Store, project: ProjectId, bytes: &[u8]) -> Result<Self> {
         let head = decode(codec::decode_head, bytes, Family::Person)?;
         let email = store.dictionary().property(project, "email");
-        Ok(Self {
-            listed: Listed::of(&head, email),
-            head,
-            dirty: false,
-        })
+        Ok(Self { listed: Listed::of(&head, email), head, dirty: false })
     }
 }
 

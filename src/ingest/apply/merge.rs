@@ -12,25 +12,14 @@ use crate::store::{Error, Member, Result};
 impl Applying<'_, '_> {
     /// Merges the source into the target and answers when that takes effect.
     pub fn merge(&mut self, at: At, source: PersonId, target: PersonId) -> Result<Time> {
-        let Event {
-            project,
-            known_time: known,
-            ..
-        } = *at.event;
+        let Event { project, known_time: known, .. } = *at.event;
         let effective = self.effective_time(at, source)?;
-        let place = Place {
-            time: effective,
-            position: at.position,
-        };
+        let place = Place { time: effective, position: at.position };
         self.merge_properties(at, place, source, target)?;
         self.copy_operations(at, effective, source, target)?;
         self.move_distinct_ids(at, effective, source, target)?;
         let head = self.transaction.head_mut(project, source)?;
-        head.merged = Some(Merged {
-            into: target,
-            place,
-            known,
-        });
+        head.merged = Some(Merged { into: target, place, known });
         let newest = head.newest;
         let head = self.transaction.head_mut(project, target)?;
         head.newest = head.newest.max(newest);
@@ -43,12 +32,7 @@ impl Applying<'_, '_> {
     }
 
     fn effective_time(&mut self, at: At, source: PersonId) -> Result<Time> {
-        let Event {
-            project,
-            ref distinct_id,
-            event_time,
-            ..
-        } = *at.event;
+        let Event { project, ref distinct_id, event_time, .. } = *at.event;
         let owner = self.transaction.owner(project, distinct_id)?;
         let joined = owner.and_then(crate::person::Ownership::joined);
         let changed = self.transaction.head(project, source)?.ownership_changed;
@@ -78,27 +62,19 @@ impl Applying<'_, '_> {
         source: PersonId,
         target: PersonId,
     ) -> Result<()> {
-        let Event {
-            project,
-            known_time: known,
-            ..
-        } = *at.event;
+        let Event { project, known_time: known, .. } = *at.event;
         let entries = self.transaction.head(project, source)?.entries.clone();
         for (property, entry) in entries {
-            let state = if entry.newest <= place.time {
+            let state = if entry.newest <= Some(place.time) {
                 Some(entry.state)
             } else {
                 self.state_at(at, place.time, source, property)?
             };
             if let Some(state) = state {
-                let stored = Stored {
-                    place,
-                    known,
-                    row: Row::Merge { source, state },
-                };
+                let stored = Stored { place, known, row: Row::Merge { source, state } };
                 self.put_merged(project, target, property, &stored)?;
             }
-            if entry.newest > place.time {
+            if entry.newest > Some(place.time) {
                 self.copy_rows(at, place.time, (source, target), property)?;
             }
         }
@@ -117,12 +93,7 @@ impl Applying<'_, '_> {
         let until = Place::end_of(time);
         for class in Class::ALL {
             if rows.last(source, property, class, until)?.is_some() {
-                let query = Query {
-                    person: source,
-                    property,
-                    until,
-                    known: Time::MAX,
-                };
+                let query = Query { person: source, property, until, known: Time::MAX };
                 return Ok(Some(history::state(&rows, query)?));
             }
         }
@@ -164,8 +135,7 @@ impl Applying<'_, '_> {
         while let Some(place) = until {
             match self.transaction.last_operation(project, source, place)? {
                 Some((place, operation)) if place.time > time => {
-                    self.transaction
-                        .put_operation(project, target, place, &operation);
+                    self.transaction.put_operation(project, target, place, &operation);
                     until = place.before();
                 }
                 _ => break,
@@ -181,11 +151,7 @@ impl Applying<'_, '_> {
         source: PersonId,
         target: PersonId,
     ) -> Result<()> {
-        let Event {
-            project,
-            known_time: known,
-            ..
-        } = *at.event;
+        let Event { project, known_time: known, .. } = *at.event;
         let mut next = 0;
         while let Some((ordinal, member)) = self.transaction.member(project, source, next)? {
             next = ordinal + 1;
@@ -193,33 +159,17 @@ impl Applying<'_, '_> {
                 continue;
             }
             let head = self.transaction.head_mut(project, target)?;
-            let joined = Owned {
-                from,
-                known,
-                person: target,
-                ordinal: head.distinct_ids,
-            };
+            let joined = Owned { from, known, person: target, ordinal: head.distinct_ids };
             head.distinct_ids += 1;
             let owner = self.transaction.owner(project, &member.distinct_id)?;
-            let mut owner = owner
-                .cloned()
-                .ok_or(Error::Broken("a person's distinct id has no owner"))?;
+            let mut owner =
+                owner.cloned().ok_or(Error::Broken("a person's distinct id has no owner"))?;
             owner.later.push(joined);
-            self.transaction
-                .set_owner(project, &member.distinct_id, owner);
+            self.transaction.set_owner(project, &member.distinct_id, owner);
             let distinct_id = member.distinct_id.clone();
-            let moved = Member {
-                distinct_id,
-                from,
-                known,
-                left: None,
-            };
-            self.transaction
-                .put_member(project, target, joined.ordinal, &moved);
-            let left = Member {
-                left: Some((from, known)),
-                ..member
-            };
+            let moved = Member { distinct_id, from, known, left: None };
+            self.transaction.put_member(project, target, joined.ordinal, &moved);
+            let left = Member { left: Some((from, known)), ..member };
             self.transaction.put_member(project, source, ordinal, &left);
         }
         let head = self.transaction.head_mut(project, target)?;

@@ -11,6 +11,8 @@
 mod merge;
 mod person;
 mod property;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
@@ -18,7 +20,7 @@ use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::person::event::{Rejection, Warning};
-use crate::person::{Event, Position, Record, Rules};
+use crate::person::{Event, Fact, Position, Record, Rules};
 use crate::store::{Applied, Result, Store, Transaction};
 
 /// What a record was found to be.
@@ -32,8 +34,10 @@ pub enum Outcome {
     Duplicate,
     /// It makes no person by its own wish.
     Personless,
-    /// Dropped, or a dead letter.
-    Rejected,
+    /// Dropped: no project has its token.
+    UnknownToken,
+    /// It could not be used.
+    DeadLetter,
 }
 
 impl Outcome {
@@ -45,7 +49,8 @@ impl Outcome {
             Self::Unchanged => "unchanged",
             Self::Duplicate => "duplicate",
             Self::Personless => "personless",
-            Self::Rejected => "rejected",
+            Self::UnknownToken => "unknown_token",
+            Self::DeadLetter => "dead_letter",
         }
     }
 }
@@ -80,11 +85,7 @@ pub type Parsed = std::result::Result<Event, Rejection>;
 /// Parses records on all cores; the answers keep their order.
 #[must_use]
 pub fn parse(records: &[Record], rules: &Rules) -> Vec<Parsed> {
-    records
-        .par_iter()
-        .with_min_len(64)
-        .map(|record| Event::parse(record, rules))
-        .collect()
+    records.par_iter().with_min_len(64).map(|record| Event::parse(record, rules)).collect()
 }
 
 /// Stages what a batch of records does, positions included. The caller commits.
@@ -101,35 +102,23 @@ pub fn batch<'s>(
     let mut tally = Tally::default();
     let events = parsed.iter().flatten().filter(|event| !event.personless);
     transaction.load(events.flat_map(|event| {
-        let other = event
-            .merge
-            .as_ref()
-            .map(|merge| (event.project, merge.other.as_str()));
+        let other = event.merge.as_ref().map(|merge| (event.project, merge.other.as_str()));
         std::iter::once((event.project, event.distinct_id.as_str())).chain(other)
     }))?;
     for (index, (record, parsed)) in records.iter().zip(parsed).enumerate() {
-        let mut applying = Applying {
-            transaction: &mut transaction,
-            tally: &mut tally,
-            settings,
-        };
+        let mut applying = Applying { transaction: &mut transaction, tally: &mut tally, settings };
         let outcome = match parsed {
             Ok(event) => {
                 let (outcome, rejection) = applying.event(event, record.position)?;
-                tally
-                    .rejections
-                    .extend(rejection.map(|rejection| (index, rejection)));
+                tally.rejections.extend(rejection.map(|rejection| (index, rejection)));
                 outcome
             }
             Err(rejection) => {
                 tally.rejections.push((index, *rejection));
-                Outcome::Rejected
+                if rejection.is_dead_letter() { Outcome::DeadLetter } else { Outcome::UnknownToken }
             }
         };
-        *tally
-            .records
-            .entry((record.position.topic, outcome))
-            .or_default() += 1;
+        *tally.records.entry((record.position.topic, outcome)).or_default() += 1;
     }
     for ((topic, partition), applied) in applied(records) {
         transaction.set_applied(topic, partition, &applied);
@@ -143,9 +132,7 @@ fn applied(records: &[Record]) -> BTreeMap<(u16, u32), Applied> {
     for record in records {
         last.insert((record.position.topic, record.position.partition), record);
     }
-    last.into_iter()
-        .map(|(partition, record)| (partition, fingerprint(record)))
-        .collect()
+    last.into_iter().map(|(partition, record)| (partition, fingerprint(record))).collect()
 }
 
 /// What is kept of the last record applied, to recognise it when it is read again.
@@ -181,4 +168,11 @@ impl Applying<'_, '_> {
 struct At<'e> {
     event: &'e Event,
     position: Position,
+}
+
+impl At<'_> {
+    /// That something holds from this event on.
+    fn fact(&self) -> Fact {
+        Fact { time: self.event.event_time, known: self.event.known_time }
+    }
 }

@@ -6,8 +6,8 @@ use super::{Applying, At, Outcome};
 use crate::person::event::{Rejection, Warning};
 use crate::person::identity::{self, Decision, MergeRequest, Side};
 use crate::person::{
-    CREATED, Event, IDENTIFIED, Owned, Ownership, PersonId, Place, Position, ProjectId, PropertyId,
-    Row, State, Stored, Time, Value, history,
+    CREATED, Event, IDENTIFIED, Mode, Owned, Ownership, PersonId, Place, Position, ProjectId,
+    PropertyId, Row, State, Stored, Time, Value, history,
 };
 use crate::store::{Effect, Error, Member, Operation, Result};
 
@@ -25,10 +25,7 @@ impl Applying<'_, '_> {
             return Ok((Outcome::Personless, None));
         }
         let at = At { event, position };
-        let owner = self
-            .transaction
-            .owner(event.project, &event.distinct_id)?
-            .cloned();
+        let owner = self.transaction.owner(event.project, &event.distinct_id)?.cloned();
         let decision = match &event.merge {
             Some(request) => Some(self.decide(event.project, owner.as_ref(), request)?),
             None => None,
@@ -38,9 +35,7 @@ impl Applying<'_, '_> {
             Some(Decision::Merge { target: person, .. } | Decision::AttachTarget(person)) => {
                 Some(person)
             }
-            _ => owner
-                .as_ref()
-                .and_then(|owner| owner.at(event.event_time, Time::MAX)),
+            _ => owner.as_ref().and_then(|owner| owner.at(event.event_time, Time::MAX)),
         };
         if let Some(person) = goes_to
             && self.is_duplicate(person, event)?
@@ -57,7 +52,7 @@ impl Applying<'_, '_> {
         Ok(match rejection {
             Ok(true) => (Outcome::Recorded, None),
             Ok(false) => (Outcome::Unchanged, None),
-            Err(rejection) => (Outcome::Rejected, Some(rejection)),
+            Err(rejection) => (Outcome::DeadLetter, Some(rejection)),
         })
     }
 
@@ -82,10 +77,8 @@ impl Applying<'_, '_> {
         target: Option<&Ownership>,
         request: &MergeRequest,
     ) -> Result<Decision> {
-        let source = self
-            .transaction
-            .owner(project, &request.other)?
-            .map(|owner| owner.now().person);
+        let source =
+            self.transaction.owner(project, &request.other)?.map(|owner| owner.now().person);
         let target = self.side(project, target.map(|owner| owner.now().person))?;
         let source = self.side(project, source)?;
         Ok(identity::decide(target, source, request.dangerously))
@@ -95,11 +88,7 @@ impl Applying<'_, '_> {
         let Some(person) = person else {
             return Ok(None);
         };
-        let identified = self
-            .transaction
-            .head(project, person)?
-            .identified_at
-            .is_some();
+        let identified = self.transaction.head(project, person)?.identified.is_some();
         Ok(Some(Side { person, identified }))
     }
 
@@ -143,111 +132,68 @@ impl Applying<'_, '_> {
     }
 
     fn create(&mut self, at: At) -> Result<PersonId> {
-        let Event {
-            project,
-            distinct_id,
-            event_time,
-            ..
-        } = at.event;
+        let Event { project, distinct_id, .. } = at.event;
         let uuid = identity::person_uuid(*project, distinct_id);
-        let person = self.transaction.create(*project, uuid, *event_time)?;
+        let person = self.transaction.create(*project, uuid, at.fact())?;
         self.attach(at, person, distinct_id)?;
-        self.put_fact(
-            at,
-            person,
-            CREATED,
-            Row::Once(Value::from_json("true")),
-            *event_time,
-        );
+        self.put_fact(at, person, CREATED);
         Ok(person)
     }
 
     /// Gives a person a distinct id that was never seen before.
     fn attach(&mut self, at: At, person: PersonId, distinct_id: &str) -> Result<()> {
-        let Event {
-            project,
-            event_time: from,
-            known_time: known,
-            ..
-        } = *at.event;
+        let Event { project, event_time: from, known_time: known, .. } = *at.event;
         let head = self.transaction.head_mut(project, person)?;
         let ordinal = head.distinct_ids;
         head.distinct_ids += 1;
-        let owned = Owned {
-            from,
-            known,
-            person,
-            ordinal,
-        };
-        self.transaction
-            .set_owner(project, distinct_id, Ownership::new(owned));
-        let member = Member {
-            distinct_id: distinct_id.to_owned(),
-            from,
-            known,
-            left: None,
-        };
-        self.transaction
-            .put_member(project, person, ordinal, &member);
+        let owned = Owned { from, known, person, ordinal };
+        self.transaction.set_owner(project, distinct_id, Ownership::new(owned));
+        let member = Member { distinct_id: distinct_id.to_owned(), from, known, left: None };
+        self.transaction.put_member(project, person, ordinal, &member);
         Ok(())
     }
 
-    /// Writes a fact about a person that has a history like a property.
-    pub fn put_fact(&mut self, at: At, person: PersonId, fact: PropertyId, row: Row, time: Time) {
-        let place = Place {
-            time,
-            position: at.position,
-        };
-        let stored = Stored {
-            place,
-            known: at.event.known_time,
-            row,
-        };
-        self.transaction
-            .put_row(at.event.project, person, fact, &stored);
+    /// Writes that something holds of a person from the event on.
+    fn put_fact(&mut self, at: At, person: PersonId, fact: PropertyId) {
+        let place = Place { time: at.event.event_time, position: at.position };
+        let row = Row::Once(Value::from_json("true"));
+        let stored = Stored { place, known: at.event.known_time, row };
+        self.transaction.put_row(at.event.project, person, fact, &stored);
     }
 
     /// What every event of a person does: it may be its first, and it may be the last one seen.
     fn meet(&mut self, at: At, person: PersonId) -> Result<()> {
-        let Event {
-            project,
-            event_time: time,
-            ..
-        } = *at.event;
+        let Event { project, event_time: time, .. } = *at.event;
         self.list_earlier(at)?;
-        if time < self.transaction.head(project, person)?.began {
-            let head = self.transaction.head_mut(project, person)?;
-            head.began = time;
-            head.created_at = head.created_at.min(time);
-            self.put_fact(
-                at,
-                person,
-                CREATED,
-                Row::Once(Value::from_json("true")),
-                time,
-            );
-            self.pass_on_beginning(project, person)?;
-        }
+        self.begin(at, person)?;
         let mut next = Some(person);
         while let Some(person) = next {
             self.transaction.see(project, person, time)?;
-            next = self
-                .transaction
-                .head(project, person)?
-                .merged
-                .map(|merged| merged.into);
+            next = self.transaction.head(project, person)?.merged.map(|merged| merged.into);
         }
         Ok(())
     }
 
+    /// Writes down that the person was there, where that was not known from as early on.
+    fn begin(&mut self, at: At, person: PersonId) -> Result<()> {
+        let (project, fact) = (at.event.project, at.fact());
+        let began = self.transaction.head(project, person)?.began;
+        let rows = self.transaction.rows(project);
+        if began.covers(&fact) || history::began(&rows, person, fact.time, fact.known)?.is_some() {
+            return Ok(());
+        }
+        self.put_fact(at, person, CREATED);
+        let head = self.transaction.head_mut(project, person)?;
+        if fact.time <= began.time {
+            head.began = fact;
+            head.created_at = head.created_at.min(fact.time);
+        }
+        self.pass_on_beginning(project, person)
+    }
+
     /// A first owner has its distinct id from the earliest event on that shows it.
     fn list_earlier(&mut self, at: At) -> Result<()> {
-        let Event {
-            project,
-            distinct_id,
-            event_time: time,
-            ..
-        } = at.event;
+        let Event { project, distinct_id, event_time: time, .. } = at.event;
         let Some(owner) = self.transaction.owner(*project, distinct_id)? else {
             return Ok(());
         };
@@ -263,8 +209,7 @@ impl Applying<'_, '_> {
             member.ok_or(Error::Broken("a distinct id is missing from its person"))?;
         debug_assert_eq!(found, ordinal);
         member.from = *time;
-        self.transaction
-            .put_member(*project, person, ordinal, &member);
+        self.transaction.put_member(*project, person, ordinal, &member);
         Ok(())
     }
 
@@ -272,72 +217,50 @@ impl Applying<'_, '_> {
     pub fn pass_on_beginning(&mut self, project: ProjectId, source: PersonId) -> Result<()> {
         let mut source = source;
         while let Some(merged) = self.transaction.head(project, source)?.merged {
+            let (target, e) = (merged.into, merged.place.time);
             let rows = self.transaction.rows(project);
-            let began = |person| history::created(&rows, person, merged.place.time, Time::MAX);
-            let (Some(began), before) = (began(source)?, began(merged.into)?) else {
-                return Ok(());
-            };
-            if before.is_some_and(|before| before <= began) {
-                return Ok(());
+            let began = history::created(&rows, source, e, Time::MAX)?;
+            // Where the target was known to be older as early as the merge was known, no read
+            // that sees the merge is changed by it.
+            let before = history::created(&rows, target, e, merged.known)?;
+            if let Some(began) = began {
+                if before.is_none_or(|before| began < before) {
+                    let value = Some(Value::from_json("true"));
+                    let state = State { current: value.clone(), set_only: value };
+                    let row = Row::Merge { source, state };
+                    let stored = Stored { place: merged.place, known: merged.known, row };
+                    self.transaction.put_row(project, target, CREATED, &stored);
+                }
+                let head = self.transaction.head_mut(project, target)?;
+                head.created_at = head.created_at.min(began);
             }
-            let value = Some(Value::from_json("true"));
-            let state = State {
-                current: value.clone(),
-                set_only: value,
-            };
-            let row = Row::Merge { source, state };
-            let stored = Stored {
-                place: merged.place,
-                known: merged.known,
-                row,
-            };
-            self.transaction
-                .put_row(project, merged.into, CREATED, &stored);
-            let head = self.transaction.head_mut(project, merged.into)?;
-            head.created_at = head.created_at.min(began);
-            source = merged.into;
+            source = target;
         }
         Ok(())
     }
 
     /// Marks a person identified from this event on.
     fn identify(&mut self, at: At, person: PersonId) -> Result<()> {
-        let Event {
-            project,
-            event_time: time,
-            ..
-        } = *at.event;
-        if self
-            .transaction
-            .head(project, person)?
-            .identified_at
-            .is_none_or(|earlier| time < earlier)
-        {
-            self.transaction.head_mut(project, person)?.identified_at = Some(time);
-            self.put_fact(
-                at,
-                person,
-                IDENTIFIED,
-                Row::Once(Value::from_json("true")),
-                time,
-            );
+        let (project, fact) = (at.event.project, at.fact());
+        let identified = self.transaction.head(project, person)?.identified;
+        if let Some(identified) = identified {
+            let until = Place::end_of(fact.time);
+            let query = history::Query { person, property: IDENTIFIED, until, known: fact.known };
+            let rows = self.transaction.rows(project);
+            if identified.covers(&fact) || history::value(&rows, query, Mode::WithOnce)?.is_some() {
+                return Ok(());
+            }
+        }
+        self.put_fact(at, person, IDENTIFIED);
+        if identified.is_none_or(|identified| fact.time <= identified.time) {
+            self.transaction.head_mut(project, person)?.identified = Some(fact);
         }
         Ok(())
     }
 
     fn is_duplicate(&mut self, person: PersonId, event: &Event) -> Result<bool> {
-        let Event {
-            project,
-            event_time,
-            uuid,
-            ..
-        } = *event;
-        if self
-            .transaction
-            .head(project, person)?
-            .newest
-            .is_none_or(|newest| newest < event_time)
-        {
+        let Event { project, event_time, uuid, .. } = *event;
+        if self.transaction.head(project, person)?.newest.is_none_or(|newest| newest < event_time) {
             return Ok(false);
         }
         let mut until = Some(Place::end_of(event_time));
@@ -365,27 +288,18 @@ impl Applying<'_, '_> {
         changes: Vec<Change>,
         merged: Option<PersonId>,
     ) -> Result<std::result::Result<bool, Rejection>> {
-        let effects = changes
-            .iter()
-            .map(|change| (change.property, Effect::from(&change.update.action)));
+        let effects =
+            changes.iter().map(|change| (change.property, Effect::from(&change.update.action)));
         let effects: Vec<_> = effects.collect();
         let rejection = match self.put_changes(at, person, time, changes)? {
             Ok(()) => None,
             Err(rejection) => Some(rejection),
         };
-        let effects = if rejection.is_some() {
-            Vec::new()
-        } else {
-            effects
-        };
+        let effects = if rejection.is_some() { Vec::new() } else { effects };
         if effects.is_empty() && merged.is_none() {
             return Ok(rejection.map_or(Ok(false), Err));
         }
-        let Event {
-            project,
-            event_time,
-            ..
-        } = *at.event;
+        let Event { project, event_time, .. } = *at.event;
         let head = self.transaction.head_mut(project, person)?;
         if head.newest.is_some_and(|newest| time < newest) {
             self.tally.late += 1;
@@ -402,12 +316,8 @@ impl Applying<'_, '_> {
             stub: false,
             effects,
         };
-        let place = Place {
-            time,
-            position: at.position,
-        };
-        self.transaction
-            .put_operation(project, person, place, &operation);
+        let place = Place { time, position: at.position };
+        self.transaction.put_operation(project, person, place, &operation);
         if time != event_time {
             self.put_stub(at, operation)?;
         }
@@ -417,28 +327,14 @@ impl Applying<'_, '_> {
     /// Leaves a trace of a merge that took effect later where a duplicate of it would be looked
     /// for: with the owner of the distinct id at the event time.
     fn put_stub(&mut self, at: At, operation: Operation) -> Result<()> {
-        let Event {
-            project,
-            ref distinct_id,
-            event_time,
-            ..
-        } = *at.event;
+        let Event { project, ref distinct_id, event_time, .. } = *at.event;
         let owner = self.transaction.owner(project, distinct_id)?;
         let Some(person) = owner.and_then(|owner| owner.at(event_time, Time::MAX)) else {
             return Ok(());
         };
-        let stub = Operation {
-            stub: true,
-            merged: None,
-            effects: Vec::new(),
-            ..operation
-        };
-        let place = Place {
-            time: event_time,
-            position: at.position,
-        };
-        self.transaction
-            .put_operation(project, person, place, &stub);
+        let stub = Operation { stub: true, merged: None, effects: Vec::new(), ..operation };
+        let place = Place { time: event_time, position: at.position };
+        self.transaction.put_operation(project, person, place, &stub);
         let head = self.transaction.head_mut(project, person)?;
         head.newest = head.newest.max(Some(event_time));
         Ok(())

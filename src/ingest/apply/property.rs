@@ -23,12 +23,7 @@ pub struct Change<'e> {
 
 /// The property as it is now, for reads of everything known.
 fn now(person: PersonId, property: PropertyId) -> Query {
-    Query {
-        person,
-        property,
-        until: Place::MAX,
-        known: Time::MAX,
-    }
+    Query { person, property, until: Place::MAX, known: Time::MAX }
 }
 
 impl Applying<'_, '_> {
@@ -39,64 +34,33 @@ impl Applying<'_, '_> {
         person: PersonId,
         time: Time,
     ) -> Result<Vec<Change<'e>>> {
-        let Event {
-            project,
-            updates,
-            name,
-            ..
-        } = at.event;
+        let Event { project, updates, name, .. } = at.event;
         let mut weighed = Vec::with_capacity(updates.len());
         for update in updates {
             let property = self.transaction.property(*project, &update.name);
-            let entry = self
-                .transaction
-                .head(*project, person)?
-                .entries
-                .get(&property);
-            let late = entry.is_some_and(|entry| time <= entry.newest);
+            let entry = self.transaction.head(*project, person)?.entries.get(&property);
+            let late = entry.is_some_and(|entry| entry.newest >= Some(time));
             let weigh = |before: &State, newest: Option<Time>| {
                 operation::weigh(update, before, newest, time, self.settings.record_volatile)
             };
             let weight = match entry {
                 None => weigh(&State::default(), None),
-                Some(entry) if !late => weigh(&entry.state, Some(entry.newest)),
+                Some(entry) if !late => weigh(&entry.state, entry.newest),
                 Some(_) => {
-                    let until = Place {
-                        time,
-                        position: at.position,
-                    };
-                    let query = Query {
-                        until,
-                        ..now(person, property)
-                    };
+                    let until = Place { time, position: at.position };
+                    let query = Query { until, ..now(person, property) };
                     let rows = self.transaction.rows(*project);
-                    weigh(
-                        &history::state(&rows, query)?,
-                        history::newest(&rows, query)?,
-                    )
+                    weigh(&history::state(&rows, query)?, history::newest(&rows, query)?)
                 }
             };
             if weight != Weight::Nothing {
-                weighed.push((
-                    weight,
-                    Change {
-                        property,
-                        update,
-                        late,
-                    },
-                ));
+                weighed.push((weight, Change { property, update, late }));
             }
         }
         let recorded = operation::records_volatile(name)
-            || weighed
-                .iter()
-                .any(|(weight, _)| *weight == Weight::Recorded);
+            || weighed.iter().any(|(weight, _)| *weight == Weight::Recorded);
         let changes = weighed.into_iter().map(|(_, change)| change);
-        Ok(if recorded {
-            changes.collect()
-        } else {
-            Vec::new()
-        })
+        Ok(if recorded { changes.collect() } else { Vec::new() })
     }
 
     /// Writes changes to history and head, and on to the persons that this one was merged into.
@@ -109,41 +73,27 @@ impl Applying<'_, '_> {
         changes: Vec<Change>,
     ) -> Result<std::result::Result<(), Rejection>> {
         let project = at.event.project;
-        let place = Place {
-            time,
-            position: at.position,
-        };
+        let place = Place { time, position: at.position };
         let known = at.event.known_time;
-        let stored = |change: &Change| Stored {
-            place,
-            known,
-            row: change.update.action.clone().into_row(),
-        };
+        let stored =
+            |change: &Change| Stored { place, known, row: change.update.action.clone().into_row() };
         let mut entries = Vec::with_capacity(changes.len());
         for change in &changes {
             let stored = stored(change);
-            self.transaction
-                .put_row(project, person, change.property, &stored);
+            self.transaction.put_row(project, person, change.property, &stored);
             let entry = if change.late {
                 self.folded(project, person, change.property)?
             } else {
                 let head = self.transaction.head(project, person)?;
-                let before = head
-                    .entries
-                    .get(&change.property)
-                    .map(|entry| entry.state.clone());
-                Entry {
-                    newest: time,
-                    state: before.unwrap_or_default().then(&stored.row),
-                }
+                let before = head.entries.get(&change.property).map(|entry| entry.state.clone());
+                Entry { newest: Some(time), state: before.unwrap_or_default().then(&stored.row) }
             };
             entries.push((change.property, entry));
         }
         if self.is_too_large(project, person, &entries)? {
             for change in &changes {
                 let class = change.update.action.clone().into_row().class();
-                self.transaction
-                    .remove_row(project, person, change.property, class, place);
+                self.transaction.remove_row(project, person, change.property, class, place);
             }
             return Ok(Err(Rejection::PersonPropertiesSize));
         }
@@ -171,10 +121,7 @@ impl Applying<'_, '_> {
         let head = self.transaction.head(project, person)?;
         let before = head.json_bytes;
         // Most heads are far below the limit: an upper bound of the growth spares the sum.
-        let most: usize = entries
-            .iter()
-            .map(|(_, entry)| 512 + value_bytes(entry))
-            .sum();
+        let most: usize = entries.iter().map(|(_, entry)| 512 + value_bytes(entry)).sum();
         if before + most as u64 <= limit {
             return Ok(false);
         }
@@ -194,20 +141,15 @@ impl Applying<'_, '_> {
         entry: Entry,
     ) -> Result<()> {
         let name_bytes = self.transaction.name_bytes(project, property);
-        self.transaction
-            .head_mut(project, person)?
-            .put(property, name_bytes, entry);
+        self.transaction.head_mut(project, person)?.put(property, name_bytes, entry);
         Ok(())
     }
 
     /// One property of a head from its history.
     fn folded(&self, project: ProjectId, person: PersonId, property: PropertyId) -> Result<Entry> {
         let rows = self.transaction.rows(project);
-        let newest = history::newest(&rows, now(person, property))?.unwrap_or(Time::MIN);
-        Ok(Entry {
-            newest,
-            state: history::state(&rows, now(person, property))?,
-        })
+        let newest = history::newest(&rows, now(person, property))?;
+        Ok(Entry { newest, state: history::state(&rows, now(person, property))? })
     }
 
     /// Folds one property of a head anew.
@@ -232,24 +174,14 @@ impl Applying<'_, '_> {
         self.transaction.put_row(project, target, property, stored);
         let head = self.transaction.head(project, target)?;
         let before = head.entries.get(&property).cloned();
-        let before = before.unwrap_or(Entry {
-            newest: Time::MIN,
-            state: State::default(),
-        });
-        if stored.place.time <= before.newest {
+        let before = before.unwrap_or_default();
+        if before.newest >= Some(stored.place.time) {
             return self.fold_anew(project, target, property);
         }
         // A merge that brings nothing leaves the property as old as it was.
         let absent = stored.row.class() == Class::MergeAbsent;
-        let newest = if absent {
-            before.newest
-        } else {
-            stored.place.time
-        };
-        let entry = Entry {
-            newest,
-            state: before.state.then(&stored.row),
-        };
+        let newest = if absent { before.newest } else { Some(stored.place.time) };
+        let entry = Entry { newest, state: before.state.then(&stored.row) };
         self.put_entry(project, target, property, entry)
     }
 
@@ -266,13 +198,7 @@ impl Applying<'_, '_> {
             let target = merged.into;
             let rows = self.transaction.rows(project);
             let until = Place::end_of(merged.place.time);
-            let state = history::state(
-                &rows,
-                Query {
-                    until,
-                    ..now(source, property)
-                },
-            )?;
+            let state = history::state(&rows, Query { until, ..now(source, property) })?;
             let mut old = None;
             for class in Class::MERGES {
                 let row = rows.last(target, property, class, merged.place)?;
@@ -291,11 +217,7 @@ impl Applying<'_, '_> {
                     merged.place,
                 );
             }
-            let stored = Stored {
-                place: merged.place,
-                known: merged.known,
-                row,
-            };
+            let stored = Stored { place: merged.place, known: merged.known, row };
             self.transaction.put_row(project, target, property, &stored);
             self.fold_anew(project, target, property)?;
             source = target;
@@ -305,9 +227,5 @@ impl Applying<'_, '_> {
 }
 
 fn value_bytes(entry: &Entry) -> usize {
-    entry
-        .state
-        .current
-        .as_ref()
-        .map_or(0, |value| value.as_json().len())
+    entry.state.current.as_ref().map_or(0, |value| value.as_json().len())
 }

@@ -25,10 +25,7 @@ pub struct Clock {
 /// Reads epoch milliseconds, as the header `timestamp` has them.
 pub fn milliseconds(text: &str) -> Option<Time> {
     let milliseconds: i64 = text.trim().parse().ok()?;
-    milliseconds
-        .checked_mul(1000)
-        .map(Time)
-        .filter(|time| time.is_writable())
+    milliseconds.checked_mul(1000).map(Time).filter(|time| time.is_writable())
 }
 
 impl Clock {
@@ -61,17 +58,10 @@ impl Clock {
 }
 
 fn writable(time: Time) -> Time {
-    if time.is_writable() {
-        time
-    } else {
-        Time::EPOCH
-    }
+    if time.is_writable() { time } else { Time::EPOCH }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a float cast saturates, which is what is due"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "a float cast saturates, which is what is due")]
 fn microseconds(milliseconds: f64) -> i64 {
     (milliseconds * 1000.0) as i64
 }
@@ -94,10 +84,7 @@ mod tests {
                 ..Clock::default()
             };
             assert_eq!(Some(clock.event_time().0), at(expected));
-            let ignoring = Clock {
-                ignore_sent_at: true,
-                ..clock
-            };
+            let ignoring = Clock { ignore_sent_at: true, ..clock };
             assert_eq!(Some(ignoring.event_time().0), at("11:00:00"));
         }
     }
@@ -111,27 +98,16 @@ mod tests {
             ..Clock::default()
         };
         assert_eq!(Some(clock.event_time().0), at("11:59:58.5"));
-        let normalised = Clock {
-            normalised: at("10:00:00"),
-            ..clock
-        };
+        let normalised = Clock { normalised: at("10:00:00"), ..clock };
         assert_eq!(Some(normalised.event_time().0), at("10:00:00"));
     }
 
     #[test]
     fn what_cannot_be_read_is_now_and_what_cannot_be_written_is_the_epoch() {
-        let clock = Clock {
-            now: at("12:00:00"),
-            timestamp: Some(None),
-            ..Clock::default()
-        };
+        let clock = Clock { now: at("12:00:00"), timestamp: Some(None), ..Clock::default() };
         assert_eq!(clock.event_time(), (at("12:00:00").unwrap(), true));
         for offset in [1e300, f64::MAX] {
-            let clock = Clock {
-                now: at("12:00:00"),
-                offset_ms: Some(offset),
-                ..Clock::default()
-            };
+            let clock = Clock { now: at("12:00:00"), offset_ms: Some(offset), ..Clock::default() };
             assert_eq!(clock.event_time(), (Time::EPOCH, false));
         }
     }
@@ -139,23 +115,10 @@ mod tests {
     #[test]
     fn a_capture_clock_a_day_ahead_of_kafka_is_not_believed() {
         let kafka = at("12:00:00").unwrap();
-        let known = |ahead| {
-            Clock {
-                now: Some(kafka.plus(ahead)),
-                kafka,
-                ..Clock::default()
-            }
-            .known_time()
-        };
+        let known =
+            |ahead| Clock { now: Some(kafka.plus(ahead)), kafka, ..Clock::default() }.known_time();
         assert_eq!(known(DAY), kafka.plus(DAY));
         assert_eq!(known(DAY + 1), kafka);
-        assert_eq!(
-            Clock {
-                kafka,
-                ..Clock::default()
-            }
-            .known_time(),
-            kafka
-        );
+        assert_eq!(Clock { kafka, ..Clock::default() }.known_time(), kafka);
     }
 }

@@ -62,20 +62,12 @@ impl<'a> Envelope<'a> {
     /// The token, not blank.
     pub fn token(&self) -> Option<Cow<'a, str>> {
         let usable = |raw: &'a str| json::text(raw).filter(|token| !token.trim().is_empty());
-        self.token
-            .and_then(usable)
-            .or_else(|| self.api_key.and_then(usable))
+        self.token.and_then(usable).or_else(|| self.api_key.and_then(usable))
     }
 
     /// A record that is the event itself: its own timestamp is the client's, not yet normalised.
     pub fn flat(self) -> (Self, Self) {
-        (
-            Self {
-                timestamp: None,
-                ..self
-            },
-            self,
-        )
+        (Self { timestamp: None, ..self }, self)
     }
 }
 
@@ -112,8 +104,7 @@ impl<'a> Properties<'a> {
                 "$is_server" => &mut read.is_server,
                 "$ignore_sent_at" => &mut read.ignore_sent_at,
                 name => {
-                    read.promoted
-                        .extend(promotion::promoted(name).map(|names| (names, raw)));
+                    read.promoted.extend(promotion::promoted(name).map(|names| (names, raw)));
                     return;
                 }
             };

@@ -67,11 +67,7 @@ impl Event {
         let outer = Envelope::read(&text, Rejection::NotJson)?;
         // A foreign token decides before anything else is looked at: it is not ours to judge.
         let project = |token: Cow<str>| {
-            rules
-                .projects
-                .get(token.as_ref())
-                .copied()
-                .ok_or(Rejection::UnknownToken)
+            rules.projects.get(token.as_ref()).copied().ok_or(Rejection::UnknownToken)
         };
         let known_project = outer.token().map(&project).transpose()?;
         let data = outer.data.map(data_text).transpose()?;
@@ -86,14 +82,8 @@ impl Event {
             Some(_) => (outer, Envelope::read(&data, Rejection::DataNotJson)?),
             None => outer.flat(),
         };
-        let properties = inner
-            .properties
-            .map(Properties::read)
-            .transpose()?
-            .unwrap_or_default();
-        let token = inner
-            .token()
-            .or_else(|| record.header("token").map(Cow::from));
+        let properties = inner.properties.map(Properties::read).transpose()?.unwrap_or_default();
+        let token = inner.token().or_else(|| record.header("token").map(Cow::from));
         let project = match known_project {
             Some(project) => project,
             None => token
@@ -101,12 +91,7 @@ impl Event {
                 .ok_or(Rejection::UnknownToken)
                 .and_then(project)?,
         };
-        let draft = Parsed {
-            record,
-            outer: &outer,
-            inner: &inner,
-            properties: &properties,
-        };
+        let draft = Parsed { record, outer: &outer, inner: &inner, properties: &properties };
         draft.event(project, rules, outer_nul || inner_nul)
     }
 }
@@ -172,19 +157,13 @@ impl Parsed<'_> {
                 return Uuid::parse_str(text.trim()).map_err(|_| Rejection::InvalidUuid);
             }
         }
-        if let Some(uuid) = self
-            .record
-            .header("uuid")
-            .and_then(|text| Uuid::parse_str(text).ok())
-        {
+        if let Some(uuid) = self.record.header("uuid").and_then(|text| Uuid::parse_str(text).ok()) {
             return Ok(uuid);
         }
         if self.outer.data.is_some() {
             return Err(Rejection::MissingUuid);
         }
-        let Record {
-            topic, position, ..
-        } = self.record;
+        let Record { topic, position, .. } = self.record;
         let origin = format!("{topic}:{}:{}", position.partition, position.offset);
         Ok(Uuid::new_v5(&identity::NAMESPACE, origin.as_bytes()))
     }
@@ -193,11 +172,7 @@ impl Parsed<'_> {
         let usable = |id: &Cow<str>| !id.trim().is_empty();
         let of =
             |raw: Option<&'_ str>| raw.and_then(json::text).filter(usable).map(Cow::into_owned);
-        let header = || {
-            self.record
-                .header("distinct_id")
-                .map(|id| id.replace('\0', "\u{fffd}"))
-        };
+        let header = || self.record.header("distinct_id").map(|id| id.replace('\0', "\u{fffd}"));
         of(self.outer.distinct_id)
             .or_else(|| of(self.inner.distinct_id))
             .or_else(|| of(self.inner.dollar_distinct_id))
@@ -214,10 +189,7 @@ impl Parsed<'_> {
 
     fn times(&self, warnings: &mut Vec<Warning>) -> (Time, Time) {
         let header = |name| self.record.header(name);
-        let of = |raw: Option<&str>| {
-            raw.and_then(json::string)
-                .and_then(|text| Time::parse(&text))
-        };
+        let of = |raw: Option<&str>| raw.and_then(json::string).and_then(|text| Time::parse(&text));
         let clock = clock::Clock {
             now: of(self.outer.now).or_else(|| header("now").and_then(Time::parse)),
             kafka: self.record.timestamp,
@@ -244,10 +216,7 @@ impl Parsed<'_> {
         had_nul: bool,
     ) -> Result<Option<Result<MergeRequest, Warning>>, Rejection> {
         let (raw, rejection) = match name {
-            "$identify" => (
-                self.properties.anon_distinct_id,
-                Rejection::InvalidAnonDistinctId,
-            ),
+            "$identify" => (self.properties.anon_distinct_id, Rejection::InvalidAnonDistinctId),
             "$create_alias" | "$merge_dangerously" => {
                 (self.properties.alias, Rejection::InvalidAlias)
             }
@@ -269,30 +238,23 @@ impl Parsed<'_> {
         if other == identity::cut(distinct_id.to_owned()) {
             return Ok(Some(Err(Warning::SameDistinctId)));
         }
-        Ok(Some(Ok(MergeRequest {
-            other,
-            dangerously: name == "$merge_dangerously",
-        })))
+        Ok(Some(Ok(MergeRequest { other, dangerously: name == "$merge_dangerously" })))
     }
 
     fn updates(&self, name: &str, rules: &Rules) -> Result<Vec<Update>, Rejection> {
         let mut draft = Draft::default();
         let values = |raw: Option<&str>, field, put: &mut dyn FnMut(String, Value)| match raw {
-            Some(raw) => json::fields(raw, |key, value| {
-                put(key.into_owned(), Value::from_json(value))
-            })
-            .map_err(|_| Rejection::WrongType(field)),
+            Some(raw) => {
+                json::fields(raw, |key, value| put(key.into_owned(), Value::from_json(value)))
+                    .map_err(|_| Rejection::WrongType(field))
+            }
             None => Ok(()),
         };
         for envelope_or_properties in [self.properties.set, self.inner.set] {
-            values(envelope_or_properties, "$set", &mut |key, value| {
-                draft.set(key, value)
-            })?;
+            values(envelope_or_properties, "$set", &mut |key, value| draft.set(key, value))?;
         }
         for envelope_or_properties in [self.properties.set_once, self.inner.set_once] {
-            values(envelope_or_properties, "$set_once", &mut |key, value| {
-                draft.once(key, value)
-            })?;
+            values(envelope_or_properties, "$set_once", &mut |key, value| draft.once(key, value))?;
         }
         if matches!(name, "$groupidentify" | "$exception" | "$$heatmap") {
             return Ok(Vec::new());

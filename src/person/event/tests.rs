@@ -8,15 +8,12 @@ use crate::person::operation::Action;
 const UUID: &str = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
 
 fn rules() -> Rules {
-    Rules {
-        promote: true,
-        projects: [("phc_x".to_owned(), 1)].into(),
-    }
+    Rules { promote: true, projects: [("phc_x".to_owned(), 1)].into() }
 }
 
 fn record(value: &[u8]) -> Record {
     Record {
-        topic: "events".to_owned(),
+        topic: "events".into(),
         timestamp: Time::parse("2026-03-01T12:00:00Z").unwrap(),
         value: Some(value.to_vec()),
         ..Record::default()
@@ -40,11 +37,7 @@ fn flat(fields: Json) -> Json {
 }
 
 fn actions(event: Event) -> Vec<(String, Action)> {
-    event
-        .updates
-        .into_iter()
-        .map(|update| (update.name.into_owned(), update.action))
-        .collect()
+    event.updates.into_iter().map(|update| (update.name.into_owned(), update.action)).collect()
 }
 
 #[test]
@@ -56,10 +49,7 @@ fn a_wrapped_record_a_data_object_and_a_flat_event_say_the_same() {
     assert_eq!(parse(&object).unwrap(), string);
     let flat = flat(json!({"uuid": UUID, "$set": {"plan": "pro"}}));
     assert_eq!(parse(&flat).unwrap(), string);
-    assert_eq!(
-        actions(string),
-        [("plan".to_owned(), Action::Set(Value::string("pro")))]
-    );
+    assert_eq!(actions(string), [("plan".to_owned(), Action::Set(Value::string("pro")))]);
 }
 
 #[test]
@@ -85,10 +75,7 @@ fn every_fault_has_its_reason() {
         (with("data", json!(1)), "wrong_type"),
         (with("data", json!({"properties": []})), "wrong_type"),
         (with("data", json!({"$set": 1})), "wrong_type"),
-        (
-            with("data", json!({"properties": {"$set_once": "x"}})),
-            "wrong_type",
-        ),
+        (with("data", json!({"properties": {"$set_once": "x"}})), "wrong_type"),
         (with("uuid", json!("x")), "invalid_uuid"),
         (with("uuid", json!("")), "missing_uuid"),
         (without("uuid"), "missing_uuid"),
@@ -97,31 +84,19 @@ fn every_fault_has_its_reason() {
         (with("token", json!("phc_other")), "unknown_token"),
         (without("token"), "unknown_token"),
         (
-            with(
-                "data",
-                json!({"event": "$identify", "properties": {"$anon_distinct_id": []}}),
-            ),
+            with("data", json!({"event": "$identify", "properties": {"$anon_distinct_id": []}})),
             "invalid_anon_distinct_id",
         ),
         (
-            with(
-                "data",
-                json!({"event": "$create_alias", "properties": {"alias": {}}}),
-            ),
+            with("data", json!({"event": "$create_alias", "properties": {"alias": {}}})),
             "invalid_alias",
         ),
     ] {
         let rejection = Event::parse(&record(value.as_bytes()), &rules()).unwrap_err();
         assert_eq!(rejection.reason(), reason, "{value}");
     }
-    assert_eq!(
-        Event::parse(&record(b"\xff"), &rules()),
-        Err(Rejection::NotJson)
-    );
-    assert_eq!(
-        Event::parse(&Record::default(), &rules()),
-        Err(Rejection::EmptyValue)
-    );
+    assert_eq!(Event::parse(&record(b"\xff"), &rules()), Err(Rejection::NotJson));
+    assert_eq!(Event::parse(&Record::default(), &rules()), Err(Rejection::EmptyValue));
 }
 
 #[test]
@@ -133,12 +108,7 @@ fn ids_become_text_and_are_cut() {
         (json!(" a "), " a "),
         (json!("a\0b"), "a\u{fffd}b"),
     ] {
-        assert_eq!(
-            parse(&flat(json!({"distinct_id": id})))
-                .unwrap()
-                .distinct_id,
-            expected
-        );
+        assert_eq!(parse(&flat(json!({"distinct_id": id}))).unwrap().distinct_id, expected);
     }
     let event = parse(&flat(json!({"distinct_id": "🦔".repeat(201)}))).unwrap();
     assert_eq!(event.distinct_id, "🦔".repeat(200));
@@ -150,17 +120,13 @@ fn headers_and_properties_stand_in() {
     assert_eq!(Event::parse(&bare, &rules()).unwrap().distinct_id, "p");
     bare.headers = vec![("distinct_id".to_owned(), Some(b"h".to_vec()))];
     assert_eq!(Event::parse(&bare, &rules()).unwrap().distinct_id, "h");
-    bare.headers
-        .push(("distinct_id".to_owned(), Some(b"\xff".to_vec())));
+    bare.headers.push(("distinct_id".to_owned(), Some(b"\xff".to_vec())));
     assert_eq!(
         Event::parse(&bare, &rules()).unwrap().distinct_id,
         "p",
         "an invalid header is absent"
     );
-    bare.headers = vec![(
-        "force_disable_person_processing".to_owned(),
-        Some(b"true".to_vec()),
-    )];
+    bare.headers = vec![("force_disable_person_processing".to_owned(), Some(b"true".to_vec()))];
     assert!(Event::parse(&bare, &rules()).unwrap().personless);
 }
 
@@ -189,19 +155,11 @@ fn the_top_level_wins_per_key() {
 #[test]
 fn os_name_fills_os_and_a_server_has_none() {
     let names = |properties: Json| {
-        let updates = parse(&flat(json!({"properties": properties})))
-            .unwrap()
-            .updates;
-        updates
-            .into_iter()
-            .map(|update| update.name.into_owned())
-            .collect::<Vec<_>>()
+        let updates = parse(&flat(json!({"properties": properties}))).unwrap().updates;
+        updates.into_iter().map(|update| update.name.into_owned()).collect::<Vec<_>>()
     };
     assert_eq!(names(json!({"$os_name": "iOS"})), ["$initial_os", "$os"]);
-    assert_eq!(
-        names(json!({"$os_name": "iOS", "$is_server": true})),
-        [""; 0]
-    );
+    assert_eq!(names(json!({"$os_name": "iOS", "$is_server": true})), [""; 0]);
     let both = parse(&flat(json!({"properties": {"$os_name": "a", "$os": "b"}}))).unwrap();
     assert!(actions(both).contains(&("$os".to_owned(), Action::Set(Value::string("b")))));
 }
@@ -209,9 +167,8 @@ fn os_name_fills_os_and_a_server_has_none() {
 #[test]
 fn events_about_something_else_update_no_person() {
     for name in ["$groupidentify", "$exception", "$$heatmap"] {
-        let event = parse(&flat(
-            json!({"event": name, "$set": {"a": 1}, "properties": {"$os": "x"}}),
-        ));
+        let event =
+            parse(&flat(json!({"event": name, "$set": {"a": 1}, "properties": {"$os": "x"}})));
         assert_eq!(event.unwrap().updates, []);
     }
 }
@@ -223,30 +180,12 @@ fn merges_pass_the_guards_or_say_why_not() {
         (event.merge, event.warnings)
     };
     let request = |other: &str, dangerously| {
-        (
-            Some(MergeRequest {
-                other: other.to_owned(),
-                dangerously,
-            }),
-            vec![],
-        )
+        (Some(MergeRequest { other: other.to_owned(), dangerously }), vec![])
     };
-    assert_eq!(
-        merge("$identify", json!({"$anon_distinct_id": "b"})),
-        request("b", false)
-    );
-    assert_eq!(
-        merge("$identify", json!({"$anon_distinct_id": 7})),
-        request("7", false)
-    );
-    assert_eq!(
-        merge("$merge_dangerously", json!({"alias": "b"})),
-        request("b", true)
-    );
-    assert_eq!(
-        merge("$identify", json!({"$anon_distinct_id": null})),
-        (None, vec![])
-    );
+    assert_eq!(merge("$identify", json!({"$anon_distinct_id": "b"})), request("b", false));
+    assert_eq!(merge("$identify", json!({"$anon_distinct_id": 7})), request("7", false));
+    assert_eq!(merge("$merge_dangerously", json!({"alias": "b"})), request("b", true));
+    assert_eq!(merge("$identify", json!({"$anon_distinct_id": null})), (None, vec![]));
     assert_eq!(merge("x", json!({"alias": "b"})), (None, vec![]));
     for (other, warning) in [
         (json!("ann"), Warning::SameDistinctId),
@@ -254,16 +193,10 @@ fn merges_pass_the_guards_or_say_why_not() {
         (json!(""), Warning::IllegalDistinctId),
         (json!("b\0"), Warning::IllegalDistinctId),
     ] {
-        assert_eq!(
-            merge("$create_alias", json!({"alias": other})),
-            (None, vec![warning])
-        );
+        assert_eq!(merge("$create_alias", json!({"alias": other})), (None, vec![warning]));
     }
     let personless = json!({"alias": "b", "$process_person_profile": false});
-    assert_eq!(
-        merge("$create_alias", personless),
-        (None, vec![Warning::PersonlessMerge])
-    );
+    assert_eq!(merge("$create_alias", personless), (None, vec![Warning::PersonlessMerge]));
 }
 
 #[test]
@@ -271,8 +204,5 @@ fn event_time_is_never_later_than_known_time() {
     let event = parse(&flat(json!({"timestamp": "2027-01-01"}))).unwrap();
     assert_eq!(event.event_time, event.known_time);
     let odd = parse(&flat(json!({"timestamp": "soon"}))).unwrap();
-    assert_eq!(
-        (odd.event_time, odd.warnings),
-        (odd.known_time, vec![Warning::InvalidTimestamp])
-    );
+    assert_eq!((odd.event_time, odd.warnings), (odd.known_time, vec![Warning::InvalidTimestamp]));
 }

@@ -18,26 +18,20 @@ struct Rows(BTreeMap<(PersonId, Class, Place), Stored>);
 
 impl Rows {
     fn put(&mut self, person: PersonId, stored: Stored) {
-        self.0
-            .insert((person, stored.row.class(), stored.place), stored);
+        self.0.insert((person, stored.row.class(), stored.place), stored);
     }
 
     fn naive(&self, person: PersonId, until: Time, known: Time) -> State {
-        let of_person = self
-            .0
-            .values()
-            .zip(self.0.keys())
-            .filter(|(_, key)| key.0 == person);
+        let of_person = self.0.values().zip(self.0.keys()).filter(|(_, key)| key.0 == person);
         let mut rows: Vec<_> = of_person.map(|(row, _)| row.clone()).collect();
         rows.retain(|row| row.place.time <= until && row.known <= known);
         // At one place the merge comes first.
         rows.sort_by_key(|stored| (stored.place, !matches!(stored.row, Row::Merge { .. })));
         rows.into_iter().fold(State::default(), |state, stored| {
             let row = match stored.row {
-                Row::Merge { source, .. } => Row::Merge {
-                    source,
-                    state: self.naive(source, stored.place.time, known),
-                },
+                Row::Merge { source, .. } => {
+                    Row::Merge { source, state: self.naive(source, stored.place.time, known) }
+                }
                 row => row,
             };
             state.then(&row)
@@ -66,23 +60,15 @@ impl Histories for Rows {
         class: Class,
         after: Option<Place>,
     ) -> Result<Option<Stored>, Infallible> {
-        let mut range = self
-            .0
-            .range((person, class, MIN)..=(person, class, Place::MAX));
+        let mut range = self.0.range((person, class, MIN)..=(person, class, Place::MAX));
         Ok(range
             .find(|(key, _)| after.is_none_or(|after| key.2 > after))
             .map(|(_, row)| row.clone()))
     }
 }
 
-const MIN: Place = Place {
-    time: Time(i64::MIN),
-    position: Position {
-        topic: 0,
-        partition: 0,
-        offset: 0,
-    },
-};
+const MIN: Place =
+    Place { time: Time(i64::MIN), position: Position { topic: 0, partition: 0, offset: 0 } };
 
 fn own_row() -> impl Strategy<Value = Row> {
     let value = || (0..3_u8).prop_map(|n| Value::from_json(&n.to_string()));
@@ -104,13 +90,7 @@ fn histories() -> impl Strategy<Value = Rows> {
     (own, merges).prop_map(|(own, merges)| {
         let mut rows = Rows::default();
         let stored = |(time, offset, known): (i64, u64, i64), row| Stored {
-            place: Place {
-                time: Time(time),
-                position: Position {
-                    offset,
-                    ..Position::default()
-                },
-            },
+            place: Place { time: Time(time), position: Position { offset, ..Position::default() } },
             known: Time(known),
             row,
         };
@@ -118,22 +98,15 @@ fn histories() -> impl Strategy<Value = Rows> {
             // One event does one thing to a property: a place has one row, but for a merge's own.
             let person = if of_source { SOURCE } else { TARGET };
             let stored = stored(place, row);
-            let taken = Class::ALL
-                .iter()
-                .any(|&class| rows.0.contains_key(&(person, class, stored.place)));
+            let taken =
+                Class::ALL.iter().any(|&class| rows.0.contains_key(&(person, class, stored.place)));
             if !taken {
                 rows.put(person, stored);
             }
         }
         for place in merges {
             let state = rows.naive(SOURCE, Time(place.0), Time::MAX);
-            let mut stored = stored(
-                place,
-                Row::Merge {
-                    source: SOURCE,
-                    state,
-                },
-            );
+            let mut stored = stored(place, Row::Merge { source: SOURCE, state });
             let own = |class| rows.0.get(&(TARGET, class, stored.place));
             if let Some(own) = own(Class::Anchor).or_else(|| own(Class::Once)) {
                 stored.known = own.known;

@@ -1,1 +1,160 @@
-//! Tests.
+//! What is written is read again, and no bytes do harm.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::person::{Class, PersonId};
+
+fn time() -> impl Strategy<Value = Time> {
+    prop_oneof![any::<i64>(), 0..2_000_000_000_000_000_i64].prop_map(Time)
+}
+
+fn place() -> impl Strategy<Value = Place> {
+    (time(), any::<u16>(), any::<u32>(), any::<u64>()).prop_map(
+        |(time, topic, partition, offset)| Place {
+            time,
+            position: Position { topic, partition, offset },
+        },
+    )
+}
+
+fn value() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<i64>().prop_map(|number| Value::from_json(&number.to_string())),
+        ".{0,9}".prop_map(|text| Value::string(&text)),
+        Just(Value::from_json("null")),
+        Just(Value::from_json("{\"b\":[1,2.50],\"a\":null}")),
+    ]
+}
+
+fn state() -> impl Strategy<Value = State> {
+    let maybe = || prop::option::of(value());
+    (maybe(), maybe(), any::<bool>()).prop_map(|(current, other, same)| {
+        let set_only = if same { current.clone() } else { other };
+        State { current, set_only }
+    })
+}
+
+fn stored() -> impl Strategy<Value = Stored> {
+    let row = prop_oneof![
+        value().prop_map(Row::Set),
+        value().prop_map(Row::SetUnset),
+        value().prop_map(Row::OnceUnset),
+        value().prop_map(Row::Once),
+        Just(Row::Unset),
+        (any::<PersonId>(), state()).prop_map(|(source, state)| Row::Merge { source, state }),
+    ];
+    (place(), time(), row).prop_map(|(place, known, row)| Stored { place, known, row })
+}
+
+fn head() -> impl Strategy<Value = Head> {
+    let entries =
+        prop::collection::btree_map(any::<u32>(), (prop::option::of(time()), state()), 0..5);
+    let fact = || (time(), time()).prop_map(|(time, known)| Fact { time, known });
+    let times = (time(), fact(), prop::option::of(fact()), prop::option::of(time()));
+    let merged = prop::option::of((any::<u64>(), place(), time()));
+    (any::<u128>(), times, any::<(u64, u32, u64)>(), merged, entries).prop_map(
+        |(uuid, times, (version, distinct_ids, json_bytes), merged, entries)| Head {
+            uuid: Uuid::from_u128(uuid),
+            created_at: times.0,
+            began: times.1,
+            identified: times.2,
+            version,
+            newest: times.3,
+            ownership_changed: times.3.map(|time| time.plus(1)),
+            distinct_ids,
+            merged: merged.map(|(into, place, known)| Merged { into, place, known }),
+            json_bytes,
+            entries: entries
+                .into_iter()
+                .map(|(property, (newest, state))| (property, Entry { newest, state }))
+                .collect(),
+        },
+    )
+}
+
+fn owned() -> impl Strategy<Value = Owned> {
+    (time(), time(), any::<u64>(), any::<u32>()).prop_map(|(from, known, person, ordinal)| Owned {
+        from,
+        known,
+        person,
+        ordinal,
+    })
+}
+
+/// Equality of values is of meaning; here it is of bytes.
+fn exactly<T: std::fmt::Debug>(a: &T, b: &T) -> bool {
+    format!("{a:?}") == format!("{b:?}")
+}
+
+proptest! {
+    #[test]
+    fn rows_come_back(row in stored()) {
+        prop_assert!(exactly(&decode_row(row.place, &encode_row(&row)).unwrap(), &row));
+    }
+
+    #[test]
+    fn heads_come_back(head in head()) {
+        prop_assert!(exactly(&decode_head(&encode_head(&head)).unwrap(), &head));
+    }
+
+    #[test]
+    fn ownerships_come_back(first in owned(), later in prop::collection::vec(owned(), 0..4)) {
+        let ownership = Ownership { first, later };
+        prop_assert_eq!(decode_ownership(&encode_ownership(&ownership)).unwrap(), ownership);
+    }
+
+    #[test]
+    fn members_come_back(id in ".*", from in time(), known in time(), left in prop::option::of((time(), time()))) {
+        let member = Member { distinct_id: id, from, known, left };
+        prop_assert_eq!(decode_member(&encode_member(&member)).unwrap(), member);
+    }
+
+    #[test]
+    fn operations_come_back(
+        place in place(),
+        (event_time, known) in (time(), time()),
+        (event, distinct_id) in (".*", ".*"),
+        (merged, stub) in (prop::option::of(any::<u64>()), any::<bool>()),
+        effects in prop::collection::vec((any::<u32>(), 0..Effect::ALL.len()), 0..4),
+    ) {
+        let effects = effects.into_iter().map(|(property, effect)| (property, Effect::ALL[effect]));
+        let effects = effects.collect();
+        let uuid = Uuid::from_u128(7);
+        let operation = Operation { uuid, event_time, known, event, distinct_id, merged, stub, effects };
+        prop_assert_eq!(decode_operation(place, &encode_operation(place, &operation)).unwrap(), operation);
+    }
+
+    #[test]
+    fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..64), form in 1..7_u8) {
+        let mut bytes = bytes;
+        bytes.insert(0, form);
+        let place = Place::default();
+        let _ = (decode_row(place, &bytes), decode_head(&bytes), decode_ownership(&bytes));
+        let _ = (decode_member(&bytes), decode_operation(place, &bytes), decode_applied(&bytes));
+    }
+
+    #[test]
+    fn a_cut_value_is_corrupt(row in stored(), cut in 1..9_usize) {
+        let bytes = encode_row(&row);
+        let cut = bytes.len().saturating_sub(cut);
+        prop_assert!(decode_row(row.place, &bytes[..cut]).is_err());
+    }
+}
+
+#[test]
+fn the_format_is_frozen() {
+    let place =
+        Place { time: Time(1_000), position: Position { topic: 1, partition: 2, offset: 300 } };
+    let row = Row::Merge {
+        source: 5,
+        state: State { current: Some(Value::string("x")), set_only: None },
+    };
+    assert_eq!(row.class(), Class::MergeCurrent);
+    let stored = Stored { place, known: Time(1_001), row };
+    assert_eq!(encode_row(&stored), [6, 2, 5, 2, 3, b'"', b'x', b'"']);
+    let applied =
+        Applied { next_offset: 300, last_offset: 299, last_timestamp: Time(-1), last_hash: 7 };
+    assert_eq!(encode_applied(&applied), [1, 172, 2, 171, 2, 1, 0, 0, 0, 0, 0, 0, 0, 7]);
+    assert_eq!(decode_applied(&encode_applied(&applied)), Ok(applied));
+}

@@ -49,11 +49,7 @@ impl FromStr for Partitions {
         let (ordinal, of) = text.split_once('/').ok_or(Error)?;
         let ordinal = ordinal.trim().parse().map_err(|_| Error)?;
         let of = of.trim().parse().map_err(|_| Error)?;
-        if ordinal < of {
-            Ok(Self::Share { ordinal, of })
-        } else {
-            Err(Error)
-        }
+        if ordinal < of { Ok(Self::Share { ordinal, of }) } else { Err(Error) }
     }
 }
 
@@ -86,10 +82,8 @@ mod tests {
 
     #[test]
     fn each_partition_has_exactly_one_owner() {
-        let shares: Vec<Partitions> = ["0/3", "1/3", "2/3"]
-            .iter()
-            .map(|text| text.parse().expect("a share"))
-            .collect();
+        let shares: Vec<Partitions> =
+            ["0/3", "1/3", "2/3"].iter().map(|text| text.parse().expect("a share")).collect();
         for partition in 0..20 {
             let owners = shares.iter().filter(|share| share.owns(partition)).count();
             assert_eq!(owners, 1, "partition {partition}");
@@ -99,9 +93,7 @@ mod tests {
 
     #[test]
     fn what_is_no_share_is_refused() {
-        for text in [
-            "", "ALL", "1", "3/3", "4/3", "0/0", "-1/3", "1/", "/3", "a/b", "1/3/5",
-        ] {
+        for text in ["", "ALL", "1", "3/3", "4/3", "0/0", "-1/3", "1/", "/3", "a/b", "1/3/5"] {
             assert!(text.parse::<Partitions>().is_err(), "{text}");
         }
     }

@@ -1,0 +1,117 @@
+//! Connections to Kafka: how every client is set up, and the topics it needs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::Error;
+
+/// How Kafka is reached.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// `host:port`, separated by commas.
+    pub bootstrap_servers: String,
+    /// The consumer group that lag monitors see.
+    pub group: String,
+    /// Settings handed to librdkafka.
+    pub client: BTreeMap<String, String>,
+}
+
+/// How long an answer of Kafka is waited for before it is asked again.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Connection {
+    /// Settings that every client shares.
+    #[must_use]
+    pub fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap_servers);
+        config.set("client.id", "personview");
+        config.extend(self.client.clone());
+        config
+    }
+
+    /// Settings of a consumer whose positions are kept by the store.
+    #[must_use]
+    pub fn consumer_config(&self, queue_bytes: u64) -> ClientConfig {
+        let mut config = self.config();
+        let kilobytes = (queue_bytes / 1024).clamp(1024, 2_097_151).to_string();
+        config.set("group.id", &self.group);
+        config.set("enable.auto.commit", "false");
+        config.set("enable.auto.offset.store", "false");
+        // A position that Kafka no longer has is never skipped silently.
+        config.set("auto.offset.reset", "error");
+        config.set("isolation.level", "read_committed");
+        config.set("enable.partition.eof", "true");
+        config.set("queued.max.messages.kbytes", kilobytes);
+        config.set("queued.min.messages", "100000");
+        config.set("statistics.interval.ms", "1000");
+        config
+    }
+
+    /// Creates topics of one partition that are missing.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where Kafka does not answer or refuses.
+    pub async fn create_missing_topics(&self, names: &[String]) -> Result<(), Error> {
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        let mut missing = Vec::new();
+        for name in names {
+            if partitions(admin.inner(), name)?.is_none() {
+                missing.push(NewTopic::new(name, 1, TopicReplication::Fixed(-1)));
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        for created in admin.create_topics(&missing, &options).await? {
+            match created {
+                Ok(name) => tracing::info!(topic = name, "created a topic that was missing"),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => return Err(KafkaError::AdminOp(code).into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many partitions a topic has; `None` where it does not exist.
+///
+/// # Errors
+/// [`Error::Kafka`] where Kafka does not answer or refuses.
+pub fn partitions<C: ClientContext>(
+    client: &rdkafka::client::Client<C>,
+    topic: &str,
+) -> Result<Option<u32>, Error> {
+    let metadata = client.fetch_metadata(Some(topic), PATIENCE)?;
+    let Some(topic) = metadata.topics().iter().find(|found| found.name() == topic) else {
+        return Ok(None);
+    };
+    match topic.error().map(RDKafkaErrorCode::from) {
+        None => Ok(u32::try_from(topic.partitions().len()).ok().filter(|count| *count > 0)),
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+            Ok(None)
+        }
+        Some(code) => Err(KafkaError::MetadataFetch(code).into()),
+    }
+}
+
+/// The earliest offset that a partition still has, and the first one that it does not have yet.
+///
+/// # Errors
+/// [`Error::Kafka`] where Kafka does not answer or refuses.
+pub fn watermarks<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partition: u32,
+) -> Result<(u64, u64), Error> {
+    let partition = i32::try_from(partition).unwrap_or(i32::MAX);
+    let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
+    Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+}

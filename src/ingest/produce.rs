@@ -1,0 +1,94 @@
+//! Writes capture events to a topic, as a capture service would.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::{ClientContext, Message};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Connection, Error};
+
+/// How far Kafka has taken the events: the next offset of each partition, and what it refused.
+#[derive(Clone, Debug, Default)]
+pub struct Delivered {
+    /// The offset after the last event, by partition.
+    pub next_offsets: BTreeMap<u32, u64>,
+    /// Why some were not taken, and how many.
+    pub refused: BTreeMap<String, u64>,
+}
+
+struct Context(Arc<Mutex<Delivered>>);
+
+impl ClientContext for Context {}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let mut delivered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(message) => {
+                let next = message.offset().unsigned_abs() + 1;
+                let known =
+                    delivered.next_offsets.entry(message.partition().unsigned_abs()).or_default();
+                *known = next.max(*known);
+            }
+            Err((error, _)) => *delivered.refused.entry(error.to_string()).or_default() += 1,
+        }
+    }
+}
+
+/// Writes events to one topic.
+pub struct Producer {
+    producer: BaseProducer<Context>,
+    delivered: Arc<Mutex<Delivered>>,
+    topic: String,
+}
+
+impl Producer {
+    /// Connects to Kafka; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where librdkafka refuses the settings.
+    pub fn connect(connection: &Connection, topic: &str) -> Result<Self, Error> {
+        let mut config = connection.config();
+        config.set("enable.idempotence", "true");
+        config.set("compression.type", "lz4");
+        config.set("linger.ms", "20");
+        config.extend(connection.client.clone());
+        let delivered = Arc::<Mutex<Delivered>>::default();
+        let producer = config.create_with_context(Context(delivered.clone()))?;
+        Ok(Self { producer, delivered, topic: topic.to_owned() })
+    }
+
+    /// Sends one event; waits where librdkafka's queue is full.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where it cannot be sent at all.
+    pub fn send(&self, key: &str, value: &str) -> Result<(), Error> {
+        let mut record = BaseRecord::to(&self.topic).key(key).payload(value);
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), unsent)) => {
+                    self.producer.poll(Duration::from_millis(50));
+                    record = unsent;
+                }
+                Err((error, _)) => return Err(error.into()),
+            }
+        }
+        self.producer.poll(Duration::ZERO);
+        Ok(())
+    }
+
+    /// Waits until Kafka has answered for every event.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where that takes longer than `within`.
+    pub fn finish(&self, within: Duration) -> Result<Delivered, Error> {
+        self.producer.flush(within)?;
+        Ok(self.delivered.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}

@@ -1,0 +1,77 @@
+//! Why ingestion stops rather than skip or repeat records, and what an operator may do.
+
+use std::fmt;
+
+/// The log is not the one that the store was built from, or has lost what comes next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Records that were never applied are gone.
+    Gap(Partition),
+    /// The log ends before what was applied.
+    Truncated(Partition),
+    /// Another record stands where the last applied one stood.
+    Changed(Partition),
+    /// Kafka does not have the offset that comes next.
+    OutOfRange(String),
+}
+
+/// The partition, and the two offsets that do not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    topic: String,
+    partition: u32,
+    stored: u64,
+    found: u64,
+}
+
+impl Stop {
+    /// `next` is the first offset not applied, `earliest` the first one that Kafka still has.
+    #[must_use]
+    pub fn gap(topic: String, partition: u32, next: u64, earliest: u64) -> Self {
+        Self::Gap(Partition { topic, partition, stored: next, found: earliest })
+    }
+
+    /// `next` is the first offset not applied, `end` that of the next record to be written.
+    #[must_use]
+    pub fn truncated(topic: String, partition: u32, next: u64, end: u64) -> Self {
+        Self::Truncated(Partition { topic, partition, stored: next, found: end })
+    }
+
+    /// `last` is the offset of the last applied record, `found` that of the one read there.
+    #[must_use]
+    pub fn changed(topic: String, partition: u32, last: u64, found: u64) -> Self {
+        Self::Changed(Partition { topic, partition, stored: last, found })
+    }
+}
+
+const REBUILD: &str = "Point store.path to an empty folder to build a new store from this log, or \
+                       bring back the topic that the store was built from";
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gap(Partition { topic, partition, stored, found }) => write!(
+                f,
+                "{topic}:{partition}: the records from offset {stored} to {} expired before they \
+                 were applied. Start once with --accept-gap to go on without them, or restore \
+                 the topic",
+                found - 1
+            ),
+            Self::Truncated(Partition { topic, partition, stored, found }) => write!(
+                f,
+                "{topic}:{partition}: the log ends at offset {found}, but the store has applied it \
+                 up to {stored}: the topic was re-created or cut. {REBUILD}"
+            ),
+            Self::Changed(Partition { topic, partition, stored, found }) => write!(
+                f,
+                "{topic}:{partition}: the last applied record, at offset {stored}, is not the one \
+                 that is there now (read at offset {found}): the topic was re-created. {REBUILD}"
+            ),
+            Self::OutOfRange(reason) => write!(
+                f,
+                "Kafka no longer has the offset that comes next ({reason}): records expired or the \
+                 topic was re-created while it was read. Restart to have it judged"
+            ),
+        }
+    }
+}
