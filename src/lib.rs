@@ -1,9 +1,111 @@
-//! Persons from Kafka: who they are now, and who they were at any moment.
+//! Persons from Kafka: who they are now, and who they were at any moment of the past.
+//!
+//! # The map
+//!
+//! ```text
+//! topic ─► ingest::source ─► person::Event::parse ─► ingest::apply ─► store ─► RocksDB
+//!            batches           pure, on all cores      in order         │ rows and positions,
+//!                │                   └─► dead letters                   │ one atomic batch
+//! HTTP ◄─ api ◄─ store::Snapshot ◄──────────────────────────────────────┘
+//! ```
+//!
+//! | Room | Holds | May use |
+//! |---|---|---|
+//! | [`person`] | the model: values in, values out | nothing here |
+//! | [`store`] | RocksDB: keys, codec, transaction, snapshot | person |
+//! | [`ingest`] | the write path, from Kafka to the store | person, store, metrics, progress |
+//! | [`api`] | the read path, over HTTP | person, store, metrics, progress |
+//! | [`progress`] | what the write path tells the read path | nothing here |
+//! | [`metrics`] | every series once | store's measures |
+//! | [`config`] | what an operator may decide | the rooms' own types |
+//! | [`cli`] | the commands | everything |
+//!
+//! `tests/tidy.rs` holds these arrows.
+//!
+//! # Guarantees, and what proves each
+//!
+//! - Every read is the fold: `ingest::apply::tests::every_read_of_the_store_is_the_naive_fold`
+//!   (random histories through the real store), `person::history` (the seeks alone).
+//! - How records are cut into batches leaves no trace: `batches_leave_no_trace` beside it.
+//! - Each record is applied once, whatever kills the process: `tests/kafka.rs`, kill -9.
+//! - A store of another format is left untouched: `store::tests`.
+//!
+//! Reading order: [`person`], [`store`], [`ingest`], [`api`].
 
 pub mod api;
+pub mod cli;
 pub mod config;
 pub mod ingest;
+pub mod logging;
 pub mod metrics;
 pub mod person;
 pub mod progress;
 pub mod store;
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+
+use crate::config::Config;
+use crate::ingest::Ingest;
+use crate::metrics::Metrics;
+use crate::progress::Progress;
+use crate::store::Store;
+
+/// Why the service could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// An API key in the configuration is none.
+    #[error(transparent)]
+    Key(#[from] api::key::Error),
+    /// Serving failed.
+    #[error("the HTTP server failed: {0}")]
+    Http(#[from] io::Error),
+}
+
+/// Where the service is reached. Tests bind port 0.
+#[derive(Debug)]
+pub struct Listeners {
+    /// The API.
+    pub api: TcpListener,
+    /// Metrics and health, where they are apart.
+    pub metrics: Option<TcpListener>,
+}
+
+/// The service, from configuration to the end: opens the store, reads the log into it and serves
+/// it until `shutdown`. Then it stops fetching, commits the batch in hand, finishes the requests
+/// under way and closes the store.
+///
+/// # Errors
+/// Where the store cannot be opened or the server fails. A log that cannot be read is no error
+/// here: reads go on, and readiness says why.
+pub async fn run(
+    config: Config,
+    listeners: Listeners,
+    progress: Arc<Progress>,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), Error> {
+    let store = Arc::new(Store::open(&config.store_config())?);
+    let metrics = Arc::new(Metrics::new());
+    let (access, settings) = (config.access()?, config.api_settings());
+    let (shared, measured) = (progress.clone(), metrics.clone());
+    let state = api::State::new(store.clone(), shared.clone(), measured.clone(), access, settings);
+    let ingest =
+        Ingest::start(config.ingest_settings(), store.clone(), shared, measured, Handle::current());
+    tracing::info!(address = %listeners.api.local_addr()?, "listening");
+    let ending = async {
+        shutdown.await;
+        tracing::info!("shutting down: the batch in hand is committed, then requests are finished");
+        progress.update(|status| status.shutting_down = true);
+        // Joins threads, which would block the requests under way.
+        let _ = tokio::task::spawn_blocking(|| ingest.stop()).await;
+    };
+    api::serve(listeners.api, listeners.metrics, state, ending).await?;
+    tracing::info!("done");
+    Ok(())
+}

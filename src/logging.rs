@@ -28,17 +28,11 @@ pub enum Error {
 /// [`Error::Filter`] when `RUST_LOG` cannot be understood, [`Error::Twice`] on a second call.
 pub fn start() -> Result<(), Error> {
     let filter = filter(env::var("RUST_LOG").ok().as_deref())?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let started = if io::stderr().is_terminal() {
         builder.with_target(false).try_init()
     } else {
-        builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .try_init()
+        builder.json().flatten_event(true).with_current_span(false).try_init()
     };
     started.map_err(Error::Twice)
 }
@@ -58,10 +52,7 @@ mod tests {
     fn without_a_filter_the_default_one_counts() {
         for text in [None, Some(""), Some("  ")] {
             let filter = filter(text).expect("the default filter").to_string();
-            assert!(
-                filter.contains("info") && filter.contains("rdkafka=warn"),
-                "{filter}"
-            );
+            assert!(filter.contains("info") && filter.contains("rdkafka=warn"), "{filter}");
         }
     }
 

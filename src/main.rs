@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `personview`: everything is in the library, where it can be tested.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    personview::cli::run()
+}

@@ -1,2 +1,106 @@
-//! The read path.
+//! The read path: who asks, what for, and the answer as JSON.
+//!
+//! Reading order: [`router`] the whole URL surface on one page → [`read`] what every read of
+//! persons has in common: key, project, position, snapshot, `ETag` → [`list`], [`single`] and
+//! [`as_of`] the reads → [`body`] a person as JSON → [`health`] what needs no key → [`server`]
+//! connections and their end.
+//!
+//! Guarantees: an answer shows one consistent snapshot and names its position; every answer, a
+//! panic's and a timeout's too, is JSON of one shape; a parameter that is not understood is an
+//! error and never ignored.
+
+mod access;
+mod as_of;
+mod body;
+mod debug;
+mod error;
+mod health;
+mod json;
 pub mod key;
+mod layers;
+mod link;
+mod list;
+mod parameters;
+mod position;
+mod read;
+mod router;
+mod server;
+mod single;
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+pub use self::access::{Access, Project};
+pub use self::server::serve;
+use crate::metrics::Metrics;
+use crate::progress::Progress;
+use crate::store::Store;
+
+/// Lists that are read at once; one more is turned away.
+const LISTS_AT_ONCE: usize = 8;
+
+/// How the server answers.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Properties that name a person, the first truthy one.
+    pub display_name_properties: Vec<String>,
+    /// The longest time that a request may take.
+    pub request_timeout: Duration,
+    /// The largest body of a request, in bytes.
+    pub body_limit: u64,
+    /// The longest time that a read waits for its position.
+    pub position_wait: Duration,
+    /// Whether `X-Forwarded-Host` and `X-Forwarded-Proto` are believed.
+    pub trust_forwarded: bool,
+    /// Whether metrics and health are left out here, since they have a listener of their own.
+    pub metrics_separate: bool,
+}
+
+/// What every request shares. Cheap to clone.
+#[derive(Clone)]
+pub struct State {
+    store: Arc<Store>,
+    progress: Arc<Progress>,
+    metrics: Arc<Metrics>,
+    settings: Arc<Settings>,
+    /// Replaced as a whole; a request goes on with the one it began with.
+    access: Arc<RwLock<Arc<Access>>>,
+    /// One permit a list being read, kept until the reading has really ended.
+    lists: Arc<Semaphore>,
+}
+
+impl State {
+    /// What the requests to one server share.
+    #[must_use]
+    pub fn new(
+        store: Arc<Store>,
+        progress: Arc<Progress>,
+        metrics: Arc<Metrics>,
+        access: Access,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            store,
+            progress,
+            metrics,
+            settings: Arc::new(settings),
+            access: Arc::new(RwLock::new(Arc::new(access))),
+            lists: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
+        }
+    }
+
+    /// Takes other projects and keys from the next request on, here and in every clone.
+    pub fn replace_access(&self, access: Access) {
+        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+    }
+
+    fn access(&self) -> Arc<Access> {
+        let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
+        access.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -19,10 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// No answer within three seconds, or one that says that the server is not ready.
 pub fn run(config: &Config, output: &mut impl Write) -> anyhow::Result<()> {
-    let url = format!(
-        "http://{}/_readiness",
-        reachable(config.api.health_address())
-    );
+    let url = format!("http://{}/_readiness", reachable(config.api.health_address()));
     // Not through a proxy, whatever the environment says, and with every status taken as an answer:
     // it is the body that tells what the server lacks.
     let agent: Agent = Agent::config_builder()
@@ -31,15 +28,9 @@ pub fn run(config: &Config, output: &mut impl Write) -> anyhow::Result<()> {
         .proxy(None)
         .build()
         .into();
-    let mut response = agent
-        .get(&url)
-        .call()
-        .with_context(|| format!("no answer from {url}"))?;
+    let mut response = agent.get(&url).call().with_context(|| format!("no answer from {url}"))?;
     let status = response.status();
-    let body = response
-        .body_mut()
-        .read_to_string()
-        .with_context(|| format!("{url} broke off"))?;
+    let body = response.body_mut().read_to_string().with_context(|| format!("{url} broke off"))?;
     writeln!(output, "{}", body.trim_end())?;
     ensure!(status.is_success(), "not ready: {url} answers {status}");
     Ok(())
@@ -71,27 +62,17 @@ mod tests {
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a connection");
             let mut request = String::new();
-            BufReader::new(&stream)
-                .read_line(&mut request)
-                .expect("a request");
+            BufReader::new(&stream).read_line(&mut request).expect("a request");
             let length = body.len();
-            write!(
-                stream,
-                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}"
-            )
-            .expect("answered");
+            write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}")
+                .expect("answered");
             request
         });
         let mut config = Config::load(None, std::iter::empty()).expect("the defaults");
         config.api.metrics_listen = Some(address);
         let mut output = Vec::new();
         let result = run(&config, &mut output).map_err(|error| error.to_string());
-        assert!(
-            server
-                .join()
-                .expect("a request")
-                .starts_with("GET /_readiness HTTP/1.1")
-        );
+        assert!(server.join().expect("a request").starts_with("GET /_readiness HTTP/1.1"));
         (String::from_utf8(output).expect("text"), result)
     }
 
@@ -112,15 +93,10 @@ mod tests {
 
     #[test]
     fn no_server_is_not_well() {
-        let free = TcpListener::bind("127.0.0.1:0")
-            .expect("a port")
-            .local_addr()
-            .expect("one");
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("one");
         let mut config = Config::load(None, std::iter::empty()).expect("the defaults");
         config.api.listen = free;
-        let error = run(&config, &mut std::io::sink())
-            .expect_err("no server")
-            .to_string();
+        let error = run(&config, &mut std::io::sink()).expect_err("no server").to_string();
         assert!(error.contains(&free.to_string()), "{error}");
     }
 

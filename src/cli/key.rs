@@ -22,13 +22,8 @@ struct Document<'a> {
 /// No random bytes, or nowhere to print.
 pub fn create(wanted: ApiKey, output: &mut impl Write) -> anyhow::Result<()> {
     let secret = key::generate_secret()?;
-    let api_key = ApiKey {
-        sha256: key::to_hex(&key::hash(&secret)),
-        ..wanted
-    };
-    let table = toml::to_string(&Document {
-        api_keys: [&api_key],
-    })?;
+    let api_key = ApiKey { sha256: key::to_hex(&key::hash(&secret)), ..wanted };
+    let table = toml::to_string(&Document { api_keys: [&api_key] })?;
     writeln!(output, "{secret}\n")?;
     writeln!(
         output,
@@ -45,16 +40,10 @@ pub fn create(wanted: ApiKey, output: &mut impl Write) -> anyhow::Result<()> {
 /// No secret, or nowhere to print.
 pub fn hash(input: impl BufRead, output: &mut impl Write) -> anyhow::Result<()> {
     let mut lines = input.lines();
-    let secret = lines
-        .next()
-        .transpose()
-        .context("standard input cannot be read")?;
+    let secret = lines.next().transpose().context("standard input cannot be read")?;
     let secret = secret.unwrap_or_default();
     let secret = secret.trim();
-    ensure!(
-        !secret.is_empty(),
-        "standard input is empty; write the key there"
-    );
+    ensure!(!secret.is_empty(), "standard input is empty; write the key there");
     writeln!(output, "{}", key::to_hex(&key::hash(secret)))?;
     Ok(())
 }
@@ -84,10 +73,7 @@ mod tests {
         std::fs::write(&file, format!("{project}{table}")).expect("written");
         let config = Config::load(Some(&file), std::iter::empty()).expect("a configuration");
         let keys = config.keys().expect("keys");
-        assert_eq!(
-            keys.find(secret).expect("the key").label,
-            "the \"dashboard\""
-        );
+        assert_eq!(keys.find(secret).expect("the key").label, "the \"dashboard\"");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod demo;
 mod health;
 mod key;
 mod produce;
+mod serve;
 
 use std::env;
 use std::io::{self, Write};
@@ -147,7 +148,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
             let config = load()?;
             config.check_serve()?;
             logging::start()?;
-            crate::serve(config)
+            serve::run(config)
         }
         Command::Demo => {
             let config = load()?;
@@ -159,17 +160,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
             logging::start()?;
             produce::run(&config, &file)
         }
-        Command::Key(KeyCommand::Create {
-            label,
-            scopes,
-            projects,
-        }) => {
-            let wanted = config::ApiKey {
-                label,
-                sha256: String::new(),
-                scopes,
-                projects,
-            };
+        Command::Key(KeyCommand::Create { label, scopes, projects }) => {
+            let wanted = config::ApiKey { label, sha256: String::new(), scopes, projects };
             key::create(wanted, &mut output)
         }
         Command::Key(KeyCommand::Hash) => key::hash(io::stdin().lock(), &mut output),
@@ -186,10 +178,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
 /// a value is replaced, so that the value is told rather than passed over.
 fn environment() -> impl Iterator<Item = (String, String)> {
     env::vars_os().filter_map(|(name, value)| {
-        Some((
-            name.into_string().ok()?,
-            value.to_string_lossy().into_owned(),
-        ))
+        Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
     })
 }
 
@@ -234,9 +223,8 @@ mod tests {
             "--scope person:read,project:read --project 1,2",
         ] {
             let cli = parse(&format!("personview key create --label l {arguments}"));
-            let Command::Key(KeyCommand::Create {
-                scopes, projects, ..
-            }) = cli.expect(arguments).command
+            let Command::Key(KeyCommand::Create { scopes, projects, .. }) =
+                cli.expect(arguments).command
             else {
                 panic!("{arguments}");
             };
@@ -248,24 +236,12 @@ mod tests {
     #[test]
     fn what_cannot_be_meant_is_wrong_usage() {
         for (arguments, kind) in [
-            (
-                "personview",
-                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
-            ),
+            ("personview", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("personview serve now", ErrorKind::UnknownArgument),
             ("personview produce", ErrorKind::MissingRequiredArgument),
-            (
-                "personview key create --label l --scope s --project 1",
-                ErrorKind::InvalidValue,
-            ),
-            (
-                "personview key create --label l --scope * --project 0",
-                ErrorKind::ValueValidation,
-            ),
-            (
-                "personview key create --label l --scope *",
-                ErrorKind::MissingRequiredArgument,
-            ),
+            ("personview key create --label l --scope s --project 1", ErrorKind::InvalidValue),
+            ("personview key create --label l --scope * --project 0", ErrorKind::ValueValidation),
+            ("personview key create --label l --scope *", ErrorKind::MissingRequiredArgument),
         ] {
             assert_eq!(parse(arguments).expect_err(arguments), kind, "{arguments}");
         }

@@ -14,6 +14,7 @@ mod environment;
 mod layer;
 mod names;
 mod notation;
+mod rooms;
 mod sections;
 #[cfg(test)]
 mod tests;

@@ -87,9 +87,6 @@ pub struct Ingest {
     pub display_name_properties: Vec<String>,
     /// Most records in a batch. At least one.
     pub batch_records: usize,
-    /// Longest time that a batch waits for more records.
-    #[serde(with = "notation::duration")]
-    pub batch_wait: Duration,
     /// Bytes of records fetched ahead of the batch at work. At least 1 MiB, less than
     /// `store.memory`, which it is part of.
     #[serde(with = "notation::size")]

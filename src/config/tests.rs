@@ -45,7 +45,7 @@ fn the_defaults_are_as_documented() {
     assert_eq!(config.api.metrics_listen, None);
     assert_eq!(config.api.request_timeout, Duration::from_secs(30));
     assert_eq!(config.ingest.display_name_properties, ["email", "name", "username"]);
-    assert_eq!(config.ingest.batch_wait, Duration::from_millis(20));
+    assert_eq!(config.api.position_wait, Duration::from_secs(10));
     assert_eq!(config.ingest.person_properties_limit, 512 * 1024);
     assert_eq!(config.ingest.partitions, Partitions::All);
 }
@@ -136,7 +136,7 @@ fn what_is_shown_can_be_loaded() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/local.toml");
     let text = fs::read_to_string(path).expect("config/local.toml");
     let odd =
-        [("PERSONVIEW_API__BODY_LIMIT", "1000001"), ("PERSONVIEW_INGEST__BATCH_WAIT", "1500us")];
+        [("PERSONVIEW_API__BODY_LIMIT", "1000001"), ("PERSONVIEW_API__POSITION_WAIT", "1500us")];
     let config = load(&text, &odd).expect("all right");
     assert_eq!(load(&config.show(), &[]).expect("what was shown"), config);
 }
@@ -165,7 +165,7 @@ fn wrong_kinds_and_values_are_told_all_at_once() {
                 [ingest]\nbatch_records = true\nready_lag = -1\npartitions = \"3/3\"\n\
                 [kafka]\ntopics = \"a\"\nclient = { \"sasl.password\" = [1] }\n\
                 [[projects]]\nid = -1\ntokens = [\"t\"]\n";
-    let found = problems(file, &[("PERSONVIEW_INGEST__BATCH_WAIT", "1")]);
+    let found = problems(file, &[("PERSONVIEW_API__POSITION_WAIT", "1")]);
     let expected = [
         "`ingest.batch_records` is true; expected a whole number",
         "`kafka.client.sasl.password` is a list; expected a text in quotes",
@@ -175,8 +175,8 @@ fn wrong_kinds_and_values_are_told_all_at_once() {
         "`api.listen` is \"localhost\"; expected a numeric address and a port, such as \
          \"127.0.0.1:8000\"",
         "`api.request_timeout` is 30; expected a duration with its unit, such as \"10s\"",
-        "`ingest.batch_wait` is \"1\"; expected a duration with its unit, such as \"10s\" \
-         (from PERSONVIEW_INGEST__BATCH_WAIT)",
+        "`api.position_wait` is \"1\"; expected a duration with its unit, such as \"10s\" \
+         (from PERSONVIEW_API__POSITION_WAIT)",
         "`ingest.partitions` is \"3/3\"; expected \"all\", or \"ordinal/of\" with an ordinal from \
          0 that is less than the number of instances, such as \"0/3\"",
     ];

@@ -36,7 +36,8 @@ impl Connection {
         config
     }
 
-    /// Settings of a consumer whose positions are kept by the store.
+    /// Settings of a consumer whose positions are kept by the store. Each partition has a queue
+    /// of its own, of at most `queue_bytes`.
     #[must_use]
     pub fn consumer_config(&self, queue_bytes: u64) -> ClientConfig {
         let mut config = self.config();
@@ -49,7 +50,7 @@ impl Connection {
         config.set("isolation.level", "read_committed");
         config.set("enable.partition.eof", "true");
         config.set("queued.max.messages.kbytes", kilobytes);
-        config.set("queued.min.messages", "100000");
+        config.set("queued.min.messages", "10000");
         config.set("statistics.interval.ms", "1000");
         config
     }

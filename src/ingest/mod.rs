@@ -210,17 +210,19 @@ impl Stage {
             batch.drained = source.is_drained();
             let due = !batch.records.is_empty() || (batch.drained && !told_drained);
             if due {
-                told_drained = batch.drained;
-                let full = batch.is_full(&self.settings);
-                let sent = batches.try_send(std::mem::take(&mut batch));
-                match sent {
-                    Ok(()) => continue,
+                let (full, drained) = (batch.is_full(&self.settings), batch.drained);
+                match batches.try_send(std::mem::take(&mut batch)) {
+                    Ok(()) => {
+                        told_drained = drained;
+                        continue;
+                    }
                     // The stages behind are at work: the batch grows meanwhile.
                     Err(TrySendError::Full(unsent)) if !full => batch = unsent,
                     Err(TrySendError::Full(unsent)) => {
                         if batches.send(unsent).is_err() {
                             return Ok(());
                         }
+                        told_drained = drained;
                         continue;
                     }
                     Err(TrySendError::Disconnected(_)) => return Ok(()),

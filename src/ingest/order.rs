@@ -17,6 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Lane {
     buffered: VecDeque<Record>,
+    /// Length of what is buffered.
+    bytes: u64,
     /// Kafka said that there is nothing more for now.
     at_end: bool,
     empty_since: Instant,
@@ -26,12 +28,13 @@ impl Lane {
     /// A partition of which nothing was fetched yet.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { buffered: VecDeque::new(), at_end: false, empty_since: now }
+        Self { buffered: VecDeque::new(), bytes: 0, at_end: false, empty_since: now }
     }
 
     /// Takes a fetched record.
     pub fn push(&mut self, record: Record) {
         self.at_end = false;
+        self.bytes += record.bytes();
         self.buffered.push_back(record);
     }
 
@@ -46,10 +49,10 @@ impl Lane {
         self.at_end && self.buffered.is_empty()
     }
 
-    /// How many records wait here.
+    /// How much waits here.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.buffered.len()
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     fn must_be_waited_for(&self, now: Instant) -> bool {
@@ -67,11 +70,12 @@ pub fn next(lanes: &mut [&mut Lane], now: Instant) -> Option<Record> {
         let first = &lane.buffered[0];
         (first.timestamp, first.position)
     })?;
-    let record = lane.buffered.pop_front();
+    let record = lane.buffered.pop_front()?;
+    lane.bytes -= record.bytes();
     if lane.buffered.is_empty() {
         lane.empty_since = now;
     }
-    record
+    Some(record)
 }
 
 #[cfg(test)]

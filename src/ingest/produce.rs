@@ -42,7 +42,7 @@ impl ProducerContext for Context {
 
 /// Writes events to one topic.
 pub struct Producer {
-    producer: BaseProducer<Context>,
+    client: BaseProducer<Context>,
     delivered: Arc<Mutex<Delivered>>,
     topic: String,
 }
@@ -59,8 +59,8 @@ impl Producer {
         config.set("linger.ms", "20");
         config.extend(connection.client.clone());
         let delivered = Arc::<Mutex<Delivered>>::default();
-        let producer = config.create_with_context(Context(delivered.clone()))?;
-        Ok(Self { producer, delivered, topic: topic.to_owned() })
+        let client = config.create_with_context(Context(delivered.clone()))?;
+        Ok(Self { client, delivered, topic: topic.to_owned() })
     }
 
     /// Sends one event; waits where librdkafka's queue is full.
@@ -70,16 +70,16 @@ impl Producer {
     pub fn send(&self, key: &str, value: &str) -> Result<(), Error> {
         let mut record = BaseRecord::to(&self.topic).key(key).payload(value);
         loop {
-            match self.producer.send(record) {
+            match self.client.send(record) {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), unsent)) => {
-                    self.producer.poll(Duration::from_millis(50));
+                    self.client.poll(Duration::from_millis(50));
                     record = unsent;
                 }
                 Err((error, _)) => return Err(error.into()),
             }
         }
-        self.producer.poll(Duration::ZERO);
+        self.client.poll(Duration::ZERO);
         Ok(())
     }
 
@@ -88,7 +88,7 @@ impl Producer {
     /// # Errors
     /// [`Error::Kafka`] where that takes longer than `within`.
     pub fn finish(&self, within: Duration) -> Result<Delivered, Error> {
-        self.producer.flush(within)?;
+        self.client.flush(within)?;
         Ok(self.delivered.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
 }

@@ -28,9 +28,6 @@ use crate::store::Applied;
 /// How often Kafka is asked whether topics have more partitions.
 const DISCOVERY: Duration = Duration::from_secs(30);
 
-/// The most records that one partition buffers here; librdkafka holds the rest.
-const LANE_RECORDS: usize = 20_000;
-
 /// What librdkafka tells of itself.
 pub struct Context {
     progress: Arc<Progress>,
@@ -63,6 +60,10 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            // Comes through the partition's queue as well, which is where it is wanted.
+            return;
+        }
         let text = format!("{error}: {reason}");
         self.progress.update(|status| {
             if status.kafka_trouble.is_none() {
@@ -113,7 +114,7 @@ impl Source {
         applied: BTreeMap<(String, u32), Applied>,
     ) -> Result<Self, Error> {
         let context = Context { progress: progress.clone(), metrics };
-        let config = settings.kafka.consumer_config(settings.queue_bytes / 2);
+        let config = settings.kafka.consumer_config(settings.queue_bytes / 32);
         let consumer = Arc::new(config.create_with_context(context)?);
         let partitions = Vec::new();
         Ok(Self { consumer, settings, progress, topics, applied, partitions, discovered: None })
@@ -218,10 +219,10 @@ impl Source {
             return Err(stop(Stop::truncated, high));
         }
         if low > applied.next_offset {
-            return match self.settings.accept_gap {
-                true => Ok((Offset::Beginning, None)),
-                false => Err(stop(Stop::gap, low)),
-            };
+            if self.settings.accept_gap {
+                return Ok((Offset::Beginning, None));
+            }
+            return Err(stop(Stop::gap, low));
         }
         if low > applied.last_offset {
             return Ok((at(applied.next_offset), None));
@@ -241,9 +242,10 @@ impl Source {
             Some(Err(error)) => judge(&self.progress, error)?,
         }
         let mut contact = false;
+        let share = self.settings.queue_bytes / 4 / self.partitions.len().max(1) as u64;
         for partition in &mut self.partitions {
             let number = self.topics.get(&partition.topic).copied().unwrap_or_default();
-            while partition.lane.len() < LANE_RECORDS {
+            while partition.lane.bytes() < share {
                 match partition.queue.poll(Duration::ZERO) {
                     None => break,
                     Some(Ok(message)) => partition.take(own(&message, number))?,
@@ -339,7 +341,7 @@ pub struct Batch {
 
 impl Batch {
     fn push(&mut self, record: Record) {
-        self.bytes += record.value.as_ref().map_or(0, Vec::len) as u64;
+        self.bytes += record.bytes();
         self.records.push(record);
     }
 

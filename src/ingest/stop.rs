@@ -19,7 +19,7 @@ pub enum Stop {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
     topic: String,
-    partition: u32,
+    number: u32,
     stored: u64,
     found: u64,
 }
@@ -28,19 +28,19 @@ impl Stop {
     /// `next` is the first offset not applied, `earliest` the first one that Kafka still has.
     #[must_use]
     pub fn gap(topic: String, partition: u32, next: u64, earliest: u64) -> Self {
-        Self::Gap(Partition { topic, partition, stored: next, found: earliest })
+        Self::Gap(Partition { topic, number: partition, stored: next, found: earliest })
     }
 
     /// `next` is the first offset not applied, `end` that of the next record to be written.
     #[must_use]
     pub fn truncated(topic: String, partition: u32, next: u64, end: u64) -> Self {
-        Self::Truncated(Partition { topic, partition, stored: next, found: end })
+        Self::Truncated(Partition { topic, number: partition, stored: next, found: end })
     }
 
     /// `last` is the offset of the last applied record, `found` that of the one read there.
     #[must_use]
     pub fn changed(topic: String, partition: u32, last: u64, found: u64) -> Self {
-        Self::Changed(Partition { topic, partition, stored: last, found })
+        Self::Changed(Partition { topic, number: partition, stored: last, found })
     }
 }
 
@@ -50,21 +50,21 @@ const REBUILD: &str = "Point store.path to an empty folder to build a new store 
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Gap(Partition { topic, partition, stored, found }) => write!(
+            Self::Gap(Partition { topic, number, stored, found }) => write!(
                 f,
-                "{topic}:{partition}: the records from offset {stored} to {} expired before they \
+                "{topic}:{number}: the records from offset {stored} to {} expired before they \
                  were applied. Start once with --accept-gap to go on without them, or restore \
                  the topic",
                 found - 1
             ),
-            Self::Truncated(Partition { topic, partition, stored, found }) => write!(
+            Self::Truncated(Partition { topic, number, stored, found }) => write!(
                 f,
-                "{topic}:{partition}: the log ends at offset {found}, but the store has applied it \
+                "{topic}:{number}: the log ends at offset {found}, but the store has applied it \
                  up to {stored}: the topic was re-created or cut. {REBUILD}"
             ),
-            Self::Changed(Partition { topic, partition, stored, found }) => write!(
+            Self::Changed(Partition { topic, number, stored, found }) => write!(
                 f,
-                "{topic}:{partition}: the last applied record, at offset {stored}, is not the one \
+                "{topic}:{number}: the last applied record, at offset {stored}, is not the one \
                  that is there now (read at offset {found}): the topic was re-created. {REBUILD}"
             ),
             Self::OutOfRange(reason) => write!(

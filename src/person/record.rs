@@ -75,6 +75,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Length of its value, in bytes: nearly all of what it takes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.value.as_ref().map_or(0, Vec::len) as u64
+    }
+
     /// The last header of this name, where it is valid UTF-8.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {

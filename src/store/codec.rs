@@ -3,14 +3,13 @@
 //! The first byte of every value tells its form; a form once used is never given another meaning.
 //! Any bytes decode to a value or to [`Corrupt`], and never take more memory than they have.
 
+mod wire;
+
 use std::collections::BTreeMap;
 
-use uuid::Uuid;
-
+use self::wire::{Reader, Writer};
 use super::{Applied, Effect, Member, Operation};
-use crate::person::{
-    Entry, Fact, Head, Merged, Owned, Ownership, Place, Position, Row, State, Stored, Time, Value,
-};
+use crate::person::{Entry, Head, Merged, Owned, Ownership, Place, Row, Stored, Time};
 
 /// Bytes that are no value of the kind asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,171 +18,6 @@ pub struct Corrupt;
 type Decoded<T> = Result<T, Corrupt>;
 
 const FORM: u8 = 1;
-
-/// Writes one value.
-#[derive(Default)]
-struct Writer(Vec<u8>);
-
-impl Writer {
-    fn new(form: u8) -> Self {
-        Self(vec![form])
-    }
-
-    fn unsigned(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push((number & 0x7f) as u8 | 0x80);
-            number >>= 7;
-        }
-        self.0.push(number as u8);
-    }
-
-    /// A time as its difference from another one.
-    fn time(&mut self, time: Time, base: Time) {
-        let difference = time.0.wrapping_sub(base.0);
-        self.unsigned(((difference << 1) ^ (difference >> 63)).cast_unsigned());
-    }
-
-    fn maybe(&mut self, time: Option<Time>, base: Time) {
-        self.0.push(u8::from(time.is_some()));
-        if let Some(time) = time {
-            self.time(time, base);
-        }
-    }
-
-    fn fact(&mut self, fact: Fact, base: Time) {
-        self.time(fact.time, base);
-        self.time(fact.known, fact.time);
-    }
-
-    fn text(&mut self, text: &str) {
-        self.unsigned(text.len() as u64);
-        self.0.extend(text.as_bytes());
-    }
-
-    fn uuid(&mut self, uuid: Uuid) {
-        self.0.extend(uuid.as_bytes());
-    }
-
-    fn position(&mut self, position: Position) {
-        self.unsigned(position.topic.into());
-        self.unsigned(position.partition.into());
-        self.unsigned(position.offset);
-    }
-
-    fn state(&mut self, state: &State) {
-        let (form, values) = match (&state.current, &state.set_only) {
-            (None, None) => (0, [None, None]),
-            (Some(a), Some(b)) if a.as_json() == b.as_json() => (1, [Some(a), None]),
-            (Some(a), None) => (2, [Some(a), None]),
-            (None, Some(b)) => (3, [None, Some(b)]),
-            (Some(a), Some(b)) => (4, [Some(a), Some(b)]),
-        };
-        self.0.push(form);
-        for value in values.into_iter().flatten() {
-            self.text(value.as_json());
-        }
-    }
-}
-
-/// Reads one value.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8], form: u8) -> Decoded<Self> {
-        let (first, rest) = bytes.split_first().ok_or(Corrupt)?;
-        if *first == form { Ok(Self(rest)) } else { Err(Corrupt) }
-    }
-
-    fn end(&self) -> Decoded<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(Corrupt) }
-    }
-
-    fn bytes(&mut self, count: usize) -> Decoded<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(count).ok_or(Corrupt)?;
-        self.0 = rest;
-        Ok(bytes)
-    }
-
-    fn byte(&mut self) -> Decoded<u8> {
-        Ok(self.bytes(1)?[0])
-    }
-
-    fn flag(&mut self) -> Decoded<bool> {
-        match self.byte()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(Corrupt),
-        }
-    }
-
-    fn unsigned(&mut self) -> Decoded<u64> {
-        let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            let bits = u64::from(byte & 0x7f);
-            if bits << shift >> shift != bits {
-                return Err(Corrupt);
-            }
-            number |= bits << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(Corrupt)
-    }
-
-    fn number<T: TryFrom<u64>>(&mut self) -> Decoded<T> {
-        T::try_from(self.unsigned()?).map_err(|_| Corrupt)
-    }
-
-    fn time(&mut self, base: Time) -> Decoded<Time> {
-        let folded = self.unsigned()?;
-        let difference = (folded >> 1).cast_signed() ^ -((folded & 1).cast_signed());
-        Ok(Time(base.0.wrapping_add(difference)))
-    }
-
-    fn maybe(&mut self, base: Time) -> Decoded<Option<Time>> {
-        if self.flag()? { Ok(Some(self.time(base)?)) } else { Ok(None) }
-    }
-
-    fn fact(&mut self, base: Time) -> Decoded<Fact> {
-        let time = self.time(base)?;
-        Ok(Fact { time, known: self.time(time)? })
-    }
-
-    fn text(&mut self) -> Decoded<&'a str> {
-        let length = self.number()?;
-        std::str::from_utf8(self.bytes(length)?).map_err(|_| Corrupt)
-    }
-
-    fn value(&mut self) -> Decoded<Value> {
-        Ok(Value::from_json(self.text()?))
-    }
-
-    fn uuid(&mut self) -> Decoded<Uuid> {
-        Uuid::from_slice(self.bytes(16)?).map_err(|_| Corrupt)
-    }
-
-    fn position(&mut self) -> Decoded<Position> {
-        let (topic, partition, offset) = (self.number()?, self.number()?, self.unsigned()?);
-        Ok(Position { topic, partition, offset })
-    }
-
-    fn state(&mut self) -> Decoded<State> {
-        let (current, set_only) = match self.byte()? {
-            0 => (None, None),
-            1 => {
-                let value = self.value()?;
-                (Some(value.clone()), Some(value))
-            }
-            2 => (Some(self.value()?), None),
-            3 => (None, Some(self.value()?)),
-            4 => (Some(self.value()?), Some(self.value()?)),
-            _ => return Err(Corrupt),
-        };
-        Ok(State { current, set_only })
-    }
-}
 
 /// A row of family `history`; its place stands in the key.
 #[must_use]

@@ -2,16 +2,16 @@
 //!
 //! | Family | Key | Value |
 //! |---|---|---|
-//! | meta | a tag, see [`Meta`] | format version, topic numbers, positions, property names, counts |
-//! | person | project, person | [`Head`](crate::person::Head) |
-//! | last_seen | project, person | newest event time, floored to the hour |
-//! | history | project, person, property, class, event time, position | [`Row`](crate::person::Row) with its known time |
-//! | timeline | project, person, event time, position | [`Operation`](super::Operation) |
-//! | distinct_id | project, distinct id | [`Ownership`](crate::person::Ownership) |
-//! | person_distinct_id | project, person, ordinal | [`Member`](super::Member) |
-//! | uuid | project, uuid | person, also of one merged away |
-//! | by_created_at | project, created at descending, uuid | person |
-//! | by_email | project, email, person | – |
+//! | `meta` | a tag, see [`Meta`] | format version, topic numbers, positions, property names, counts |
+//! | `person` | project, person | [`Head`](crate::person::Head) |
+//! | `last_seen` | project, person | newest event time, floored to the hour |
+//! | `history` | project, person, property, class, event time, position | [`Row`](crate::person::Row) with its known time |
+//! | `timeline` | project, person, event time, position | [`Operation`](super::Operation) |
+//! | `distinct_id` | project, distinct id | [`Ownership`](crate::person::Ownership) |
+//! | `person_distinct_id` | project, person, ordinal | [`Member`](super::Member) |
+//! | `uuid` | project, uuid | person, also of one merged away |
+//! | `by_created_at` | project, created at descending, uuid | person |
+//! | `by_email` | project, email, person | – |
 //!
 //! Times are stored with their sign bit flipped, so that those before 1970 sort first.
 

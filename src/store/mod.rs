@@ -30,7 +30,7 @@ pub use self::keys::Family;
 use self::keys::Meta;
 pub use self::operation::{Applied, Effect, Member, Operation};
 pub use self::options::Measure;
-pub use self::snapshot::{Identity, Moment, Page, Person, Snapshot};
+pub use self::snapshot::{Moment, Page, Person, Snapshot};
 pub use self::transaction::Transaction;
 
 /// The format that this program reads and writes.
@@ -182,7 +182,7 @@ impl Store {
 
     /// Every key and value, to compare two stores by.
     #[cfg(test)]
-    pub fn content(&self) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
+    pub(crate) fn content(&self) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         let rows = Family::ALL.into_iter().flat_map(|family| {
             let rows = self.db.iterator_cf(self.family(family), rocksdb::IteratorMode::Start);
             rows.map(move |row| {

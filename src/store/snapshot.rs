@@ -22,15 +22,6 @@ pub struct Moment {
     pub known: Time,
 }
 
-/// Which distinct ids count as a person's in a read of the past.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Identity {
-    /// Those that it had at the time.
-    AsOf,
-    /// Those that it has now.
-    Current,
-}
-
 /// A person as a read shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {

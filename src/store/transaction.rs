@@ -4,22 +4,21 @@
 //! A transaction sees what it staged over what is committed. Dropping it without a commit leaves
 //! the store as it was.
 
+mod commit;
+mod timeline;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::atomic::Ordering;
 
-use rocksdb::{DBRawIterator, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{DBRawIterator, ReadOptions, WriteBatch};
 use uuid::Uuid;
 
 use super::keys::Meta;
 use super::list::Listed;
-use super::rows::{self, Rows};
 use super::staged::{Ordered, Staged};
-use super::{Applied, Error, Family, Member, Operation, Result, Store, codec, corrupt, keys};
-use crate::person::{
-    Class, Fact, Head, Ownership, PersonId, Place, ProjectId, PropertyId, Stored, Time, identity,
-};
+use super::{Error, Family, Member, Result, Store, codec, corrupt, keys};
+use crate::person::{Fact, Head, Ownership, PersonId, ProjectId, PropertyId, Time, identity};
 
 /// One batch in the making.
 pub struct Transaction<'s> {
@@ -199,95 +198,6 @@ impl<'s> Transaction<'s> {
         })
     }
 
-    /// The history of a project's persons, staged rows included.
-    #[must_use]
-    pub fn rows(&self, project: ProjectId) -> Rows<'_, 's> {
-        Rows { project, ordered: self.history.ordered() }
-    }
-
-    /// Adds a row to a property's history.
-    pub fn put_row(
-        &mut self,
-        project: ProjectId,
-        person: PersonId,
-        property: PropertyId,
-        stored: &Stored,
-    ) {
-        let key =
-            keys::at(keys::class(project, person, property, stored.row.class()), stored.place);
-        self.history.staged.insert(key, Some(codec::encode_row(stored)));
-    }
-
-    /// Takes a row out of a property's history.
-    pub fn remove_row(
-        &mut self,
-        project: ProjectId,
-        person: PersonId,
-        property: PropertyId,
-        class: Class,
-        place: Place,
-    ) {
-        let key = keys::at(keys::class(project, person, property, class), place);
-        self.history.staged.insert(key, None);
-    }
-
-    /// The rows of one class of a property after a place, oldest first.
-    ///
-    /// # Errors
-    /// Where the store fails or is damaged.
-    pub fn rows_after(
-        &self,
-        project: ProjectId,
-        (person, property, class): (PersonId, PropertyId, Class),
-        after: Place,
-    ) -> Result<Vec<Stored>> {
-        let prefix = keys::class(project, person, property, class);
-        let mut key = keys::at(prefix.clone(), after);
-        let mut found = Vec::new();
-        loop {
-            key.push(0);
-            let Some(row) = self.history.ordered().first(&prefix, &key)? else {
-                return Ok(found);
-            };
-            found.push(rows::decode(&row)?);
-            key = row.0;
-        }
-    }
-
-    /// Adds an operation to a person's timeline.
-    pub fn put_operation(
-        &mut self,
-        project: ProjectId,
-        person: PersonId,
-        place: Place,
-        operation: &Operation,
-    ) {
-        let key = keys::at(keys::person(project, person), place);
-        self.timeline.staged.insert(key, Some(codec::encode_operation(place, operation)));
-    }
-
-    /// The newest operation of a person's timeline at or before a place.
-    ///
-    /// # Errors
-    /// Where the store fails or is damaged.
-    pub fn last_operation(
-        &self,
-        project: ProjectId,
-        person: PersonId,
-        until: Place,
-    ) -> Result<Option<(Place, Operation)>> {
-        let prefix = keys::person(project, person);
-        let key = keys::at(prefix.clone(), until);
-        let found = self.timeline.ordered().last(&prefix, &key)?;
-        found
-            .map(|(key, value)| {
-                let place = keys::place_of(&key).ok_or(corrupt(Family::Timeline))?;
-                let operation = codec::decode_operation(place, &value);
-                Ok((place, operation.map_err(|_| corrupt(Family::Timeline))?))
-            })
-            .transpose()
-    }
-
     /// Writes a distinct id of a person.
     pub fn put_member(
         &mut self,
@@ -339,90 +249,6 @@ impl<'s> Transaction<'s> {
         let loaded = self.loaded_last_seen(project, person)?;
         if hour > loaded.value {
             *loaded = Loaded { value: hour, dirty: true };
-        }
-        Ok(())
-    }
-
-    /// Writes how far a partition is applied.
-    pub fn set_applied(&mut self, topic: u16, partition: u32, applied: &Applied) {
-        let key = Meta::Position(topic, partition).key();
-        let family = self.store.family(Family::Meta);
-        self.batch.put_cf(family, key, codec::encode_applied(applied));
-    }
-
-    /// Writes everything at once.
-    ///
-    /// # Errors
-    /// Where RocksDB fails: the store is poisoned then, and refuses every later commit.
-    pub fn commit(mut self) -> Result<()> {
-        if self.store.is_poisoned() {
-            return Err(Error::Poisoned);
-        }
-        self.stage_points()?;
-        self.stage_heads()?;
-        let overlays = [
-            (Family::History, self.history.staged),
-            (Family::Timeline, self.timeline.staged),
-            (Family::PersonDistinctId, self.members.staged),
-        ];
-        for (family, staged) in overlays {
-            let family = self.store.family(family);
-            for (key, value) in staged {
-                match value {
-                    Some(value) => self.batch.put_cf(family, key, value),
-                    None => self.batch.delete_cf(family, key),
-                }
-            }
-        }
-        let mut options = WriteOptions::default();
-        options.set_sync(self.store.sync_writes);
-        self.store.db.write_opt(self.batch, &options).map_err(|error| {
-            self.store.poisoned.store(true, Ordering::Release);
-            Error::Rocks(error)
-        })
-    }
-
-    fn stage_points(&mut self) -> Result<()> {
-        let family = self.store.family(Family::DistinctId);
-        for (key, loaded) in &self.owners {
-            if let (true, Some(ownership)) = (loaded.dirty, &loaded.value) {
-                self.batch.put_cf(family, key, codec::encode_ownership(ownership));
-            }
-        }
-        let family = self.store.family(Family::LastSeen);
-        for (&(project, person), loaded) in &self.last_seen {
-            if let (true, Some(time)) = (loaded.dirty, loaded.value) {
-                self.batch.put_cf(family, keys::person(project, person), time.0.to_be_bytes());
-            }
-        }
-        Ok(())
-    }
-
-    fn stage_heads(&mut self) -> Result<()> {
-        let mut live: HashMap<ProjectId, i64> = HashMap::new();
-        for (&(project, person), loaded) in self.heads.iter().filter(|(_, loaded)| loaded.dirty) {
-            let key = keys::person(project, person);
-            let email = self.store.dictionary().property(project, "email");
-            self.batch.put_cf(
-                self.store.family(Family::Person),
-                key,
-                codec::encode_head(&loaded.head),
-            );
-            let (before, after) = (&loaded.listed, Listed::of(&loaded.head, email));
-            *live.entry(project).or_default() +=
-                i64::from(after.is_some()) - i64::from(before.is_some());
-            Listed::stage(
-                &mut self.batch,
-                self.store,
-                (project, person),
-                before.as_ref(),
-                after.as_ref(),
-            );
-        }
-        for (project, change) in live.into_iter().filter(|(_, change)| *change != 0) {
-            let count = self.store.count(project)?.saturating_add_signed(change);
-            let family = self.store.family(Family::Meta);
-            self.batch.put_cf(family, Meta::Count(project).key(), count.to_be_bytes());
         }
         Ok(())
     }

@@ -216,8 +216,7 @@ class Store:
         entry = resolve(entries, event.time)
         if self.duplicate(event, entry.person):
             return False
-        if entry is entries[0]:
-            entry.since = min(entry.since, event.time)
+        entries[0].since = min(entries[0].since, event.time)
         self.touch(entry.person, event)
         self.record(entry.person, event, event.time)
         return True
@@ -243,6 +242,10 @@ class Store:
         self.counts["merges"] += 1
         time = self.effective_time(event, source)
         place = (time, *event.position, MERGE_ROW)
+        entries = self.owners[event.project, event.distinct_id]
+        entries[0].since = min(entries[0].since, event.time)
+        # Where it took effect later, a duplicate of the event is looked for with the owner of its own time.
+        resolve(entries, event.time).person.recorded.add((event.time, event.uuid))
         for distinct_id in source.joined:
             self.own(event, distinct_id, target, time)
         target.merges.append((time, event.known, source))

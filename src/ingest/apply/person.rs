@@ -112,7 +112,7 @@ impl Applying<'_, '_> {
         match (decision, &event.merge) {
             (Some(Decision::Refused), _) => self.warn(Warning::AlreadyIdentified),
             (Some(Decision::CreateBoth), Some(request)) => {
-                self.attach(at, person, &request.other)?
+                self.attach(at, person, &request.other)?;
             }
             (Some(Decision::AttachSource(target)), Some(request)) => {
                 self.attach(at, target, &request.other)?;
@@ -291,10 +291,7 @@ impl Applying<'_, '_> {
         let effects =
             changes.iter().map(|change| (change.property, Effect::from(&change.update.action)));
         let effects: Vec<_> = effects.collect();
-        let rejection = match self.put_changes(at, person, time, changes)? {
-            Ok(()) => None,
-            Err(rejection) => Some(rejection),
-        };
+        let rejection = self.put_changes(at, person, time, changes)?.err();
         let effects = if rejection.is_some() { Vec::new() } else { effects };
         if effects.is_empty() && merged.is_none() {
             return Ok(rejection.map_or(Ok(false), Err));

@@ -14,12 +14,24 @@ pub struct Clock {
     pub sent_at: Option<Time>,
     /// When it happened, as capture computed it.
     pub normalised: Option<Time>,
-    /// When it happened, by the client's clock; inner `None` where it cannot be read.
-    pub timestamp: Option<Option<Time>>,
+    /// When it happened, by the client's clock.
+    pub timestamp: Timestamp,
     /// How long before being received it happened, in milliseconds.
     pub offset_ms: Option<f64>,
     /// The client asks not to correct its clock.
     pub ignore_sent_at: bool,
+}
+
+/// When it happened, by the client's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Timestamp {
+    /// The client does not say.
+    #[default]
+    Absent,
+    /// What it says is no time.
+    Unreadable,
+    /// What it says.
+    At(Time),
 }
 
 /// Reads epoch milliseconds, as the header `timestamp` has them.
@@ -46,9 +58,9 @@ impl Clock {
             return (writable(now.plus(-microseconds(offset_ms))), false);
         }
         match self.timestamp {
-            None => (now, false),
-            Some(None) => (now, true),
-            Some(Some(timestamp)) => {
+            Timestamp::Absent => (now, false),
+            Timestamp::Unreadable => (now, true),
+            Timestamp::At(timestamp) => {
                 let sent_at = self.sent_at.filter(|_| !self.ignore_sent_at);
                 let skew = sent_at.map_or(0, |sent_at| sent_at.0.saturating_sub(now.0));
                 (writable(timestamp.plus(skew.saturating_neg())), false)
@@ -70,51 +82,60 @@ fn microseconds(milliseconds: f64) -> i64 {
 mod tests {
     use super::*;
 
-    fn at(text: &str) -> Option<Time> {
-        Some(Time::parse(&format!("2026-03-01T{text}Z")).unwrap())
+    fn client(text: &str) -> Timestamp {
+        Timestamp::At(at(text))
+    }
+
+    fn at(text: &str) -> Time {
+        Time::parse(&format!("2026-03-01T{text}Z")).unwrap()
     }
 
     #[test]
     fn a_client_clock_is_corrected_by_when_it_sent() {
         for (sent_at, expected) in [("12:00:10", "10:59:50"), ("11:59:50", "11:00:10")] {
             let clock = Clock {
-                now: at("12:00:00"),
-                sent_at: at(sent_at),
-                timestamp: Some(at("11:00:00")),
+                now: Some(at("12:00:00")),
+                sent_at: Some(at(sent_at)),
+                timestamp: client("11:00:00"),
                 ..Clock::default()
             };
-            assert_eq!(Some(clock.event_time().0), at(expected));
+            assert_eq!(clock.event_time().0, at(expected));
             let ignoring = Clock { ignore_sent_at: true, ..clock };
-            assert_eq!(Some(ignoring.event_time().0), at("11:00:00"));
+            assert_eq!(ignoring.event_time().0, at("11:00:00"));
         }
     }
 
     #[test]
     fn an_offset_overrides_and_a_normalised_time_wins() {
         let clock = Clock {
-            now: at("12:00:00"),
-            timestamp: Some(at("11:00:00")),
+            now: Some(at("12:00:00")),
+            timestamp: client("11:00:00"),
             offset_ms: Some(1500.0),
             ..Clock::default()
         };
-        assert_eq!(Some(clock.event_time().0), at("11:59:58.5"));
-        let normalised = Clock { normalised: at("10:00:00"), ..clock };
-        assert_eq!(Some(normalised.event_time().0), at("10:00:00"));
+        assert_eq!(clock.event_time().0, at("11:59:58.5"));
+        let normalised = Clock { normalised: Some(at("10:00:00")), ..clock };
+        assert_eq!(normalised.event_time().0, at("10:00:00"));
     }
 
     #[test]
     fn what_cannot_be_read_is_now_and_what_cannot_be_written_is_the_epoch() {
-        let clock = Clock { now: at("12:00:00"), timestamp: Some(None), ..Clock::default() };
-        assert_eq!(clock.event_time(), (at("12:00:00").unwrap(), true));
+        let clock = Clock {
+            now: Some(at("12:00:00")),
+            timestamp: Timestamp::Unreadable,
+            ..Clock::default()
+        };
+        assert_eq!(clock.event_time(), (at("12:00:00"), true));
         for offset in [1e300, f64::MAX] {
-            let clock = Clock { now: at("12:00:00"), offset_ms: Some(offset), ..Clock::default() };
+            let clock =
+                Clock { now: Some(at("12:00:00")), offset_ms: Some(offset), ..Clock::default() };
             assert_eq!(clock.event_time(), (Time::EPOCH, false));
         }
     }
 
     #[test]
     fn a_capture_clock_a_day_ahead_of_kafka_is_not_believed() {
-        let kafka = at("12:00:00").unwrap();
+        let kafka = at("12:00:00");
         let known =
             |ahead| Clock { now: Some(kafka.plus(ahead)), kafka, ..Clock::default() }.known_time();
         assert_eq!(known(DAY), kafka.plus(DAY));

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use self::clock::Timestamp;
 use self::envelope::{Envelope, Properties};
 pub use self::rejection::{Rejection, Warning};
 use super::identity::{self, MergeRequest};
@@ -196,7 +197,10 @@ impl Parsed<'_> {
             sent_at: of(self.outer.sent_at),
             normalised: of(self.outer.timestamp)
                 .or_else(|| header("timestamp").and_then(clock::milliseconds)),
-            timestamp: self.inner.timestamp.map(|raw| of(Some(raw))),
+            timestamp: match self.inner.timestamp {
+                None => Timestamp::Absent,
+                Some(raw) => of(Some(raw)).map_or(Timestamp::Unreadable, Timestamp::At),
+            },
             offset_ms: self.inner.offset.and_then(|raw| raw.parse().ok()),
             ignore_sent_at: self.properties.ignore_sent_at == Some("true"),
         };

@@ -28,7 +28,7 @@ fn wrapped(data: &Json) -> Json {
     json!({"uuid": UUID, "distinct_id": "ann", "token": "phc_x", "data": data.to_string()})
 }
 
-fn flat(fields: Json) -> Json {
+fn flat(fields: &Json) -> Json {
     let mut event = json!({"token": "phc_x", "distinct_id": "ann", "event": "x"});
     for (key, value) in fields.as_object().unwrap() {
         event[key] = value.clone();
@@ -47,7 +47,7 @@ fn a_wrapped_record_a_data_object_and_a_flat_event_say_the_same() {
     let mut object = wrapped(&inner);
     object["data"] = inner;
     assert_eq!(parse(&object).unwrap(), string);
-    let flat = flat(json!({"uuid": UUID, "$set": {"plan": "pro"}}));
+    let flat = flat(&json!({"uuid": UUID, "$set": {"plan": "pro"}}));
     assert_eq!(parse(&flat).unwrap(), string);
     assert_eq!(actions(string), [("plan".to_owned(), Action::Set(Value::string("pro")))]);
 }
@@ -108,9 +108,9 @@ fn ids_become_text_and_are_cut() {
         (json!(" a "), " a "),
         (json!("a\0b"), "a\u{fffd}b"),
     ] {
-        assert_eq!(parse(&flat(json!({"distinct_id": id}))).unwrap().distinct_id, expected);
+        assert_eq!(parse(&flat(&json!({"distinct_id": id}))).unwrap().distinct_id, expected);
     }
-    let event = parse(&flat(json!({"distinct_id": "🦔".repeat(201)}))).unwrap();
+    let event = parse(&flat(&json!({"distinct_id": "🦔".repeat(201)}))).unwrap();
     assert_eq!(event.distinct_id, "🦔".repeat(200));
 }
 
@@ -132,13 +132,13 @@ fn headers_and_properties_stand_in() {
 
 #[test]
 fn a_flat_event_without_uuid_gets_one_of_its_origin() {
-    let uuid = parse(&flat(json!({}))).unwrap().uuid;
+    let uuid = parse(&flat(&json!({}))).unwrap().uuid;
     assert_eq!(uuid, Uuid::new_v5(&identity::NAMESPACE, b"events:0:0"));
 }
 
 #[test]
 fn the_top_level_wins_per_key() {
-    let event = parse(&flat(json!({
+    let event = parse(&flat(&json!({
         "$set": {"a": 1},
         "properties": {"$set": {"a": 2, "b": 3}, "$unset": ["c", 4]},
     })));
@@ -155,12 +155,12 @@ fn the_top_level_wins_per_key() {
 #[test]
 fn os_name_fills_os_and_a_server_has_none() {
     let names = |properties: Json| {
-        let updates = parse(&flat(json!({"properties": properties}))).unwrap().updates;
+        let updates = parse(&flat(&json!({"properties": properties}))).unwrap().updates;
         updates.into_iter().map(|update| update.name.into_owned()).collect::<Vec<_>>()
     };
     assert_eq!(names(json!({"$os_name": "iOS"})), ["$initial_os", "$os"]);
     assert_eq!(names(json!({"$os_name": "iOS", "$is_server": true})), [""; 0]);
-    let both = parse(&flat(json!({"properties": {"$os_name": "a", "$os": "b"}}))).unwrap();
+    let both = parse(&flat(&json!({"properties": {"$os_name": "a", "$os": "b"}}))).unwrap();
     assert!(actions(both).contains(&("$os".to_owned(), Action::Set(Value::string("b")))));
 }
 
@@ -168,7 +168,7 @@ fn os_name_fills_os_and_a_server_has_none() {
 fn events_about_something_else_update_no_person() {
     for name in ["$groupidentify", "$exception", "$$heatmap"] {
         let event =
-            parse(&flat(json!({"event": name, "$set": {"a": 1}, "properties": {"$os": "x"}})));
+            parse(&flat(&json!({"event": name, "$set": {"a": 1}, "properties": {"$os": "x"}})));
         assert_eq!(event.unwrap().updates, []);
     }
 }
@@ -176,7 +176,7 @@ fn events_about_something_else_update_no_person() {
 #[test]
 fn merges_pass_the_guards_or_say_why_not() {
     let merge = |name: &str, properties: Json| {
-        let event = parse(&flat(json!({"event": name, "properties": properties}))).unwrap();
+        let event = parse(&flat(&json!({"event": name, "properties": properties}))).unwrap();
         (event.merge, event.warnings)
     };
     let request = |other: &str, dangerously| {
@@ -201,8 +201,8 @@ fn merges_pass_the_guards_or_say_why_not() {
 
 #[test]
 fn event_time_is_never_later_than_known_time() {
-    let event = parse(&flat(json!({"timestamp": "2027-01-01"}))).unwrap();
+    let event = parse(&flat(&json!({"timestamp": "2027-01-01"}))).unwrap();
     assert_eq!(event.event_time, event.known_time);
-    let odd = parse(&flat(json!({"timestamp": "soon"}))).unwrap();
+    let odd = parse(&flat(&json!({"timestamp": "soon"}))).unwrap();
     assert_eq!((odd.event_time, odd.warnings), (odd.known_time, vec![Warning::InvalidTimestamp]));
 }

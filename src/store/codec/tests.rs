@@ -1,9 +1,10 @@
 //! What is written is read again, and no bytes do harm.
 
 use proptest::prelude::*;
+use uuid::Uuid;
 
 use super::*;
-use crate::person::{Class, PersonId};
+use crate::person::{Class, Fact, PersonId, Position, State, Value};
 
 fn time() -> impl Strategy<Value = Time> {
     prop_oneof![any::<i64>(), 0..2_000_000_000_000_000_i64].prop_map(Time)

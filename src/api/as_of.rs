@@ -1,0 +1,190 @@
+//! `GET …/persons/properties_at_time`: a person as it was, by what is known or was known.
+
+use axum::response::Response;
+
+use super::error::Error;
+use super::json::Object;
+use super::parameters::Parameters;
+use super::read::{Called, Read, View};
+use super::{body, debug};
+use crate::person::{Head, Mode, PersonId, ProjectId, Time};
+use crate::store::{Moment, Person};
+
+/// Whom the caller asks for.
+pub enum Who {
+    /// Whoever owned this distinct id.
+    DistinctId(String),
+    /// The person with this id, and the text by which it was asked for.
+    PersonId(Called, String),
+}
+
+/// A read of the past as it was understood.
+pub struct Query {
+    /// Whom.
+    pub who: Who,
+    /// When, and by what was known when.
+    pub at: Moment,
+    /// The second clock, where it was asked for.
+    pub known_at: Option<Time>,
+    /// Whether `$set_once` counts.
+    pub mode: Mode,
+    debug: bool,
+}
+
+impl Query {
+    fn of(parameters: &Parameters) -> Result<Self, Error> {
+        let who = who(parameters)?;
+        let time = parameters.time("timestamp")?.ok_or_else(|| {
+            let detail = "timestamp parameter is required (ISO format: 2023-06-15T14:30:00Z)";
+            Error::required("timestamp", detail)
+        })?;
+        let known_at = parameters.time("known_at")?;
+        match parameters.get("identity") {
+            None | Some("as_of") => {}
+            Some("current") => {
+                return Err(Error::invalid("identity", "identity=current is not available yet"));
+            }
+            Some(_) => {
+                let detail = "identity must be as_of or current";
+                return Err(Error::invalid("identity", detail));
+            }
+        }
+        let with_once = parameters.flag("include_set_once")?;
+        parameters.only_json()?;
+        Ok(Self {
+            who,
+            at: Moment { time, known: known_at.unwrap_or(Time::MAX) },
+            known_at,
+            mode: if with_once { Mode::WithOnce } else { Mode::SetOnly },
+            debug: parameters.flag("debug")?,
+        })
+    }
+}
+
+fn who(parameters: &Parameters) -> Result<Who, Error> {
+    match (parameters.get("distinct_id"), parameters.get("person_id")) {
+        (Some(_), Some(_)) => {
+            let detail = "Cannot provide both distinct_id and person_id - choose one";
+            Err(Error::invalid("person_id", detail))
+        }
+        (None, None) => {
+            let detail = "Must provide either distinct_id or person_id parameter";
+            Err(Error::required("distinct_id", detail))
+        }
+        (Some(distinct_id), None) => Ok(Who::DistinctId(distinct_id.to_owned())),
+        (None, Some(id)) => {
+            let called = Called::parse(id, "person_id")?;
+            Ok(Who::PersonId(called, id.to_owned()))
+        }
+    }
+}
+
+/// One person as it was.
+pub async fn person(read: Read) -> Result<Response, Error> {
+    let query = Query::of(&read.parameters).map_err(Error::repeated)?;
+    read.person(move |view| past(view, &query).map_err(Error::repeated)).await
+}
+
+fn past(view: &View<'_>, query: &Query) -> Result<Vec<u8>, Error> {
+    let asked = whom(view, query)?;
+    let person = at_time(view, query, &asked)?;
+    let told = if query.debug {
+        Some(debug::Told::read(view, query, (&person, &asked.head))?)
+    } else {
+        None
+    };
+    let mut out = Vec::new();
+    let display = &view.settings.display_name_properties;
+    body::person(&mut out, &person, display, usize::MAX, |object| {
+        metadata(object.field("point_in_time_metadata"), query, &person);
+        if let Some(told) = told {
+            told.write(object.field("debug"), view.project, query);
+        }
+    });
+    Ok(out)
+}
+
+/// Whom the query is about.
+struct Asked {
+    id: PersonId,
+    head: Head,
+    /// By what was known then, nobody was called that: the person is who it turned out to be.
+    unknown: bool,
+}
+
+fn whom(view: &View<'_>, query: &Query) -> Result<Asked, Error> {
+    let View { ref snapshot, project, .. } = *view;
+    match &query.who {
+        Who::DistinctId(distinct_id) => {
+            let not_found = || {
+                let detail = format!("Person with distinct_id '{distinct_id}' not found");
+                Error::not_found(detail)
+            };
+            let owner = snapshot.owner(project, distinct_id)?;
+            let owner = owner.ok_or_else(not_found)?;
+            let known = owner.at(query.at.time, query.at.known);
+            let id = known.unwrap_or(owner.first.person);
+            let head = snapshot.head(project, id)?.ok_or_else(not_found)?;
+            Ok(Asked { id, head, unknown: known.is_none() })
+        }
+        Who::PersonId(called, text) => {
+            let not_found =
+                || Error::not_found(format!("Person with person_id '{text}' not found"));
+            let id = view.person(*called)?.ok_or_else(not_found)?;
+            let became = snapshot.became(project, id, query.at)?;
+            let (id, head) = became.ok_or_else(not_found)?;
+            Ok(Asked { id, head, unknown: false })
+        }
+    }
+}
+
+fn at_time(view: &View<'_>, query: &Query, asked: &Asked) -> Result<Person, Error> {
+    let View { ref snapshot, project, .. } = *view;
+    let mut person = snapshot.as_of(project, (asked.id, &asked.head), query.at, query.mode)?;
+    if asked.unknown {
+        person.created_at = None;
+    }
+    if person.created_at.is_none() {
+        person.distinct_ids.clear();
+        person.properties.clear();
+        person.last_seen_at = None;
+        person.is_identified = false;
+    }
+    Ok(person)
+}
+
+fn metadata(out: &mut Vec<u8>, query: &Query, person: &Person) {
+    let (mode, distinct_id, person_id) = match &query.who {
+        Who::DistinctId(text) => ("distinct_id", Some(text.as_str()), None),
+        Who::PersonId(_, text) => ("person_id", None, Some(text.as_str())),
+    };
+    let mut object = Object::new(out);
+    object.optional("queried_timestamp", Some(query.at.time));
+    object.flag("include_set_once", query.mode == Mode::WithOnce);
+    object.optional_string("distinct_id_used", distinct_id);
+    object.optional_string("person_id_used", person_id);
+    object.string("query_mode", mode);
+    object.strings("distinct_ids_queried", &person.distinct_ids);
+    object.number("distinct_ids_count", person.distinct_ids.len() as u64);
+    object.optional("known_at", query.known_at);
+    object.string("identity", "as_of");
+    object.flag("existed", person.created_at.is_some());
+    object.end();
+}
+
+/// How the query was understood, field by field.
+pub fn params(out: &mut Vec<u8>, project: ProjectId, query: &Query) {
+    let (distinct_id, person_id) = match &query.who {
+        Who::DistinctId(text) => (Some(text.as_str()), None),
+        Who::PersonId(_, text) => (None, Some(text.as_str())),
+    };
+    let mut object = Object::new(out);
+    object.number("project_id", u64::from(project));
+    object.optional_string("distinct_id", distinct_id);
+    object.optional_string("person_id", person_id);
+    object.optional("timestamp", Some(query.at.time));
+    object.optional("known_at", query.known_at);
+    object.string("identity", "as_of");
+    object.flag("include_set_once", query.mode == Mode::WithOnce);
+    object.end();
+}

@@ -1,0 +1,51 @@
+//! A person as JSON.
+
+use super::json::Object;
+use crate::person::{Value, head};
+use crate::store::Person;
+
+/// Writes a person. `most` distinct ids are shown, where a list would grow too long; `more`
+/// writes what follows.
+pub fn person(
+    out: &mut Vec<u8>,
+    person: &Person,
+    display: &[String],
+    most: usize,
+    more: impl FnOnce(&mut Object),
+) {
+    let shown = person.distinct_ids.len().min(most);
+    let mut object = Object::new(out);
+    object.number("id", person.id);
+    object.string("name", &name(person, display));
+    object.strings("distinct_ids", &person.distinct_ids[..shown]);
+    properties(object.field("properties"), person);
+    object.optional("created_at", person.created_at);
+    object.optional("uuid", Some(person.uuid));
+    object.optional("last_seen_at", person.last_seen_at);
+    object.flag("is_identified", person.is_identified);
+    if shown < person.distinct_ids.len() {
+        object.flag("distinct_ids_truncated", true);
+    }
+    more(&mut object);
+    object.end();
+}
+
+/// The value of a property by its name.
+pub fn property<'p>(person: &'p Person, name: &str) -> Option<&'p Value> {
+    let properties = &person.properties;
+    let found = properties.binary_search_by(|(found, _)| found.as_ref().cmp(name));
+    found.ok().map(|index| &properties[index].1)
+}
+
+fn name(person: &Person, display: &[String]) -> String {
+    let values = display.iter().map(|name| property(person, name));
+    head::display_name(values, &person.distinct_ids, person.uuid)
+}
+
+fn properties(out: &mut Vec<u8>, person: &Person) {
+    let mut object = Object::new(out);
+    for (name, value) in &person.properties {
+        object.raw(name, value.as_json());
+    }
+    object.end();
+}

@@ -1,0 +1,118 @@
+//! `debug=true`: how a read of the past came to its answer, and the operations behind it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::as_of::{self, Query};
+use super::error::Error;
+use super::json::{Object, array, string};
+use super::read::View;
+use crate::person::{FIRST_PROPERTY, Head, PersonId, ProjectId, PropertyId, Time, Value};
+use crate::store::{self, Effect, Person};
+
+/// Operations that are shown; all of them are counted.
+const MAX_EVENTS: usize = 1_000;
+
+/// What is told of a read.
+pub struct Told {
+    query: String,
+    found: u64,
+    events: Vec<store::Told>,
+    names: HashMap<PropertyId, Arc<str>>,
+    sources: HashMap<PersonId, Uuid>,
+}
+
+impl Told {
+    /// Reads the operations behind an answer.
+    pub fn read(
+        view: &View<'_>,
+        query: &Query,
+        (person, head): (&Person, &Head),
+    ) -> Result<Self, Error> {
+        let View { ref snapshot, project, store, .. } = *view;
+        let (found, events) = snapshot.operations(project, person.id, query.at, MAX_EVENTS)?;
+        let mut told = Self {
+            query: way(query, person, head),
+            found,
+            events,
+            names: HashMap::new(),
+            sources: HashMap::new(),
+        };
+        for event in &told.events {
+            for &(property, ..) in &event.effects {
+                let name = store.dictionary().property_name(project, property);
+                told.names.extend(name.map(|name| (property, name)));
+            }
+            if let Some(source) = event.operation.merged {
+                let head = snapshot.head(project, source)?;
+                told.sources.extend(head.map(|head| (source, head.uuid)));
+            }
+        }
+        Ok(told)
+    }
+
+    /// Writes it.
+    pub fn write(&self, out: &mut Vec<u8>, project: ProjectId, query: &Query) {
+        let mut object = Object::new(out);
+        object.string("query", &self.query);
+        as_of::params(object.field("params"), project, query);
+        object.number("events_found", self.found);
+        array(object.field("events"), &self.events, |out, event| {
+            self.event(out, event);
+        });
+        object.end();
+    }
+
+    fn event(&self, out: &mut Vec<u8>, store::Told { operation, effects }: &store::Told) {
+        let mut object = Object::new(out);
+        object.optional("timestamp", Some(operation.event_time));
+        object.optional("known_at", Some(operation.known));
+        object.string("event", &operation.event);
+        object.optional("uuid", Some(operation.uuid));
+        object.string("distinct_id", &operation.distinct_id);
+        let with = |kinds: &'static [Effect]| {
+            let of_kind = effects.iter().filter(|(_, effect, _)| kinds.contains(effect));
+            of_kind.filter_map(|(property, _, value)| {
+                Some((self.names.get(property)?, value.as_ref()))
+            })
+        };
+        values(object.field("$set"), with(&[Effect::Set, Effect::SetUnset]));
+        values(object.field("$set_once"), with(&[Effect::Once, Effect::OnceUnset]));
+        let unset = with(&[Effect::Unset, Effect::SetUnset, Effect::OnceUnset]);
+        array(object.field("$unset"), unset, |out, (name, _)| string(out, name));
+        if let Some(source) = operation.merged {
+            let mut merge = Object::new(object.field("merge"));
+            merge.number("source_id", source);
+            merge.optional("source_uuid", self.sources.get(&source));
+            merge.end();
+        }
+        object.end();
+    }
+}
+
+fn values<'v>(out: &mut Vec<u8>, values: impl Iterator<Item = (&'v Arc<str>, Option<&'v Value>)>) {
+    let mut object = Object::new(out);
+    for (name, value) in values {
+        if let Some(value) = value {
+            object.raw(name, value.as_json());
+        }
+    }
+    object.end();
+}
+
+/// How the answer was read, in words.
+fn way(query: &Query, person: &Person, head: &Head) -> String {
+    let properties = head.entries.range(FIRST_PROPERTY..);
+    let (in_head, sought): (Vec<_>, Vec<_>) = properties
+        .partition(|(_, entry)| query.at.known == Time::MAX && entry.newest <= Some(query.at.time));
+    format!(
+        "person {}: of the {} properties that it ever had, {} were read from its head, which is \
+         not newer, and {} by a seek each in their history",
+        person.id,
+        in_head.len() + sought.len(),
+        in_head.len(),
+        sought.len(),
+    )
+}

@@ -1,0 +1,218 @@
+//! Every error an answer can be: `{"type","code","detail","attr"}` and a status.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use super::json::{self, Object};
+use super::key::Scope;
+use crate::store;
+
+/// After how many seconds a request that was turned away may come again.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// An error as its caller reads it.
+#[derive(Debug)]
+pub struct Error {
+    status: StatusCode,
+    kind: &'static str,
+    code: &'static str,
+    detail: String,
+    attr: Option<String>,
+    /// Whether the detail stands under `error` as well, where clients look for it there.
+    repeated: bool,
+    /// Whether trying again soon may help.
+    again: bool,
+}
+
+impl Error {
+    fn new(
+        status: StatusCode,
+        kind: &'static str,
+        code: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            kind,
+            code,
+            detail: detail.into(),
+            attr: None,
+            repeated: false,
+            again: false,
+        }
+    }
+
+    /// There is no key.
+    pub fn not_authenticated() -> Self {
+        let detail = "Authentication credentials were not provided.";
+        let kind = "authentication_error";
+        Self::new(StatusCode::UNAUTHORIZED, kind, "not_authenticated", detail)
+    }
+
+    /// The key is nobody's.
+    pub fn authentication_failed() -> Self {
+        let detail = "The personal API key is invalid.";
+        let kind = "authentication_error";
+        Self::new(StatusCode::UNAUTHORIZED, kind, "authentication_failed", detail)
+    }
+
+    fn permission_denied(detail: String) -> Self {
+        let kind = "authentication_error";
+        Self::new(StatusCode::FORBIDDEN, kind, "permission_denied", detail)
+    }
+
+    /// The key has not the right that the route asks for.
+    pub fn missing_scope(scope: Scope) -> Self {
+        Self::permission_denied(format!("API key missing required scope '{scope}'"))
+    }
+
+    /// The project is none of the key's.
+    pub fn other_project(project: &str) -> Self {
+        let detail =
+            format!("API key does not have access to the requested project: ID {project}.");
+        Self::permission_denied(detail)
+    }
+
+    /// A parameter says what cannot be done.
+    pub fn invalid(attr: &str, detail: impl Into<String>) -> Self {
+        let kind = "validation_error";
+        let error = Self::new(StatusCode::BAD_REQUEST, kind, "invalid_input", detail);
+        error.about(attr)
+    }
+
+    /// A parameter is missing.
+    pub fn required(attr: &str, detail: impl Into<String>) -> Self {
+        let kind = "validation_error";
+        Self::new(StatusCode::BAD_REQUEST, kind, "required", detail).about(attr)
+    }
+
+    /// A parameter of the contract that does not work yet.
+    pub fn unavailable(attr: &str) -> Self {
+        Self::invalid(attr, format!("{attr} is not available yet"))
+    }
+
+    /// What was asked for is not there.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        let kind = "invalid_request";
+        Self::new(StatusCode::NOT_FOUND, kind, "not_found", detail)
+    }
+
+    /// The route knows other methods only.
+    pub fn method_not_allowed(detail: impl Into<String>) -> Self {
+        let (status, kind) = (StatusCode::METHOD_NOT_ALLOWED, "invalid_request");
+        Self::new(status, kind, "method_not_allowed", detail)
+    }
+
+    /// The URL is too long.
+    pub fn uri_too_long(limit: usize) -> Self {
+        let (status, kind) = (StatusCode::URI_TOO_LONG, "invalid_request");
+        let detail = format!("The URL is longer than {limit} bytes.");
+        Self::new(status, kind, "uri_too_long", detail)
+    }
+
+    /// Too many of the same are being read.
+    pub fn overloaded() -> Self {
+        let detail = "Too many lists are being read at once, try again soon.";
+        Self::server("overloaded", detail).retry()
+    }
+
+    /// A read took longer than it may.
+    pub fn query_timeout() -> Self {
+        let detail = "The query took longer than it may; narrow it down or try again.";
+        Self::server("query_timeout", detail).retry()
+    }
+
+    /// The view is not as far as the caller wants it to be.
+    pub fn position_not_reached() -> Self {
+        let detail = "The position in min_position was not reached in time.";
+        Self::server("position_not_reached", detail).retry()
+    }
+
+    /// The server fails, and cannot say more than its log does.
+    pub fn internal() -> Self {
+        let (status, kind) = (StatusCode::INTERNAL_SERVER_ERROR, "server_error");
+        Self::new(status, kind, "error", "A server error occurred.")
+    }
+
+    /// An error that another layer answered without a word, by its status.
+    pub fn of_status(status: StatusCode, method: &Method) -> Self {
+        let kind = "invalid_request";
+        match status {
+            StatusCode::NOT_FOUND => Self::not_found("Endpoint not found."),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                Self::method_not_allowed(format!("Method \"{method}\" not allowed."))
+            }
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                let detail = "The body is larger than it may be.";
+                Self::new(status, kind, "payload_too_large", detail)
+            }
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+                let detail = "The content type is not supported.";
+                Self::new(status, kind, "unsupported_media_type", detail)
+            }
+            StatusCode::GATEWAY_TIMEOUT if method.is_safe() => Self::query_timeout(),
+            StatusCode::GATEWAY_TIMEOUT => {
+                let detail = "The request took too long; it is not known whether it was done.";
+                Self::new(status, "server_error", "timeout", detail)
+            }
+            status if status.is_server_error() => Self::internal(),
+            status => Self::new(status, kind, "parse_error", "Malformed request."),
+        }
+    }
+
+    fn server(code: &'static str, detail: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", code, detail)
+    }
+
+    /// Names the parameter that it is about.
+    fn about(mut self, attr: &str) -> Self {
+        self.attr = Some(attr.to_owned());
+        self
+    }
+
+    fn retry(mut self) -> Self {
+        self.again = true;
+        self
+    }
+
+    /// Repeats the detail under `error`.
+    pub fn repeated(mut self) -> Self {
+        self.repeated = true;
+        self
+    }
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        tracing::error!(%error, "a read of the store failed");
+        Self::internal()
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let mut body = Vec::new();
+        let mut object = Object::new(&mut body);
+        object.string("type", self.kind);
+        object.string("code", self.code);
+        object.string("detail", &self.detail);
+        object.optional_string("attr", self.attr.as_deref());
+        if self.repeated {
+            object.string("error", &self.detail);
+        }
+        object.end();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, json::CONTENT);
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.again {
+            headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        }
+        response
+    }
+}

@@ -1,0 +1,99 @@
+//! What monitors ask, without a key: is it alive, is it ready, what does it measure.
+
+use axum::extract;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse;
+
+use super::State;
+use super::error::Error;
+use super::json::{CONTENT, Object};
+use crate::progress::Status;
+
+/// The process answers, so it is alive.
+pub async fn liveness() -> impl IntoResponse {
+    ([(CONTENT_TYPE, CONTENT)], r#"{"status":"alive"}"#)
+}
+
+/// Whether requests may be sent here, and component by component why not.
+pub async fn readiness(extract::State(state): extract::State<State>) -> impl IntoResponse {
+    let components = components(&state.progress.status(), state.store.is_poisoned());
+    let ready = components.iter().all(|component| component.ok);
+    let mut body = Vec::new();
+    let mut object = Object::new(&mut body);
+    object.string("status", if ready { "ready" } else { "not_ready" });
+    let mut named = Object::new(object.field("components"));
+    for component in &components {
+        component.write(named.field(component.name));
+    }
+    named.end();
+    object.end();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(CONTENT_TYPE, CONTENT)], body)
+}
+
+/// A part of the program as readiness judges it.
+struct Component {
+    name: &'static str,
+    ok: bool,
+    /// Why it is not well, or what it suffers from while it is.
+    reason: Option<String>,
+    lag_records: Option<u64>,
+}
+
+impl Component {
+    fn new(name: &'static str, fault: Option<String>) -> Self {
+        Self { name, ok: fault.is_none(), reason: fault, lag_records: None }
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let mut object = Object::new(out);
+        object.flag("ok", self.ok);
+        if let Some(reason) = &self.reason {
+            object.string("reason", reason);
+        }
+        if let Some(lag) = self.lag_records {
+            object.number("lag_records", lag);
+        }
+        object.end();
+    }
+}
+
+fn components(status: &Status, poisoned: bool) -> [Component; 5] {
+    let fault = |is: bool, reason: &str| is.then(|| reason.to_owned());
+    let store = fault(poisoned, "an earlier commit failed; restart to go on from what is on disk");
+    let behind = fault(!status.caught_up, "not caught up with Kafka since the start");
+    let ending = fault(status.shutting_down, "shutting down");
+    let caught_up =
+        Component { lag_records: status.lag_records, ..Component::new("caught_up", behind) };
+    // Reads go on without Kafka: whoever asks is told how far they are.
+    let kafka = Component { reason: status.kafka_trouble.clone(), ..Component::new("kafka", None) };
+    [
+        Component::new("store", store),
+        Component::new("ingestion", status.stopped.clone()),
+        caught_up,
+        kafka,
+        Component::new("process", ending),
+    ]
+}
+
+/// Every series, as Prometheus reads it.
+pub async fn metrics(
+    extract::State(state): extract::State<State>,
+) -> Result<impl IntoResponse, Error> {
+    let reading =
+        tokio::task::spawn_blocking(move || state.metrics.text(&state.store.measure())).await;
+    match reading {
+        Ok(Ok(text)) => {
+            let content = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+            let mut response = Response::new(axum::body::Body::from(text));
+            response.headers_mut().insert(CONTENT_TYPE, content);
+            Ok(response)
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the metrics cannot be written");
+            Err(Error::internal())
+        }
+        Err(_) => Err(Error::internal()),
+    }
+}

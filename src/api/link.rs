@@ -1,0 +1,97 @@
+//! Links to the pages before and after a page.
+
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri, header::HOST};
+
+use super::error::Error;
+use super::parameters::others;
+
+/// A list's own URL, from which those of its other pages are made.
+pub struct Link {
+    /// Scheme, host and path.
+    address: String,
+    /// Every parameter but those of paging, as it was written.
+    kept: Vec<String>,
+    limit: u64,
+}
+
+impl Link {
+    /// From a request: the host is the one that the caller used, or the one that a trusted proxy
+    /// says that it used.
+    pub fn of(uri: &Uri, headers: &HeaderMap, trusted: bool, limit: u64) -> Result<Self, Error> {
+        let forwarded = |name: &str| {
+            let value = headers.get(name).filter(|_| trusted)?.to_str().ok()?;
+            value.split(',').next().map(str::trim)
+        };
+        let host = headers.get(HOST).map(|host| host.to_str().unwrap_or(""));
+        let host = forwarded("x-forwarded-host").or(host);
+        let host = host.or(uri.authority().map(Authority::as_str));
+        let host = host.unwrap_or("localhost").parse::<Authority>();
+        let host = host.map_err(|_| Error::invalid("host", "The Host header names no host."))?;
+        let secure =
+            forwarded("x-forwarded-proto").is_some_and(|p| p.eq_ignore_ascii_case("https"));
+        let scheme = if secure { "https" } else { "http" };
+        let query = uri.query().unwrap_or_default();
+        Ok(Self {
+            address: format!("{scheme}://{host}{}", uri.path()),
+            kept: others(query, &["limit", "offset"]).map(str::to_owned).collect(),
+            limit,
+        })
+    }
+
+    fn to(&self, offset: u64) -> String {
+        let mut query = self.kept.clone();
+        query.push(format!("limit={}", self.limit));
+        query.push(format!("offset={offset}"));
+        format!("{}?{}", self.address, query.join("&"))
+    }
+
+    /// The page after the one at `offset`, where one of `count` rows is on it.
+    pub fn next(&self, offset: u64, count: u64) -> Option<String> {
+        let next = offset.checked_add(self.limit)?;
+        (next < count).then(|| self.to(next))
+    }
+
+    /// The page before the one at `offset`; it may begin at 0 and overlap.
+    pub fn previous(&self, offset: u64) -> Option<String> {
+        (offset > 0).then(|| self.to(offset.saturating_sub(self.limit)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(headers: &[(&'static str, &str)], trusted: bool) -> Result<Link, Error> {
+        let headers = headers.iter().map(|(name, value)| {
+            let name = axum::http::HeaderName::from_static(name);
+            (name, value.parse().unwrap())
+        });
+        let uri = "/p/?a=%20&offset=3&limit=2".parse().unwrap();
+        Link::of(&uri, &headers.collect(), trusted, 2)
+    }
+
+    #[test]
+    fn a_proxy_is_believed_only_where_it_is_trusted() {
+        let headers = [
+            ("host", "inner:8000"),
+            ("x-forwarded-host", "people.example, x"),
+            ("x-forwarded-proto", "https"),
+        ];
+        let next = |trusted| link(&headers, trusted).unwrap().next(3, 9).unwrap();
+        assert_eq!(next(false), "http://inner:8000/p/?a=%20&limit=2&offset=5");
+        assert_eq!(next(true), "https://people.example/p/?a=%20&limit=2&offset=5");
+        assert!(link(&[("host", "a b")], false).is_err());
+    }
+
+    #[test]
+    fn there_is_no_page_without_a_row_and_the_first_is_reached() {
+        let link = link(&[], false).unwrap();
+        assert_eq!(link.next(3, 5), None);
+        assert!(link.next(3, 6).is_some());
+        assert_eq!(link.next(u64::MAX, u64::MAX), None);
+        assert_eq!(link.previous(0), None);
+        let first = "http://localhost/p/?a=%20&limit=2&offset=0";
+        assert_eq!(link.previous(1).as_deref(), Some(first));
+    }
+}

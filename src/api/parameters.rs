@@ -1,0 +1,179 @@
+//! The query of a URL: what is there is understood, or it is an error.
+
+use std::ops::RangeInclusive;
+
+use percent_encoding::percent_decode_str;
+
+use super::error::Error;
+use crate::person::Time;
+
+/// The parameters of a request, in their order.
+#[derive(Debug, Default)]
+pub struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// Reads a query.
+    pub fn parse(query: &str) -> Result<Self, Error> {
+        let pairs = pairs(query).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode(name).ok_or_else(|| Error::invalid(name, "not valid UTF-8"))?;
+            let value = decode(value).ok_or_else(|| Error::invalid(&name, "not valid UTF-8"))?;
+            Ok((name, value))
+        });
+        pairs.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// The value of a parameter, of one given several times the last. An empty one is absent.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.iter().rev().find(|(found, _)| found == name)?;
+        (!value.is_empty()).then_some(value)
+    }
+
+    /// A whole number within bounds.
+    pub fn whole(&self, name: &str, bounds: RangeInclusive<u64>) -> Result<Option<u64>, Error> {
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = digits.then(|| text.parse().ok()).flatten();
+        match number.filter(|number| bounds.contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None if *bounds.end() == u64::MAX => {
+                let detail = format!("{name} must be a whole number from {}", bounds.start());
+                Err(Error::invalid(name, detail))
+            }
+            None => {
+                let (least, most) = bounds.into_inner();
+                let detail = format!("{name} must be a whole number from {least} to {most}");
+                Err(Error::invalid(name, detail))
+            }
+        }
+    }
+
+    /// `true` or `false`; absent is `false`.
+    pub fn flag(&self, name: &str) -> Result<bool, Error> {
+        let Some(text) = self.get(name) else {
+            return Ok(false);
+        };
+        if text.eq_ignore_ascii_case("true") {
+            Ok(true)
+        } else if text.eq_ignore_ascii_case("false") {
+            Ok(false)
+        } else {
+            Err(Error::invalid(name, format!("{name} must be true or false")))
+        }
+    }
+
+    /// A moment.
+    pub fn time(&self, name: &str) -> Result<Option<Time>, Error> {
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
+        let detail = || format!("Invalid {name} format. Use ISO format like 2023-06-15T14:30:00Z");
+        let time = time(text).ok_or_else(|| Error::invalid(name, detail()))?;
+        Ok(Some(time))
+    }
+
+    /// Refuses parameters of the contract that do not work yet.
+    pub fn refuse(&self, unavailable: &[&str]) -> Result<(), Error> {
+        // An empty `cursor=` begins a walk, so it is not absent.
+        let asked = |name: &str| match name {
+            "cursor" => self.0.iter().any(|(found, _)| found == name),
+            _ => self.get(name).is_some(),
+        };
+        match unavailable.iter().find(|name| asked(name)) {
+            Some(name) => Err(Error::unavailable(name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses every format but JSON.
+    pub fn only_json(&self) -> Result<(), Error> {
+        match self.get("format") {
+            None | Some("json") => Ok(()),
+            Some("csv") => Err(Error::invalid("format", "format=csv is not available yet")),
+            Some(_) => Err(Error::invalid("format", "format must be json or csv")),
+        }
+    }
+}
+
+/// The pairs of a query as they are written, without those in `without`.
+pub fn others<'q>(query: &'q str, without: &[&str]) -> impl Iterator<Item = &'q str> {
+    pairs(query).filter(move |pair| {
+        let name = pair.split_once('=').map_or(*pair, |(name, _)| name);
+        !decode(name).is_some_and(|name| without.contains(&name.as_str()))
+    })
+}
+
+fn pairs(query: &str) -> impl Iterator<Item = &str> {
+    query.split('&').filter(|pair| !pair.is_empty())
+}
+
+fn decode(text: &str) -> Option<String> {
+    let spaced = text.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8();
+    decoded.ok().map(std::borrow::Cow::into_owned)
+}
+
+/// A moment in which the `+` of an offset may have become a blank on its way.
+fn time(text: &str) -> Option<Time> {
+    let text = text.trim();
+    let plus = text.rsplit_once(' ').and_then(|(moment, offset)| {
+        let is_offset = matches!(offset.as_bytes(), [a, b, b':', c, d]
+            if [a, b, c, d].iter().all(|digit| digit.is_ascii_digit()));
+        is_offset.then(|| format!("{moment}+{offset}"))
+    });
+    // `2026-03-01 12:00` ends like one with an offset, but is none then.
+    plus.and_then(|plus| Time::parse(&plus)).or_else(|| Time::parse(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_one_counts_and_an_empty_one_is_absent() {
+        let parameters = Parameters::parse("a=1&b=&a=x%20y+z%2B&c&&d=%C3%BC=1").unwrap();
+        assert_eq!(parameters.get("a"), Some("x y z+"));
+        assert_eq!(parameters.get("b"), None);
+        assert_eq!(parameters.get("c"), None);
+        assert_eq!(parameters.get("d"), Some("ü=1"));
+        assert!(Parameters::parse("a=%FF").is_err());
+        assert!(Parameters::parse("%FF=1").is_err());
+    }
+
+    #[test]
+    fn numbers_and_flags_are_understood_or_refused() {
+        let parameters = Parameters::parse("a=7&b=-1&c=%2B1&d=True&e=1&f=11").unwrap();
+        assert_eq!(parameters.whole("a", 1..=10).unwrap(), Some(7));
+        assert_eq!(parameters.whole("x", 1..=10).unwrap(), None);
+        for name in ["b", "c", "d", "f"] {
+            assert!(parameters.whole(name, 1..=10).is_err(), "{name}");
+        }
+        assert!(parameters.flag("d").unwrap());
+        assert!(!parameters.flag("x").unwrap());
+        assert!(parameters.flag("e").is_err());
+    }
+
+    #[test]
+    fn a_blank_before_an_offset_was_a_plus() {
+        for (text, expected) in [
+            ("2026-03-01T12:00:00 02:00", "2026-03-01T10:00:00Z"),
+            ("2026-03-01 12:00 02:00", "2026-03-01T10:00:00Z"),
+            ("2026-03-01 12:00", "2026-03-01T12:00:00Z"),
+            ("2026-03-01T12:00:00+02:00", "2026-03-01T10:00:00Z"),
+            ("2026-03-01", "2026-03-01T00:00:00Z"),
+        ] {
+            let shown = time(text).map(|time| time.to_string());
+            assert_eq!(shown.as_deref(), Some(expected), "{text}");
+        }
+        assert_eq!(time("2026-03-01 1200"), None);
+    }
+
+    #[test]
+    fn the_others_are_kept_as_they_were_written() {
+        let query = "a=%20b&limit=1&%6Fffset=2&&c";
+        let kept: Vec<_> = others(query, &["limit", "offset"]).collect();
+        assert_eq!(kept, ["a=%20b", "c"]);
+    }
+}

@@ -1,0 +1,230 @@
+//! What every read of persons has in common: the key is judged, the parameters are understood,
+//! the position is waited for, one snapshot answers, and the answer says how far that was.
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::error::Error;
+use super::key::Scope;
+use super::parameters::Parameters;
+use super::{Settings, State, access, json, position};
+use crate::person::{PersonId, ProjectId, Time};
+use crate::progress::Positions;
+use crate::store::{Moment, Snapshot, Store};
+
+/// The header that says how much of the log an answer reflects.
+const POSITION: HeaderName = HeaderName::from_static("x-personview-position");
+
+/// Everything that is known.
+pub const NOW: Moment = Moment { time: Time::MAX, known: Time::MAX };
+
+/// A read by someone who may.
+pub struct Read {
+    /// What requests share.
+    pub state: State,
+    /// The project that is asked for.
+    pub project: ProjectId,
+    /// The query.
+    pub parameters: Parameters,
+    /// What the answer has to reflect.
+    wanted: Positions,
+    if_none_match: Option<HeaderValue>,
+}
+
+impl FromRequestParts<State> for Read {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Error> {
+        let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
+        let path = RawPathParams::from_request_parts(parts, state).await;
+        let path = path.map_err(|_| Error::invalid("path", "The path is not valid UTF-8."))?;
+        let project = path.iter().find(|(name, _)| *name == "project");
+        let project = project.map_or("", |(_, value)| value);
+        let secret = access::secret(&parts.headers, &parameters);
+        let project = state.access().admit(secret, project, Scope::PersonRead)?;
+        let wanted = parameters.get("min_position").map(position::parse);
+        Ok(Self {
+            state: state.clone(),
+            project,
+            wanted: wanted.transpose()?.unwrap_or_default(),
+            parameters,
+            if_none_match: parts.headers.get(IF_NONE_MATCH).cloned(),
+        })
+    }
+}
+
+/// What a read sees.
+pub struct View<'s> {
+    /// The store, for its names.
+    pub store: &'s Store,
+    /// One consistent state.
+    pub snapshot: Snapshot<'s>,
+    /// The project that is asked for.
+    pub project: ProjectId,
+    /// How the server answers.
+    pub settings: &'s Settings,
+}
+
+impl Read {
+    /// Answers with one person.
+    pub async fn person<F>(self, body: F) -> Result<Response, Error>
+    where
+        F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
+    {
+        let if_none_match = self.if_none_match.clone();
+        self.wait().await?;
+        let respond = move |body| tagged(body, if_none_match.as_ref());
+        self.answer(None, body, respond).await
+    }
+
+    /// Answers with a list, where not too many are being read.
+    pub async fn list<F>(self, body: F) -> Result<Response, Error>
+    where
+        F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
+    {
+        self.wait().await?;
+        let permit = self.state.lists.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| Error::overloaded())?;
+        self.answer(Some(permit), body, of_json).await
+    }
+
+    async fn wait(&self) -> Result<(), Error> {
+        let within = self.state.settings.position_wait;
+        let reached =
+            self.wanted.is_empty() || self.state.progress.reached(&self.wanted, within).await;
+        reached.then_some(()).ok_or_else(Error::position_not_reached)
+    }
+
+    /// Reads on a thread that may block. The permit is given back when the reading has ended,
+    /// also where nobody waits for the answer any more.
+    async fn answer<F>(
+        self,
+        permit: Option<OwnedSemaphorePermit>,
+        body: F,
+        respond: impl FnOnce(Vec<u8>) -> Response,
+    ) -> Result<Response, Error>
+    where
+        F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
+    {
+        let reading = tokio::task::spawn_blocking(move || -> Result<_, Error> {
+            let _permit = permit;
+            let view = View {
+                store: &self.state.store,
+                snapshot: self.state.store.snapshot(),
+                project: self.project,
+                settings: &self.state.settings,
+            };
+            Ok((view.position()?, body(&view)))
+        });
+        let (position, body) = match reading.await {
+            Ok(read) => read?,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return Err(Error::internal()),
+        };
+        let mut response = body.map_or_else(IntoResponse::into_response, respond);
+        response.headers_mut().insert(POSITION, position);
+        Ok(response)
+    }
+}
+
+impl View<'_> {
+    /// A person's integer id by what the caller calls it; `None` where there is none.
+    pub fn person(&self, called: Called) -> Result<Option<PersonId>, Error> {
+        Ok(match called {
+            Called::Id(id) => Some(id),
+            Called::Uuid(uuid) => self.snapshot.person_of_uuid(self.project, uuid)?,
+        })
+    }
+
+    fn position(&self) -> Result<HeaderValue, Error> {
+        let positions = self.snapshot.positions()?.into_iter();
+        let positions =
+            positions.map(|(topic, partition, applied)| ((topic, partition), applied.next_offset));
+        let text = position::opaque(&positions.collect());
+        HeaderValue::try_from(text).map_err(|_| Error::internal())
+    }
+}
+
+/// How a caller names a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// By the integer id.
+    Id(PersonId),
+    /// By the uuid.
+    Uuid(Uuid),
+}
+
+impl Called {
+    /// Reads what stands in the parameter `attr`.
+    pub fn parse(text: &str, attr: &str) -> Result<Self, Error> {
+        // A uuid without hyphens may be digits alone, but no integer id is that long.
+        if matches!(text.len(), 32 | 36)
+            && let Ok(uuid) = Uuid::try_parse(text)
+        {
+            return Ok(Self::Uuid(uuid));
+        }
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            // One that does not fit is one that nobody has.
+            return Ok(Self::Id(text.parse().unwrap_or(PersonId::MAX)));
+        }
+        let detail = "The ID provided does not look like a personID. If you are using a \
+                      distinctId, please use /persons?distinct_id=<id> instead.";
+        Err(Error::invalid(attr, detail))
+    }
+}
+
+fn of_json(body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, json::CONTENT);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    response
+}
+
+/// An answer with a strong `ETag`; without its body where the caller has it.
+fn tagged(body: Vec<u8>, if_none_match: Option<&HeaderValue>) -> Response {
+    let tag = format!("\"{:032x}\"", xxh3_128(&body));
+    let known = if_none_match.and_then(|value| value.to_str().ok());
+    let is_known = known.is_some_and(|known| {
+        let mut tags = known.split(',').map(str::trim);
+        tags.any(|known| known == "*" || known.trim_start_matches("W/") == tag)
+    });
+    let mut response = of_json(if is_known { Vec::new() } else { body });
+    if is_known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response.headers_mut().remove(CONTENT_TYPE);
+    }
+    if let Ok(tag) = HeaderValue::try_from(tag) {
+        response.headers_mut().insert(ETAG, tag);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_called_by_integer_or_uuid() {
+        let uuid = Uuid::from_u128(0x6931_a681_6e90_500d_8294_1458_2dcc_2e3f);
+        for (text, expected) in [
+            ("17", Called::Id(17)),
+            ("99999999999999999999", Called::Id(u64::MAX)),
+            ("6931a681-6e90-500d-8294-14582dcc2e3f", Called::Uuid(uuid)),
+            ("6931A681-6E90-500D-8294-14582DCC2E3F", Called::Uuid(uuid)),
+            ("6931a6816e90500d829414582dcc2e3f", Called::Uuid(uuid)),
+        ] {
+            assert_eq!(Called::parse(text, "id").unwrap(), expected, "{text}");
+        }
+        for text in ["", "-1", "+1", "user-1", "{6931a6816e90500d829414582dcc2e}"] {
+            assert!(Called::parse(text, "id").is_err(), "{text}");
+        }
+    }
+}

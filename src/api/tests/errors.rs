@@ -1,0 +1,206 @@
+//! Whatever goes wrong is told in one shape.
+
+use axum::routing::get;
+
+use super::*;
+
+const LIST: &str = "/api/projects/1/persons";
+
+fn shape(kind: &str, code: &str, detail: &str) -> String {
+    format!(r#"{{"type":"{kind}","code":"{code}","detail":"{detail}","attr":null}}"#)
+}
+
+#[tokio::test]
+async fn only_the_first_key_present_is_tried() {
+    let world = World::new();
+    let missing = shape(
+        "authentication_error",
+        "not_authenticated",
+        "Authentication credentials were not provided.",
+    );
+    let bad =
+        shape("authentication_error", "authentication_failed", "The personal API key is invalid.");
+    for (query, header, expected) in [
+        ("", None, Err(&missing)),
+        ("personal_api_key=", None, Err(&missing)),
+        ("", Some("Basic eDp5"), Err(&missing)),
+        ("", Some("Bearer phx_other"), Err(&bad)),
+        ("", Some("Bearer "), Err(&bad)),
+        ("personal_api_key=phx_reader", Some("Bearer phx_other"), Err(&bad)),
+        ("personal_api_key=phx_other", None, Err(&bad)),
+        ("personal_api_key=phx_other", Some("bearer  phx_reader"), Ok(())),
+        ("personal_api_key=phx_reader", None, Ok(())),
+        ("personal_api_key=phx_reader", Some("Basic eDp5"), Ok(())),
+    ] {
+        let headers: Vec<_> = header.iter().map(|value| ("authorization", *value)).collect();
+        let reply = world.ask(Method::GET, &format!("{LIST}?{query}"), &headers).await;
+        match expected {
+            Ok(()) => drop(reply.ok()),
+            Err(body) => {
+                assert_eq!(reply.header("www-authenticate"), "Bearer");
+                assert_eq!(reply.error(), (401, body.clone()), "{query} {header:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_opens_its_projects_for_what_it_may() {
+    let world = World::new();
+    let denied = |detail: &str| (403, shape("authentication_error", "permission_denied", detail));
+    let other = "API key does not have access to the requested project: ID 2.";
+    let scope = "API key missing required scope 'person:read'";
+    let none = (404, shape("invalid_request", "not_found", "Project not found."));
+    for (project, key, expected) in [
+        ("2", READER, denied(other)),
+        ("1", AUDITOR, denied(scope)),
+        ("x", READER, none.clone()),
+        ("-1", READER, none.clone()),
+        ("99999999999", READER, none.clone()),
+    ] {
+        let url = format!("/api/environments/{project}/persons?personal_api_key={key}");
+        let reply = world.ask(Method::GET, &url, &[]).await;
+        assert_eq!(reply.error(), expected, "{url}");
+    }
+    let url = format!("/api/projects/@current/persons?personal_api_key={OF_TWO}");
+    let (status, body) = world.ask(Method::GET, &url, &[]).await.error();
+    assert_eq!(status, 400);
+    assert!(body.contains(r#""code":"invalid_input""#), "{body}");
+    assert!(body.contains(r#""attr":"project_id""#), "{body}");
+}
+
+#[tokio::test]
+async fn projects_and_keys_can_be_replaced_while_it_runs() {
+    let world = World::new();
+    world.get(LIST).await.ok();
+    world.state.replace_access(Access::default());
+    assert_eq!(world.get(LIST).await.error().0, 401);
+    let gone = Access { projects: Vec::new(), ..access() };
+    world.state.clone().replace_access(gone);
+    assert_eq!(world.get(LIST).await.error().0, 404);
+}
+
+#[tokio::test]
+async fn projects_are_apart() {
+    let mut world = World::new();
+    world.ingest(&[event("10:00", "ann").of_project_2()]);
+    let url = format!("/api/projects/2/persons?personal_api_key={OF_TWO}");
+    let list = world.ask(Method::GET, &url, &[]).await.json();
+    assert_eq!(list["count"], 1);
+    assert_eq!(list["results"][0]["properties"], json!({}));
+}
+
+#[tokio::test]
+async fn paths_that_are_none_are_not_found() {
+    let world = World::new();
+    let expected = (404, shape("invalid_request", "not_found", "Endpoint not found."));
+    for path in [
+        "/",
+        "/api/projects",
+        "/api/projects/1",
+        "/api/projects/1/persons/values",
+        "/api/projects/1/persons/activity/",
+        "/api/projects/1/persons/changes?cursor=",
+        "/api/projects/1/persons/1/activity",
+        "/api/projects/1/persons/1/history",
+        "/openapi.json",
+        "/%FF",
+    ] {
+        assert_eq!(world.get(path).await.error(), expected, "{path}");
+    }
+    for path in [
+        "/api/projects/1/persons/bulk_delete",
+        "/api/projects/1/persons/batch_by_uuids",
+        "/api/projects/1/persons/1/split",
+        "/x",
+    ] {
+        let reply = world.ask(Method::POST, path, &[]).await;
+        assert_eq!(reply.error(), expected, "{path}");
+    }
+    let reply = world.get("/api/projects/1/persons/%FF").await;
+    assert_eq!(reply.error().0, 400);
+}
+
+#[tokio::test]
+async fn methods_that_a_route_does_not_know_are_not_allowed() {
+    let world = World::new();
+    for (method, path) in [
+        (Method::PUT, LIST.to_owned()),
+        (Method::PATCH, format!("{LIST}/1")),
+        (Method::DELETE, format!("{LIST}/1/")),
+        (Method::OPTIONS, format!("{LIST}/properties_at_time")),
+        (Method::POST, "/_readiness".to_owned()),
+    ] {
+        let detail = format!("Method \\\"{method}\\\" not allowed.");
+        let expected = shape("invalid_request", "method_not_allowed", &detail);
+        let reply = world.ask(method, &path, &[]).await;
+        assert_eq!(reply.header("allow"), "GET,HEAD", "{path}");
+        assert_eq!(reply.error(), (405, expected), "{path}");
+    }
+    let reply = world.ask(Method::POST, LIST, &[]).await;
+    assert_eq!(reply.header("allow"), "GET,HEAD");
+    let (status, body) = reply.error();
+    assert_eq!(status, 405);
+    assert!(body.contains(r#""code":"method_not_allowed""#), "{body}");
+    assert!(body.contains("Send an event"), "{body}");
+}
+
+#[tokio::test]
+async fn urls_and_bodies_have_a_limit() {
+    let world = World::new();
+    let url = format!("{LIST}?x={}", "x".repeat(8 << 10));
+    let detail = "The URL is longer than 8192 bytes.";
+    let expected = shape("invalid_request", "uri_too_long", detail);
+    assert_eq!(world.get(&url).await.error(), (414, expected));
+
+    let request = Request::post(LIST).header("content-length", "1025");
+    let reply = world.send(request.body(Body::from(vec![b' '; 1_025])).unwrap()).await;
+    let detail = "The body is larger than it may be.";
+    let expected = shape("invalid_request", "payload_too_large", detail);
+    assert_eq!(reply.error(), (413, expected));
+}
+
+#[tokio::test]
+async fn a_panic_and_a_timeout_are_answered_in_the_same_shape() {
+    let world = World::with(&Settings { request_timeout: Duration::from_millis(20), ..settings() });
+    let slow = || tokio::time::sleep(Duration::from_secs(60));
+    let slow_and_broken = Router::new()
+        .route("/slow", get(slow).post(slow))
+        .route("/panic", get(async || -> String { panic!("a test panics on purpose") }));
+    let router = layers::around(slow_and_broken, &world.state);
+    let ask = async |method: Method, path: &str| {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.body(Body::empty()).unwrap();
+        Reply::of(router.clone().oneshot(request).await.unwrap()).await
+    };
+    let reply = ask(Method::GET, "/slow").await;
+    assert_eq!(reply.header("retry-after"), "1");
+    let detail = "The query took longer than it may; narrow it down or try again.";
+    let expected = shape("server_error", "query_timeout", detail);
+    assert_eq!(reply.error(), (503, expected));
+    let detail = "The request took too long; it is not known whether it was done.";
+    let expected = shape("server_error", "timeout", detail);
+    assert_eq!(ask(Method::POST, "/slow").await.error(), (504, expected));
+    let expected = shape("server_error", "error", "A server error occurred.");
+    assert_eq!(ask(Method::GET, "/panic").await.error(), (500, expected));
+}
+
+#[tokio::test]
+async fn a_panic_while_reading_is_answered_and_gives_its_place_back() {
+    let world = World::new();
+    let broken = async |read: read::Read| read.list(|_| panic!("a test panics on purpose")).await;
+    let routes = Router::new().route("/{project}", get(broken)).with_state(world.state.clone());
+    let world = World { router: layers::around(routes, &world.state), ..world };
+    let expected = shape("server_error", "error", "A server error occurred.");
+    assert_eq!(world.get("/1").await.error(), (500, expected));
+    assert_eq!(world.state.lists.available_permits(), LISTS_AT_ONCE);
+}
+
+#[tokio::test]
+async fn a_host_that_is_none_is_refused() {
+    let world = World::new();
+    let headers = [("authorization", "Bearer phx_reader"), ("host", "a b")];
+    let (status, body) = world.ask(Method::GET, LIST, &headers).await.error();
+    assert_eq!(status, 400);
+    assert!(body.contains(r#""attr":"host""#), "{body}");
+}

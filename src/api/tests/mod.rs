@@ -1,0 +1,246 @@
+//! The whole of HTTP over a real store: a small world of events, asked through the router.
+
+mod as_of;
+mod errors;
+mod health;
+mod list;
+mod server;
+mod single;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use serde_json::{Value as Json, json};
+use tower::ServiceExt;
+
+use super::key::{ApiKey, Keys, Scopes, hash};
+use super::*;
+use crate::ingest::apply;
+use crate::person::{Position, Record, Rules, Time};
+use crate::store::Config;
+
+/// May read project 1.
+const READER: &str = "phx_reader";
+/// May read projects 1 and 2.
+const OF_TWO: &str = "phx_two";
+/// May do something, but not read persons.
+const AUDITOR: &str = "phx_auditor";
+
+const ANN: &str = "fe27503b-3771-5a01-819d-96bf829dfb35";
+
+/// A store with events in it, and the router over it.
+struct World {
+    state: State,
+    router: Router,
+    applied: u64,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn empty() -> Self {
+        Self::with(&settings())
+    }
+
+    fn with(settings: &Settings) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&Config {
+            path: folder.path().join("store"),
+            memory: 64 << 20,
+            sync_writes: false,
+        });
+        let state = State::new(
+            Arc::new(store.unwrap()),
+            Arc::default(),
+            Arc::default(),
+            access(),
+            settings.clone(),
+        );
+        Self { router: router::main(&state), state, applied: 0, folder }
+    }
+
+    /// Ann, who was two persons, and Bob.
+    fn new() -> Self {
+        let mut world = Self::empty();
+        world.ingest(&[
+            event("10:00", "ann").with(json!({"$set": {"plan": "free", "email": "ann@x.org"}})),
+            event("11:00", "ann")
+                .with(json!({"$set": {"plan": "pro"}, "$set_once": {"from": "ad"}})),
+            event("12:00", "a-b-c-d-e").with(json!({"$set": {"theme": "dark", "n": 1.0}})),
+            event("13:00", "ann").named("$identify", json!({"$anon_distinct_id": "a-b-c-d-e"})),
+            event("10:30", "ann").known("14:00").with(json!({"$set": {"plan": "trial"}})),
+            event("15:00", "bob").with(json!({"$set": {"email": "bob@x.org"}})),
+            event("16:00", "bob").named("x", json!({"$unset": ["email"], "$set": {"n": [1]}})),
+        ]);
+        world
+    }
+
+    /// Applies events to the store, as ingestion does, and tells those who wait.
+    fn ingest(&mut self, events: &[Event]) {
+        let records: Vec<_> = events.iter().zip(self.applied..).map(Event::record).collect();
+        self.applied += records.len() as u64;
+        let rules =
+            Rules { promote: true, projects: [("t1".to_owned(), 1), ("t2".to_owned(), 2)].into() };
+        let settings = apply::Settings { record_volatile: false, properties_limit: 512 << 10 };
+        let parsed = apply::parse(&records, &rules);
+        let batch = apply::batch(&self.state.store, &records, &parsed, settings);
+        let (mut transaction, tally) = batch.unwrap();
+        assert_eq!(tally.rejections, []);
+        assert_eq!(transaction.topic("events"), 0);
+        transaction.commit().unwrap();
+        let applied = self.applied;
+        self.state.progress.update(|status| {
+            status.positions.insert(("events".to_owned(), 0), applied);
+        });
+    }
+
+    /// Asks as the reader of project 1.
+    async fn get(&self, url: &str) -> Reply {
+        self.ask(Method::GET, url, &[("authorization", "Bearer phx_reader")]).await
+    }
+
+    async fn ask(&self, method: Method, url: &str, headers: &[(&str, &str)]) -> Reply {
+        let mut request = Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::empty()).unwrap()).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Reply {
+        Reply::of(self.router.clone().oneshot(request).await.unwrap()).await
+    }
+}
+
+/// What came back.
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Reply {
+    async fn of(response: axum::response::Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Self {
+            status: parts.status,
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
+    /// The body of a success.
+    #[track_caller]
+    fn ok(self) -> String {
+        assert_eq!(self.status, 200, "{}", self.body);
+        assert_eq!(self.headers["content-type"], "application/json");
+        self.body
+    }
+
+    #[track_caller]
+    fn json(self) -> Json {
+        serde_json::from_str(&self.ok()).unwrap()
+    }
+
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// The status and the body of an error.
+    #[track_caller]
+    fn error(self) -> (u16, String) {
+        assert_eq!(self.headers["content-type"], "application/json");
+        (self.status.as_u16(), self.body)
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        display_name_properties: ["email", "name"].map(String::from).to_vec(),
+        request_timeout: Duration::from_secs(5),
+        body_limit: 1_024,
+        position_wait: Duration::from_millis(50),
+        trust_forwarded: false,
+        metrics_separate: false,
+    }
+}
+
+fn access() -> Access {
+    let key = |secret: &str, scopes: &str, projects: &[u32]| ApiKey {
+        label: secret.to_owned(),
+        sha256: hash(secret),
+        scopes: Scopes::parse([scopes]).unwrap(),
+        projects: projects.iter().copied().collect::<BTreeSet<_>>(),
+    };
+    let project = |id| Project { id, name: format!("Project {id}") };
+    Access {
+        projects: vec![project(1), project(2)],
+        keys: Keys::new(vec![
+            key(READER, "person:read", &[1]),
+            key(OF_TWO, "person:read", &[1, 2]),
+            key(AUDITOR, "activity_log:read", &[1]),
+        ]),
+    }
+}
+
+/// An event of the first of March 2026.
+struct Event {
+    time: String,
+    known: String,
+    token: &'static str,
+    distinct_id: String,
+    name: &'static str,
+    properties: Json,
+}
+
+fn event(time: &str, distinct_id: &str) -> Event {
+    Event {
+        time: time.to_owned(),
+        known: time.to_owned(),
+        token: "t1",
+        distinct_id: distinct_id.to_owned(),
+        name: "$set",
+        properties: json!({}),
+    }
+}
+
+impl Event {
+    fn with(self, properties: Json) -> Self {
+        Self { properties, ..self }
+    }
+
+    fn named(self, name: &'static str, properties: Json) -> Self {
+        Self { name, ..self }.with(properties)
+    }
+
+    fn known(self, known: &str) -> Self {
+        let known = known.to_owned();
+        Self { known, ..self }
+    }
+
+    fn of_project_2(self) -> Self {
+        Self { token: "t2", ..self }
+    }
+
+    fn record((event, offset): (&Self, u64)) -> Record {
+        let day = |time: &str| format!("2026-03-01T{time}:00Z");
+        let value = json!({
+            "token": event.token,
+            "distinct_id": event.distinct_id,
+            "event": event.name,
+            "timestamp": day(&event.time),
+            "now": day(&event.known),
+            "properties": event.properties,
+        });
+        Record {
+            position: Position { topic: 0, partition: 0, offset },
+            topic: "events".into(),
+            timestamp: Time::parse(&day(&event.known)).unwrap(),
+            value: Some(value.to_string().into_bytes()),
+            ..Record::default()
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! One person: `GET …/persons/:id`.
+
+use super::*;
+
+async fn id_of(world: &World, distinct_id: &str) -> String {
+    let url = format!("/api/projects/1/persons?distinct_id={distinct_id}");
+    world.get(&url).await.json()["results"][0]["id"].to_string()
+}
+
+#[tokio::test]
+async fn a_person_is_answered_by_integer_and_by_uuid_in_any_form() {
+    let world = World::new();
+    let id = id_of(&world, "ann").await;
+    let expected = world.get(&format!("/api/projects/1/persons/{ANN}")).await.ok();
+    assert_eq!(
+        expected,
+        format!(r#"{{"id":{id},"name":"ann@x.org","distinct_ids":["ann","a-b-c-d-e"],"#)
+            + r#""properties":{"email":"ann@x.org","from":"ad","n":1.0,"plan":"pro","theme":"dark"},"#
+            + r#""created_at":"2026-03-01T10:00:00Z","uuid":"fe27503b-3771-5a01-819d-96bf829dfb35","#
+            + r#""last_seen_at":"2026-03-01T13:00:00Z","is_identified":true}"#
+    );
+    for called in [&id, &ANN.to_uppercase(), &ANN.replace('-', "")] {
+        for prefix in ["projects/1", "environments/1", "projects/@current"] {
+            for slash in ["", "/", "?format=json&x=y&format="] {
+                let url = format!("/api/{prefix}/persons/{called}{slash}");
+                assert_eq!(world.get(&url).await.ok(), expected, "{url}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_person_merged_away_is_answered_by_what_it_became() {
+    let world = World::new();
+    let uuid = crate::person::identity::person_uuid(1, "a-b-c-d-e");
+    let id = crate::person::identity::person_id(uuid);
+    let current = world.get(&format!("/api/projects/1/persons/{ANN}")).await.ok();
+    let expected = current.replace(
+        r#""is_identified":true}"#,
+        &format!(r#""is_identified":true,"merged_from":"{uuid}"}}"#),
+    );
+    for called in [uuid.to_string(), id.to_string()] {
+        let url = format!("/api/projects/1/persons/{called}");
+        assert_eq!(world.get(&url).await.ok(), expected);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_id_is_told_from_an_id_of_nobody() {
+    let world = World::new();
+    for id in ["user-1", "-1", "%20", "1.0"] {
+        let url = format!("/api/projects/1/persons/{id}");
+        let expected = concat!(
+            r#"{"type":"validation_error","code":"invalid_input","detail":"#,
+            r#""The ID provided does not look like a personID. If you are using a distinctId, "#,
+            r#"please use /persons?distinct_id=<id> instead.","attr":"id"}"#
+        );
+        assert_eq!(world.get(&url).await.error(), (400, expected.to_owned()), "{url}");
+    }
+    let nobody =
+        r#"{"type":"invalid_request","code":"not_found","detail":"Not found.","attr":null}"#;
+    for id in ["1", "99999999999999999999", "00000000-0000-0000-0000-000000000000"] {
+        let url = format!("/api/projects/1/persons/{id}");
+        assert_eq!(world.get(&url).await.error(), (404, nobody.to_owned()), "{url}");
+    }
+    // Another project's person is nobody here.
+    let url = format!("/api/projects/2/persons/{ANN}?personal_api_key={OF_TWO}");
+    let reply = world.ask(Method::GET, &url, &[]).await;
+    assert_eq!(reply.error(), (404, nobody.to_owned()));
+}
+
+#[tokio::test]
+async fn an_answer_that_the_caller_has_is_not_sent_again() {
+    let mut world = World::new();
+    let url = format!("/api/projects/1/persons/{ANN}");
+    let tag = world.get(&url).await.header("etag").to_owned();
+    assert!(tag.starts_with('"') && tag.len() == 34, "{tag}");
+    for known in [tag.clone(), format!("\"x\", W/{tag}"), "*".to_owned()] {
+        let headers = [("authorization", "Bearer phx_reader"), ("if-none-match", &known)];
+        let reply = world.ask(Method::GET, &url, &headers).await;
+        assert_eq!((reply.status.as_u16(), reply.body.as_str()), (304, ""), "{known}");
+        assert_eq!(reply.header("etag"), tag);
+        assert!(!reply.header("x-personview-position").is_empty());
+    }
+    world.ingest(&[event("17:00", "ann").with(json!({"$set": {"plan": "max"}}))]);
+    let headers = [("authorization", "Bearer phx_reader"), ("if-none-match", &tag)];
+    let reply = world.ask(Method::GET, &url, &headers).await;
+    assert_ne!(reply.header("etag"), tag);
+    assert!(reply.ok().contains(r#""plan":"max""#));
+}
+
+#[tokio::test]
+async fn a_read_reflects_the_position_it_asks_for() {
+    let mut world = World::new();
+    let url = format!("/api/projects/1/persons/{ANN}?min_position=");
+    let reply = world.get(&url).await;
+    let position = reply.header("x-personview-position").to_owned();
+    reply.ok();
+    for known in [&position, "events:0:6"] {
+        world.get(&format!("{url}{known}")).await.ok();
+    }
+    let late = concat!(
+        r#"{"type":"server_error","code":"position_not_reached","#,
+        r#""detail":"The position in min_position was not reached in time.","attr":null}"#
+    );
+    let reply = world.get(&format!("{url}events:0:7")).await;
+    assert_eq!(reply.header("retry-after"), "1");
+    assert_eq!(reply.error(), (503, late.to_owned()));
+    world.ingest(&[event("17:00", "ann").with(json!({"$set": {"plan": "max"}}))]);
+    let reply = world.get(&format!("{url}events:0:7")).await;
+    assert_ne!(reply.header("x-personview-position"), position);
+    assert!(reply.ok().contains(r#""plan":"max""#));
+    for garbage in ["x", "events:0", "events:0:x", &position[1..]] {
+        let (status, body) = world.get(&format!("{url}{garbage}")).await.error();
+        assert_eq!(status, 400, "{garbage}");
+        assert!(body.contains(r#""attr":"min_position""#), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_waits_while_the_position_is_being_reached() {
+    let mut world = World::with(&Settings {
+        position_wait: Duration::from_secs(60),
+        request_timeout: Duration::from_secs(70),
+        ..settings()
+    });
+    let request = Request::get("/api/projects/1/persons?min_position=events:0:0")
+        .header("authorization", "Bearer phx_reader")
+        .body(Body::empty());
+    let answer = tokio::spawn(world.router.clone().oneshot(request.unwrap()));
+    tokio::task::yield_now().await;
+    world.ingest(&[event("10:00", "ann")]);
+    let reply = Reply::of(answer.await.unwrap().unwrap()).await;
+    assert_eq!(reply.json()["count"], 1);
+}
+
+#[tokio::test]
+async fn unavailable_and_unknown_formats_are_refused() {
+    let world = World::new();
+    for (format, detail) in
+        [("csv", "format=csv is not available yet"), ("xml", "format must be json or csv")]
+    {
+        for path in [ANN, "", "properties_at_time"] {
+            let url = format!(
+                "/api/projects/1/persons/{path}?format={format}&distinct_id=ann&timestamp=2026-03-01"
+            );
+            let (status, body) = world.get(&url).await.error();
+            assert_eq!(status, 400);
+            assert!(body.contains(detail) && body.contains(r#""attr":"format""#), "{body}");
+        }
+    }
+    // The header alone asks for nothing that is not understood.
+    let url = format!("/api/projects/1/persons/{ANN}");
+    let headers = [("authorization", "Bearer phx_reader"), ("accept", "text/csv")];
+    world.ask(Method::GET, &url, &headers).await.ok();
+}

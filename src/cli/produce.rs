@@ -1,0 +1,135 @@
+//! `personview produce`: capture events from a file to the topic.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::config::Config;
+use crate::ingest::produce::Producer;
+use crate::person::json::{self, Fault};
+
+/// How long Kafka may take for the last events.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a line is logged where there is no terminal.
+const PULSE: Duration = Duration::from_secs(10);
+
+/// Sends every usable line; tells of each other one and goes on.
+pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
+    let topic = config.kafka.topics.first().context("kafka.topics is empty")?;
+    let producer = Producer::connect(&config.kafka_connection(), topic)?;
+    let reader: Box<dyn BufRead> = match file {
+        "-" => Box::new(io::stdin().lock()),
+        path => {
+            let file = File::open(path).with_context(|| format!("cannot read {path}"))?;
+            Box::new(BufReader::with_capacity(1 << 20, file))
+        }
+    };
+    let (mut sent, mut bad) = (0_u64, 0_u64);
+    let mut pulse = Pulse::new();
+    for (index, line) in reader.split(b'\n').enumerate() {
+        let line = line.with_context(|| format!("cannot read {file}"))?;
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        match judge(&line) {
+            Ok((key, value)) => {
+                producer.send(&key, value)?;
+                sent += 1;
+            }
+            Err(reason) => {
+                bad += 1;
+                eprintln!("{file}:{}: {reason}; the line was left out", index + 1);
+            }
+        }
+        pulse.tick(sent);
+    }
+    let delivered = producer.finish(PATIENCE).with_context(|| {
+        format!("Kafka at {} did not take all events", config.kafka.bootstrap_servers)
+    })?;
+    pulse.end();
+    let refused: u64 = delivered.refused.values().sum();
+    for (reason, count) in &delivered.refused {
+        eprintln!("{count} events were refused by Kafka: {reason}");
+    }
+    println!("{} events are in topic {topic}", sent - refused);
+    if bad + refused > 0 {
+        bail!("{bad} lines were left out and {refused} events refused");
+    }
+    Ok(())
+}
+
+/// A line's message key and value, or why it is no event.
+fn judge(line: &[u8]) -> Result<(String, &str), String> {
+    let text = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?.trim();
+    let (mut token, mut distinct_id) = (None, None);
+    let fields = json::fields(text, |key, value| match key.as_ref() {
+        "token" | "api_key" => token = json::text(value),
+        "distinct_id" => distinct_id = json::text(value),
+        _ => {}
+    });
+    match fields {
+        Ok(()) => {}
+        Err(Fault::Syntax) => return Err("it is not JSON (one event a line is due)".to_owned()),
+        Err(Fault::NoObject) => return Err("it is JSON, but no object".to_owned()),
+    }
+    let (token, distinct_id) = (token.unwrap_or_default(), distinct_id.unwrap_or_default());
+    Ok((format!("{token}:{distinct_id}"), text))
+}
+
+/// Shows that work goes on: a counter on a terminal, log lines elsewhere.
+struct Pulse {
+    bar: Option<ProgressBar>,
+    last: Instant,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let style =
+                ProgressStyle::with_template("{spinner} {human_pos} events sent, {per_sec}");
+            ProgressBar::new_spinner()
+                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
+        });
+        Self { bar, last: Instant::now() }
+    }
+
+    fn tick(&mut self, sent: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(sent);
+        } else if self.last.elapsed() >= PULSE {
+            tracing::info!(events = sent, "sending");
+            self.last = Instant::now();
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_gives_its_key_and_value() {
+        let judged = judge(br#" {"token":"phc_x","distinct_id":7,"event":"a"} "#);
+        let value = r#"{"token":"phc_x","distinct_id":7,"event":"a"}"#;
+        assert_eq!(judged, Ok(("phc_x:7".to_owned(), value)));
+    }
+
+    #[test]
+    fn a_bad_line_says_what_it_is() {
+        for (line, reason) in
+            [(&b"{"[..], "not JSON"), (&b"[1]"[..], "no object"), (&b"\xff"[..], "not UTF-8")]
+        {
+            assert!(judge(line).unwrap_err().contains(reason), "{reason}");
+        }
+    }
+}

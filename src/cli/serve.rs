@@ -1,0 +1,64 @@
+//! `personview serve`: the service until a signal ends it.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::Listeners;
+use crate::config::Config;
+use crate::progress::Progress;
+
+/// Runs the service on a runtime of its own.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        let api = bind(config.api.listen).await?;
+        let metrics = match config.api.metrics_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let listeners = Listeners { api, metrics };
+        let shutdown = signalled()?;
+        Ok(crate::run(config, listeners, Arc::<Progress>::default(), shutdown).await?)
+    })
+}
+
+/// The runtime that requests are answered on.
+pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().build().context("the runtime cannot be started")
+}
+
+/// Binds an address, or says what stands in the way.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => anyhow::anyhow!(
+            "{address} is in use by another process; stop it, or set api.listen to another address"
+        ),
+        _ => anyhow::anyhow!("cannot listen on {address}: {error}; check api.listen"),
+    })
+}
+
+/// Resolves at the first SIGTERM or SIGINT. A second one ends the process at once, which loses
+/// nothing: what was not committed is read again.
+pub fn signalled() -> anyhow::Result<impl Future<Output = ()> + Send> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::warn!("a second signal: ending at once");
+            std::process::exit(1);
+        });
+    })
+}

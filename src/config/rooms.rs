@@ -1,0 +1,80 @@
+//! The configuration as each room wants it.
+
+use super::Config;
+use crate::api::key::Error;
+use crate::{api, ingest, person, store};
+
+impl Config {
+    /// What the store needs to know. The queues are charged to the same memory.
+    #[must_use]
+    pub fn store_config(&self) -> store::Config {
+        store::Config {
+            path: self.store.path.clone(),
+            memory: self.store.memory.saturating_sub(self.ingest.queue),
+            sync_writes: self.store.sync_writes,
+        }
+    }
+
+    /// How Kafka is reached.
+    #[must_use]
+    pub fn kafka_connection(&self) -> ingest::Connection {
+        let client = self.kafka.client.iter();
+        ingest::Connection {
+            bootstrap_servers: self.kafka.bootstrap_servers.clone(),
+            group: self.kafka.group.clone(),
+            client: client.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        }
+    }
+
+    /// How records become persons.
+    #[must_use]
+    pub fn ingest_settings(&self) -> ingest::Settings {
+        let projects = self
+            .projects
+            .iter()
+            .flat_map(|project| project.tokens.iter().map(|token| (token.clone(), project.id)));
+        ingest::Settings {
+            kafka: self.kafka_connection(),
+            topics: self.kafka.topics.clone(),
+            command_topic: self.kafka.command_topic.clone(),
+            dead_letter_topic: self.kafka.dead_letter_topic(),
+            rules: person::Rules {
+                promote: self.ingest.promote_event_properties,
+                projects: projects.collect(),
+            },
+            apply: ingest::apply::Settings {
+                record_volatile: self.ingest.record_volatile_properties,
+                properties_limit: self.ingest.person_properties_limit,
+            },
+            batch_records: self.ingest.batch_records,
+            queue_bytes: self.ingest.queue,
+            ready_lag: self.ingest.ready_lag,
+            partitions: self.ingest.partitions,
+            accept_gap: false,
+        }
+    }
+
+    /// How requests are answered.
+    #[must_use]
+    pub fn api_settings(&self) -> api::Settings {
+        api::Settings {
+            display_name_properties: self.ingest.display_name_properties.clone(),
+            request_timeout: self.api.request_timeout,
+            body_limit: self.api.body_limit,
+            position_wait: self.api.position_wait,
+            trust_forwarded: self.api.trust_forwarded,
+            metrics_separate: self.api.metrics_listen.is_some(),
+        }
+    }
+
+    /// Which projects there are, and who may ask.
+    ///
+    /// # Errors
+    /// [`Error`] for a hash or a scope that [`Config::load`] would have refused.
+    pub fn access(&self) -> Result<api::Access, Error> {
+        let projects = self.projects.iter();
+        let projects =
+            projects.map(|project| api::Project { id: project.id, name: project.name.clone() });
+        Ok(api::Access { projects: projects.collect(), keys: self.keys()? })
+    }
+}

@@ -1,0 +1,97 @@
+//! What a transaction reads and writes of histories and timelines.
+
+use super::Transaction;
+use crate::person::{Class, PersonId, Place, ProjectId, PropertyId, Stored};
+use crate::store::rows::{self, Rows};
+use crate::store::{Family, Operation, Result, codec, corrupt, keys};
+
+impl<'s> Transaction<'s> {
+    /// The history of a project's persons, staged rows included.
+    #[must_use]
+    pub fn rows(&self, project: ProjectId) -> Rows<'_, 's> {
+        Rows { project, ordered: self.history.ordered() }
+    }
+
+    /// Adds a row to a property's history.
+    pub fn put_row(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+        property: PropertyId,
+        stored: &Stored,
+    ) {
+        let key =
+            keys::at(keys::class(project, person, property, stored.row.class()), stored.place);
+        self.history.staged.insert(key, Some(codec::encode_row(stored)));
+    }
+
+    /// Takes a row out of a property's history.
+    pub fn remove_row(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+        property: PropertyId,
+        class: Class,
+        place: Place,
+    ) {
+        let key = keys::at(keys::class(project, person, property, class), place);
+        self.history.staged.insert(key, None);
+    }
+
+    /// The rows of one class of a property after a place, oldest first.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn rows_after(
+        &self,
+        project: ProjectId,
+        (person, property, class): (PersonId, PropertyId, Class),
+        after: Place,
+    ) -> Result<Vec<Stored>> {
+        let prefix = keys::class(project, person, property, class);
+        let mut key = keys::at(prefix.clone(), after);
+        let mut found = Vec::new();
+        loop {
+            key.push(0);
+            let Some(row) = self.history.ordered().first(&prefix, &key)? else {
+                return Ok(found);
+            };
+            found.push(rows::decode(&row)?);
+            key = row.0;
+        }
+    }
+
+    /// Adds an operation to a person's timeline.
+    pub fn put_operation(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+        place: Place,
+        operation: &Operation,
+    ) {
+        let key = keys::at(keys::person(project, person), place);
+        self.timeline.staged.insert(key, Some(codec::encode_operation(place, operation)));
+    }
+
+    /// The newest operation of a person's timeline at or before a place.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn last_operation(
+        &self,
+        project: ProjectId,
+        person: PersonId,
+        until: Place,
+    ) -> Result<Option<(Place, Operation)>> {
+        let prefix = keys::person(project, person);
+        let key = keys::at(prefix.clone(), until);
+        let found = self.timeline.ordered().last(&prefix, &key)?;
+        found
+            .map(|(key, value)| {
+                let place = keys::place_of(&key).ok_or(corrupt(Family::Timeline))?;
+                let operation = codec::decode_operation(place, &value);
+                Ok((place, operation.map_err(|_| corrupt(Family::Timeline))?))
+            })
+            .transpose()
+    }
+}

@@ -1,0 +1,245 @@
+//! Starts the program and talks to it.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The key that every test service accepts.
+pub const KEY: &str = "phx_test";
+
+/// Where Kafka is.
+pub fn kafka() -> String {
+    std::env::var("KAFKA_BOOTSTRAP_SERVERS").expect(
+        "KAFKA_BOOTSTRAP_SERVERS names no Kafka: run scripts/test, which starts one, or \
+         tests/kafka/broker start",
+    )
+}
+
+/// A topic of its own for one test, and everything that is named after it.
+pub struct Topic {
+    pub name: String,
+    admin: AdminClient<DefaultClientContext>,
+    producer: BaseProducer,
+}
+
+impl Topic {
+    /// Names a topic without making it.
+    pub fn named(about: &str) -> Self {
+        let name = format!("{about}-{}", uuid::Uuid::new_v4().simple());
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", kafka());
+        let admin = config.create().unwrap();
+        let producer = config.create().unwrap();
+        Self { name, admin, producer }
+    }
+
+    pub fn create(about: &str, partitions: i32) -> Self {
+        let topic = Self::named(about);
+        topic.make(partitions);
+        topic
+    }
+
+    pub fn make(&self, partitions: i32) {
+        let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
+        let made = wait(self.admin.create_topics([&new], &AdminOptions::new()));
+        made.unwrap()[0].as_ref().unwrap();
+    }
+
+    pub fn delete(&self) {
+        let deleted = wait(self.admin.delete_topics(&[&self.name], &AdminOptions::new()));
+        deleted.unwrap()[0].as_ref().unwrap();
+    }
+
+    /// Sends one record.
+    pub fn send(&self, partition: i32, value: Option<&[u8]>, headers: &[(&str, &str)]) {
+        let mut all = OwnedHeaders::new();
+        for &(key, value) in headers {
+            all = all.insert(Header { key, value: Some(value) });
+        }
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.name);
+        record = record.partition(partition).headers(all).key(b"key");
+        record.payload = value;
+        self.producer.send(record).map_err(|(error, _)| error).unwrap();
+        self.producer.poll(Duration::ZERO);
+    }
+
+    /// Sends flat events and waits until Kafka has them.
+    pub fn events<'e>(&self, partition: i32, events: impl IntoIterator<Item = &'e Json>) {
+        for event in events {
+            self.send(partition, Some(event.to_string().as_bytes()), &[]);
+        }
+        self.flush();
+    }
+
+    pub fn flush(&self) {
+        self.producer.flush(PATIENCE).unwrap();
+    }
+}
+
+fn wait<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Runs the program to its end.
+pub fn personview(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_personview"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// A folder with a configuration and a store.
+pub struct Home {
+    folder: TempDir,
+}
+
+impl Home {
+    pub fn new(topic: &Topic) -> Self {
+        Self::with(topic, "")
+    }
+
+    /// `more` is added to the configuration.
+    pub fn with(topic: &Topic, more: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mut config = String::new();
+        let hash = personview::api::key::to_hex(&personview::api::key::hash(KEY));
+        write!(
+            config,
+            "[kafka]\nbootstrap_servers = \"{}\"\ntopics = [\"{topic}\"]\ngroup = \"{topic}\"\n\
+             command_topic = \"{topic}-commands\"\n\
+             [store]\npath = \"{}\"\nmemory = \"128MiB\"\n\
+             [api]\nlisten = \"127.0.0.1:0\"\n\
+             [[projects]]\nid = 1\nname = \"Test\"\ntokens = [\"t\"]\n\
+             [[api_keys]]\nlabel = \"test\"\nsha256 = \"{hash}\"\nscopes = [\"*\"]\nprojects = [1]\n\
+             {more}\n",
+            kafka(),
+            folder.path().join("store").display(),
+            topic = topic.name,
+        )
+        .unwrap();
+        std::fs::write(folder.path().join("config.toml"), config).unwrap();
+        Self { folder }
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("config.toml")
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    pub fn serve(&self) -> Service {
+        Service::start(&self.config())
+    }
+}
+
+/// A running `personview serve`.
+pub struct Service {
+    process: Child,
+    pub url: String,
+    /// What it logged after the line that told its address.
+    pub log: Receiver<String>,
+}
+
+impl Service {
+    fn start(config: &Path) -> Self {
+        let mut command = personview(&["serve", "--config", config.to_str().unwrap()]);
+        let process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let (sender, log) = channel();
+        let mut service = Self { process, url: String::new(), log };
+        let stderr = BufReader::new(service.process.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                // The test may have ended.
+                let _ = sender.send(line);
+            }
+        });
+        while service.url.is_empty() {
+            let line = service.log.recv_timeout(PATIENCE).expect("the service did not start");
+            let fields: Json = serde_json::from_str(&line).expect(&line);
+            if let Some(address) = fields["address"].as_str() {
+                service.url = format!("http://{address}");
+            }
+        }
+        service
+    }
+
+    /// Status and body of a GET with the key.
+    pub fn get(&self, path: &str) -> (u16, Json) {
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        let request = agent.get(format!("{}{path}", self.url));
+        let mut answer = request.header("Authorization", format!("Bearer {KEY}")).call().unwrap();
+        let text = answer.body_mut().read_to_string().unwrap();
+        (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Json::String(text)))
+    }
+
+    /// The body of a GET under the project's persons, which must succeed.
+    pub fn persons(&self, path: &str) -> Json {
+        let (status, body) = self.get(&format!("/api/projects/1/persons{path}"));
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    /// The value of one series.
+    pub fn metric(&self, series: &str) -> f64 {
+        let (_, text) = self.get("/metrics");
+        let text = text.as_str().unwrap().to_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix(series));
+        line.map_or(0.0, |value| value.trim().parse().unwrap())
+    }
+
+    /// Waits until readiness answers with this status, and gives its body.
+    pub fn wait_for_readiness(&self, wanted: u16) -> Json {
+        wait_for(|| {
+            let (status, body) = self.get("/_readiness");
+            (status == wanted).then_some(body).ok_or(status)
+        })
+    }
+
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    pub fn terminate(mut self) -> ExitStatus {
+        let pid = Pid::from_raw(self.process.id().try_into().unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        wait_for(|| self.process.try_wait().unwrap().ok_or("still running"))
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // Where the test killed or ended it there is nothing left to kill.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Asks until the answer is there.
+pub fn wait_for<T, E: std::fmt::Debug>(mut ask: impl FnMut() -> Result<T, E>) -> T {
+    let began = Instant::now();
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(last) if began.elapsed() > PATIENCE => panic!("not in time; at last {last:?}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! From the log to the answer: every form of record, dead letters, and a log that is not the one
+//! it was.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::{Value as Json, json};
+
+use crate::harness::{Home, PATIENCE, Topic, kafka, wait_for};
+
+const UUID: &str = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
+
+fn set(id: &str, values: &Json) -> Json {
+    json!({"token": "t", "event": "$set", "distinct_id": id, "properties": {"$set": values}})
+}
+
+#[test]
+fn every_form_of_record_becomes_a_person() {
+    let topic = Topic::create("forms", 1);
+    let inner = json!({"event": "$set", "distinct_id": "inner", "properties": {"$set": {"form": "wrapped"}}});
+    let wrapped =
+        json!({"token": "t", "uuid": UUID, "distinct_id": "outer", "data": inner.to_string()});
+    let object = json!({"token": "t", "uuid": UUID, "data": {"distinct_id": "object", "$set": {"form": "object"}}});
+    let bare = json!({"event": "x", "properties": {"$set": {"form": "headers"}}});
+    topic.events(0, [&wrapped, &object, &set("flat", &json!({"form": "flat"}))]);
+    topic.send(0, Some(bare.to_string().as_bytes()), &[("token", "t"), ("distinct_id", "headers")]);
+    topic.flush();
+    let service = Home::new(&topic).serve();
+    for (id, form) in
+        [("outer", "wrapped"), ("object", "object"), ("flat", "flat"), ("headers", "headers")]
+    {
+        let path = format!("?distinct_id={id}&min_position={}:0:3", topic.name);
+        let found = service.persons(&path);
+        assert_eq!(found["results"][0]["properties"]["form"], form, "{found}");
+    }
+    assert_eq!(service.persons("?distinct_id=inner")["count"], 0, "outer fields win");
+}
+
+#[test]
+fn what_cannot_be_used_is_a_dead_letter_and_keeps_nobody_from_the_rest() {
+    let topic = Topic::create("dead", 1);
+    let bad: [(&[u8], &str); 8] = [
+        (b"{", "not_json"),
+        (b"[]", "wrong_type"),
+        (br#"{"token":"t","data":"{","uuid":"x"}"#, "data_not_json"),
+        (br#"{"token":"t","data":{},"uuid":"x","distinct_id":"a"}"#, "invalid_uuid"),
+        (br#"{"token":"t","data":{},"distinct_id":"a"}"#, "missing_uuid"),
+        (br#"{"token":"t","event":"x"}"#, "missing_distinct_id"),
+        (br#"{"token":"t","event":"$identify","distinct_id":"a","properties":{"$anon_distinct_id":[]}}"#, "invalid_anon_distinct_id"),
+        (b"", "empty_value"),
+    ];
+    for (value, _) in bad {
+        topic.send(0, Some(value), &[("mine", "kept")]);
+    }
+    topic.send(0, None, &[]);
+    topic.events(
+        0,
+        [
+            &json!({"token": "other", "event": "x", "distinct_id": "a"}),
+            &set("ann", &json!({"a": 1})),
+        ],
+    );
+    let service = Home::new(&topic).serve();
+    let last = format!("?distinct_id=ann&min_position={}:0:10", topic.name);
+    assert_eq!(service.persons(&last)["count"], 1);
+    let letters = dead_letters(&format!("{}_dlq", topic.name), 9);
+    for (offset, (value, reason)) in bad.iter().enumerate() {
+        let (payload, headers) = &letters[offset];
+        assert_eq!(payload.as_deref(), Some(*value));
+        let expected = [
+            ("mine", "kept".to_owned()),
+            ("dlq_reason", (*reason).to_owned()),
+            ("dlq_topic", topic.name.clone()),
+            ("dlq_partition", "0".to_owned()),
+            ("dlq_offset", offset.to_string()),
+        ];
+        for (name, value) in expected {
+            assert_eq!(headers.get(name), Some(&value), "{reason}");
+        }
+        assert!(headers["dlq_timestamp"].parse::<u64>().unwrap() > 1_700_000_000_000);
+    }
+    assert_eq!(letters[8].0, None, "a tombstone has no value");
+    let count = |result: &str| {
+        let labels = format!("{{result=\"{result}\",topic=\"{}\"}}", topic.name);
+        service.metric(&format!("personview_ingest_records_total{labels}"))
+    };
+    assert_eq!((count("dead_letter"), count("unknown_token"), count("recorded")), (9.0, 1.0, 1.0));
+    let empty = service.metric("personview_ingest_dead_letters_total{reason=\"empty_value\"}");
+    assert_eq!(empty.to_string(), "2");
+}
+
+type Letter = (Option<Vec<u8>>, BTreeMap<String, String>);
+
+fn dead_letters(topic: &str, count: usize) -> Vec<Letter> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka()).set("group.id", "reader");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let mut all = TopicPartitionList::new();
+    all.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+    consumer.assign(&all).unwrap();
+    let letters = std::iter::from_fn(|| {
+        let message = consumer.poll(PATIENCE)?.unwrap();
+        let headers = message.headers().unwrap().iter().map(|header| {
+            let value = String::from_utf8(header.value.unwrap().to_vec()).unwrap();
+            (header.key.to_owned(), value)
+        });
+        Some((message.payload().map(<[u8]>::to_vec), headers.collect()))
+    });
+    letters.take(count).collect()
+}
+
+#[test]
+fn a_missing_topic_is_waited_for_and_its_new_partitions_are_noticed() {
+    let topic = Topic::named("missing");
+    let service = Home::new(&topic).serve();
+    let told = wait_for(|| {
+        let (status, body) = service.get("/_readiness");
+        let text = body.to_string();
+        (status == 503 && text.contains("does not exist yet")).then_some(text.clone()).ok_or(text)
+    });
+    assert!(told.contains(&topic.name), "{told}");
+    topic.make(2);
+    topic.events(1, [&set("ann", &json!({"a": 1}))]);
+    let path = format!("?distinct_id=ann&min_position={}:1:0", topic.name);
+    let found = wait_for(|| {
+        let (status, body) = service.get(&format!("/api/projects/1/persons{path}"));
+        if status == 200 { Ok(body) } else { Err(body) }
+    });
+    assert_eq!(found["count"], 1);
+    service.wait_for_readiness(200);
+}
+
+#[test]
+fn a_topic_that_was_made_anew_stops_ingestion_and_not_the_reads() {
+    let topic = Topic::create("anew", 1);
+    topic.events(0, [&set("ann", &json!({"a": 1})), &set("bob", &json!({"a": 1}))]);
+    let home = Home::new(&topic);
+    let service = home.serve();
+    service.persons(&format!("?min_position={}:0:1", topic.name));
+    assert!(service.terminate().success());
+    topic.delete();
+    // Kafka deletes in its own time, and a name is free again only after that.
+    std::thread::sleep(Duration::from_millis(500));
+    wait_for(|| std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| topic.make(1))));
+    topic.events(
+        0,
+        [
+            &set("eve", &json!({"a": 1})),
+            &set("eve", &json!({"a": 2})),
+            &set("eve", &json!({"a": 3})),
+        ],
+    );
+    let service = home.serve();
+    let told = wait_for(|| {
+        let (status, body) = service.get("/_readiness");
+        let text = body.to_string();
+        (status == 503 && text.contains("re-created")).then_some(text.clone()).ok_or(text)
+    });
+    assert!(told.contains("empty folder"), "says what to do: {told}");
+    assert_eq!(service.persons("")["count"], 2);
+    assert_eq!(service.persons("?distinct_id=eve")["count"], 0);
+}
+
+#[test]
+fn a_person_changes_over_time() {
+    let topic = Topic::create("time", 1);
+    let event = |time: &str, name: &str, id: &str, properties: Json| json!({"token": "t", "event": name, "distinct_id": id, "timestamp": time, "properties": properties});
+    topic.events(
+        0,
+        [
+            &event("2026-01-10T09:00:00Z", "visit", "anon", json!({"utm_source": "ad"})),
+            &event(
+                "2026-02-01T09:00:00Z",
+                "$identify",
+                "ann",
+                json!({"$anon_distinct_id": "anon", "$set": {"plan": "free"}}),
+            ),
+            &event("2026-03-20T09:00:00Z", "upgrade", "ann", json!({"$set": {"plan": "pro"}})),
+            &event("2026-03-01T09:00:00Z", "import", "ann", json!({"$set": {"plan": "trial"}})),
+        ],
+    );
+    let service = Home::new(&topic).serve();
+    let at = |time: &str| {
+        let position = format!("min_position={}:0:3", topic.name);
+        let path = format!("/properties_at_time?distinct_id=ann&timestamp={time}&{position}");
+        service.persons(&path)["properties"]["plan"].clone()
+    };
+    assert_eq!(at("2026-01-15"), Json::Null);
+    assert_eq!(at("2026-02-15"), "free");
+    assert_eq!(at("2026-03-01T09:00:00Z"), "trial", "inclusive");
+    assert_eq!(at("2026-03-15"), "trial");
+    assert_eq!(at("2026-04-01"), "pro");
+}

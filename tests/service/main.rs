@@ -1,0 +1,10 @@
+//! The program as its users meet it: a process, a real Kafka, HTTP, signals and kill -9.
+//!
+//! `scripts/test` starts a Kafka and names it in `KAFKA_BOOTSTRAP_SERVERS`; without one these
+//! tests fail rather than pass over what they are for.
+
+mod command_line;
+mod crash;
+mod harness;
+mod log;
+mod oracle;

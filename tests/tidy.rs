@@ -1,0 +1,236 @@
+//! Holds the structure: which room may name what, a head in every file, and sizes that a reader
+//! can take in. Every rule is shown to fail on a sample that breaks it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use syn::spanned::Spanned;
+use syn::visit::{self, Visit};
+
+/// The longest file and function, in lines.
+const FILE_LINES: usize = 400;
+const FUNCTION_LINES: usize = 70;
+
+/// What a room may name: rooms of this crate, and crates that others may not.
+struct Room {
+    name: &'static str,
+    rooms: &'static [&'static str],
+    crates: &'static [&'static str],
+}
+
+/// The arrows. A room that is not listed may name everything.
+const ROOMS: [Room; 6] = [
+    Room { name: "person", rooms: &["person"], crates: &["chrono"] },
+    Room { name: "store", rooms: &["store", "person"], crates: &["rocksdb"] },
+    Room {
+        name: "ingest",
+        rooms: &["ingest", "person", "store", "metrics", "progress"],
+        crates: &["rdkafka", "tokio", "tracing", "chrono", "rayon"],
+    },
+    Room {
+        name: "api",
+        rooms: &["api", "person", "store", "metrics", "progress"],
+        crates: &["axum", "hyper", "hyper_util", "tower", "tower_http", "tokio", "tracing", "rand"],
+    },
+    Room { name: "metrics", rooms: &["metrics", "store"], crates: &["prometheus"] },
+    Room { name: "progress", rooms: &["progress"], crates: &["tokio"] },
+];
+
+/// Crates, and ways to the clock, that a room names only where it says so above.
+const GUARDED: [&str; 14] = [
+    "rocksdb",
+    "rdkafka",
+    "axum",
+    "hyper",
+    "hyper_util",
+    "tower",
+    "tower_http",
+    "tokio",
+    "tracing",
+    "prometheus",
+    "chrono",
+    "rayon",
+    "rand",
+    "ureq",
+];
+
+/// Clocks: the model has none.
+const CLOCKS: [&str; 4] = ["SystemTime", "Instant", "Utc", "Local"];
+
+/// Everything that is wrong with one source file; `path` is relative to `src`.
+fn complaints(path: &str, text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    if !text.starts_with("//! ") {
+        found.push(format!("{path}: begins with no `//!` head"));
+    }
+    let lines = text.lines().count();
+    if lines > FILE_LINES {
+        found.push(format!("{path}: {lines} lines, at most {FILE_LINES}"));
+    }
+    let file = match syn::parse_file(text) {
+        Ok(file) => file,
+        Err(error) => return vec![format!("{path}: {error}")],
+    };
+    let mut seen = Seen::default();
+    seen.visit_file(&file);
+    for (name, lines) in &seen.long_functions {
+        found.push(format!("{path}: `{name}` has {lines} lines, at most {FUNCTION_LINES}"));
+    }
+    let first = path.split('/').next().unwrap_or(path);
+    let Some(room) = ROOMS.iter().find(|room| first.trim_end_matches(".rs") == room.name) else {
+        return found;
+    };
+    for name in seen.rooms.iter().filter(|name| !room.rooms.contains(&name.as_str())) {
+        found.push(format!("{path}: {} may not name crate::{name}", room.name));
+    }
+    let guarded = seen.crates.iter().filter(|name| GUARDED.contains(&name.as_str()));
+    for name in guarded.filter(|name| !room.crates.contains(&name.as_str())) {
+        found.push(format!("{path}: {} may not name {name}", room.name));
+    }
+    if room.name == "person" {
+        for name in seen.crates.iter().filter(|name| CLOCKS.contains(&name.as_str())) {
+            found.push(format!("{path}: the model has no clock, and here is {name}"));
+        }
+    }
+    found
+}
+
+/// What a file names, tests aside.
+#[derive(Default)]
+struct Seen {
+    rooms: BTreeSet<String>,
+    crates: BTreeSet<String>,
+    long_functions: Vec<(String, usize)>,
+}
+
+impl Seen {
+    fn path(&mut self, segments: &[String]) {
+        match segments {
+            [first, second, ..] if first == "crate" => _ = self.rooms.insert(second.clone()),
+            segments => self.crates.extend(segments.iter().cloned()),
+        }
+    }
+
+    fn tree(&mut self, tree: &syn::UseTree, before: &[String]) {
+        let with = |ident: &syn::Ident| {
+            let mut path = before.to_vec();
+            path.push(ident.to_string());
+            path
+        };
+        match tree {
+            syn::UseTree::Path(path) => self.tree(&path.tree, &with(&path.ident)),
+            syn::UseTree::Group(group) => {
+                group.items.iter().for_each(|item| self.tree(item, before));
+            }
+            syn::UseTree::Name(name) => self.path(&with(&name.ident)),
+            syn::UseTree::Rename(rename) => self.path(&with(&rename.ident)),
+            syn::UseTree::Glob(_) => self.path(before),
+        }
+    }
+
+    fn function(&mut self, name: &syn::Ident, item: &impl Spanned) {
+        let span = item.span();
+        let lines = span.end().line - span.start().line + 1;
+        if lines > FUNCTION_LINES {
+            self.long_functions.push((name.to_string(), lines));
+        }
+    }
+}
+
+fn is_test(attributes: &[syn::Attribute]) -> bool {
+    let is = |attribute: &syn::Attribute| {
+        attribute.path().is_ident("cfg")
+            && attribute.parse_args::<syn::Ident>().is_ok_and(|what| what == "test")
+    };
+    attributes.iter().any(is)
+}
+
+impl<'a> Visit<'a> for Seen {
+    fn visit_item_mod(&mut self, module: &'a syn::ItemMod) {
+        if !is_test(&module.attrs) {
+            visit::visit_item_mod(self, module);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'a syn::ItemUse) {
+        self.tree(&item.tree, &[]);
+    }
+
+    fn visit_path(&mut self, path: &'a syn::Path) {
+        let segments: Vec<_> =
+            path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        if segments.len() > 1 {
+            self.path(&segments);
+        }
+        visit::visit_path(self, path);
+    }
+
+    fn visit_item_fn(&mut self, item: &'a syn::ItemFn) {
+        self.function(&item.sig.ident, item);
+        visit::visit_item_fn(self, item);
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'a syn::ImplItemFn) {
+        self.function(&item.sig.ident, item);
+        visit::visit_impl_item_fn(self, item);
+    }
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_source_is_tidy() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    sources(&root.join("src"), &mut files);
+    assert!(files.len() > 30, "the sources were not found");
+    let mut found = Vec::new();
+    for file in files {
+        let path = file.strip_prefix(root.join("src")).unwrap().display().to_string();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let of_tests = path.contains("/tests/") || path.ends_with("/tests.rs");
+        let complaints = complaints(&path, &text);
+        // Tests may name what they test against; their size and heads are held all the same.
+        found.extend(
+            complaints.into_iter().filter(|text| !of_tests || !text.contains("may not name")),
+        );
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn every_rule_fails_where_it_is_broken() {
+    let long = format!("//! Head.\nfn f() {{\n{}}}\n", "    f();\n".repeat(FUNCTION_LINES));
+    for (path, text, complaint) in [
+        ("person/a.rs", "use std::fmt;", "no `//!` head"),
+        ("person/a.rs", "//! Head.\nuse crate::store::Store;", "may not name crate::store"),
+        ("person/a.rs", "//! Head.\nuse std::time::Instant;", "the model has no clock"),
+        ("person/a.rs", "//! Head.\nfn f() { chrono::Utc::now(); }", "the model has no clock"),
+        ("person.rs", "//! Head.\nuse tokio::sync::Mutex;", "may not name tokio"),
+        ("store/a.rs", "//! Head.\nuse crate::{person, api};", "may not name crate::api"),
+        ("store/a.rs", "//! Head.\nfn f() -> tokio::task::Id {}", "may not name tokio"),
+        ("api/a.rs", "//! Head.\nuse rocksdb::DB;", "may not name rocksdb"),
+        (
+            "api/a.rs",
+            "//! Head.\nfn f() { crate::ingest::apply::parse(); }",
+            "may not name crate::ingest",
+        ),
+        ("ingest/a.rs", "//! Head.\nuse axum::Router;", "may not name axum"),
+        ("cli/a.rs", &long, "at most 70"),
+        ("cli/a.rs", &format!("//! Head.\n{}", "\n".repeat(FILE_LINES)), "at most 400"),
+    ] {
+        let found = complaints(path, text).join("\n");
+        assert!(found.contains(complaint), "{text}\n{found}");
+    }
+    let tests_aside = "//! Head.\n#[cfg(test)]\nmod tests { use tokio::test; }";
+    assert_eq!(complaints("person/a.rs", tests_aside), [""; 0]);
+}
