@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -105,7 +106,7 @@ pub fn personview(arguments: &[&str]) -> Command {
 
 /// A folder with a configuration and a store.
 pub struct Home {
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl Home {
@@ -133,7 +134,7 @@ impl Home {
         )
         .unwrap();
         std::fs::write(folder.path().join("config.toml"), config).unwrap();
-        Self { folder }
+        Self { folder: Arc::new(folder) }
     }
 
     pub fn config(&self) -> PathBuf {
@@ -145,12 +146,14 @@ impl Home {
     }
 
     pub fn serve(&self) -> Service {
-        Service::start(&self.config())
+        Service::start(&self.config(), self.folder.clone())
     }
 }
 
 /// A running `personview serve`.
 pub struct Service {
+    /// The store lives as long as whoever serves it.
+    _folder: Arc<TempDir>,
     process: Child,
     pub url: String,
     /// What it logged after the line that told its address.
@@ -158,11 +161,11 @@ pub struct Service {
 }
 
 impl Service {
-    fn start(config: &Path) -> Self {
+    fn start(config: &Path, folder: Arc<TempDir>) -> Self {
         let mut command = personview(&["serve", "--config", config.to_str().unwrap()]);
         let process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let (sender, log) = channel();
-        let mut service = Self { process, url: String::new(), log };
+        let mut service = Self { _folder: folder, process, url: String::new(), log };
         let stderr = BufReader::new(service.process.stderr.take().unwrap());
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
@@ -208,7 +211,7 @@ impl Service {
     pub fn wait_for_readiness(&self, wanted: u16) -> Json {
         wait_for(|| {
             let (status, body) = self.get("/_readiness");
-            (status == wanted).then_some(body).ok_or(status)
+            if status == wanted { Ok(body) } else { Err(body.to_string()) }
         })
     }
 
