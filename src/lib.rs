@@ -68,13 +68,15 @@ pub enum Error {
     Http(#[from] io::Error),
 }
 
-/// Where the service is reached. Tests bind port 0.
+/// What one start of the service is given besides its configuration.
 #[derive(Debug)]
-pub struct Listeners {
-    /// The API.
-    pub api: TcpListener,
-    /// Metrics and health, where they are apart.
-    pub metrics: Option<TcpListener>,
+pub struct Start {
+    /// Where the API is reached.
+    pub listener: TcpListener,
+    /// Where metrics and health are reached, if apart.
+    pub metrics_listener: Option<TcpListener>,
+    /// Go on at the earliest record where those in between have expired.
+    pub accept_gap: bool,
 }
 
 /// The service, from configuration to the end: opens the store, reads the log into it and serves
@@ -86,7 +88,7 @@ pub struct Listeners {
 /// here: reads go on, and readiness says why.
 pub async fn run(
     config: Config,
-    listeners: Listeners,
+    start: Start,
     progress: Arc<Progress>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
@@ -95,9 +97,14 @@ pub async fn run(
     let (access, settings) = (config.access()?, config.api_settings());
     let (shared, measured) = (progress.clone(), metrics.clone());
     let state = api::State::new(store.clone(), shared.clone(), measured.clone(), access, settings);
-    let ingest =
-        Ingest::start(config.ingest_settings(), store.clone(), shared, measured, Handle::current());
-    tracing::info!(address = %listeners.api.local_addr()?, "listening");
+    let ingest = Ingest::start(
+        config.ingest_settings(start.accept_gap),
+        store.clone(),
+        shared,
+        measured,
+        Handle::current(),
+    );
+    tracing::info!(address = %start.listener.local_addr()?, "listening");
     let ending = async {
         shutdown.await;
         tracing::info!("shutting down: the batch in hand is committed, then requests are finished");
@@ -105,7 +112,7 @@ pub async fn run(
         // Joins threads, which would block the requests under way.
         let _ = tokio::task::spawn_blocking(|| ingest.stop()).await;
     };
-    api::serve(listeners.api, listeners.metrics, state, ending).await?;
+    api::serve(start.listener, start.metrics_listener, state, ending).await?;
     tracing::info!("done");
     Ok(())
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::serve;
-use crate::Listeners;
+use crate::Start;
 use crate::api::key;
 use crate::config::{ApiKey, Config, Project};
 use crate::ingest::embedded::Broker;
@@ -61,13 +61,14 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
         projects: vec![1],
     }];
     serve::runtime()?.block_on(async {
-        let listeners = Listeners { api: bind_near(config.api.listen).await?, metrics: None };
-        let address = listeners.api.local_addr()?;
+        let listener = bind_near(config.api.listen).await?;
+        let address = listener.local_addr()?;
+        let start = Start { listener, metrics_listener: None, accept_gap: false };
         config.api.metrics_listen = None;
         let progress = Arc::<Progress>::default();
         let shutdown = serve::signalled()?;
         let connection = config.kafka_connection();
-        let running = crate::run(config, listeners, progress.clone(), shutdown);
+        let running = crate::run(config, start, progress.clone(), shutdown);
         let showing = async {
             let producer = Producer::connect(&connection, &topic)?;
             for event in EVENTS.lines() {

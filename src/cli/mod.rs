@@ -71,7 +71,11 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Keep the view up to date and answer requests, until SIGTERM or SIGINT
-    Serve,
+    Serve {
+        /// Go on at the earliest record where those in between have expired: they stay missing
+        #[arg(long)]
+        accept_gap: bool,
+    },
 
     /// Run the whole path with sample events, on a broker inside this process
     Demo,
@@ -144,11 +148,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let load = || Config::load(cli.config.as_deref(), environment());
     let mut output = io::stdout();
     match cli.command {
-        Command::Serve => {
+        Command::Serve { accept_gap } => {
             let config = load()?;
             config.check_serve()?;
             logging::start()?;
-            serve::run(config)
+            serve::run(config, accept_gap)
         }
         Command::Demo => {
             let config = load()?;

@@ -8,21 +8,21 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::Listeners;
+use crate::Start;
 use crate::config::Config;
 use crate::progress::Progress;
 
 /// Runs the service on a runtime of its own.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config, accept_gap: bool) -> anyhow::Result<()> {
     runtime()?.block_on(async {
-        let api = bind(config.api.listen).await?;
-        let metrics = match config.api.metrics_listen {
+        let listener = bind(config.api.listen).await?;
+        let metrics_listener = match config.api.metrics_listen {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let listeners = Listeners { api, metrics };
+        let start = Start { listener, metrics_listener, accept_gap };
         let shutdown = signalled()?;
-        Ok(crate::run(config, listeners, Arc::<Progress>::default(), shutdown).await?)
+        Ok(crate::run(config, start, Arc::<Progress>::default(), shutdown).await?)
     })
 }
 

@@ -26,9 +26,10 @@ impl Config {
         }
     }
 
-    /// How records become persons.
+    /// How records become persons. With `accept_gap` reading goes on at the earliest record where
+    /// those in between have expired.
     #[must_use]
-    pub fn ingest_settings(&self) -> ingest::Settings {
+    pub fn ingest_settings(&self, accept_gap: bool) -> ingest::Settings {
         let projects = self
             .projects
             .iter()
@@ -50,7 +51,7 @@ impl Config {
             queue_bytes: self.ingest.queue,
             ready_lag: self.ingest.ready_lag,
             partitions: self.ingest.partitions,
-            accept_gap: false,
+            accept_gap,
         }
     }
 

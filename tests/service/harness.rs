@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -65,6 +65,13 @@ impl Topic {
     pub fn delete(&self) {
         let deleted = wait(self.admin.delete_topics(&[&self.name], &AdminOptions::new()));
         deleted.unwrap()[0].as_ref().unwrap();
+    }
+
+    /// Makes the records of a partition below an offset expire.
+    pub fn expire(&self, partition: i32, below: i64) {
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset(&self.name, partition, Offset::Offset(below)).unwrap();
+        wait(self.admin.delete_records(&offsets, &AdminOptions::new())).unwrap();
     }
 
     /// Sends one record.
@@ -146,7 +153,11 @@ impl Home {
     }
 
     pub fn serve(&self) -> Service {
-        Service::start(&self.config(), self.folder.clone())
+        self.serve_with(&[])
+    }
+
+    pub fn serve_with(&self, flags: &[&str]) -> Service {
+        Service::start(&self.config(), flags, self.folder.clone())
     }
 }
 
@@ -161,8 +172,9 @@ pub struct Service {
 }
 
 impl Service {
-    fn start(config: &Path, folder: Arc<TempDir>) -> Self {
+    fn start(config: &Path, flags: &[&str], folder: Arc<TempDir>) -> Self {
         let mut command = personview(&["serve", "--config", config.to_str().unwrap()]);
+        command.args(flags);
         let process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let (sender, log) = channel();
         let mut service = Self { _folder: folder, process, url: String::new(), log };

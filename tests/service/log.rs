@@ -165,6 +165,30 @@ fn a_topic_that_was_made_anew_stops_ingestion_and_not_the_reads() {
 }
 
 #[test]
+fn expired_records_are_never_skipped_silently() {
+    let topic = Topic::create("gap", 1);
+    let home = Home::new(&topic);
+    topic.events(0, [&set("ann", &json!({"a": 1}))]);
+    let service = home.serve();
+    service.persons(&format!("?min_position={}:0:0", topic.name));
+    assert!(service.terminate().success());
+    topic.events(0, ["bob", "eve", "joe"].map(|id| set(id, &json!({"a": 1}))).iter());
+    topic.expire(0, 3);
+    let service = home.serve();
+    let told = wait_for(|| {
+        let text = service.get("/_readiness").1.to_string();
+        if text.contains("expired") { Ok(text) } else { Err(text) }
+    });
+    assert!(told.contains("from offset 1 to 2") && told.contains("--accept-gap"), "{told}");
+    assert_eq!(service.persons("")["count"], 1);
+    service.kill();
+    let service = home.serve_with(&["--accept-gap"]);
+    let path = format!("?distinct_id=joe&min_position={}:0:3", topic.name);
+    assert_eq!(service.persons(&path)["count"], 1);
+    assert_eq!(service.persons("")["count"], 2);
+}
+
+#[test]
 fn a_person_changes_over_time() {
     let topic = Topic::create("time", 1);
     let event = |time: &str, name: &str, id: &str, properties: Json| json!({"token": "t", "event": name, "distinct_id": id, "timestamp": time, "properties": properties});
