@@ -65,7 +65,7 @@ fn write_path(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("batch");
     group.throughput(Throughput::Elements(RECORDS));
     group.bench_function("parse", |bencher| {
-        bencher.iter(|| apply::parse(black_box(&first), &rules))
+        bencher.iter(|| apply::parse(black_box(&first), &rules));
     });
     let (_folder, store) = open();
     store.transaction().commit().unwrap();
