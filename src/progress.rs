@@ -47,6 +47,12 @@ impl Progress {
         self.0.borrow().clone()
     }
 
+    /// Whether Kafka cannot be read just now.
+    #[must_use]
+    pub fn is_in_trouble(&self) -> bool {
+        self.0.borrow().kafka_trouble.is_some()
+    }
+
     /// Changes the status and wakes whoever waits for it.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
         self.0.send_modify(change);

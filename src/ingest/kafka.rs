@@ -23,7 +23,7 @@ pub struct Connection {
 }
 
 /// How long an answer of Kafka is waited for before it is asked again.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Connection {
     /// Settings that every client shares.

@@ -272,7 +272,10 @@ impl Stage {
                 told = Instant::now();
             }
         }
-        self.tell_kafka(reader, CommitMode::Sync);
+        // A Kafka that is away would keep the end waiting, for what is a courtesy.
+        if !self.progress.is_in_trouble() {
+            self.tell_kafka(reader, CommitMode::Sync);
+        }
         Ok(())
     }
 

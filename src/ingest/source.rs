@@ -82,6 +82,7 @@ pub type Reader = BaseConsumer<Context>;
 /// One owned partition.
 struct Partition {
     topic: Arc<str>,
+    topic_number: u16,
     number: u32,
     queue: PartitionQueue<Context>,
     lane: Lane,
@@ -198,7 +199,9 @@ impl Source {
             queue.set_nonempty_callback(move || reading.unpark());
             tracing::info!(%topic, partition = number, ?offset, "reading a partition");
             let lane = Lane::new(Instant::now());
-            self.partitions.push(Partition { topic: topic.clone(), number, queue, lane, expected });
+            let topic_number = self.topics.get(topic).copied().unwrap_or_default();
+            let topic = topic.clone();
+            self.partitions.push(Partition { topic, topic_number, number, queue, lane, expected });
         }
         Ok(())
     }
@@ -231,24 +234,14 @@ impl Source {
     }
 
     fn fetch(&mut self) -> Result<(), Error> {
-        // Serves librdkafka's callbacks; records come through the partitions' own queues.
-        match self
-            .consumer
-            .poll(Duration::ZERO)
-            .map(|polled| polled.map(|message| own(&message, 0)))
-        {
-            None => {}
-            Some(Ok(_)) => return Err(Error::Internal("a record came past its partition's queue")),
-            Some(Err(error)) => judge(&self.progress, error)?,
-        }
+        self.serve_callbacks()?;
         let mut contact = false;
         let share = self.settings.queue_bytes / 4 / self.partitions.len().max(1) as u64;
         for partition in &mut self.partitions {
-            let number = self.topics.get(&partition.topic).copied().unwrap_or_default();
             while partition.lane.bytes() < share {
                 match partition.queue.poll(Duration::ZERO) {
                     None => break,
-                    Some(Ok(message)) => partition.take(own(&message, number))?,
+                    Some(Ok(message)) => partition.take(own(&message, partition.origin()))?,
                     Some(Err(KafkaError::PartitionEOF(_))) => partition.lane.reached_end(),
                     Some(Err(error)) => {
                         judge(&self.progress, error)?;
@@ -258,11 +251,38 @@ impl Source {
                 contact = true;
             }
         }
-        if contact && self.progress.status().kafka_trouble.is_some() {
+        if contact && self.progress.is_in_trouble() {
             tracing::info!("Kafka can be read again");
             self.progress.update(|status| status.kafka_trouble = None);
         }
         Ok(())
+    }
+
+    /// Records come through the partitions' own queues. Between assigning a partition and taking
+    /// its queue some may already have come through the consumer's.
+    fn serve_callbacks(&mut self) -> Result<(), Error> {
+        let consumer = self.consumer.clone();
+        match consumer.poll(Duration::ZERO) {
+            None => Ok(()),
+            Some(Ok(message)) => {
+                let number = message.partition().unsigned_abs();
+                let mut all = self.partitions.iter_mut();
+                let partition =
+                    all.find(|one| one.number == number && *one.topic == *message.topic());
+                let partition =
+                    partition.ok_or(Error::Internal("a record of nobody's partition"))?;
+                partition.take(own(&message, partition.origin()))
+            }
+            Some(Err(KafkaError::PartitionEOF(number))) => {
+                // It does not name its topic. Another topic's partition that is taken for read is
+                // corrected by its next record.
+                let number = number.unsigned_abs();
+                let all = self.partitions.iter_mut().filter(|one| one.number == number);
+                all.for_each(|partition| partition.lane.reached_end());
+                Ok(())
+            }
+            Some(Err(error)) => judge(&self.progress, error),
+        }
     }
 
     fn trouble(&self, text: &str) {
@@ -276,6 +296,10 @@ impl Source {
 }
 
 impl Partition {
+    fn origin(&self) -> (Arc<str>, u16) {
+        (self.topic.clone(), self.topic_number)
+    }
+
     fn take(&mut self, record: Record) -> Result<(), Error> {
         let Some(expected) = self.expected.take() else {
             self.lane.push(record);
@@ -296,7 +320,7 @@ fn judge(progress: &Progress, error: KafkaError) -> Result<(), Error> {
     {
         return Err(Error::Stopped(Stop::OutOfRange(error.to_string())));
     }
-    if matches!(code, Some(RDKafkaErrorCode::Fatal)) {
+    if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
         return Err(error.into());
     }
     progress.update(|status| {
@@ -309,7 +333,7 @@ fn judge(progress: &Progress, error: KafkaError) -> Result<(), Error> {
 }
 
 /// Copies a message out of librdkafka's buffers.
-fn own(message: &BorrowedMessage<'_>, topic: u16) -> Record {
+fn own(message: &BorrowedMessage<'_>, (topic, number): (Arc<str>, u16)) -> Record {
     let headers = message.headers().map(|headers| {
         let all = headers.iter();
         all.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
@@ -317,11 +341,11 @@ fn own(message: &BorrowedMessage<'_>, topic: u16) -> Record {
     let milliseconds = message.timestamp().to_millis().unwrap_or(0);
     Record {
         position: Position {
-            topic,
+            topic: number,
             partition: message.partition().unsigned_abs(),
             offset: message.offset().unsigned_abs(),
         },
-        topic: message.topic().into(),
+        topic,
         timestamp: Time(milliseconds.saturating_mul(1000)),
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),

@@ -118,37 +118,46 @@ pub enum Weight {
     Recorded,
 }
 
-/// Weighs an update against the state before it at its own place, in both fold modes, and
-/// against the time of the property's newest row at or before that place.
+/// Whether an update repeats what the property is at its own place, in both fold modes.
+#[must_use]
+pub fn is_unchanged(update: &Update, before: &State) -> bool {
+    let Action::Set(value) = &update.action else { return false };
+    before.current.as_ref() == Some(value) && before.set_only.as_ref() == Some(value)
+}
+
+/// Weighs an update against the state before it at its own place. An explicit `$set` that
+/// repeats the value asserts it anew, but once an hour: `newest_row` is the time of the
+/// property's newest row at or before that place, asked for in that case only.
 ///
 /// With `record_volatile` volatile keys are like any other.
-#[must_use]
-pub fn weigh(
+///
+/// # Errors
+/// Those of `newest_row`.
+pub fn weigh<E>(
     update: &Update,
     before: &State,
-    newest_row: Option<Time>,
+    newest_row: impl FnOnce() -> Result<Option<Time>, E>,
     at: Time,
     record_volatile: bool,
-) -> Weight {
+) -> Result<Weight, E> {
     let absent = before.current.is_none();
     let changes = match &update.action {
-        Action::Set(value) => {
-            let unchanged = [&before.current, &before.set_only] == [&Some(value.clone()); 2];
-            let asserted = update.promoted
-                || newest_row.is_some_and(|row| row.floor_to_hour() == at.floor_to_hour());
-            !(unchanged && asserted)
+        Action::Set(_) if is_unchanged(update, before) => {
+            let hour = at.floor_to_hour();
+            !update.promoted && newest_row()?.is_none_or(|row| row.floor_to_hour() != hour)
         }
+        Action::Set(_) => true,
         Action::Once(_) => absent,
-        Action::Unset | Action::SetUnset(_) | Action::OnceUnset(_) => return Weight::Recorded,
+        Action::Unset | Action::SetUnset(_) | Action::OnceUnset(_) => return Ok(Weight::Recorded),
     };
     if !changes {
-        return Weight::Nothing;
+        return Ok(Weight::Nothing);
     }
     let new_under_set = absent && matches!(update.action, Action::Set(_));
     if new_under_set || record_volatile || !promotion::is_volatile(&update.name) {
-        Weight::Recorded
+        Ok(Weight::Recorded)
     } else {
-        Weight::RidesAlong
+        Ok(Weight::RidesAlong)
     }
 }
 
@@ -169,6 +178,17 @@ mod tests {
 
     fn set(name: &'static str, json: &str, promoted: bool) -> Update {
         Update { name: name.into(), action: Action::Set(value(json)), promoted }
+    }
+
+    fn weighed(
+        update: &Update,
+        before: &State,
+        row: Option<Time>,
+        at: Time,
+        volatile: bool,
+    ) -> Weight {
+        let newest_row = || Ok::<_, std::convert::Infallible>(row);
+        weigh(update, before, newest_row, at, volatile).unwrap()
     }
 
     fn both(json: &str) -> State {
@@ -220,7 +240,7 @@ mod tests {
     #[test]
     fn an_explicit_set_re_asserts_once_an_hour_and_a_promoted_one_never() {
         let at = Time(DAY);
-        let weigh_at = |update: &Update, row| weigh(update, &both("1"), Some(row), at, false);
+        let weigh_at = |update: &Update, row| weighed(update, &both("1"), Some(row), at, false);
         assert_eq!(weigh_at(&set("plan", "1.0", false), Time(DAY - 1)), Weight::Recorded);
         assert_eq!(weigh_at(&set("plan", "1.0", false), Time(DAY)), Weight::Nothing);
         assert_eq!(weigh_at(&set("plan", "1.0", true), Time(DAY - 1)), Weight::Nothing);
@@ -230,14 +250,14 @@ mod tests {
     #[test]
     fn a_value_that_differs_in_one_mode_only_is_recorded() {
         let before = State { current: Some(value("1")), set_only: None };
-        let weight = weigh(&set("plan", "1", true), &before, Some(Time(0)), Time(0), false);
+        let weight = weighed(&set("plan", "1", true), &before, Some(Time(0)), Time(0), false);
         assert_eq!(weight, Weight::Recorded);
     }
 
     #[test]
     fn volatile_keys_ride_along_unless_new_under_set() {
         let weigh_it = |before: &State, volatile| {
-            weigh(&set("$browser", "2", true), before, None, Time(0), volatile)
+            weighed(&set("$browser", "2", true), before, None, Time(0), volatile)
         };
         assert_eq!(weigh_it(&both("1"), false), Weight::RidesAlong);
         assert_eq!(weigh_it(&both("1"), true), Weight::Recorded);

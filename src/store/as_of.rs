@@ -36,7 +36,7 @@ impl Snapshot<'_> {
         mode: Mode,
     ) -> Result<Person> {
         let iterator = RefCell::new(self.iterator(Family::History));
-        let rows = Rows { project, ordered: Ordered { committed: &iterator, staged: None } };
+        let rows = Rows::new(project, Ordered { committed: &iterator, staged: None });
         let query = |property| history::Query {
             person: id,
             property,
@@ -79,7 +79,7 @@ impl Snapshot<'_> {
         limit: usize,
     ) -> Result<(u64, Vec<Told>)> {
         let rows = RefCell::new(self.iterator(Family::History));
-        let rows = Rows { project, ordered: Ordered { committed: &rows, staged: None } };
+        let rows = Rows::new(project, Ordered { committed: &rows, staged: None });
         let (mut count, mut told) = (0, Vec::new());
         self.each_operation(project, person, at, |place, operation| {
             count += 1;

@@ -13,6 +13,50 @@ use crate::person::{FIRST_PROPERTY, ProjectId, PropertyId};
 #[derive(Debug, Default)]
 pub struct Dictionary(RwLock<Names>);
 
+/// Names that a transaction gave numbers to. They are everybody's only once it commits: a
+/// transaction that is dropped leaves none behind.
+#[derive(Debug, Default)]
+pub(super) struct NewNames {
+    properties: HashMap<(ProjectId, String), PropertyId>,
+    /// The length of each new name, and by its size how many there are of a project.
+    lengths: HashMap<ProjectId, Vec<usize>>,
+    topics: HashMap<String, u16>,
+}
+
+impl NewNames {
+    /// The number of a new property; the first one of the project is `first`.
+    pub fn property(&mut self, project: ProjectId, name: &str, first: PropertyId) -> PropertyId {
+        *self.properties.entry((project, name.to_owned())).or_insert_with(|| {
+            let lengths = self.lengths.entry(project).or_default();
+            lengths.push(name.len());
+            first.saturating_add(PropertyId::try_from(lengths.len() - 1).unwrap_or(PropertyId::MAX))
+        })
+    }
+
+    /// The length of a new property's name; the first one of the project is `first`.
+    pub fn name_bytes(&self, project: ProjectId, number: PropertyId, first: PropertyId) -> usize {
+        let lengths = self.lengths.get(&project).map(Vec::as_slice).unwrap_or_default();
+        let index = number.checked_sub(first).and_then(|index| usize::try_from(index).ok());
+        index.and_then(|index| lengths.get(index)).copied().unwrap_or(0)
+    }
+
+    /// The number of a new topic; the first one is `first`.
+    pub fn topic(&mut self, name: &str, first: u16) -> u16 {
+        let number = first.saturating_add(u16::try_from(self.topics.len()).unwrap_or(u16::MAX));
+        *self.topics.entry(name.to_owned()).or_insert(number)
+    }
+
+    /// Every new property.
+    pub fn properties(&self) -> impl Iterator<Item = (ProjectId, &str, PropertyId)> {
+        self.properties.iter().map(|((project, name), number)| (*project, name.as_str(), *number))
+    }
+
+    /// Every new topic.
+    pub fn topics(&self) -> impl Iterator<Item = (&str, u16)> {
+        self.topics.iter().map(|(name, number)| (name.as_str(), *number))
+    }
+}
+
 #[derive(Debug, Default)]
 struct Names {
     projects: HashMap<ProjectId, Properties>,
@@ -61,21 +105,24 @@ impl Dictionary {
         names.topics.iter().find(|(_, topic)| **topic == number).map(|(name, _)| name.clone())
     }
 
-    /// Gives a name the next number; the caller writes it down.
-    pub(super) fn add_property(&self, project: ProjectId, name: &str) -> PropertyId {
-        let mut names = self.write();
-        let properties = names.projects.entry(project).or_default();
-        let number = properties.next.max(FIRST_PROPERTY);
-        properties.insert(name, number);
-        number
+    /// The number that the next new property of a project will have.
+    pub(super) fn next_property(&self, project: ProjectId) -> PropertyId {
+        let names = self.read();
+        names.projects.get(&project).map_or(FIRST_PROPERTY, |known| known.next.max(FIRST_PROPERTY))
     }
 
-    /// Gives a topic the next number; the caller writes it down.
-    pub(super) fn add_topic(&self, name: &str) -> u16 {
+    /// The number that the next new topic will have.
+    pub(super) fn next_topic(&self) -> u16 {
+        u16::try_from(self.read().topics.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Takes over names that are about to be committed.
+    pub(super) fn add(&self, new: NewNames) {
         let mut names = self.write();
-        let number = u16::try_from(names.topics.len()).unwrap_or(u16::MAX);
-        names.topics.insert(name.to_owned(), number);
-        number
+        for ((project, name), number) in new.properties {
+            names.projects.entry(project).or_default().insert(&name, number);
+        }
+        names.topics.extend(new.topics);
     }
 
     /// Takes over one row of family `meta`, where it is a name; `None` where it is damaged.

@@ -190,11 +190,18 @@ pub fn person(project: ProjectId, person: PersonId) -> Vec<u8> {
     key
 }
 
-/// Family `history`: the prefix of one class of one property's rows.
+/// Family `history`: the prefix of one property's rows.
 #[must_use]
-pub fn class(project: ProjectId, id: PersonId, property: PropertyId, class: Class) -> Vec<u8> {
+pub fn property(project: ProjectId, id: PersonId, property: PropertyId) -> Vec<u8> {
     let mut key = person(project, id);
     key.extend(property.to_be_bytes());
+    key
+}
+
+/// Family `history`: the prefix of one class of one property's rows.
+#[must_use]
+pub fn class(project: ProjectId, id: PersonId, of: PropertyId, class: Class) -> Vec<u8> {
+    let mut key = property(project, id, of);
     key.push(class as u8);
     key
 }

@@ -62,6 +62,32 @@ impl Ordered<'_, '_> {
         })
     }
 
+    /// Every row within `prefix` in order; `None` where there are more than `most`.
+    pub fn all(&self, prefix: &[u8], most: usize) -> Result<Option<Vec<KeyValue>>> {
+        let mut iterator = self.committed.borrow_mut();
+        let mut rows = Vec::new();
+        iterator.seek(prefix);
+        while let Some(row) = iterator.item().filter(|(key, _)| key.starts_with(prefix)) {
+            if !self.is_staged(row.0) {
+                rows.push(owned(row));
+            }
+            if rows.len() > most {
+                return Ok(None);
+            }
+            iterator.next();
+        }
+        iterator.status()?;
+        if let Some(staged) = self.staged {
+            let range = staged.range(prefix.to_vec()..);
+            let mut range = range.take_while(|(key, _)| key.starts_with(prefix)).peekable();
+            if range.peek().is_some() {
+                rows.extend(range.filter_map(|(key, value)| Some((key.clone(), value.clone()?))));
+                rows.sort_unstable();
+            }
+        }
+        Ok((rows.len() <= most).then_some(rows))
+    }
+
     fn is_staged(&self, key: &[u8]) -> bool {
         self.staged.is_some_and(|staged| staged.contains_key(key))
     }

@@ -31,6 +31,9 @@ fn what_was_committed_is_there_after_reopening_and_what_was_not_is_not() {
         transaction.commit().unwrap();
         let mut dropped = store.transaction();
         dropped.set_owner(1, "bob", owned());
+        assert_eq!((dropped.property(1, "mood"), dropped.property(1, "size")), (17, 18));
+        drop(dropped);
+        assert_eq!(store.transaction().property(1, "seats"), 17, "a dropped name leaves no trace");
     }
     let store = Store::open(&config(folder.path())).unwrap();
     let snapshot = store.snapshot();

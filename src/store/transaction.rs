@@ -14,7 +14,7 @@ use std::collections::hash_map::Entry;
 use rocksdb::{DBRawIterator, ReadOptions, WriteBatch};
 use uuid::Uuid;
 
-use super::keys::Meta;
+use super::dictionary::NewNames;
 use super::list::Listed;
 use super::staged::{Ordered, Staged};
 use super::{Error, Family, Member, Result, Store, codec, corrupt, keys};
@@ -29,6 +29,7 @@ pub struct Transaction<'s> {
     history: Overlay<'s>,
     timeline: Overlay<'s>,
     members: Overlay<'s>,
+    names: NewNames,
     batch: WriteBatch,
 }
 
@@ -72,6 +73,7 @@ impl<'s> Transaction<'s> {
             history: Overlay::new(store, Family::History),
             timeline: Overlay::new(store, Family::Timeline),
             members: Overlay::new(store, Family::PersonDistinctId),
+            names: NewNames::default(),
             batch: WriteBatch::default(),
         }
     }
@@ -172,30 +174,26 @@ impl<'s> Transaction<'s> {
 
     /// The number of a property's name, given now if it has none.
     pub fn property(&mut self, project: ProjectId, name: &str) -> PropertyId {
-        let dictionary = self.store.dictionary();
-        dictionary.property(project, name).unwrap_or_else(|| {
-            let number = dictionary.add_property(project, name);
-            let key = Meta::Property(project, number).key();
-            self.batch.put_cf(self.store.family(Family::Meta), key, name);
-            number
-        })
+        let known = self.store.dictionary();
+        known
+            .property(project, name)
+            .unwrap_or_else(|| self.names.property(project, name, known.next_property(project)))
     }
 
     /// The length of a property's name in bytes.
     #[must_use]
     pub fn name_bytes(&self, project: ProjectId, property: PropertyId) -> usize {
-        self.store.dictionary().property_name(project, property).map_or(0, |name| name.len())
+        let known = self.store.dictionary();
+        match known.property_name(project, property) {
+            Some(name) => name.len(),
+            None => self.names.name_bytes(project, property, known.next_property(project)),
+        }
     }
 
     /// The number of a topic, given now if it has none.
     pub fn topic(&mut self, name: &str) -> u16 {
-        let dictionary = self.store.dictionary();
-        dictionary.topic(name).unwrap_or_else(|| {
-            let number = dictionary.add_topic(name);
-            let family = self.store.family(Family::Meta);
-            self.batch.put_cf(family, Meta::Topic(name).key(), number.to_be_bytes());
-            number
-        })
+        let known = self.store.dictionary();
+        known.topic(name).unwrap_or_else(|| self.names.topic(name, known.next_topic()))
     }
 
     /// Writes a distinct id of a person.

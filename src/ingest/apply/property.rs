@@ -40,19 +40,20 @@ impl Applying<'_, '_> {
             let property = self.transaction.property(*project, &update.name);
             let entry = self.transaction.head(*project, person)?.entries.get(&property);
             let late = entry.is_some_and(|entry| entry.newest >= Some(time));
-            let weigh = |before: &State, newest: Option<Time>| {
-                operation::weigh(update, before, newest, time, self.settings.record_volatile)
-            };
+            let volatile = self.settings.record_volatile;
             let weight = match entry {
-                None => weigh(&State::default(), None),
-                Some(entry) if !late => weigh(&entry.state, entry.newest),
+                None => operation::weigh(update, &State::default(), || Ok(None), time, volatile),
+                Some(Entry { state, newest }) if !late => {
+                    operation::weigh(update, state, || Ok(*newest), time, volatile)
+                }
                 Some(_) => {
                     let until = Place { time, position: at.position };
                     let query = Query { until, ..now(person, property) };
                     let rows = self.transaction.rows(*project);
-                    weigh(&history::state(&rows, query)?, history::newest(&rows, query)?)
+                    let newest = || history::newest(&rows, query);
+                    operation::weigh(update, &history::state(&rows, query)?, newest, time, volatile)
                 }
-            };
+            }?;
             if weight != Weight::Nothing {
                 weighed.push((weight, Change { property, update, late }));
             }

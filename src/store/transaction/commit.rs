@@ -27,6 +27,7 @@ impl Transaction<'_> {
         if self.store.is_poisoned() {
             return Err(Error::Poisoned);
         }
+        self.stage_names();
         self.stage_points();
         self.stage_heads()?;
         let overlays = [
@@ -49,6 +50,19 @@ impl Transaction<'_> {
             self.store.poisoned.store(true, Ordering::Release);
             Error::Rocks(error)
         })
+    }
+
+    fn stage_names(&mut self) {
+        let family = self.store.family(Family::Meta);
+        for (project, name, number) in self.names.properties() {
+            self.batch.put_cf(family, Meta::Property(project, number).key(), name);
+        }
+        for (name, number) in self.names.topics() {
+            self.batch.put_cf(family, Meta::Topic(name).key(), number.to_be_bytes());
+        }
+        // Known before they are committed, so that no reader meets a number without a name.
+        // Where the commit fails the store is poisoned and nobody else will use them.
+        self.store.dictionary().add(std::mem::take(&mut self.names));
     }
 
     fn stage_points(&mut self) {

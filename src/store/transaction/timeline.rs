@@ -9,7 +9,7 @@ impl<'s> Transaction<'s> {
     /// The history of a project's persons, staged rows included.
     #[must_use]
     pub fn rows(&self, project: ProjectId) -> Rows<'_, 's> {
-        Rows { project, ordered: self.history.ordered() }
+        Rows::new(project, self.history.ordered())
     }
 
     /// Adds a row to a property's history.
