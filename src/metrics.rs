@@ -1,6 +1,6 @@
 //! What the program measures of itself, as Prometheus reads it.
 //!
-//! [`series!`] below is every series once: name with its unit, labels, help. Labels are bounded:
+//! `series!` below is every series once: name with its unit, labels, help. Labels are bounded:
 //! no project, no distinct id and no property ever becomes one.
 
 use std::sync::{Mutex, PoisonError};
