@@ -27,7 +27,7 @@
 //! - Every read is the fold: `ingest::apply::tests::every_read_of_the_store_is_the_naive_fold`
 //!   (random histories through the real store), `person::history` (the seeks alone).
 //! - How records are cut into batches leaves no trace: `batches_leave_no_trace` beside it.
-//! - Each record is applied once, whatever kills the process: `tests/kafka.rs`, kill -9.
+//! - Each record is applied once, whatever kills the process: `tests/service/crash.rs`, kill -9.
 //! - A store of another format is left untouched: `store::tests`.
 //!
 //! Reading order: [`person`], [`store`], [`ingest`], [`api`].
@@ -44,6 +44,7 @@ pub mod store;
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -53,6 +54,9 @@ use crate::ingest::Ingest;
 use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::store::Store;
+
+/// How long ingestion may take to commit the batch in hand.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why the service could not start or had to end.
 #[derive(Debug, thiserror::Error)]
@@ -109,8 +113,12 @@ pub async fn run(
         shutdown.await;
         tracing::info!("shutting down: the batch in hand is committed, then requests are finished");
         progress.update(|status| status.shutting_down = true);
-        // Joins threads, which would block the requests under way.
-        let _ = tokio::task::spawn_blocking(|| ingest.stop()).await;
+        // Joins threads, which would block the requests under way. A Kafka that hangs is not waited
+        // for: what was not committed is read again.
+        let stopped = tokio::task::spawn_blocking(|| ingest.stop());
+        if tokio::time::timeout(STOP_PATIENCE, stopped).await.is_err() {
+            tracing::warn!("ingestion does not end, as Kafka does not answer; leaving it");
+        }
     };
     api::serve(start.listener, start.metrics_listener, state, ending).await?;
     tracing::info!("done");

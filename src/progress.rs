@@ -13,17 +13,22 @@ pub type Positions = BTreeMap<(String, u32), u64>;
 
 /// What is known of ingestion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each told by another stage")]
 pub struct Status {
     /// How far the store is.
     pub positions: Positions,
     /// Records that are in Kafka and not yet applied; `None` before Kafka was asked.
     pub lag_records: Option<u64>,
+    /// Every owned partition is being read.
+    pub assigned: bool,
     /// Everything that Kafka had was applied, and nothing has come since.
     pub drained: bool,
     /// The lag was small enough once since start.
     pub caught_up: bool,
     /// Why Kafka cannot be read just now; it is tried again.
     pub kafka_trouble: Option<String>,
+    /// What is waited for before everything is read: a topic that does not exist yet.
+    pub waiting_for: Option<String>,
     /// Why ingestion ended for good; only a restart goes on.
     pub stopped: Option<String>,
     /// The process is about to end.
@@ -51,6 +56,29 @@ impl Progress {
     #[must_use]
     pub fn is_in_trouble(&self) -> bool {
         self.0.borrow().kafka_trouble.is_some()
+    }
+
+    /// Notes why Kafka cannot be read just now, and logs it where that is new.
+    pub fn trouble(&self, reason: &str) {
+        self.0.send_if_modified(|status| {
+            let new = status.kafka_trouble.is_none();
+            if new {
+                status.kafka_trouble = Some(reason.to_owned());
+                tracing::warn!(reason, "Kafka cannot be read just now; it is tried again");
+            }
+            new
+        });
+    }
+
+    /// Notes that Kafka can be read.
+    pub fn no_trouble(&self) {
+        self.0.send_if_modified(|status| {
+            let mended = status.kafka_trouble.take().is_some();
+            if mended {
+                tracing::info!("Kafka can be read again");
+            }
+            mended
+        });
     }
 
     /// Changes the status and wakes whoever waits for it.

@@ -33,7 +33,7 @@ const ROOMS: [Room; 6] = [
         crates: &["axum", "hyper", "hyper_util", "tower", "tower_http", "tokio", "tracing", "rand"],
     },
     Room { name: "metrics", rooms: &["metrics", "store"], crates: &["prometheus"] },
-    Room { name: "progress", rooms: &["progress"], crates: &["tokio"] },
+    Room { name: "progress", rooms: &["progress"], crates: &["tokio", "tracing"] },
 ];
 
 /// Crates, and ways to the clock, that a room names only where it says so above.

@@ -67,7 +67,10 @@ fn components(status: &Status, poisoned: bool) -> [Component; 5] {
     let caught_up =
         Component { lag_records: status.lag_records, ..Component::new("caught_up", behind) };
     // Reads go on without Kafka: whoever asks is told how far they are.
-    let kafka = Component { reason: status.kafka_trouble.clone(), ..Component::new("kafka", None) };
+    let kafka = Component {
+        reason: status.kafka_trouble.clone().or(status.waiting_for.clone()),
+        ..Component::new("kafka", None)
+    };
     [
         Component::new("store", store),
         Component::new("ingestion", status.stopped.clone()),

@@ -151,6 +151,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Serve { accept_gap } => {
             let config = load()?;
             config.check_serve()?;
+            config.check_kafka()?;
             logging::start()?;
             serve::run(config, accept_gap)
         }
@@ -170,7 +171,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Key(KeyCommand::Hash) => key::hash(io::stdin().lock(), &mut output),
         Command::Config(ConfigCommand::Check) => {
-            load()?.check_serve()?;
+            let config = load()?;
+            config.check_serve()?;
+            config.check_kafka()?;
             Ok(writeln!(output, "The configuration can be used.")?)
         }
         Command::Config(ConfigCommand::Show) => Ok(write!(output, "{}", load()?.show())?),

@@ -1,5 +1,7 @@
 //! `personview produce`: capture events from a file to the topic.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::time::{Duration, Instant};
@@ -28,7 +30,9 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
             Box::new(BufReader::with_capacity(1 << 20, file))
         }
     };
-    let (mut sent, mut bad) = (0_u64, 0_u64);
+    let (mut sent, mut bad, mut unknown) = (0_u64, 0_u64, 0_u64);
+    let tokens: HashSet<&str> =
+        config.projects.iter().flat_map(|project| &project.tokens).map(String::as_str).collect();
     let mut pulse = Pulse::new();
     for (index, line) in reader.split(b'\n').enumerate() {
         let line = line.with_context(|| format!("cannot read {file}"))?;
@@ -36,9 +40,10 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
             continue;
         }
         match judge(&line) {
-            Ok((key, value)) => {
-                producer.send(&key, value)?;
+            Ok(event) => {
+                producer.send(&format!("{}:{}", event.token, event.distinct_id), event.value)?;
                 sent += 1;
+                unknown += u64::from(!tokens.contains(event.token.as_str()));
             }
             Err(reason) => {
                 bad += 1;
@@ -56,14 +61,28 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
         eprintln!("{count} events were refused by Kafka: {reason}");
     }
     println!("{} events are in topic {topic}", sent - refused);
+    for (partition, next) in &delivered.next_offsets {
+        println!("min_position={topic}:{partition}:{}", next - 1);
+    }
+    if unknown > 0 {
+        eprintln!("{unknown} of them carry a token of no configured project and will be dropped");
+    }
     if bad + refused > 0 {
         bail!("{bad} lines were left out and {refused} events refused");
     }
     Ok(())
 }
 
-/// A line's message key and value, or why it is no event.
-fn judge(line: &[u8]) -> Result<(String, &str), String> {
+/// A line that is an event: its value, and what its message key is made of.
+#[derive(Debug, PartialEq)]
+struct Line<'a> {
+    token: String,
+    distinct_id: String,
+    value: &'a str,
+}
+
+/// A line as an event, or why it is none.
+fn judge(line: &[u8]) -> Result<Line<'_>, String> {
     let text = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?.trim();
     let (mut token, mut distinct_id) = (None, None);
     let fields = json::fields(text, |key, value| match key.as_ref() {
@@ -76,8 +95,8 @@ fn judge(line: &[u8]) -> Result<(String, &str), String> {
         Err(Fault::Syntax) => return Err("it is not JSON (one event a line is due)".to_owned()),
         Err(Fault::NoObject) => return Err("it is JSON, but no object".to_owned()),
     }
-    let (token, distinct_id) = (token.unwrap_or_default(), distinct_id.unwrap_or_default());
-    Ok((format!("{token}:{distinct_id}"), text))
+    let owned = |text: Option<Cow<'_, str>>| text.unwrap_or_default().into_owned();
+    Ok(Line { token: owned(token), distinct_id: owned(distinct_id), value: text })
 }
 
 /// Shows that work goes on: a counter on a terminal, log lines elsewhere.
@@ -121,7 +140,8 @@ mod tests {
     fn a_line_gives_its_key_and_value() {
         let judged = judge(br#" {"token":"phc_x","distinct_id":7,"event":"a"} "#);
         let value = r#"{"token":"phc_x","distinct_id":7,"event":"a"}"#;
-        assert_eq!(judged, Ok(("phc_x:7".to_owned(), value)));
+        let (token, distinct_id) = ("phc_x".to_owned(), "7".to_owned());
+        assert_eq!(judged, Ok(Line { token, distinct_id, value }));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use crate::progress::Progress;
 
 /// Runs the service on a runtime of its own.
 pub fn run(config: Config, accept_gap: bool) -> anyhow::Result<()> {
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
         let listener = bind(config.api.listen).await?;
         let metrics_listener = match config.api.metrics_listen {
             Some(address) => Some(bind(address).await?),
@@ -23,7 +24,10 @@ pub fn run(config: Config, accept_gap: bool) -> anyhow::Result<()> {
         let start = Start { listener, metrics_listener, accept_gap };
         let shutdown = signalled()?;
         Ok(crate::run(config, start, Arc::<Progress>::default(), shutdown).await?)
-    })
+    });
+    // Whatever still waits for Kafka is left where it is: the store does not need it.
+    runtime.shutdown_background();
+    ended
 }
 
 /// The runtime that requests are answered on.

@@ -1,6 +1,6 @@
 //! The configuration as each room wants it.
 
-use super::Config;
+use super::{Config, Error as ConfigError, Problem};
 use crate::api::key::Error;
 use crate::{api, ingest, person, store};
 
@@ -24,6 +24,17 @@ impl Config {
             group: self.kafka.group.clone(),
             client: client.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         }
+    }
+
+    /// Whether librdkafka takes the settings under `kafka.client`; asks no broker.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with what librdkafka says against them.
+    pub fn check_kafka(&self) -> Result<(), ConfigError> {
+        self.kafka_connection().check().map_err(|error| {
+            let text = format!("`kafka.client` is not what librdkafka takes: {error}");
+            ConfigError { problems: vec![Problem::new("kafka.client", text)] }
+        })
     }
 
     /// How records become persons. With `accept_gap` reading goes on at the earliest record where

@@ -14,8 +14,27 @@ use super::Error;
 use super::kafka::Connection;
 use crate::person::{Record, Rejection};
 
-/// How long a failed dead letter rests before it is sent again.
+/// How long failed dead letters rest before they are sent again.
 const REST: Duration = Duration::from_secs(1);
+
+/// How much of a record its dead letter keeps: less where Kafka finds it too large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    WithoutValue,
+    /// Neither key nor headers: reason and origin alone.
+    OriginOnly,
+}
+
+impl Extent {
+    fn smaller(self) -> Option<Self> {
+        match self {
+            Self::Whole => Some(Self::WithoutValue),
+            Self::WithoutValue => Some(Self::OriginOnly),
+            Self::OriginOnly => None,
+        }
+    }
+}
 
 /// Writes dead letters.
 pub struct DeadLetters {
@@ -31,39 +50,43 @@ impl DeadLetters {
     pub fn connect(connection: &Connection, topic: &str) -> Result<Self, Error> {
         let mut config = connection.config();
         config.set("enable.idempotence", "true");
+        // Short, so that whoever waits is asked soon whether it still should.
+        config.set("message.timeout.ms", "5000");
         Ok(Self { producer: config.create()?, topic: topic.to_owned() })
     }
 
     /// Sends every dead letter and waits until Kafka has them all. Tries again for as long as
-    /// `go_on` holds; ingestion waits meanwhile, and reads go on.
+    /// `go_on`, which is told what is wrong, holds; ingestion waits meanwhile, and reads go on.
     ///
     /// # Errors
     /// [`Error::Interrupted`] where `go_on` ended it, with something not yet in Kafka.
     pub async fn send(
         &self,
         letters: &[(&Record, Rejection)],
-        go_on: impl Fn() -> bool,
+        go_on: impl Fn(&str) -> bool,
     ) -> Result<(), Error> {
-        let mut waiting: Vec<_> = letters.iter().map(|letter| (letter, false)).collect();
+        let mut waiting: Vec<_> = letters.iter().map(|letter| (letter, Extent::Whole)).collect();
         while !waiting.is_empty() {
             let mut sent = Vec::with_capacity(waiting.len());
-            for (letter, truncated) in waiting {
-                sent.push((letter, truncated, self.begin(letter, truncated)));
+            for (letter, extent) in waiting {
+                sent.push((letter, extent, self.begin(letter, extent)));
             }
-            let mut failed = Vec::new();
-            for (letter, truncated, delivery) in sent {
-                match delivered(delivery).await {
-                    Ok(()) => {}
-                    Err(error) if is_too_large(&error) && !truncated => failed.push((letter, true)),
-                    Err(error) => {
-                        tracing::warn!(%error, topic = self.topic, "a dead letter cannot be written; ingestion waits for it");
-                        failed.push((letter, truncated));
-                        tokio::time::sleep(REST).await;
-                    }
+            let (mut failed, mut trouble) = (Vec::new(), None);
+            for (letter, extent, delivery) in sent {
+                let Err(error) = delivered(delivery).await else { continue };
+                if let Some(smaller) = extent.smaller().filter(|_| is_too_large(&error)) {
+                    failed.push((letter, smaller));
+                } else {
+                    failed.push((letter, extent));
+                    trouble = Some(error);
                 }
             }
-            if !failed.is_empty() && !go_on() {
-                return Err(Error::Interrupted);
+            if let Some(error) = trouble {
+                let text = format!("dead letters cannot be written to {}: {error}", self.topic);
+                if !go_on(&text) {
+                    return Err(Error::Interrupted);
+                }
+                tokio::time::sleep(REST).await;
             }
             waiting = failed;
         }
@@ -74,13 +97,13 @@ impl DeadLetters {
     fn begin(
         &self,
         (record, rejection): &(&Record, Rejection),
-        truncated: bool,
+        extent: Extent,
     ) -> Result<DeliveryFuture, KafkaError> {
-        let headers = headers(record, *rejection, truncated);
+        let headers = headers(record, *rejection, extent);
         let mut letter: FutureRecord<'_, [u8], [u8]> =
             FutureRecord::to(&self.topic).headers(headers);
-        letter.key = record.key.as_deref();
-        letter.payload = record.value.as_deref().filter(|_| !truncated);
+        letter.key = record.key.as_deref().filter(|_| extent != Extent::OriginOnly);
+        letter.payload = record.value.as_deref().filter(|_| extent == Extent::Whole);
         self.producer.send_result(letter).map_err(|(error, _)| error)
     }
 }
@@ -98,9 +121,10 @@ fn is_too_large(error: &KafkaError) -> bool {
 }
 
 /// The record's own headers, then why and whence.
-fn headers(record: &Record, rejection: Rejection, truncated: bool) -> OwnedHeaders {
+fn headers(record: &Record, rejection: Rejection, extent: Extent) -> OwnedHeaders {
     let mut headers = OwnedHeaders::new();
-    for (key, value) in &record.headers {
+    let own = record.headers.iter().filter(|_| extent != Extent::OriginOnly);
+    for (key, value) in own {
         headers = headers.insert(Header { key, value: value.as_deref() });
     }
     let milliseconds = record.timestamp.0.div_euclid(1000).to_string();
@@ -112,7 +136,7 @@ fn headers(record: &Record, rejection: Rejection, truncated: bool) -> OwnedHeade
     add("dlq_partition", &record.position.partition.to_string());
     add("dlq_offset", &record.position.offset.to_string());
     add("dlq_timestamp", &milliseconds);
-    if truncated {
+    if extent != Extent::Whole {
         add("dlq_truncated", "true");
     }
     headers

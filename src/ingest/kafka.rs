@@ -52,7 +52,18 @@ impl Connection {
         config.set("queued.max.messages.kbytes", kilobytes);
         config.set("queued.min.messages", "10000");
         config.set("statistics.interval.ms", "1000");
+        // How long a partition without news may keep those with news waiting.
+        config.set("fetch.wait.max.ms", "100");
         config
+    }
+
+    /// Whether librdkafka takes the settings; asks no broker.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where it does not.
+    pub fn check(&self) -> Result<(), Error> {
+        self.consumer_config(0).create::<BaseConsumer>()?;
+        Ok(())
     }
 
     /// Creates topics of one partition that are missing.
@@ -60,10 +71,12 @@ impl Connection {
     /// # Errors
     /// [`Error::Kafka`] where Kafka does not answer or refuses.
     pub async fn create_missing_topics(&self, names: &[String]) -> Result<(), Error> {
+        // A consumer asks without making the broker create what it asks for.
+        let probe: BaseConsumer = self.config().set("group.id", &self.group).create()?;
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let mut missing = Vec::new();
         for name in names {
-            if partitions(admin.inner(), name)?.is_none() {
+            if partitions(probe.client(), name)?.is_none() {
                 missing.push(NewTopic::new(name, 1, TopicReplication::Fixed(-1)));
             }
         }

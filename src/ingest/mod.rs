@@ -9,6 +9,8 @@
 //! [`apply`] is what happens to a batch; [`source`] is where it comes from.
 
 pub mod apply;
+mod batch;
+mod context;
 mod dead_letter;
 pub mod embedded;
 pub mod kafka;
@@ -20,7 +22,7 @@ mod stop;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -31,10 +33,11 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 
 use self::apply::{Parsed, Tally};
+use self::batch::{Batch, Gap};
 use self::dead_letter::DeadLetters;
 pub use self::kafka::Connection;
 pub use self::partitions::Partitions;
-use self::source::{Batch, Reader, Source};
+use self::source::{Reader, Source};
 pub use self::stop::Stop;
 use crate::metrics::Metrics;
 use crate::person::{Record, Rules};
@@ -46,6 +49,9 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long the source rests where nothing came; a record that comes wakes it earlier.
 const REST: Duration = Duration::from_millis(50);
+
+/// How long it rests where the stages behind are at work.
+const SHORT_REST: Duration = Duration::from_millis(2);
 
 /// What ingestion needs to know.
 #[derive(Clone, Debug)]
@@ -208,28 +214,21 @@ impl Stage {
             let before = batch.records.len();
             source.fill(&mut batch)?;
             batch.drained = source.is_drained();
-            let due = !batch.records.is_empty() || (batch.drained && !told_drained);
-            if due {
-                let (full, drained) = (batch.is_full(&self.settings), batch.drained);
+            let (drained, news) = (batch.drained, !batch.is_empty());
+            if news || (drained && !told_drained) {
                 match batches.try_send(std::mem::take(&mut batch)) {
-                    Ok(()) => {
-                        told_drained = drained;
-                        continue;
-                    }
+                    Ok(()) => told_drained = drained,
                     // The stages behind are at work: the batch grows meanwhile.
-                    Err(TrySendError::Full(unsent)) if !full => batch = unsent,
                     Err(TrySendError::Full(unsent)) => {
-                        if batches.send(unsent).is_err() {
-                            return Ok(());
+                        batch = unsent;
+                        if batch.records.len() == before || batch.is_full(&self.settings) {
+                            thread::park_timeout(SHORT_REST);
                         }
-                        told_drained = drained;
-                        continue;
                     }
                     Err(TrySendError::Disconnected(_)) => return Ok(()),
                 }
-            }
-            if batch.records.len() == before {
-                thread::park_timeout(if due { REST / 25 } else { REST });
+            } else {
+                thread::park_timeout(REST);
             }
         }
         Ok(())
@@ -247,6 +246,7 @@ impl Stage {
     }
 
     /// Owns the queue's end, so that the stages before end with this one.
+    #[expect(clippy::needless_pass_by_value, reason = "what is dropped at the end ends the others")]
     fn apply(
         &self,
         batches: Receiver<(Batch, Vec<Parsed>)>,
@@ -254,65 +254,98 @@ impl Stage {
         reader: &Reader,
     ) -> Result<(), Error> {
         let mut told = Instant::now();
-        for (batch, parsed) in batches {
-            if !batch.records.is_empty() {
-                self.commit(&batch.records, &parsed, letters)?;
+        loop {
+            match batches.recv_timeout(COMMIT_INTERVAL) {
+                Ok((batch, parsed)) => self.apply_batch(&batch, &parsed, letters)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
-            self.progress.update(|status| {
-                status.drained = batch.drained;
-                if batch.drained {
-                    status.lag_records = Some(0);
-                }
-                let lag =
-                    status.lag_records.filter(|_| !status.positions.is_empty() || batch.drained);
-                status.caught_up |= lag.is_some_and(|lag| lag <= self.settings.ready_lag);
-            });
             if told.elapsed() >= COMMIT_INTERVAL {
-                self.tell_kafka(reader, CommitMode::Async);
+                self.tell_kafka(reader);
                 told = Instant::now();
             }
         }
-        // A Kafka that is away would keep the end waiting, for what is a courtesy.
-        if !self.progress.is_in_trouble() {
-            self.tell_kafka(reader, CommitMode::Sync);
+    }
+
+    fn apply_batch(
+        &self,
+        batch: &Batch,
+        parsed: &[Parsed],
+        letters: &DeadLetters,
+    ) -> Result<(), Error> {
+        self.accept_gaps(&batch.gaps)?;
+        let (mut records, mut parsed) = (batch.records.as_slice(), parsed);
+        while !records.is_empty() {
+            let done = self.commit(records, parsed, letters)?;
+            (records, parsed) = (&records[done..], &parsed[done..]);
+            if !records.is_empty() && !self.is_going() {
+                return Err(Error::Interrupted);
+            }
         }
+        self.progress.update(|status| {
+            status.drained = batch.drained;
+            if batch.drained {
+                status.lag_records = Some(0);
+            }
+            let ready = status.lag_records.is_some_and(|lag| lag <= self.settings.ready_lag);
+            status.caught_up |= ready;
+        });
         Ok(())
     }
 
+    /// Writes positions that go on after expired records, so that they are given up once.
+    fn accept_gaps(&self, gaps: &[Gap]) -> Result<(), Error> {
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        let mut transaction = self.store.transaction();
+        for Gap { topic, partition, applied } in gaps {
+            transaction.set_applied(*topic, partition.1, applied);
+        }
+        transaction.commit()?;
+        self.progress.update(|status| {
+            for Gap { partition, applied, .. } in gaps {
+                status.positions.insert(partition.clone(), applied.next_offset);
+            }
+        });
+        Ok(())
+    }
+
+    /// Applies records and commits them; answers how many, which is all unless they are too much
+    /// for one transaction.
     fn commit(
         &self,
         records: &[Record],
         parsed: &[Parsed],
         letters: &DeadLetters,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let began = Instant::now();
-        let (transaction, tally) = apply::batch(&self.store, records, parsed, self.settings.apply)?;
+        let (transaction, tally, done) =
+            apply::batch(&self.store, records, parsed, self.settings.apply)?;
+        let records = &records[..done];
         self.metrics.ingest_batch_stage("apply", began.elapsed().as_secs_f64());
         let rejected = tally.rejections.iter().filter(|(_, rejection)| rejection.is_dead_letter());
         let rejected: Vec<_> =
             rejected.map(|&(index, rejection)| (&records[index], rejection)).collect();
         if !rejected.is_empty() {
-            self.runtime.block_on(letters.send(&rejected, || self.is_going()))?;
+            let go_on = |trouble: &str| {
+                self.progress.trouble(trouble);
+                self.is_going()
+            };
+            self.runtime.block_on(letters.send(&rejected, go_on))?;
         }
         let began = Instant::now();
         transaction.commit()?;
         self.metrics.ingest_batch_stage("commit", began.elapsed().as_secs_f64());
         self.count(records, &tally);
+        let applied = apply::applied(records);
         self.progress.update(|status| {
-            for record in records {
-                let Record { topic, position, .. } = record;
-                // Records of a partition come in order: the last one decides.
-                let next = position.offset + 1;
-                if let Some(known) =
-                    status.positions.get_mut(&(topic.to_string(), position.partition))
-                {
-                    *known = next;
-                } else {
-                    status.positions.insert((topic.to_string(), position.partition), next);
-                }
+            for ((topic, partition), applied) in applied {
+                let name = self.store.dictionary().topic_name(topic).unwrap_or_default();
+                status.positions.insert((name, partition), applied.next_offset);
             }
         });
-        Ok(())
+        Ok(done)
     }
 
     fn count(&self, records: &[Record], tally: &Tally) {
@@ -341,8 +374,12 @@ impl Stage {
         }
     }
 
-    /// Lag monitors read the group's offsets; nothing here depends on them.
-    fn tell_kafka(&self, reader: &Reader, mode: CommitMode) {
+    /// Lag monitors read the group's offsets; nothing here depends on them, so nothing waits for
+    /// Kafka to take them.
+    fn tell_kafka(&self, reader: &Reader) {
+        if self.progress.is_in_trouble() {
+            return;
+        }
         let mut list = TopicPartitionList::new();
         for ((topic, partition), next) in &self.progress.status().positions {
             let partition = i32::try_from(*partition).unwrap_or(i32::MAX);
@@ -351,7 +388,7 @@ impl Stage {
                 return;
             }
         }
-        if let Err(error) = reader.commit(&list, mode) {
+        if let Err(error) = reader.commit(&list, CommitMode::Async) {
             tracing::debug!(%error, "the group's offsets were not committed");
         }
     }

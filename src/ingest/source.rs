@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
 use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
-use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::apply::fingerprint;
+use super::batch::{Batch, Gap};
+use super::context::Context;
 use super::kafka;
 use super::order::{self, Lane};
 use super::{Error, Settings, Stop};
@@ -28,53 +28,8 @@ use crate::store::Applied;
 /// How often Kafka is asked whether topics have more partitions.
 const DISCOVERY: Duration = Duration::from_secs(30);
 
-/// What librdkafka tells of itself.
-pub struct Context {
-    progress: Arc<Progress>,
-    metrics: Arc<Metrics>,
-}
-
-impl ClientContext for Context {
-    fn stats(&self, statistics: Statistics) {
-        let status = self.progress.status();
-        let mut all = Some(0);
-        for (topic, partitions) in &statistics.topics {
-            for (number, partition) in
-                partitions.partitions.iter().filter(|(number, _)| **number >= 0)
-            {
-                if !partition.desired {
-                    continue;
-                }
-                let end = u64::try_from(partition.ls_offset.max(partition.hi_offset)).ok();
-                let number = number.unsigned_abs();
-                let applied = status.positions.get(&(topic.clone(), number)).copied();
-                let first = u64::try_from(partition.lo_offset).unwrap_or(0);
-                let lag = end.map(|end| end.saturating_sub(applied.unwrap_or(first)));
-                // Markers of transactions have offsets too, and nothing to apply.
-                let lag = if status.drained { Some(0) } else { lag };
-                self.metrics.ingest_lag(topic, number, lag.unwrap_or(0));
-                all = all.and_then(|all: u64| Some(all + lag?));
-            }
-        }
-        self.progress.update(|status| status.lag_records = all);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
-            // Comes through the partition's queue as well, which is where it is wanted.
-            return;
-        }
-        let text = format!("{error}: {reason}");
-        self.progress.update(|status| {
-            if status.kafka_trouble.is_none() {
-                tracing::warn!(reason = text, "Kafka cannot be read just now; it is tried again");
-                status.kafka_trouble = Some(text);
-            }
-        });
-    }
-}
-
-impl ConsumerContext for Context {}
+/// How often it is asked while a topic is missing.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The consumer of every owned partition.
 pub type Reader = BaseConsumer<Context>;
@@ -88,6 +43,8 @@ struct Partition {
     lane: Lane,
     /// The record that must come first: the last one applied.
     expected: Option<Applied>,
+    /// The offset taken last.
+    last: Option<u64>,
 }
 
 /// Reads the owned partitions in one order.
@@ -99,7 +56,12 @@ pub struct Source {
     topics: BTreeMap<Arc<str>, u16>,
     applied: BTreeMap<(String, u32), Applied>,
     partitions: Vec<Partition>,
-    discovered: Option<Instant>,
+    /// When Kafka was last asked for the topics' partitions.
+    asked: Option<Instant>,
+    /// Every owned partition of every topic is being read.
+    is_assigned: bool,
+    /// Stored positions that were given up for later ones, to be written.
+    gaps: Vec<Gap>,
 }
 
 impl Source {
@@ -115,10 +77,19 @@ impl Source {
         applied: BTreeMap<(String, u32), Applied>,
     ) -> Result<Self, Error> {
         let context = Context { progress: progress.clone(), metrics };
-        let config = settings.kafka.consumer_config(settings.queue_bytes / 32);
+        let config = settings.kafka.consumer_config(settings.queue_bytes / 64);
         let consumer = Arc::new(config.create_with_context(context)?);
-        let partitions = Vec::new();
-        Ok(Self { consumer, settings, progress, topics, applied, partitions, discovered: None })
+        Ok(Self {
+            consumer,
+            settings,
+            progress,
+            topics,
+            applied,
+            partitions: Vec::new(),
+            asked: None,
+            is_assigned: false,
+            gaps: Vec::new(),
+        })
     }
 
     /// The consumer, to tell Kafka how far the store is.
@@ -130,8 +101,7 @@ impl Source {
     /// Whether everything that Kafka has was handed on.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        !self.partitions.is_empty()
-            && self.partitions.iter().all(|partition| partition.lane.is_drained())
+        self.is_assigned && self.partitions.iter().all(|partition| partition.lane.is_drained())
     }
 
     /// Adds records to a batch until it is full or nothing more is there just now.
@@ -150,37 +120,53 @@ impl Source {
             };
             batch.push(record);
         }
+        batch.gaps.append(&mut self.gaps);
         Ok(())
     }
 
+    /// Assigns partitions that are not read yet. What Kafka does not tell now it is asked again.
     fn discover(&mut self) -> Result<(), Error> {
-        if self.discovered.is_some_and(|at| at.elapsed() < DISCOVERY) {
+        let again = if self.is_assigned { DISCOVERY } else { RETRY };
+        if self.asked.is_some_and(|asked| asked.elapsed() < again) {
             return Ok(());
         }
-        let mut whole = true;
+        let mut missing = None;
+        let mut is_assigned = true;
         for topic in self.topics.keys().cloned().collect::<Vec<_>>() {
-            match kafka::partitions(self.consumer.client(), &topic) {
-                Ok(Some(count)) => self.assign_new(&topic, count)?,
+            let found = kafka::partitions(self.consumer.client(), &topic);
+            match found
+                .and_then(|count| count.map(|count| self.assign_new(&topic, count)).transpose())
+            {
+                Ok(Some(())) => {}
                 Ok(None) => {
-                    whole = false;
-                    self.trouble(&format!("topic {topic} does not exist yet; waiting for it"));
+                    missing = Some(format!("topic {topic} does not exist yet; waiting for it"));
                 }
-                Err(error) => {
-                    whole = false;
-                    self.trouble(&format!("Kafka does not tell about topic {topic}: {error}"));
+                Err(Error::Kafka(error)) => {
+                    is_assigned = false;
+                    self.progress
+                        .trouble(&format!("Kafka does not tell about topic {topic}: {error}"));
                 }
+                Err(error) => return Err(error),
             }
         }
-        if whole {
-            self.discovered = Some(Instant::now());
-        } else {
-            std::thread::sleep(Duration::from_millis(200));
+        if let Some(text) =
+            missing.as_ref().filter(|_| self.progress.status().waiting_for != missing)
+        {
+            tracing::warn!("{text}");
         }
+        self.is_assigned = is_assigned && missing.is_none();
+        let is_assigned = self.is_assigned;
+        self.progress.update(|status| {
+            status.waiting_for = missing;
+            status.assigned = is_assigned;
+        });
+        self.asked = Some(Instant::now());
         Ok(())
     }
 
     fn assign_new(&mut self, topic: &Arc<str>, count: u32) -> Result<(), Error> {
-        for number in (0..count).filter(|number| self.settings.partitions.owns(*number)) {
+        let owned = self.settings.partitions;
+        for number in (0..count).filter(|number| owned.owns(*number)) {
             if self.partitions.iter().any(|known| known.topic == *topic && known.number == number) {
                 continue;
             }
@@ -190,25 +176,34 @@ impl Source {
                 Some(applied) => self.resume(topic, number, applied)?,
             };
             let partition = i32::try_from(number).unwrap_or(i32::MAX);
-            let mut added = TopicPartitionList::new();
-            added.add_partition_offset(topic, partition, offset)?;
-            self.consumer.incremental_assign(&added)?;
+            // The queue first: no record comes past it then.
             let queue = self.consumer.split_partition_queue(topic, partition);
             let mut queue = queue.ok_or(Error::Internal("a partition has no queue"))?;
             let reading = std::thread::current();
             queue.set_nonempty_callback(move || reading.unpark());
+            let mut added = TopicPartitionList::new();
+            added.add_partition_offset(topic, partition, offset)?;
+            self.consumer.incremental_assign(&added)?;
             tracing::info!(%topic, partition = number, ?offset, "reading a partition");
             let lane = Lane::new(Instant::now());
             let topic_number = self.topics.get(topic).copied().unwrap_or_default();
             let topic = topic.clone();
-            self.partitions.push(Partition { topic, topic_number, number, queue, lane, expected });
+            self.partitions.push(Partition {
+                topic,
+                topic_number,
+                number,
+                queue,
+                lane,
+                expected,
+                last: None,
+            });
         }
         Ok(())
     }
 
     /// Where to go on in a partition, and which record must come first there.
     fn resume(
-        &self,
+        &mut self,
         topic: &Arc<str>,
         number: u32,
         applied: Applied,
@@ -222,10 +217,17 @@ impl Source {
             return Err(stop(Stop::truncated, high));
         }
         if low > applied.next_offset {
-            if self.settings.accept_gap {
-                return Ok((Offset::Beginning, None));
+            let gap = stop(Stop::gap, low);
+            if !self.settings.accept_gap {
+                return Err(gap);
             }
-            return Err(stop(Stop::gap, low));
+            tracing::warn!("{gap}. They are given up, as --accept-gap says");
+            let topic_number = self.topics.get(topic).copied().unwrap_or_default();
+            let applied =
+                Applied { next_offset: low, last_offset: low.saturating_sub(1), ..applied };
+            let partition = (topic.to_string(), number);
+            self.gaps.push(Gap { topic: topic_number, partition, applied });
+            return Ok((at(low), None));
         }
         if low > applied.last_offset {
             return Ok((at(applied.next_offset), None));
@@ -252,46 +254,18 @@ impl Source {
             }
         }
         if contact && self.progress.is_in_trouble() {
-            tracing::info!("Kafka can be read again");
-            self.progress.update(|status| status.kafka_trouble = None);
+            self.progress.no_trouble();
         }
         Ok(())
     }
 
-    /// Records come through the partitions' own queues. Between assigning a partition and taking
-    /// its queue some may already have come through the consumer's.
+    /// Serves librdkafka's callbacks; records come through the partitions' own queues.
     fn serve_callbacks(&mut self) -> Result<(), Error> {
-        let consumer = self.consumer.clone();
-        match consumer.poll(Duration::ZERO) {
+        match self.consumer.poll(Duration::ZERO) {
             None => Ok(()),
-            Some(Ok(message)) => {
-                let number = message.partition().unsigned_abs();
-                let mut all = self.partitions.iter_mut();
-                let partition =
-                    all.find(|one| one.number == number && *one.topic == *message.topic());
-                let partition =
-                    partition.ok_or(Error::Internal("a record of nobody's partition"))?;
-                partition.take(own(&message, partition.origin()))
-            }
-            Some(Err(KafkaError::PartitionEOF(number))) => {
-                // It does not name its topic. Another topic's partition that is taken for read is
-                // corrected by its next record.
-                let number = number.unsigned_abs();
-                let all = self.partitions.iter_mut().filter(|one| one.number == number);
-                all.for_each(|partition| partition.lane.reached_end());
-                Ok(())
-            }
+            Some(Ok(_)) => Err(Error::Internal("a record came past its partition's queue")),
             Some(Err(error)) => judge(&self.progress, error),
         }
-    }
-
-    fn trouble(&self, text: &str) {
-        self.progress.update(|status| {
-            if status.kafka_trouble.as_deref() != Some(text) {
-                tracing::warn!("{text}");
-                status.kafka_trouble = Some(text.to_owned());
-            }
-        });
     }
 }
 
@@ -300,16 +274,22 @@ impl Partition {
         (self.topic.clone(), self.topic_number)
     }
 
+    /// Takes a record that comes after those before it: gaps between offsets are legal, going back
+    /// is not.
     fn take(&mut self, record: Record) -> Result<(), Error> {
-        let Some(expected) = self.expected.take() else {
+        let offset = record.position.offset;
+        let changed = |last| Stop::changed(self.topic.to_string(), self.number, last, offset);
+        if let Some(expected) = self.expected.take() {
+            if fingerprint(&record) != expected {
+                return Err(Error::Stopped(changed(expected.last_offset)));
+            }
+        } else if let Some(last) = self.last.filter(|last| *last >= offset) {
+            return Err(Error::Stopped(changed(last)));
+        } else {
             self.lane.push(record);
-            return Ok(());
-        };
-        if fingerprint(&record) == expected {
-            return Ok(());
         }
-        let (topic, offset) = (self.topic.to_string(), record.position.offset);
-        Err(Error::Stopped(Stop::changed(topic, self.number, expected.last_offset, offset)))
+        self.last = Some(offset);
+        Ok(())
     }
 }
 
@@ -323,21 +303,12 @@ fn judge(progress: &Progress, error: KafkaError) -> Result<(), Error> {
     if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
         return Err(error.into());
     }
-    progress.update(|status| {
-        if status.kafka_trouble.is_none() {
-            tracing::warn!(%error, "Kafka cannot be read just now; it is tried again");
-            status.kafka_trouble = Some(error.to_string());
-        }
-    });
+    progress.trouble(&error.to_string());
     Ok(())
 }
 
 /// Copies a message out of librdkafka's buffers.
 fn own(message: &BorrowedMessage<'_>, (topic, number): (Arc<str>, u16)) -> Record {
-    let headers = message.headers().map(|headers| {
-        let all = headers.iter();
-        all.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
-    });
     let milliseconds = message.timestamp().to_millis().unwrap_or(0);
     Record {
         position: Position {
@@ -346,32 +317,22 @@ fn own(message: &BorrowedMessage<'_>, (topic, number): (Arc<str>, u16)) -> Recor
             offset: message.offset().unsigned_abs(),
         },
         topic,
-        timestamp: Time(milliseconds.saturating_mul(1000)),
+        timestamp: Time::from_milliseconds(milliseconds),
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
-        headers: headers.unwrap_or_default(),
+        headers: headers(message),
     }
 }
 
-/// Records that are parsed, applied and committed together.
-#[derive(Debug, Default)]
-pub struct Batch {
-    /// In the order in which they are applied.
-    pub records: Vec<Record>,
-    bytes: u64,
-    /// Nothing more was in Kafka when the batch was closed.
-    pub drained: bool,
-}
-
-impl Batch {
-    fn push(&mut self, record: Record) {
-        self.bytes += record.bytes();
-        self.records.push(record);
-    }
-
-    /// Whether it takes no more: the queue's bytes are shared by the batches under way.
-    #[must_use]
-    pub fn is_full(&self, settings: &Settings) -> bool {
-        self.records.len() >= settings.batch_records || self.bytes >= settings.queue_bytes / 8
-    }
+fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
+    let Some(headers) = message.headers() else { return Vec::new() };
+    // The client library panics on a header whose name is not UTF-8, which anybody may send. Such
+    // a header is as absent as one whose value is not.
+    let readable = |index| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let header = headers.get(index);
+            (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
+        }))
+    };
+    (0..headers.count()).filter_map(|index| readable(index).ok()).collect()
 }

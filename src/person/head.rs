@@ -28,7 +28,8 @@ pub struct Head {
     pub distinct_ids: u32,
     /// Into whom it was merged, if it was.
     pub merged: Option<Merged>,
-    /// Length of its current properties as JSON, in bytes.
+    /// Length of its current properties as JSON, in bytes. The names of those that it no longer
+    /// has count too, since they are kept.
     pub json_bytes: u64,
     /// Every property that it ever had, by number.
     pub entries: BTreeMap<PropertyId, Entry>,
@@ -90,19 +91,26 @@ impl Head {
         }
     }
 
+    /// The length of the properties as JSON after one of them, whose name takes `name_bytes`, is
+    /// replaced.
+    #[must_use]
+    pub fn json_bytes_with(&self, property: PropertyId, name_bytes: usize, entry: &Entry) -> u64 {
+        let bytes = |entry: &Entry| entry_bytes(name_bytes, entry.state.current.as_ref());
+        let old = self.entries.get(&property).map_or(0, bytes);
+        self.json_bytes + bytes(entry) - old
+    }
+
     /// Replaces one property, whose name takes `name_bytes`.
     pub fn put(&mut self, property: PropertyId, name_bytes: usize, entry: Entry) {
-        let bytes = |entry: &Entry| entry_bytes(name_bytes, entry.state.current.as_ref());
-        self.json_bytes += bytes(&entry);
-        let old = self.entries.insert(property, entry);
-        self.json_bytes -= old.as_ref().map_or(0, bytes);
+        self.json_bytes = self.json_bytes_with(property, name_bytes, &entry);
+        self.entries.insert(property, entry);
     }
 }
 
 /// What one property adds to the length of the properties as JSON: key, colon, value, comma.
 fn entry_bytes(name_bytes: usize, value: Option<&Value>) -> u64 {
-    let bytes = value.map_or(0, |value| name_bytes + value.as_json().len() + 4);
-    u64::try_from(bytes).unwrap_or(u64::MAX)
+    let value_bytes = value.map_or(0, |value| value.as_json().len());
+    (name_bytes + value_bytes + 4) as u64
 }
 
 /// The name under which a person is shown: the first truthy one of the display properties, else
@@ -146,7 +154,7 @@ mod tests {
         head.put(17, 1, entry(Some("1")));
         assert_eq!(head.json_bytes, r#"{"plan":"pro","a":1,}"#.len() as u64);
         head.put(16, 4, entry(None));
-        assert_eq!(head.json_bytes, r#"{"a":1,}"#.len() as u64);
+        assert_eq!(head.json_bytes, r#"{"plan":,"a":1,}"#.len() as u64, "a kept name counts");
     }
 
     #[test]

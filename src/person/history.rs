@@ -286,6 +286,12 @@ fn known_anchor<H: Histories>(rows: &H, query: Query) -> Result<Option<Stored>, 
     Ok(None)
 }
 
+/// Merges of merges are read one inside the other, to any depth: a caller may make a chain as long
+/// as it likes, and the stack must not be what ends it.
+pub(crate) fn with_room<T>(read: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(64 << 10, 1 << 20, read)
+}
+
 /// What fills the absent property after `from`: the first `$set_once` or merge with a value.
 fn filled<H: Histories>(
     rows: &H,
@@ -323,7 +329,8 @@ fn filled<H: Histories>(
         let value = match stored.row {
             Row::Merge { source, .. } if query.known != Time::MAX => {
                 let until = Place::end_of(stored.place.time);
-                let found = value(rows, Query { person: source, until, ..query }, mode)?;
+                let of_source = Query { person: source, until, ..query };
+                let found = with_room(|| value(rows, of_source, mode))?;
                 match found {
                     None => own_once(rows, query, mode, stored.place)?,
                     found => found,

@@ -75,10 +75,12 @@ pub struct Record {
 }
 
 impl Record {
-    /// Length of its value, in bytes: nearly all of what it takes.
+    /// About the memory that it takes, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.value.as_ref().map_or(0, Vec::len) as u64
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let headers = self.headers.iter().map(|(key, value)| 64 + key.len() + length(value));
+        (200 + length(&self.key) + length(&self.value) + headers.sum::<usize>()) as u64
     }
 
     /// The last header of this name, where it is valid UTF-8.

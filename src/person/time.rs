@@ -15,6 +15,12 @@ const TRUNCATE: TimeConfig = TimeConfig {
     unix_timestamp_offset: None,
 };
 
+/// The first moment of the year 0.
+const YEAR_0: i64 = -62_167_219_200_000_000;
+
+/// The first moment of the year 10000.
+const YEAR_10000: i64 = 253_402_300_800_000_000;
+
 const HOUR: i64 = 3_600_000_000;
 
 /// A day in microseconds.
@@ -44,15 +50,20 @@ impl Time {
     /// Whether the year is one that RFC 3339 can write, 0..=9999.
     #[must_use]
     pub fn is_writable(self) -> bool {
-        const YEAR_0: i64 = -62_167_219_200_000_000;
-        const YEAR_10000: i64 = 253_402_300_800_000_000;
         (YEAR_0..YEAR_10000).contains(&self.0)
+    }
+
+    /// Epoch milliseconds, as Kafka has them; what RFC 3339 cannot write is the nearest that it
+    /// can.
+    #[must_use]
+    pub fn from_milliseconds(milliseconds: i64) -> Self {
+        Self(milliseconds.saturating_mul(1000).clamp(YEAR_0, YEAR_10000 - 1))
     }
 
     /// The beginning of this clock hour (UTC).
     #[must_use]
     pub fn floor_to_hour(self) -> Self {
-        Self(self.0.div_euclid(HOUR) * HOUR)
+        Self(self.0.div_euclid(HOUR).saturating_mul(HOUR))
     }
 
     /// This moment moved by some microseconds; stays at the bounds of what can be held.
@@ -107,5 +118,17 @@ mod tests {
     fn floors_to_the_hour_before_the_epoch_too() {
         assert_eq!(Time(-1).floor_to_hour(), Time(-HOUR));
         assert_eq!(Time(HOUR + 1).floor_to_hour(), Time(HOUR));
+        assert_eq!(Time(i64::MIN).floor_to_hour(), Time(i64::MIN));
+    }
+
+    #[test]
+    fn milliseconds_stay_writable() {
+        for (milliseconds, shown) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (i64::MIN, "0000-01-01T00:00:00Z"),
+            (i64::MAX, "9999-12-31T23:59:59.999999Z"),
+        ] {
+            assert_eq!(Time::from_milliseconds(milliseconds).to_string(), shown);
+        }
     }
 }

@@ -112,7 +112,8 @@ impl Snapshot<'_> {
             // and on its source, may be newer.
             if let Some(source) = operation.merged.filter(|_| operation.event_time < place.time) {
                 let until = Moment { time: place.time, known: at.known };
-                seen = seen.max(self.last_seen_as_of(project, source, until)?);
+                let of_source = || self.last_seen_as_of(project, source, until);
+                seen = seen.max(history::with_room(of_source)?);
             }
             Ok(seen < Some(place.time))
         })?;

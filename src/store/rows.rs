@@ -1,6 +1,6 @@
 //! The history of one project's persons, as the fold wants to read it.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 
 use super::staged::{KeyValue, Ordered};
 use super::{Error, Family, Result, codec, corrupt, keys};
@@ -14,41 +14,40 @@ const FEW: usize = if cfg!(test) { 2 } else { 24 };
 pub struct Rows<'a, 'db> {
     project: ProjectId,
     ordered: Ordered<'a, 'db>,
-    /// The property read last.
-    read: RefCell<Option<Property>>,
+    read: RefCell<Property>,
 }
 
-/// The rows of one property by class and place; `None` where they are more than a few.
+/// The property read last.
+#[derive(Default)]
 struct Property {
-    of: (PersonId, PropertyId),
-    rows: Option<Vec<(Class, Stored)>>,
+    of: Option<(PersonId, PropertyId)>,
+    /// Its rows by class and place, where they are few.
+    rows: Option<Few>,
 }
+
+type Few = Vec<(Class, Stored)>;
 
 impl<'a, 'db> Rows<'a, 'db> {
     /// The histories of a project.
     #[must_use]
     pub fn new(project: ProjectId, ordered: Ordered<'a, 'db>) -> Self {
-        Self { project, ordered, read: RefCell::new(None) }
+        Self { project, ordered, read: RefCell::default() }
     }
 
-    /// Answers from the property's rows where they are few, else `None`.
-    fn among_few(
-        &self,
-        of: (PersonId, PropertyId),
-        pick: impl Fn(&[(Class, Stored)]) -> Option<Stored>,
-    ) -> Result<Option<Option<Stored>>> {
-        let mut read = self.read.borrow_mut();
-        if read.as_ref().is_none_or(|property| property.of != of) {
-            let rows = self.ordered.all(&keys::property(self.project, of.0, of.1), FEW)?;
+    /// The property's rows where they are few.
+    fn few(&self, person: PersonId, property: PropertyId) -> Result<Ref<'_, Option<Few>>> {
+        let of = Some((person, property));
+        if self.read.borrow().of != of {
+            let rows = self.ordered.all(&keys::property(self.project, person, property), FEW)?;
             let decoded = |row: KeyValue| {
-                let (_, class) =
-                    keys::property_and_class_of(&row.0).ok_or(corrupt(Family::History))?;
+                let key = keys::property_and_class_of(&row.0);
+                let (_, class) = key.ok_or(corrupt(Family::History))?;
                 Ok((class, decode(&row)?))
             };
             let rows = rows.map(|rows| rows.into_iter().map(decoded).collect::<Result<_>>());
-            *read = Some(Property { of, rows: rows.transpose()? });
+            *self.read.borrow_mut() = Property { of, rows: rows.transpose()? };
         }
-        Ok(read.as_ref().and_then(|property| property.rows.as_deref()).map(pick))
+        Ok(Ref::map(self.read.borrow(), |read| &read.rows))
     }
 }
 
@@ -62,13 +61,10 @@ impl Histories for Rows<'_, '_> {
         class: Class,
         until: Place,
     ) -> Result<Option<Stored>> {
-        let pick = |rows: &[(Class, Stored)]| {
+        if let Some(rows) = self.few(person, property)?.as_ref() {
             let mut rows = rows.iter().rev();
             let row = rows.find(|(of, row)| *of == class && row.place <= until);
-            row.map(|(_, row)| row.clone())
-        };
-        if let Some(found) = self.among_few((person, property), pick)? {
-            return Ok(found);
+            return Ok(row.map(|(_, row)| row.clone()));
         }
         let prefix = keys::class(self.project, person, property, class);
         let key = keys::at(prefix.clone(), until);
@@ -82,13 +78,10 @@ impl Histories for Rows<'_, '_> {
         class: Class,
         after: Option<Place>,
     ) -> Result<Option<Stored>> {
-        let pick = |rows: &[(Class, Stored)]| {
+        if let Some(rows) = self.few(person, property)?.as_ref() {
             let is_after = |row: &Stored| after.is_none_or(|after| row.place > after);
             let row = rows.iter().find(|(of, row)| *of == class && is_after(row));
-            row.map(|(_, row)| row.clone())
-        };
-        if let Some(found) = self.among_few((person, property), pick)? {
-            return Ok(found);
+            return Ok(row.map(|(_, row)| row.clone()));
         }
         let prefix = keys::class(self.project, person, property, class);
         let mut key = prefix.clone();

@@ -81,7 +81,8 @@ impl Ordered<'_, '_> {
             let range = staged.range(prefix.to_vec()..);
             let mut range = range.take_while(|(key, _)| key.starts_with(prefix)).peekable();
             if range.peek().is_some() {
-                rows.extend(range.filter_map(|(key, value)| Some((key.clone(), value.clone()?))));
+                let range = range.filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
+                rows.extend(range.take(most + 1));
                 rows.sort_unstable();
             }
         }

@@ -88,7 +88,8 @@ impl<'s> Transaction<'s> {
     ) -> Result<()> {
         let wanted =
             distinct_ids.into_iter().map(|(project, id)| (keys::distinct_id(project, id), project));
-        let mut wanted: Vec<_> = wanted.collect();
+        // What is there already may be newer than what is committed.
+        let mut wanted: Vec<_> = wanted.filter(|(key, _)| !self.owners.contains_key(key)).collect();
         wanted.sort_unstable();
         wanted.dedup();
         let found = self.get_sorted(Family::DistinctId, wanted.iter().map(|(key, _)| key))?;
@@ -97,7 +98,8 @@ impl<'s> Transaction<'s> {
             let value =
                 value.map(|bytes| decode(codec::decode_ownership, &bytes, Family::DistinctId));
             let value = value.transpose()?;
-            persons.extend(value.as_ref().map(|owner| (project, owner.now().person)));
+            let owner = value.as_ref().map(|owner| (project, owner.now().person));
+            persons.extend(owner.filter(|person| !self.heads.contains_key(person)));
             self.owners.insert(key, Loaded { value, dirty: false });
         }
         persons.sort_unstable();
@@ -110,7 +112,7 @@ impl<'s> Transaction<'s> {
                 head.ok_or(Error::Broken("a distinct id belongs to a person that is not there"))?;
             self.heads.insert(person, LoadedHead::committed(self.store, person.0, &head)?);
             let value = seen.map(|bytes| decode_time(&bytes)).transpose()?;
-            self.last_seen.insert(person, Loaded { value, dirty: false });
+            self.last_seen.entry(person).or_insert(Loaded { value, dirty: false });
         }
         Ok(())
     }
@@ -194,6 +196,15 @@ impl<'s> Transaction<'s> {
     pub fn topic(&mut self, name: &str) -> u16 {
         let known = self.store.dictionary();
         known.topic(name).unwrap_or_else(|| self.names.topic(name, known.next_topic()))
+    }
+
+    /// About how much the transaction stages in histories, timelines and distinct ids.
+    #[must_use]
+    pub fn staged_bytes(&self) -> usize {
+        /// A key, a value, an owner, and the maps that hold them.
+        const ROW: usize = 256;
+        let overlays = [&self.history, &self.timeline, &self.members];
+        overlays.map(|overlay| overlay.staged.len() * ROW).iter().sum()
     }
 
     /// Writes a distinct id of a person.

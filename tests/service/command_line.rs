@@ -24,6 +24,14 @@ fn exit_codes_are_as_documented() {
     assert!(errors.contains("did you mean `kafka.bootstrap_servers`"), "{errors}");
     assert_eq!(run(&["serve", "--config", file]).0, 78);
     assert_eq!(run(&["serve", "--config", "/does/not/exist"]).0, 78);
+    std::fs::write(
+        file,
+        "[[projects]]\nid = 1\nname = \"x\"\ntokens = [\"t\"]\n[kafka.client]\nfoo = \"1\"\n",
+    )
+    .unwrap();
+    let (code, _, errors) = run(&["serve", "--config", file]);
+    assert_eq!(code, 78);
+    assert!(errors.contains("foo"), "{errors}");
     assert_eq!(run(&["serve", "--sideways"]).0, 2);
     assert_eq!(run(&["produce", "/does/not/exist"]).0, 1);
     assert_eq!(run(&["config", "show"]).0, 0);
@@ -56,6 +64,7 @@ fn produce_sends_what_is_good_and_tells_of_the_rest() {
         run(&["produce", "--config", config.to_str().unwrap(), file.to_str().unwrap()]);
     assert_eq!(code, 1);
     assert!(told.contains("2 events are in topic"), "{told}");
+    assert!(told.contains(&format!("min_position={}:0:1", topic.name)), "{told}");
     assert!(errors.contains("events.ndjson:3: it is not JSON"), "{errors}");
     let service = home.serve();
     assert_eq!(service.persons(&format!("?min_position={}:0:1", topic.name))["count"], 2);

@@ -189,6 +189,58 @@ fn expired_records_are_never_skipped_silently() {
 }
 
 #[test]
+fn a_gap_is_accepted_once_also_where_nothing_came_after_it() {
+    let topic = Topic::create("once", 1);
+    let home = Home::new(&topic);
+    topic.events(0, [&set("ann", &json!({"a": 1}))]);
+    let service = home.serve();
+    service.persons(&format!("?min_position={}:0:0", topic.name));
+    service.kill();
+    topic.events(0, [&set("bob", &json!({"a": 1}))]);
+    topic.expire(0, 2);
+    let service = home.serve_with(&["--accept-gap"]);
+    service.wait_for_readiness(200);
+    service.kill();
+    home.serve().wait_for_readiness(200);
+}
+
+#[test]
+fn records_that_would_break_the_program_do_not() {
+    let topic = Topic::create("hostile", 1);
+    for offset in ["-1e300", "1e300", "-9223372036854775808"] {
+        let event = format!(r#"{{"token":"t","event":"x","distinct_id":"ann","offset":{offset}}}"#);
+        topic.send(0, Some(event.as_bytes()), &[]);
+    }
+    topic.flush();
+    // A header whose name is not UTF-8: kcat can send it, the Rust client cannot.
+    let mut kcat = std::process::Command::new("kcat");
+    let name = std::os::unix::ffi::OsStrExt::from_bytes(b"k\xff=v");
+    kcat.args(["-P", "-b", &kafka(), "-t", &topic.name, "-H"]).arg::<&std::ffi::OsStr>(name);
+    let mut kcat = kcat.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let event = set("bob", &json!({"a": 1})).to_string();
+    std::io::Write::write_all(&mut kcat.stdin.take().unwrap(), event.as_bytes()).unwrap();
+    assert!(kcat.wait().unwrap().success());
+    // A chain of merges, each into the next, asked for by what was known.
+    let merge = |number: usize| {
+        json!({"token": "t", "event": "$merge_dangerously", "distinct_id": format!("c{}", number + 1),
+            "properties": {"alias": format!("c{number}"), "$set": {"n": number}}})
+    };
+    let persons: Vec<_> =
+        (0..=1600).map(|number| set(&format!("c{number}"), &json!({"p": 1}))).collect();
+    topic.events(0, persons.iter());
+    topic.events(0, (0..1600).map(merge).collect::<Vec<_>>().iter());
+    let service = Home::new(&topic).serve();
+    let last = format!("min_position={}:0:3204", topic.name);
+    wait_for(|| {
+        let (status, body) = service.get(&format!("/api/projects/1/persons?{last}"));
+        if status == 200 { Ok(()) } else { Err(body) }
+    });
+    assert_eq!(service.persons(&format!("?{last}"))["count"], 3);
+    let path = "/properties_at_time?distinct_id=c0&timestamp=2099-01-01&known_at=2099-01-01";
+    assert_eq!(service.persons(path)["distinct_ids"].as_array().unwrap().len(), 1601);
+}
+
+#[test]
 fn a_person_changes_over_time() {
     let topic = Topic::create("time", 1);
     let event = |time: &str, name: &str, id: &str, properties: Json| json!({"token": "t", "event": name, "distinct_id": id, "timestamp": time, "properties": properties});

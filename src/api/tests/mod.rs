@@ -86,7 +86,7 @@ impl World {
         let settings = apply::Settings { record_volatile: false, properties_limit: 512 << 10 };
         let parsed = apply::parse(&records, &rules);
         let batch = apply::batch(&self.state.store, &records, &parsed, settings);
-        let (mut transaction, tally) = batch.unwrap();
+        let (mut transaction, tally, _) = batch.unwrap();
         assert_eq!(tally.rejections, []);
         assert_eq!(transaction.topic("events"), 0);
         transaction.commit().unwrap();

@@ -88,7 +88,16 @@ pub fn parse(records: &[Record], rules: &Rules) -> Vec<Parsed> {
     records.par_iter().with_min_len(64).map(|record| Event::parse(record, rules)).collect()
 }
 
-/// Stages what a batch of records does, positions included. The caller commits.
+/// The most that one transaction stages, in bytes: beyond it the rest of a batch is another
+/// transaction. Reached by merges of persons with very many distinct ids only.
+const STAGED_BYTES: usize = 64 << 20;
+
+/// The most records whose owners and heads are loaded at once.
+const LOADED_RECORDS: usize = 1024;
+
+/// Stages what the first records of a batch do, positions included, and answers how many they
+/// are: all of them, unless they stage more than one transaction should. The caller commits, and
+/// goes on with the rest.
 ///
 /// # Errors
 /// Where the store fails or contradicts itself; nothing of the batch is kept then.
@@ -97,37 +106,40 @@ pub fn batch<'s>(
     records: &[Record],
     parsed: &[Parsed],
     settings: Settings,
-) -> Result<(Transaction<'s>, Tally)> {
+) -> Result<(Transaction<'s>, Tally, usize)> {
     let mut transaction = store.transaction();
     let mut tally = Tally::default();
+    let mut done = 0;
+    for (index, (record, parsed_record)) in records.iter().zip(parsed).enumerate() {
+        if index.is_multiple_of(LOADED_RECORDS) {
+            let end = parsed.len().min(index + LOADED_RECORDS);
+            load(&mut transaction, &parsed[index..end])?;
+        }
+        let mut applying = Applying { transaction: &mut transaction, tally: &mut tally, settings };
+        let outcome = applying.apply(index, record, parsed_record)?;
+        *tally.records.entry((record.position.topic, outcome)).or_default() += 1;
+        done = index + 1;
+        if transaction.staged_bytes() > STAGED_BYTES {
+            break;
+        }
+    }
+    for ((topic, partition), applied) in applied(&records[..done]) {
+        transaction.set_applied(topic, partition, &applied);
+    }
+    Ok((transaction, tally, done))
+}
+
+fn load(transaction: &mut Transaction<'_>, parsed: &[Parsed]) -> Result<()> {
     let events = parsed.iter().flatten().filter(|event| !event.personless);
     transaction.load(events.flat_map(|event| {
         let other = event.merge.as_ref().map(|merge| (event.project, merge.other.as_str()));
         std::iter::once((event.project, event.distinct_id.as_str())).chain(other)
-    }))?;
-    for (index, (record, parsed)) in records.iter().zip(parsed).enumerate() {
-        let mut applying = Applying { transaction: &mut transaction, tally: &mut tally, settings };
-        let outcome = match parsed {
-            Ok(event) => {
-                let (outcome, rejection) = applying.event(event, record.position)?;
-                tally.rejections.extend(rejection.map(|rejection| (index, rejection)));
-                outcome
-            }
-            Err(rejection) => {
-                tally.rejections.push((index, *rejection));
-                if rejection.is_dead_letter() { Outcome::DeadLetter } else { Outcome::UnknownToken }
-            }
-        };
-        *tally.records.entry((record.position.topic, outcome)).or_default() += 1;
-    }
-    for ((topic, partition), applied) in applied(records) {
-        transaction.set_applied(topic, partition, &applied);
-    }
-    Ok((transaction, tally))
+    }))
 }
 
-/// How far each partition is applied after these records.
-fn applied(records: &[Record]) -> BTreeMap<(u16, u32), Applied> {
+/// How far each partition is applied after these records, by topic number and partition.
+#[must_use]
+pub fn applied(records: &[Record]) -> BTreeMap<(u16, u32), Applied> {
     let mut last = BTreeMap::new();
     for record in records {
         last.insert((record.position.topic, record.position.partition), record);
@@ -154,6 +166,16 @@ struct Applying<'t, 's> {
 }
 
 impl Applying<'_, '_> {
+    fn apply(&mut self, index: usize, record: &Record, parsed: &Parsed) -> Result<Outcome> {
+        let (outcome, rejection) = match parsed {
+            Ok(event) => self.event(event, record.position)?,
+            Err(rejection) if rejection.is_dead_letter() => (Outcome::DeadLetter, Some(*rejection)),
+            Err(rejection) => (Outcome::UnknownToken, Some(*rejection)),
+        };
+        self.tally.rejections.extend(rejection.map(|rejection| (index, rejection)));
+        Ok(outcome)
+    }
+
     fn warn(&mut self, warning: Warning) {
         *self.tally.warnings.entry(warning).or_default() += 1;
     }

@@ -119,19 +119,16 @@ impl Applying<'_, '_> {
         entries: &[(PropertyId, Entry)],
     ) -> Result<bool> {
         let limit = self.settings.properties_limit;
+        let names: Vec<_> = entries
+            .iter()
+            .map(|(property, _)| self.transaction.name_bytes(project, *property))
+            .collect();
         let head = self.transaction.head(project, person)?;
-        let before = head.json_bytes;
-        // Most heads are far below the limit: an upper bound of the growth spares the sum.
-        let most: usize = entries.iter().map(|(_, entry)| 512 + value_bytes(entry)).sum();
-        if before + most as u64 <= limit {
-            return Ok(false);
+        let (before, mut after) = (head.json_bytes, head.json_bytes);
+        for ((property, entry), name_bytes) in entries.iter().zip(names) {
+            after = after + head.json_bytes_with(*property, name_bytes, entry) - before;
         }
-        let mut after = head.clone();
-        for (property, entry) in entries {
-            let name_bytes = self.transaction.name_bytes(project, *property);
-            after.put(*property, name_bytes, entry.clone());
-        }
-        Ok(after.json_bytes > limit && after.json_bytes >= before)
+        Ok(after > limit && after >= before)
     }
 
     fn put_entry(
@@ -225,8 +222,4 @@ impl Applying<'_, '_> {
         }
         Ok(())
     }
-}
-
-fn value_bytes(entry: &Entry) -> usize {
-    entry.state.current.as_ref().map_or(0, |value| value.as_json().len())
 }

@@ -8,7 +8,7 @@ use crate::person::time::DAY;
 pub struct Clock {
     /// When capture received it.
     pub now: Option<Time>,
-    /// Kafka's timestamp of the record.
+    /// Kafka's timestamp of the record; the Unix epoch where it has none.
     pub kafka: Time,
     /// When the client sent it, by the client's clock.
     pub sent_at: Option<Time>,
@@ -43,7 +43,8 @@ pub fn milliseconds(text: &str) -> Option<Time> {
 impl Clock {
     /// Capture's `now`, unless it is far ahead of Kafka's clock or missing.
     pub fn known_time(&self) -> Time {
-        let near = |now: &Time| *now <= self.kafka.plus(DAY);
+        let timeless = self.kafka == Time::EPOCH;
+        let near = |now: &Time| timeless || *now <= self.kafka.plus(DAY);
         self.now.filter(near).unwrap_or(self.kafka)
     }
 
@@ -55,7 +56,7 @@ impl Clock {
         }
         let now = self.now.unwrap_or(self.kafka);
         if let Some(offset_ms) = self.offset_ms {
-            return (writable(now.plus(-microseconds(offset_ms))), false);
+            return (writable(now.plus(microseconds(offset_ms).saturating_neg())), false);
         }
         match self.timestamp {
             Timestamp::Absent => (now, false),
@@ -126,7 +127,7 @@ mod tests {
             ..Clock::default()
         };
         assert_eq!(clock.event_time(), (at("12:00:00"), true));
-        for offset in [1e300, f64::MAX] {
+        for offset in [1e300, f64::MAX, -1e300, f64::MIN] {
             let clock =
                 Clock { now: Some(at("12:00:00")), offset_ms: Some(offset), ..Clock::default() };
             assert_eq!(clock.event_time(), (Time::EPOCH, false));
@@ -141,5 +142,7 @@ mod tests {
         assert_eq!(known(DAY), kafka.plus(DAY));
         assert_eq!(known(DAY + 1), kafka);
         assert_eq!(Clock { kafka, ..Clock::default() }.known_time(), kafka);
+        let timeless = Clock { now: Some(kafka), ..Clock::default() };
+        assert_eq!(timeless.known_time(), kafka, "Kafka has no time of it");
     }
 }

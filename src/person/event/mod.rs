@@ -92,8 +92,8 @@ impl Event {
                 .ok_or(Rejection::UnknownToken)
                 .and_then(project)?,
         };
-        let draft = Parsed { record, outer: &outer, inner: &inner, properties: &properties };
-        draft.event(project, rules, outer_nul || inner_nul)
+        let parts = Parts { record, outer: &outer, inner: &inner, properties: &properties };
+        parts.event(project, rules, outer_nul || inner_nul)
     }
 }
 
@@ -107,14 +107,14 @@ fn data_text(raw: &str) -> Result<Cow<'_, str>, Rejection> {
 }
 
 /// Every part of a record, taken apart but not yet judged.
-struct Parsed<'a> {
+struct Parts<'a> {
     record: &'a Record,
     outer: &'a Envelope<'a>,
     inner: &'a Envelope<'a>,
     properties: &'a Properties<'a>,
 }
 
-impl Parsed<'_> {
+impl Parts<'_> {
     fn event(&self, project: ProjectId, rules: &Rules, had_nul: bool) -> Result<Event, Rejection> {
         let uuid = self.uuid()?;
         let full_id = self.distinct_id().ok_or(Rejection::MissingDistinctId)?;
@@ -254,11 +254,11 @@ impl Parsed<'_> {
             }
             None => Ok(()),
         };
-        for envelope_or_properties in [self.properties.set, self.inner.set] {
-            values(envelope_or_properties, "$set", &mut |key, value| draft.set(key, value))?;
+        for given in [self.properties.set, self.inner.set] {
+            values(given, "$set", &mut |key, value| draft.set(key, value))?;
         }
-        for envelope_or_properties in [self.properties.set_once, self.inner.set_once] {
-            values(envelope_or_properties, "$set_once", &mut |key, value| draft.once(key, value))?;
+        for given in [self.properties.set_once, self.inner.set_once] {
+            values(given, "$set_once", &mut |key, value| draft.once(key, value))?;
         }
         if matches!(name, "$groupidentify" | "$exception" | "$$heatmap") {
             return Ok(Vec::new());

@@ -16,7 +16,9 @@ pub fn created<H: Histories>(
 ) -> Result<Option<Time>, H::Error> {
     let mut least = began(rows, person, time, known)?;
     let merged = each(rows, (person, Class::MergeBoth), time, known, |row| match row.row {
-        Row::Merge { source, .. } => created(rows, source, row.place.time, known),
+        Row::Merge { source, .. } => {
+            super::with_room(|| created(rows, source, row.place.time, known))
+        }
         _ => Ok(None),
     })?;
     if least.is_none() || merged.is_some_and(|merged| Some(merged) < least) {

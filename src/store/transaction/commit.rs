@@ -23,10 +23,15 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// Where RocksDB fails: the store is poisoned then, and refuses every later commit.
-    pub fn commit(mut self) -> Result<()> {
-        if self.store.is_poisoned() {
+    pub fn commit(self) -> Result<()> {
+        let store = self.store;
+        if store.is_poisoned() {
             return Err(Error::Poisoned);
         }
+        self.write().inspect_err(|_| store.poisoned.store(true, Ordering::Release))
+    }
+
+    fn write(mut self) -> Result<()> {
         self.stage_names();
         self.stage_points();
         self.stage_heads()?;
@@ -46,10 +51,7 @@ impl Transaction<'_> {
         }
         let mut options = WriteOptions::default();
         options.set_sync(self.store.sync_writes);
-        self.store.db.write_opt(self.batch, &options).map_err(|error| {
-            self.store.poisoned.store(true, Ordering::Release);
-            Error::Rocks(error)
-        })
+        Ok(self.store.db.write_opt(self.batch, &options)?)
     }
 
     fn stage_names(&mut self) {

@@ -47,16 +47,16 @@ fn record(offset: usize, minutes: i64, known: i64, event: &Json) -> Record {
 fn apply(store: &Store, records: &[Record], cuts: &[usize], settings: Settings) -> Tally {
     let (mut rest, mut total) = (records, Tally::default());
     for cut in cuts.iter().cycle() {
-        let (records, after) = rest.split_at((*cut).min(rest.len()));
-        let (transaction, tally) =
-            batch(store, records, &parse(records, &rules()), settings).unwrap();
+        let records = &rest[..(*cut).min(rest.len())];
+        let parsed = parse(records, &rules());
+        let (transaction, tally, done) = batch(store, records, &parsed, settings).unwrap();
         transaction.commit().unwrap();
         total.rejections.extend(tally.rejections);
         total.late += tally.late;
         for (warning, count) in tally.warnings {
             *total.warnings.entry(warning).or_default() += count;
         }
-        rest = after;
+        rest = &rest[done..];
         if rest.is_empty() {
             return total;
         }
