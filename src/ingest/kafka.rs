@@ -41,7 +41,7 @@ impl Connection {
     #[must_use]
     pub fn consumer_config(&self, queue_bytes: u64) -> ClientConfig {
         let mut config = self.config();
-        let kilobytes = (queue_bytes / 1024).clamp(1024, 2_097_151).to_string();
+        let kilobytes = (queue_bytes / 1024).clamp(1024, 16_384).to_string();
         config.set("group.id", &self.group);
         config.set("enable.auto.commit", "false");
         config.set("enable.auto.offset.store", "false");
@@ -51,10 +51,23 @@ impl Connection {
         config.set("enable.partition.eof", "true");
         config.set("queued.max.messages.kbytes", kilobytes);
         config.set("queued.min.messages", "10000");
+        // A full queue is looked at again soon: the default of a second would starve what is read.
+        config.set("fetch.queue.backoff.ms", "5");
         config.set("statistics.interval.ms", "1000");
         // How long a partition without news may keep those with news waiting.
         config.set("fetch.wait.max.ms", "100");
         config
+    }
+
+    /// How many partitions some topics have together, as far as Kafka tells now; at least one.
+    #[must_use]
+    pub fn count_partitions(&self, topics: &[String]) -> u32 {
+        let probe = self.config().set("group.id", &self.group).create::<BaseConsumer>();
+        let count = |probe: &BaseConsumer, topic: &String| {
+            partitions(probe.client(), topic).ok().flatten().unwrap_or(0)
+        };
+        let all = probe.map_or(0, |probe| topics.iter().map(|topic| count(&probe, topic)).sum());
+        all.max(1)
     }
 
     /// Whether librdkafka takes the settings; asks no broker.

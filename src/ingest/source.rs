@@ -77,7 +77,10 @@ impl Source {
         applied: BTreeMap<(String, u32), Applied>,
     ) -> Result<Self, Error> {
         let context = Context { progress: progress.clone(), metrics };
-        let config = settings.kafka.consumer_config(settings.queue_bytes / 64);
+        // librdkafka bounds what it holds of each partition, so the bound is shared among them.
+        let partitions = settings.kafka.count_partitions(&settings.topics);
+        let share = settings.queue_bytes / 2 / u64::from(partitions);
+        let config = settings.kafka.consumer_config(share);
         let consumer = Arc::new(config.create_with_context(context)?);
         Ok(Self {
             consumer,
