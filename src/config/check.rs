@@ -25,9 +25,16 @@ const RENAMED: [(&str, &str); 3] = [
     ("metadata.broker.list", "kafka.bootstrap_servers"),
     ("group.id", "kafka.group"),
 ];
-/// librdkafka's settings without whose fixed values records would be lost or applied twice.
-const FIXED: [&str; 4] =
-    ["auto.offset.reset", "enable.auto.commit", "enable.auto.offset.store", "isolation.level"];
+/// librdkafka's settings without whose fixed values records would be lost or applied twice, or
+/// lag and readiness would be wrong.
+const FIXED: [&str; 6] = [
+    "auto.offset.reset",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "isolation.level",
+    "statistics.interval.ms",
+];
 
 /// Everything that does not hold.
 pub(super) fn check(config: &Config) -> Vec<Problem> {

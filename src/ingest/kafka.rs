@@ -40,8 +40,19 @@ impl Connection {
     /// of its own, of at most `queue_bytes`.
     #[must_use]
     pub fn consumer_config(&self, queue_bytes: u64) -> ClientConfig {
-        let mut config = self.config();
+        let mut config = ClientConfig::new();
         let kilobytes = (queue_bytes / 1024).clamp(1024, 16_384).to_string();
+        config.set("queued.max.messages.kbytes", kilobytes);
+        config.set("queued.min.messages", "10000");
+        // A full queue is looked at again soon: the default of a second would starve what is read.
+        config.set("fetch.queue.backoff.ms", "5");
+        // How long a partition without news may keep those with news waiting.
+        config.set("fetch.wait.max.ms", "100");
+        // The operator's word counts for these, and not for what follows.
+        let shared = self.config();
+        config.extend(
+            shared.config_map().iter().map(|(name, value)| ((*name).into(), (*value).into())),
+        );
         config.set("group.id", &self.group);
         config.set("enable.auto.commit", "false");
         config.set("enable.auto.offset.store", "false");
@@ -49,13 +60,7 @@ impl Connection {
         config.set("auto.offset.reset", "error");
         config.set("isolation.level", "read_committed");
         config.set("enable.partition.eof", "true");
-        config.set("queued.max.messages.kbytes", kilobytes);
-        config.set("queued.min.messages", "10000");
-        // A full queue is looked at again soon: the default of a second would starve what is read.
-        config.set("fetch.queue.backoff.ms", "5");
         config.set("statistics.interval.ms", "1000");
-        // How long a partition without news may keep those with news waiting.
-        config.set("fetch.wait.max.ms", "100");
         config
     }
 
