@@ -1,5 +1,6 @@
 //! What records say, by examples of every form and fault.
 
+use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
@@ -205,4 +206,117 @@ fn event_time_is_never_later_than_known_time() {
     assert_eq!(event.event_time, event.known_time);
     let odd = parse(&flat(&json!({"timestamp": "soon"}))).unwrap();
     assert_eq!((odd.event_time, odd.warnings), (odd.known_time, vec![Warning::InvalidTimestamp]));
+}
+
+/// JSON that may stand where something else is due, extremes included.
+fn anything() -> impl Strategy<Value = Json> {
+    let numbers = || {
+        prop::sample::select(vec![
+            json!(0),
+            json!(-1),
+            json!(1e300),
+            json!(-1e300),
+            json!(i64::MIN),
+            json!(u64::MAX),
+            json!(0.1),
+        ])
+    };
+    let texts = || {
+        let odd = prop::sample::select(vec![
+            "",
+            " ",
+            "null",
+            "2026-03-01",
+            "0000-01-01",
+            "9999-12-31T23:59:59.999999-23:59",
+            "phc_x",
+            "ann",
+            UUID,
+            "{",
+            "\0",
+            "🦔",
+        ]);
+        odd.prop_map(Json::from)
+    };
+    let leaf =
+        prop_oneof![numbers(), texts(), Just(json!(null)), Just(json!(true)), Just(json!(false))];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        let keys = prop::sample::select(KEYS.to_vec());
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Json::from),
+            prop::collection::hash_map(keys, inner, 0..4).prop_map(|map| json!(map)),
+        ]
+    })
+}
+
+/// Every key that means something, and some that do not.
+const KEYS: [&str; 26] = [
+    "uuid",
+    "distinct_id",
+    "$distinct_id",
+    "token",
+    "api_key",
+    "data",
+    "now",
+    "sent_at",
+    "event",
+    "timestamp",
+    "offset",
+    "properties",
+    "$set",
+    "$set_once",
+    "$unset",
+    "alias",
+    "$anon_distinct_id",
+    "$process_person_profile",
+    "$is_server",
+    "$ignore_sent_at",
+    "$os",
+    "$os_name",
+    "$browser",
+    "utm_source",
+    "x",
+    "a.b",
+];
+
+/// Events of which every field may be anything.
+fn odd_records() -> impl Strategy<Value = Json> {
+    let fields =
+        || prop::collection::hash_map(prop::sample::select(KEYS.to_vec()), anything(), 0..9);
+    let name =
+        prop::sample::select(vec!["$identify", "$create_alias", "$merge_dangerously", "visit"]);
+    (fields(), fields(), name, any::<bool>()).prop_map(|(outer, properties, name, wrap)| {
+        let mut event = json!({"token": "phc_x", "distinct_id": "ann", "event": name, "properties": properties});
+        for (key, value) in outer {
+            event[key] = value;
+        }
+        if wrap { wrapped(&event) } else { event }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn whatever_comes_is_an_event_or_a_rejection(value in odd_records(), kafka in any::<i64>()) {
+        let mut record = record(value.to_string().as_bytes());
+        record.timestamp = Time::from_milliseconds(kafka);
+        if let Ok(event) = Event::parse(&record, &rules()) {
+            prop_assert!(event.event_time <= event.known_time);
+            prop_assert!(event.event_time.is_writable() && event.known_time.is_writable());
+            prop_assert!(!event.distinct_id.trim().is_empty());
+            prop_assert!(event.distinct_id.chars().count() <= identity::MAX_DISTINCT_ID);
+            prop_assert!(!event.personless || event.updates.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0..400_usize) {
+        let _ = Event::parse(&record(&bytes), &rules());
+        // A good record cut anywhere, with odd bytes behind.
+        let good = wrapped(&json!({"event": "$set", "properties": {"$set": {"a": "🦔\u{0}"}}})).to_string();
+        let mut cut = good.into_bytes()[..cut.min(100)].to_vec();
+        cut.extend(bytes);
+        let _ = Event::parse(&record(&cut), &rules());
+    }
 }
