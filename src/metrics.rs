@@ -68,6 +68,8 @@ series! {
     ingest_batch_records: Histogram = "ingest_batch_records" [] (BATCH_RECORDS) "Records of one batch.";
     ingest_batch_seconds: HistogramVec = "ingest_batch_seconds" [stage] (STAGE_SECONDS) "Time that one batch took, by stage: parse, apply, commit.";
     ingest_late_operations: IntCounter = "ingest_late_operations_total" [] "Operations that took a place before one already recorded.";
+    ingest_running: IntGauge = "ingest_running" [] "1 while records are read and applied, 0 after ingestion has ended for good.";
+    kafka_reachable: IntGauge = "kafka_reachable" [] "1 while Kafka can be read, 0 while it is away and tried again.";
     store_bytes: IntGaugeVec = "store_bytes" [family] "Bytes on disk, by column family.";
     store_write_stall: Counter = "store_write_stall_seconds_total" [] "How long writes waited for compaction.";
     store_block_cache_hits: IntCounter = "store_block_cache_hits_total" [] "Blocks found in the block cache.";
@@ -129,6 +131,12 @@ impl Metrics {
     pub fn ingest_lag(&self, topic: &str, partition: u32, records: u64) {
         let labels = [topic, &partition.to_string()];
         self.ingest_lag.with_label_values(&labels).set(gauge(records));
+    }
+
+    /// Whether records are read and applied, and whether Kafka can be read just now.
+    pub fn ingest_state(&self, running: bool, kafka_reachable: bool) {
+        self.ingest_running.set(running.into());
+        self.kafka_reachable.set(kafka_reachable.into());
     }
 
     /// How long it took from when a record was received until it could be read here.

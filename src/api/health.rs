@@ -84,6 +84,8 @@ fn components(status: &Status, poisoned: bool) -> [Component; 5] {
 pub async fn metrics(
     extract::State(state): extract::State<State>,
 ) -> Result<impl IntoResponse, Error> {
+    let status = state.progress.status();
+    state.metrics.ingest_state(status.stopped.is_none(), status.kafka_trouble.is_none());
     let reading =
         tokio::task::spawn_blocking(move || state.metrics.text(&state.store.measure())).await;
     match reading {

@@ -160,6 +160,7 @@ fn a_topic_that_was_made_anew_stops_ingestion_and_not_the_reads() {
         (status == 503 && text.contains("re-created")).then_some(text.clone()).ok_or(text)
     });
     assert!(told.contains("empty folder"), "says what to do: {told}");
+    assert_eq!(service.metric("personview_ingest_running").to_string(), "0");
     assert_eq!(service.persons("")["count"], 2);
     assert_eq!(service.persons("?distinct_id=eve")["count"], 0);
 }
