@@ -101,33 +101,22 @@ impl Applying<'_, '_> {
         decision: Option<Decision>,
     ) -> Result<PersonId> {
         let event = at.event;
-        let mut person = match (goes_to, decision) {
-            (Some(person), Some(Decision::AttachTarget(_))) => {
-                self.attach(at, person, &event.distinct_id)?;
-                person
-            }
-            (Some(person), _) => person,
-            (None, _) => self.create(at)?,
+        let person = match goes_to {
+            Some(person) => person,
+            None => self.create(at)?,
         };
-        match (decision, &event.merge) {
-            (Some(Decision::Refused), _) => self.warn(Warning::AlreadyIdentified),
-            (Some(Decision::CreateBoth), Some(request)) => {
-                self.attach(at, person, &request.other)?;
-            }
-            (Some(Decision::AttachSource(target)), Some(request)) => {
-                self.attach(at, target, &request.other)?;
-            }
-            _ => {}
+        let (Some(decision), Some(request)) = (decision, &event.merge) else { return Ok(person) };
+        match decision {
+            Decision::CreateBoth => self.attach(at, person, &request.other)?,
+            Decision::AttachTarget(source) => self.attach(at, source, &event.distinct_id)?,
+            Decision::AttachSource(target) => self.attach(at, target, &request.other)?,
+            Decision::Refused => self.warn(Warning::AlreadyIdentified),
+            Decision::SamePerson | Decision::Merge { .. } => {}
         }
-        if decision.is_some() {
-            let owner = self.transaction.owner(event.project, &event.distinct_id)?;
-            let now = owner.map_or(person, |owner| owner.now().person);
-            self.identify(at, now)?;
-        }
-        if goes_to.is_none() {
-            let owner = self.transaction.owner(event.project, &event.distinct_id)?;
-            person = owner.map_or(person, |owner| owner.now().person);
-        }
+        let owner = self.transaction.owner(event.project, &event.distinct_id)?;
+        let owner = owner.ok_or(Error::Broken("an event's distinct id has no owner"))?;
+        let now = owner.now().person;
+        self.identify(at, now)?;
         Ok(person)
     }
 
