@@ -135,8 +135,7 @@ impl Snapshot<'_> {
             let place = keys::place_of(key).ok_or(corrupt(Family::Timeline))?;
             let operation =
                 decode(|bytes| codec::decode_operation(place, bytes), value, Family::Timeline)?;
-            let counts = operation.known <= at.known && !operation.stub;
-            if counts && !each(place, operation)? {
+            if operation.known <= at.known && !each(place, operation)? {
                 break;
             }
             iterator.prev();

@@ -217,7 +217,6 @@ pub fn encode_operation(place: Place, operation: &Operation) -> Vec<u8> {
     if let Some(source) = operation.merged {
         writer.unsigned(source);
     }
-    writer.0.push(u8::from(operation.stub));
     writer.unsigned(operation.effects.len() as u64);
     for (property, effect) in &operation.effects {
         writer.unsigned((*property).into());
@@ -236,7 +235,6 @@ pub fn decode_operation(place: Place, bytes: &[u8]) -> Decoded<Operation> {
     let (event_time, known) = (reader.time(place.time)?, reader.time(place.time)?);
     let (event, distinct_id) = (reader.text()?.to_owned(), reader.text()?.to_owned());
     let merged = if reader.flag()? { Some(reader.unsigned()?) } else { None };
-    let stub = reader.flag()?;
     let mut effects = Vec::new();
     for _ in 0..reader.unsigned()? {
         let property = reader.number()?;
@@ -244,7 +242,7 @@ pub fn decode_operation(place: Place, bytes: &[u8]) -> Decoded<Operation> {
         effects.push((property, *effect));
     }
     reader.end()?;
-    Ok(Operation { uuid, event_time, known, event, distinct_id, merged, stub, effects })
+    Ok(Operation { uuid, event_time, known, event, distinct_id, merged, effects })
 }
 
 /// How far a partition was applied.

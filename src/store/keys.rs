@@ -7,6 +7,7 @@
 //! | `last_seen` | project, person | newest event time, floored to the hour |
 //! | `history` | project, person, property, class, event time, position | [`Row`](crate::person::Row) with its known time |
 //! | `timeline` | project, person, event time, position | [`Operation`](super::Operation) |
+//! | `recorded` | project, person, event time, uuid | – |
 //! | `distinct_id` | project, distinct id | [`Ownership`](crate::person::Ownership) |
 //! | `person_distinct_id` | project, person, ordinal | [`Member`](super::Member) |
 //! | `uuid` | project, uuid | person, also of one merged away |
@@ -32,6 +33,8 @@ pub enum Family {
     History,
     /// Every recorded operation.
     Timeline,
+    /// Which events are recorded: what a duplicate is found by.
+    Recorded,
     /// Who owns a distinct id.
     DistinctId,
     /// Which distinct ids a person has and had.
@@ -46,12 +49,13 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Meta,
         Self::Person,
         Self::LastSeen,
         Self::History,
         Self::Timeline,
+        Self::Recorded,
         Self::DistinctId,
         Self::PersonDistinctId,
         Self::Uuid,
@@ -68,6 +72,7 @@ impl Family {
             Self::LastSeen => "last_seen",
             Self::History => "history",
             Self::Timeline => "timeline",
+            Self::Recorded => "recorded",
             Self::DistinctId => "distinct_id",
             Self::PersonDistinctId => "person_distinct_id",
             Self::Uuid => "uuid",
@@ -227,6 +232,15 @@ pub fn property_and_class_of(key: &[u8]) -> Option<(PropertyId, Class)> {
     let property = reader.u32()?;
     let number = usize::from(*reader.0.first()?);
     Some((property, *Class::ALL.get(number)?))
+}
+
+/// Family `recorded`.
+#[must_use]
+pub fn recorded(project: ProjectId, id: PersonId, event_time: Time, uuid: Uuid) -> Vec<u8> {
+    let mut key = person(project, id);
+    key.extend(time_bytes(event_time));
+    key.extend(uuid.as_bytes());
+    key
 }
 
 /// Family `distinct_id`.

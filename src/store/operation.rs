@@ -20,9 +20,6 @@ pub struct Operation {
     pub distinct_id: String,
     /// The person that it merged into this one.
     pub merged: Option<PersonId>,
-    /// It stands for an operation that took effect later, so that a duplicate of its record is
-    /// found where one would look for it.
-    pub stub: bool,
     /// Which properties it changed, and how.
     pub effects: Vec<(PropertyId, Effect)>,
 }

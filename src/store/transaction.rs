@@ -8,8 +8,8 @@ mod commit;
 mod timeline;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use rocksdb::{DBRawIterator, ReadOptions, WriteBatch};
 use uuid::Uuid;
@@ -29,6 +29,7 @@ pub struct Transaction<'s> {
     history: Overlay<'s>,
     timeline: Overlay<'s>,
     members: Overlay<'s>,
+    recorded: HashSet<Vec<u8>>,
     names: NewNames,
     batch: WriteBatch,
 }
@@ -73,6 +74,7 @@ impl<'s> Transaction<'s> {
             history: Overlay::new(store, Family::History),
             timeline: Overlay::new(store, Family::Timeline),
             members: Overlay::new(store, Family::PersonDistinctId),
+            recorded: HashSet::new(),
             names: NewNames::default(),
             batch: WriteBatch::default(),
         }

@@ -136,6 +136,8 @@ impl Applying<'_, '_> {
             match self.transaction.last_operation(project, source, place)? {
                 Some((place, operation)) if place.time > time => {
                     self.transaction.put_operation(project, target, place, &operation);
+                    let event = (operation.event_time, operation.uuid);
+                    self.transaction.set_recorded(project, target, event);
                     until = place.before();
                 }
                 _ => break,

@@ -252,19 +252,7 @@ impl Applying<'_, '_> {
         if self.transaction.head(project, person)?.newest.is_none_or(|newest| newest < event_time) {
             return Ok(false);
         }
-        let mut until = Some(Place::end_of(event_time));
-        while let Some(place) = until {
-            match self.transaction.last_operation(project, person, place)? {
-                Some((place, operation)) if place.time == event_time => {
-                    if operation.uuid == uuid && operation.event_time == event_time {
-                        return Ok(true);
-                    }
-                    until = place.before();
-                }
-                _ => break,
-            }
-        }
-        Ok(false)
+        self.transaction.is_recorded(project, person, (event_time, uuid))
     }
 
     /// Records an event's changes and the event itself. Answers whether anything was recorded,
@@ -299,28 +287,26 @@ impl Applying<'_, '_> {
             event: at.event.name.clone(),
             distinct_id: at.event.distinct_id.clone(),
             merged,
-            stub: false,
             effects,
         };
         let place = Place { time, position: at.position };
         self.transaction.put_operation(project, person, place, &operation);
+        self.transaction.set_recorded(project, person, (event_time, at.event.uuid));
         if time != event_time {
-            self.put_stub(at, operation)?;
+            self.leave_trace(at)?;
         }
         Ok(rejection.map_or(Ok(true), Err))
     }
 
     /// Leaves a trace of a merge that took effect later where a duplicate of it would be looked
     /// for: with the owner of the distinct id at the event time.
-    fn put_stub(&mut self, at: At, operation: Operation) -> Result<()> {
-        let Event { project, ref distinct_id, event_time, .. } = *at.event;
+    fn leave_trace(&mut self, at: At) -> Result<()> {
+        let Event { project, ref distinct_id, event_time, uuid, .. } = *at.event;
         let owner = self.transaction.owner(project, distinct_id)?;
         let Some(person) = owner.and_then(|owner| owner.at(event_time, Time::MAX)) else {
             return Ok(());
         };
-        let stub = Operation { stub: true, merged: None, effects: Vec::new(), ..operation };
-        let place = Place { time: event_time, position: at.position };
-        self.transaction.put_operation(project, person, place, &stub);
+        self.transaction.set_recorded(project, person, (event_time, uuid));
         let head = self.transaction.head_mut(project, person)?;
         head.newest = head.newest.max(Some(event_time));
         Ok(())

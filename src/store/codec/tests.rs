@@ -116,13 +116,13 @@ proptest! {
         place in place(),
         (event_time, known) in (time(), time()),
         (event, distinct_id) in (".*", ".*"),
-        (merged, stub) in (prop::option::of(any::<u64>()), any::<bool>()),
+        merged in prop::option::of(any::<u64>()),
         effects in prop::collection::vec((any::<u32>(), 0..Effect::ALL.len()), 0..4),
     ) {
         let effects = effects.into_iter().map(|(property, effect)| (property, Effect::ALL[effect]));
         let effects = effects.collect();
         let uuid = Uuid::from_u128(7);
-        let operation = Operation { uuid, event_time, known, event, distinct_id, merged, stub, effects };
+        let operation = Operation { uuid, event_time, known, event, distinct_id, merged, effects };
         prop_assert_eq!(decode_operation(place, &encode_operation(place, &operation)).unwrap(), operation);
     }
 

@@ -49,6 +49,10 @@ impl Transaction<'_> {
                 }
             }
         }
+        let family = self.store.family(Family::Recorded);
+        for key in self.recorded {
+            self.batch.put_cf(family, key, []);
+        }
         let mut options = WriteOptions::default();
         options.set_sync(self.store.sync_writes);
         Ok(self.store.db.write_opt(self.batch, &options)?)

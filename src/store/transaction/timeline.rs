@@ -1,7 +1,9 @@
 //! What a transaction reads and writes of histories and timelines.
 
+use uuid::Uuid;
+
 use super::Transaction;
-use crate::person::{Class, PersonId, Place, ProjectId, PropertyId, Stored};
+use crate::person::{Class, PersonId, Place, ProjectId, PropertyId, Stored, Time};
 use crate::store::rows::{self, Rows};
 use crate::store::{Family, Operation, Result, codec, corrupt, keys};
 
@@ -93,5 +95,29 @@ impl<'s> Transaction<'s> {
                 Ok((place, operation.map_err(|_| corrupt(Family::Timeline))?))
             })
             .transpose()
+    }
+
+    /// Whether an event is recorded on a person.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub fn is_recorded(
+        &self,
+        project: ProjectId,
+        person: PersonId,
+        (event_time, uuid): (Time, Uuid),
+    ) -> Result<bool> {
+        let key = keys::recorded(project, person, event_time, uuid);
+        Ok(self.recorded.contains(&key) || self.store.get(Family::Recorded, &key)?.is_some())
+    }
+
+    /// Notes that an event is recorded on a person.
+    pub fn set_recorded(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+        (event_time, uuid): (Time, Uuid),
+    ) {
+        self.recorded.insert(keys::recorded(project, person, event_time, uuid));
     }
 }
