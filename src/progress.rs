@@ -13,7 +13,6 @@ pub type Positions = BTreeMap<(String, u32), u64>;
 
 /// What is known of ingestion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, each told by another stage")]
 pub struct Status {
     /// How far the store is.
     pub positions: Positions,
@@ -21,8 +20,6 @@ pub struct Status {
     pub lag_records: Option<u64>,
     /// Every owned partition is being read.
     pub assigned: bool,
-    /// Everything that Kafka had was applied, and nothing has come since.
-    pub drained: bool,
     /// The lag was small enough once since start.
     pub caught_up: bool,
     /// Why Kafka cannot be read just now; it is tried again.

@@ -31,7 +31,7 @@ impl ClientContext for Context {
             for partition in desired.filter(|partition| partition.partition >= 0) {
                 let number = partition.partition.unsigned_abs();
                 let applied = status.positions.get(&(topic.clone(), number)).copied();
-                let lag = lag(partition, applied, status.drained);
+                let lag = lag(partition, applied);
                 if let Some(lag) = lag {
                     self.metrics.ingest_lag(topic, number, lag);
                 }
@@ -49,15 +49,49 @@ impl ClientContext for Context {
     }
 }
 
+impl ConsumerContext for Context {}
+
 /// Records of a partition that are not applied; `None` before its end is known.
-fn lag(partition: &statistics::Partition, applied: Option<u64>, drained: bool) -> Option<u64> {
-    if drained {
-        // Markers of transactions have offsets too, and nothing to apply.
-        return Some(0);
+fn lag(partition: &statistics::Partition, applied: Option<u64>) -> Option<u64> {
+    let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
+    let end = u64::try_from(end).ok()?;
+    let applied = applied.unwrap_or(u64::try_from(partition.lo_offset).unwrap_or(0));
+    let read_to_end = u64::try_from(partition.eof_offset).is_ok_and(|eof| eof >= end);
+    if read_to_end {
+        // Markers of transactions have offsets too, and nothing to apply: what is left is what was
+        // handed over.
+        let handed_over = u64::try_from(partition.app_offset).unwrap_or(0);
+        return Some(handed_over.saturating_sub(applied));
     }
-    let end = u64::try_from(partition.ls_offset.max(partition.hi_offset)).ok()?;
-    let first = u64::try_from(partition.lo_offset).unwrap_or(0);
-    Some(end.saturating_sub(applied.unwrap_or(first)))
+    Some(end.saturating_sub(applied))
 }
 
-impl ConsumerContext for Context {}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A partition whose log ends at 10.
+    fn partition(eof_offset: i64, app_offset: i64) -> statistics::Partition {
+        let (ls_offset, hi_offset, lo_offset) = (10, 12, 2);
+        statistics::Partition {
+            ls_offset,
+            hi_offset,
+            lo_offset,
+            eof_offset,
+            app_offset,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn lag_is_what_is_in_kafka_and_not_applied() {
+        assert_eq!(lag(&partition(-1001, -1001), None), Some(8), "nothing read yet");
+        assert_eq!(lag(&partition(-1001, 7), Some(4)), Some(6));
+        assert_eq!(lag(&partition(10, 9), Some(4)), Some(5), "all read, some of it applied");
+        assert_eq!(lag(&partition(10, 9), Some(9)), Some(0), "the last offset is a marker");
+        assert_eq!(lag(&partition(10, -1001), Some(10)), Some(0), "nothing new since the start");
+        let unknown =
+            statistics::Partition { ls_offset: -1, hi_offset: -1001, ..partition(-1001, -1001) };
+        assert_eq!(lag(&unknown, Some(4)), None);
+    }
+}

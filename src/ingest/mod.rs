@@ -283,7 +283,6 @@ impl Stage {
             }
         }
         self.progress.update(|status| {
-            status.drained = batch.drained;
             if batch.drained {
                 status.lag_records = Some(0);
             }
