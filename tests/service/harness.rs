@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -57,9 +58,14 @@ impl Topic {
     }
 
     pub fn make(&self, partitions: i32) {
+        self.try_make(partitions).unwrap();
+    }
+
+    /// Fails while a deleted topic's name is not free yet.
+    pub fn try_make(&self, partitions: i32) -> Result<(), RDKafkaErrorCode> {
         let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
         let made = wait(self.admin.create_topics([&new], &AdminOptions::new()));
-        made.unwrap()[0].as_ref().unwrap();
+        made.unwrap().remove(0).map(|_| ()).map_err(|(_, code)| code)
     }
 
     pub fn delete(&self) {

@@ -2,7 +2,6 @@
 //! it was.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
@@ -143,8 +142,7 @@ fn a_topic_that_was_made_anew_stops_ingestion_and_not_the_reads() {
     assert!(service.terminate().success());
     topic.delete();
     // Kafka deletes in its own time, and a name is free again only after that.
-    std::thread::sleep(Duration::from_millis(500));
-    wait_for(|| std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| topic.make(1))));
+    wait_for(|| topic.try_make(1));
     topic.events(
         0,
         [
