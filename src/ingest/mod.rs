@@ -180,9 +180,7 @@ impl Stage {
         while self.is_going() {
             let created = self.runtime.block_on(self.settings.kafka.create_missing_topics(&names));
             let Err(error) = created else { return Ok(()) };
-            let text = format!("topics {names:?} cannot be created: {error}");
-            tracing::warn!("{text}; trying again");
-            self.progress.update(|status| status.kafka_trouble = Some(text));
+            self.progress.trouble(&format!("topics {names:?} cannot be created: {error}"));
             thread::sleep(Duration::from_millis(500));
         }
         Err(Error::Interrupted)

@@ -135,11 +135,11 @@ impl Source {
         }
         let mut missing = None;
         let mut is_assigned = true;
-        for topic in self.topics.keys().cloned().collect::<Vec<_>>() {
+        for (topic, topic_number) in self.topics.clone() {
             let found = kafka::partitions(self.consumer.client(), &topic);
-            match found
-                .and_then(|count| count.map(|count| self.assign_new(&topic, count)).transpose())
-            {
+            match found.and_then(|count| {
+                count.map(|count| self.assign_new((&topic, topic_number), count)).transpose()
+            }) {
                 Ok(Some(())) => {}
                 Ok(None) => {
                     missing = Some(format!("topic {topic} does not exist yet; waiting for it"));
@@ -167,7 +167,11 @@ impl Source {
         Ok(())
     }
 
-    fn assign_new(&mut self, topic: &Arc<str>, count: u32) -> Result<(), Error> {
+    fn assign_new(
+        &mut self,
+        (topic, topic_number): (&Arc<str>, u16),
+        count: u32,
+    ) -> Result<(), Error> {
         let owned = self.settings.partitions;
         for number in (0..count).filter(|number| owned.owns(*number)) {
             if self.partitions.iter().any(|known| known.topic == *topic && known.number == number) {
@@ -176,7 +180,7 @@ impl Source {
             let applied = self.applied.get(&(topic.to_string(), number)).copied();
             let (offset, expected) = match applied {
                 None => (Offset::Beginning, None),
-                Some(applied) => self.resume(topic, number, applied)?,
+                Some(applied) => self.resume((topic, topic_number), number, applied)?,
             };
             let partition = i32::try_from(number).unwrap_or(i32::MAX);
             // The queue first: no record comes past it then.
@@ -189,7 +193,6 @@ impl Source {
             self.consumer.incremental_assign(&added)?;
             tracing::info!(%topic, partition = number, ?offset, "reading a partition");
             let lane = Lane::new(Instant::now());
-            let topic_number = self.topics.get(topic).copied().unwrap_or_default();
             let topic = topic.clone();
             self.partitions.push(Partition {
                 topic,
@@ -207,7 +210,7 @@ impl Source {
     /// Where to go on in a partition, and which record must come first there.
     fn resume(
         &mut self,
-        topic: &Arc<str>,
+        (topic, topic_number): (&Arc<str>, u16),
         number: u32,
         applied: Applied,
     ) -> Result<(Offset, Option<Applied>), Error> {
@@ -225,7 +228,6 @@ impl Source {
                 return Err(gap);
             }
             tracing::warn!("{gap}. They are given up, as --accept-gap says");
-            let topic_number = self.topics.get(topic).copied().unwrap_or_default();
             let applied =
                 Applied { next_offset: low, last_offset: low.saturating_sub(1), ..applied };
             let partition = (topic.to_string(), number);

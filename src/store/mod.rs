@@ -167,19 +167,6 @@ impl Store {
         self.caches.measure(&self.db)
     }
 
-    /// Writes what is in memory to disk and merges every level, so that the store's size is that
-    /// of its content.
-    ///
-    /// # Errors
-    /// Where RocksDB fails.
-    pub fn compact(&self) -> Result<()> {
-        for family in Family::ALL {
-            self.db.flush_cf(self.family(family))?;
-            self.db.compact_range_cf(self.family(family), None::<&[u8]>, None::<&[u8]>);
-        }
-        Ok(())
-    }
-
     /// Every key and value, to compare two stores by.
     #[cfg(test)]
     pub(crate) fn content(&self) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
