@@ -109,7 +109,8 @@ fn reads(criterion: &mut Criterion) {
                 person = (person + 1) % PERSONS;
                 let snapshot = store.snapshot();
                 let owner = snapshot.owner(1, &format!("user-{person}")).unwrap().unwrap();
-                let id = owner.at(time, Time::MAX).unwrap();
+                let life = owner.at(&snapshot.lives(1), time, Time::MAX).unwrap();
+                let id = life.unwrap().person;
                 let head = snapshot.head(1, id).unwrap().unwrap();
                 let at = Moment { time, known: Time::MAX };
                 snapshot.as_of(1, (id, &head), at, Mode::SetOnly).unwrap()

@@ -25,8 +25,11 @@
 //! # Guarantees, and what proves each
 //!
 //! - Every read is the fold: `ingest::apply::tests::every_read_of_the_store_is_the_naive_fold`
-//!   (random histories through the real store), `person::history` (the seeks alone).
+//!   (random histories with merges, splits and deletions through the real store),
+//!   `person::history` (the seeks alone).
 //! - How records are cut into batches leaves no trace: `batches_leave_no_trace` beside it.
+//! - Every store can be held against its laws: `store::verify`, and each law broken once in
+//!   `ingest::apply::tests::verify`.
 //! - Each record is applied once, whatever kills the process: `tests/service/crash.rs`, kill -9.
 //! - A store of another format is left untouched: `store::tests`.
 //!
@@ -108,6 +111,7 @@ pub async fn run(
         measured,
         Handle::current(),
     );
+    let erasing = tokio::spawn(erase(store, config.store.erase_interval));
     tracing::info!(address = %start.listener.local_addr()?, "listening");
     let ending = async {
         shutdown.await;
@@ -120,7 +124,29 @@ pub async fn run(
             tracing::warn!("ingestion does not end, as Kafka does not answer; leaving it");
         }
     };
-    api::serve(start.listener, start.metrics_listener, state, ending).await?;
+    let served = api::serve(start.listener, start.metrics_listener, state, ending).await;
+    erasing.abort();
+    served?;
     tracing::info!("done");
     Ok(())
+}
+
+/// Takes deleted persons off the disk, now and then.
+async fn erase(store: Arc<Store>, interval: Duration) {
+    let mut pending = store::Pending::default();
+    loop {
+        let (shared, before) = (store.clone(), std::mem::take(&mut pending));
+        let erased = tokio::task::spawn_blocking(move || shared.erase(&before)).await;
+        match erased {
+            Ok(Ok((persons, left))) => {
+                if persons > 0 {
+                    tracing::info!(persons, "deleted persons are off the disk");
+                }
+                pending = left;
+            }
+            Ok(Err(error)) => tracing::error!(%error, "deleted persons stay on the disk for now"),
+            Err(_) => return,
+        }
+        tokio::time::sleep(interval).await;
+    }
 }

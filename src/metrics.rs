@@ -60,7 +60,7 @@ macro_rules! series {
 
 series! {
     ingest_records: IntCounterVec = "ingest_records_total" [topic, result] "Records applied, by what became of them.";
-    ingest_operations: IntCounterVec = "ingest_operations_total" [kind] "Rows recorded, by kind: set, set_once, unset, merge.";
+    ingest_operations: IntCounterVec = "ingest_operations_total" [kind] "Rows recorded, by kind: set, set_once, unset, merge, split, deletion.";
     ingest_dead_letters: IntCounterVec = "ingest_dead_letters_total" [reason] "Records that could not be used, by reason.";
     ingest_warnings: IntCounterVec = "ingest_warnings_total" [kind] "Oddities of records that were used all the same, by kind.";
     ingest_lag: IntGaugeVec = "ingest_lag_records" [topic, partition] "Records that are in Kafka and not yet applied.";

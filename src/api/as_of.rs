@@ -5,7 +5,7 @@ use axum::response::Response;
 use super::error::Error;
 use super::json::Object;
 use super::parameters::Parameters;
-use super::read::{Called, Read, View};
+use super::read::{Called, NOW, Read, View};
 use super::{body, debug};
 use crate::person::{Head, Mode, PersonId, ProjectId, Time};
 use crate::store::{Moment, Person};
@@ -28,6 +28,8 @@ pub struct Query {
     pub known_at: Option<Time>,
     /// Whether `$set_once` counts.
     pub mode: Mode,
+    /// Today's distinct ids are applied to the past.
+    today: bool,
     debug: bool,
 }
 
@@ -39,16 +41,14 @@ impl Query {
             Error::required("timestamp", detail)
         })?;
         let known_at = parameters.time("known_at")?;
-        match parameters.get("identity") {
-            None | Some("as_of") => {}
-            Some("current") => {
-                return Err(Error::invalid("identity", "identity=current is not available yet"));
-            }
+        let today = match parameters.get("identity") {
+            None | Some("as_of") => false,
+            Some("current") => true,
             Some(_) => {
                 let detail = "identity must be as_of or current";
                 return Err(Error::invalid("identity", detail));
             }
-        }
+        };
         let with_once = parameters.flag("include_set_once")?;
         parameters.only_json()?;
         Ok(Self {
@@ -56,8 +56,18 @@ impl Query {
             at: Moment { time, known: known_at.unwrap_or(Time::MAX) },
             known_at,
             mode: if with_once { Mode::WithOnce } else { Mode::SetOnly },
+            today,
             debug: parameters.flag("debug")?,
         })
+    }
+
+    /// When the owner of a distinct id, and what a person had become, is looked up.
+    fn identity_at(&self) -> Moment {
+        if self.today { NOW } else { self.at }
+    }
+
+    fn identity(&self) -> &'static str {
+        if self.today { "current" } else { "as_of" }
     }
 }
 
@@ -114,6 +124,7 @@ struct Asked {
 
 fn whom(view: &View<'_>, query: &Query) -> Result<Asked, Error> {
     let View { ref snapshot, project, .. } = *view;
+    let at = query.identity_at();
     match &query.who {
         Who::DistinctId(distinct_id) => {
             let not_found = || {
@@ -122,16 +133,22 @@ fn whom(view: &View<'_>, query: &Query) -> Result<Asked, Error> {
             };
             let owner = snapshot.owner(project, distinct_id)?;
             let owner = owner.ok_or_else(not_found)?;
-            let known = owner.at(query.at.time, query.at.known);
-            let id = known.unwrap_or(owner.first.person);
+            let known = owner.at(&snapshot.lives(project), at.time, at.known)?;
+            // One that was deleted since is as unknown as one that nobody had heard of.
+            if let Some(life) = known
+                && let Some(head) = snapshot.head_of(project, life)?
+            {
+                return Ok(Asked { id: life.person, head, unknown: false });
+            }
+            let id = owner.now(&snapshot.lives(project))?.person;
             let head = snapshot.head(project, id)?.ok_or_else(not_found)?;
-            Ok(Asked { id, head, unknown: known.is_none() })
+            Ok(Asked { id, head, unknown: true })
         }
         Who::PersonId(called, text) => {
             let not_found =
                 || Error::not_found(format!("Person with person_id '{text}' not found"));
             let id = view.person(*called)?.ok_or_else(not_found)?;
-            let became = snapshot.became(project, id, query.at)?;
+            let became = snapshot.became(project, id, at)?;
             let (id, head) = became.ok_or_else(not_found)?;
             Ok(Asked { id, head, unknown: false })
         }
@@ -140,7 +157,12 @@ fn whom(view: &View<'_>, query: &Query) -> Result<Asked, Error> {
 
 fn at_time(view: &View<'_>, query: &Query, asked: &Asked) -> Result<Person, Error> {
     let View { ref snapshot, project, .. } = *view;
-    let mut person = snapshot.as_of(project, (asked.id, &asked.head), query.at, query.mode)?;
+    let of = (asked.id, &asked.head);
+    let mut person = if query.today {
+        snapshot.as_of_today(project, of, query.at, query.mode)?
+    } else {
+        snapshot.as_of(project, of, query.at, query.mode)?
+    };
     if asked.unknown {
         person.created_at = None;
     }
@@ -167,7 +189,7 @@ fn metadata(out: &mut Vec<u8>, query: &Query, person: &Person) {
     object.strings("distinct_ids_queried", &person.distinct_ids);
     object.number("distinct_ids_count", person.distinct_ids.len() as u64);
     object.optional("known_at", query.known_at);
-    object.string("identity", "as_of");
+    object.string("identity", query.identity());
     object.flag("existed", person.created_at.is_some());
     object.end();
 }
@@ -184,7 +206,7 @@ pub fn params(out: &mut Vec<u8>, project: ProjectId, query: &Query) {
     object.optional_string("person_id", person_id);
     object.optional("timestamp", Some(query.at.time));
     object.optional("known_at", query.known_at);
-    object.string("identity", "as_of");
+    object.string("identity", query.identity());
     object.flag("include_set_once", query.mode == Mode::WithOnce);
     object.end();
 }

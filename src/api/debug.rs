@@ -65,7 +65,7 @@ impl Told {
         object.end();
     }
 
-    fn event(&self, out: &mut Vec<u8>, store::Told { operation, effects }: &store::Told) {
+    fn event(&self, out: &mut Vec<u8>, store::Told { operation, effects, .. }: &store::Told) {
         let mut object = Object::new(out);
         object.optional("timestamp", Some(operation.event_time));
         object.optional("known_at", Some(operation.known));

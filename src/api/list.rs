@@ -10,7 +10,7 @@ use super::error::Error;
 use super::json::{Object, array};
 use super::link::Link;
 use super::parameters::Parameters;
-use super::read::{NOW, Read, View};
+use super::read::{Read, View};
 use crate::person::PersonId;
 use crate::store::Page;
 
@@ -102,7 +102,8 @@ fn owner_now(
     let Some(owner) = snapshot.owner(project, distinct_id)? else {
         return Ok(None);
     };
-    let Some((id, head)) = snapshot.became(project, owner.now().person, NOW)? else {
+    let id = owner.now(&snapshot.lives(project))?.person;
+    let Some(head) = snapshot.head(project, id)? else {
         return Ok(None);
     };
     let Some(email) = email else {
@@ -125,7 +126,7 @@ fn person(
     }
     let View { ref snapshot, project, settings, .. } = *view;
     let head = snapshot.head(project, id)?.ok_or_else(Error::internal)?;
-    let person = snapshot.current(project, id, &head)?;
+    let person = snapshot.current(project, (id, &head), MAX_DISTINCT_IDS + 1)?;
     let display = &settings.display_name_properties;
     body::person(out, &person, display, MAX_DISTINCT_IDS, |_| ());
     Ok(())

@@ -24,7 +24,7 @@ fn current(view: &View<'_>, called: Called) -> Result<Vec<u8>, Error> {
         Some(source) if id != asked => Some(source.uuid),
         _ => None,
     };
-    let person = snapshot.current(project, id, &head)?;
+    let person = snapshot.current(project, (id, &head), usize::MAX)?;
     let mut out = Vec::new();
     let display = &settings.display_name_properties;
     body::person(&mut out, &person, display, usize::MAX, |object| {

@@ -2,9 +2,11 @@
 
 mod demo;
 mod health;
+mod inspect;
 mod key;
 mod produce;
 mod serve;
+mod verify;
 
 use std::env;
 use std::io::{self, Write};
@@ -30,6 +32,8 @@ Examples:
   personview serve --config config/local.toml         with Kafka on 127.0.0.1:9092
   personview produce events.ndjson                    capture events to the topic
   personview key create --label dashboard --scope person:read --project 1
+  personview inspect person --project 1 --distinct-id ann
+  personview verify                                   whether the store keeps the laws
   personview config check --config /etc/personview.toml
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration (nothing was opened or bound).
@@ -51,6 +55,18 @@ hash stands in it.
 Examples:
   personview key create --label dashboard --scope person:read --project 1
   personview key create --label sync --scope person:write activity_log:read --project 1 2";
+
+const VERIFY_HELP: &str = "\
+Reads the store from end to end, as it is at this moment, and compares heads, histories, timelines,
+merges, lists, distinct ids and positions with each other. Writes nothing; a server may run on it.
+Prints a line for each law and the first 20 differences, and exits with 1 where there is any.";
+
+const INSPECT_EXAMPLES: &str = "\
+Reads the store as it is at this moment. Writes nothing; a server may run on it.
+
+Examples:
+  personview inspect person --project 1 --distinct-id ann
+  personview inspect person --project 1 --id 6931a681-6e90-500d-8294-14582dcc2e3f --limit 20";
 
 const KEY_HASH_EXAMPLES: &str = "\
 Examples:
@@ -95,8 +111,23 @@ enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
 
+    /// Look at what the store holds, also while a server runs on it
+    #[command(subcommand)]
+    Inspect(InspectCommand),
+
+    /// Check that the store keeps the laws, also while a server runs on it
+    #[command(after_help = VERIFY_HELP)]
+    Verify,
+
     /// Ask the server at the configured address whether it is ready
     Health,
+}
+
+#[derive(Debug, Subcommand)]
+enum InspectCommand {
+    /// Show one person: who it is, what it has, and what happened to it
+    #[command(after_help = INSPECT_EXAMPLES)]
+    Person(inspect::Asked),
 }
 
 #[derive(Debug, Subcommand)]
@@ -177,6 +208,14 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
             Ok(writeln!(output, "The configuration can be used.")?)
         }
         Command::Config(ConfigCommand::Show) => Ok(write!(output, "{}", load()?.show())?),
+        Command::Inspect(InspectCommand::Person(asked)) => {
+            inspect::person(&load()?, &asked, &mut output)
+        }
+        Command::Verify => {
+            let config = load()?;
+            logging::start()?;
+            verify::run(&config, &mut output)
+        }
         Command::Health => health::run(&load()?, &mut output),
     }
 }
@@ -247,6 +286,12 @@ mod tests {
             ("personview serve now", ErrorKind::UnknownArgument),
             ("personview produce", ErrorKind::MissingRequiredArgument),
             ("personview key create --label l --scope s --project 1", ErrorKind::InvalidValue),
+            ("personview inspect person --project 1", ErrorKind::MissingRequiredArgument),
+            (
+                "personview inspect person --project 1 --id 1 --distinct-id a",
+                ErrorKind::ArgumentConflict,
+            ),
+            ("personview inspect person --project 1 --id x", ErrorKind::ValueValidation),
             ("personview key create --label l --scope * --project 0", ErrorKind::ValueValidation),
             ("personview key create --label l --scope *", ErrorKind::MissingRequiredArgument),
         ] {

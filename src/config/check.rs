@@ -135,6 +135,7 @@ impl Check {
     fn store(&mut self, store: &Store) {
         self.not_empty("store.path", &store.path.to_string_lossy(), "data");
         self.at_least("store.memory", store.memory, MEMORY_MIN);
+        self.positive("store.erase_interval", !store.erase_interval.is_zero());
     }
 
     fn at_least(&mut self, key: &str, bytes: u64, least: u64) {

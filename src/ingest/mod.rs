@@ -13,6 +13,7 @@ mod batch;
 mod context;
 mod dead_letter;
 pub mod embedded;
+mod handed;
 pub mod kafka;
 mod order;
 mod partitions;
@@ -20,6 +21,7 @@ pub mod produce;
 mod source;
 mod stop;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -189,7 +191,10 @@ impl Stage {
     fn source(&self) -> Result<Source, Error> {
         let mut transaction = self.store.transaction();
         let topics = self.settings.topics.iter();
-        let numbers = topics.map(|name| (name.as_str().into(), transaction.topic(name))).collect();
+        let mut numbers: BTreeMap<Arc<str>, u16> =
+            topics.map(|name| (name.as_str().into(), transaction.topic(name))).collect();
+        let commands = self.settings.command_topic.as_str();
+        numbers.insert(commands.into(), transaction.command_topic(commands));
         transaction.commit()?;
         let positions = self.store.snapshot().positions()?;
         self.progress.update(|status| {

@@ -3,12 +3,13 @@
 //! Kafka orders records within a partition only. Here the buffered record with the least Kafka
 //! timestamp comes first, and a partition that has more to give is waited for, so that a rebuild
 //! from the same log reads it in the same order. A partition that stays silent is waited for a
-//! bounded time only.
+//! bounded time only. A command waits until everything was handed on that its author had seen.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::person::Record;
+use crate::person::command::Seen;
 
 /// How long a partition that should have records is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -16,7 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Records of one partition, fetched and not yet handed on.
 #[derive(Debug)]
 pub struct Lane {
-    buffered: VecDeque<Record>,
+    /// Each with what must be handed on before it.
+    buffered: VecDeque<(Record, Vec<Seen>)>,
     /// Length of what is buffered.
     bytes: u64,
     /// Kafka said that there is nothing more for now.
@@ -31,11 +33,11 @@ impl Lane {
         Self { buffered: VecDeque::new(), bytes: 0, at_end: false, empty_since: now }
     }
 
-    /// Takes a fetched record.
-    pub fn push(&mut self, record: Record) {
+    /// Takes a fetched record, and what must be handed on before it.
+    pub fn push(&mut self, record: Record, seen: Vec<Seen>) {
         self.at_end = false;
         self.bytes += record.bytes();
-        self.buffered.push_back(record);
+        self.buffered.push_back((record, seen));
     }
 
     /// Notes that there is nothing more for now.
@@ -55,22 +57,34 @@ impl Lane {
         self.bytes
     }
 
+    /// What the next record waits for.
+    pub fn waits_for(&self, is_reached: impl Fn(&Seen) -> bool) -> Option<(&Record, &Seen)> {
+        let (record, seen) = self.buffered.front()?;
+        Some((record, seen.iter().find(|seen| !is_reached(seen))?))
+    }
+
     fn must_be_waited_for(&self, now: Instant) -> bool {
         self.buffered.is_empty() && !self.at_end && now - self.empty_since < PATIENCE
     }
 }
 
-/// The next record, or `None` while a partition must be waited for or nothing is buffered.
-pub fn next(lanes: &mut [&mut Lane], now: Instant) -> Option<Record> {
+/// The next record, or `None` while a partition must be waited for or nothing is buffered that
+/// may be handed on. `is_reached` tells whether so much of the log was handed on.
+pub fn next(
+    lanes: &mut [&mut Lane],
+    now: Instant,
+    is_reached: impl Fn(&Seen) -> bool,
+) -> Option<Record> {
     if lanes.iter().any(|lane| lane.must_be_waited_for(now)) {
         return None;
     }
-    let waiting = lanes.iter_mut().filter(|lane| !lane.buffered.is_empty());
-    let lane = waiting.min_by_key(|lane| {
-        let first = &lane.buffered[0];
-        (first.timestamp, first.position)
-    })?;
-    let record = lane.buffered.pop_front()?;
+    let waiting = lanes.iter_mut().filter(|lane| lane.waits_for(&is_reached).is_none());
+    let waiting = waiting.filter_map(|lane| {
+        let (first, _) = lane.buffered.front()?;
+        Some(((first.timestamp, first.position), lane))
+    });
+    let (_, lane) = waiting.min_by_key(|(order, _)| *order)?;
+    let (record, _) = lane.buffered.pop_front()?;
     lane.bytes -= record.bytes();
     if lane.buffered.is_empty() {
         lane.empty_since = now;
@@ -90,7 +104,7 @@ mod tests {
 
     fn drain(lanes: &mut [Lane], now: Instant) -> Vec<(u32, u64)> {
         let mut lanes: Vec<_> = lanes.iter_mut().collect();
-        let records = std::iter::from_fn(|| next(&mut lanes, now));
+        let records = std::iter::from_fn(|| next(&mut lanes, now, |_| true));
         records.map(|record| (record.position.partition, record.position.offset)).collect()
     }
 
@@ -101,7 +115,8 @@ mod tests {
         for (partition, offset, timestamp) in
             [(0, 0, 5), (0, 1, 5), (1, 0, 3), (1, 1, 5), (1, 2, 4)]
         {
-            lanes[partition].push(record(u32::try_from(partition).unwrap(), offset, timestamp));
+            let record = record(u32::try_from(partition).unwrap(), offset, timestamp);
+            lanes[partition].push(record, Vec::new());
         }
         lanes.iter_mut().for_each(Lane::reached_end);
         assert_eq!(drain(&mut lanes, now), [(1, 0), (0, 0), (0, 1), (1, 1), (1, 2)]);
@@ -112,11 +127,31 @@ mod tests {
     fn a_partition_that_has_more_is_waited_for_but_not_for_ever() {
         let now = Instant::now();
         let mut lanes = [Lane::new(now), Lane::new(now)];
-        lanes[0].push(record(0, 0, 5));
+        lanes[0].push(record(0, 0, 5), Vec::new());
         assert_eq!(drain(&mut lanes, now), []);
         assert_eq!(drain(&mut lanes, now + PATIENCE), [(0, 0)]);
-        lanes[0].push(record(0, 1, 6));
+        lanes[0].push(record(0, 1, 6), Vec::new());
         lanes[1].reached_end();
         assert_eq!(drain(&mut lanes, now), [(0, 1)]);
+    }
+    #[test]
+    fn a_command_waits_for_what_its_author_had_seen() {
+        let now = Instant::now();
+        let mut lanes = [Lane::new(now), Lane::new(now)];
+        let seen = Seen { topic: "events".to_owned(), partition: 1, next_offset: 2 };
+        lanes[0].push(record(0, 0, 1), vec![seen]);
+        for offset in 0..3 {
+            lanes[1].push(record(1, offset, 5), Vec::new());
+        }
+        lanes.iter_mut().for_each(Lane::reached_end);
+        let mut lanes: Vec<_> = lanes.iter_mut().collect();
+        let mut handed = Vec::new();
+        loop {
+            let reached = handed.len() as u64;
+            let next = next(&mut lanes, now, |seen| seen.next_offset <= reached);
+            let Some(record) = next else { break };
+            handed.push((record.position.partition, record.position.offset));
+        }
+        assert_eq!(handed, [(1, 0), (1, 1), (0, 0), (1, 2)]);
     }
 }

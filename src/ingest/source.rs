@@ -17,10 +17,13 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::apply::fingerprint;
 use super::batch::{Batch, Gap};
 use super::context::Context;
+use super::handed::Handed;
 use super::kafka;
 use super::order::{self, Lane};
 use super::{Error, Settings, Stop};
 use crate::metrics::Metrics;
+use crate::person::command::Command;
+use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::person::{Position, Record, Time};
 use crate::progress::Progress;
 use crate::store::Applied;
@@ -55,7 +58,10 @@ pub struct Source {
     /// Topic numbers, by name.
     topics: BTreeMap<Arc<str>, u16>,
     applied: BTreeMap<(String, u32), Applied>,
+    handed: Handed,
     partitions: Vec<Partition>,
+    /// The command that was told to be waiting.
+    told: Option<Position>,
     /// When Kafka was last asked for the topics' partitions.
     asked: Option<Instant>,
     /// Every owned partition of every topic is being read.
@@ -82,13 +88,16 @@ impl Source {
         let share = settings.queue_bytes / 2 / u64::from(partitions);
         let config = settings.kafka.consumer_config(share);
         let consumer = Arc::new(config.create_with_context(context)?);
+        let handed = applied.iter().map(|(of, applied)| (of.clone(), applied.next_offset));
         Ok(Self {
             consumer,
             settings,
             progress,
+            handed: Handed::new(topics.clone(), handed.collect::<Vec<_>>().into_iter()),
             topics,
             applied,
             partitions: Vec::new(),
+            told: None,
             asked: None,
             is_assigned: false,
             gaps: Vec::new(),
@@ -118,13 +127,42 @@ impl Source {
         let mut lanes: Vec<_> =
             self.partitions.iter_mut().map(|partition| &mut partition.lane).collect();
         while !batch.is_full(&self.settings) {
-            let Some(record) = order::next(&mut lanes, now) else {
+            let Some(record) = order::next(&mut lanes, now, |seen| self.handed.has(seen)) else {
                 break;
             };
+            self.handed.hand_on(record.position);
             batch.push(record);
         }
+        self.tell_who_waits();
         batch.gaps.append(&mut self.gaps);
         Ok(())
+    }
+
+    /// A command that waits although everything else was handed on is told of, once.
+    fn tell_who_waits(&mut self) {
+        let waits_for = |lane: &Lane| lane.waits_for(|seen| self.handed.has(seen)).is_some();
+        let (waiting, others): (Vec<_>, Vec<_>) = self
+            .partitions
+            .iter()
+            .map(|partition| &partition.lane)
+            .partition(|lane| waits_for(lane));
+        if !others.into_iter().all(Lane::is_drained) {
+            return;
+        }
+        let mut waiting =
+            waiting.iter().filter_map(|lane| lane.waits_for(|seen| self.handed.has(seen)));
+        let Some((command, seen)) = waiting.next() else { return };
+        if self.told != Some(command.position) {
+            tracing::warn!(
+                topic = %command.topic,
+                offset = command.position.offset,
+                "a command waits for offset {} of {}/{}, which is not there yet",
+                seen.next_offset.saturating_sub(1),
+                seen.topic,
+                seen.partition,
+            );
+            self.told = Some(command.position);
+        }
     }
 
     /// Assigns partitions that are not read yet. What Kafka does not tell now it is asked again.
@@ -158,6 +196,7 @@ impl Source {
             tracing::warn!("{text}");
         }
         self.is_assigned = is_assigned && missing.is_none();
+        self.handed.is_complete = self.is_assigned;
         let is_assigned = self.is_assigned;
         self.progress.update(|status| {
             status.waiting_for = missing;
@@ -173,7 +212,9 @@ impl Source {
         count: u32,
     ) -> Result<(), Error> {
         let owned = self.settings.partitions;
-        for number in (0..count).filter(|number| owned.owns(*number)) {
+        // Every instance reads every command: whose person it is about is not known before.
+        let is_command = topic_number >= FIRST_COMMAND_TOPIC;
+        for number in (0..count).filter(|number| is_command || owned.owns(*number)) {
             if self.partitions.iter().any(|known| known.topic == *topic && known.number == number) {
                 continue;
             }
@@ -193,6 +234,7 @@ impl Source {
             self.consumer.incremental_assign(&added)?;
             tracing::info!(%topic, partition = number, ?offset, "reading a partition");
             let lane = Lane::new(Instant::now());
+            self.handed.reads(topic_number, number);
             let topic = topic.clone();
             self.partitions.push(Partition {
                 topic,
@@ -291,7 +333,11 @@ impl Partition {
         } else if let Some(last) = self.last.filter(|last| *last >= offset) {
             return Err(Error::Stopped(changed(last)));
         } else {
-            self.lane.push(record);
+            let command = record.position.is_command().then(|| Command::parse(&record).ok());
+            let seen = command.flatten().map_or_else(Vec::new, |command| command.seen);
+            // What comes before a command on its own topic is handed on before it anyhow.
+            let seen = seen.into_iter().filter(|seen| *seen.topic != *self.topic).collect();
+            self.lane.push(record, seen);
         }
         self.last = Some(offset);
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::history::State;
-use super::{PersonId, PropertyId, Time, Value};
+use super::{Life, Merged, PersonId, PropertyId, Time, Value};
 
 /// What a person is now, and what the next operation needs to know of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +22,20 @@ pub struct Head {
     pub version: u64,
     /// The newest time in its timeline: what comes after cannot be a duplicate.
     pub newest: Option<Time>,
-    /// When it last took a distinct id over from another person.
+    /// How much later than it was learned, at most, an operation stands in its timeline, in
+    /// microseconds: a merge or a command may be moved there, an event is not.
+    pub ahead: i64,
+    /// When it last took a distinct id over from another person, or gave one up.
     pub ownership_changed: Option<Time>,
-    /// How many distinct ids ever joined it.
+    /// The number of its newest life.
+    pub life: u32,
+    /// The number of its oldest life: those before it were deleted.
+    pub first_life: u32,
+    /// When its newest life began, where that was by a split.
+    pub lives_on: Option<Time>,
+    /// How many distinct ids ever joined its newest life.
     pub distinct_ids: u32,
-    /// Into whom it was merged, if it was.
+    /// The merge that ended its newest life, if one did.
     pub merged: Option<Merged>,
     /// Length of its current properties as JSON, in bytes. The names of those that it no longer
     /// has count too, since they are kept.
@@ -61,15 +70,26 @@ pub struct Entry {
     pub state: State,
 }
 
-/// The merge of a person into another.
+/// What stays of a deleted person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Merged {
-    /// The person it became.
-    pub into: PersonId,
-    /// The merge's effective time and record.
-    pub place: super::Place,
-    /// When the merge was learned.
-    pub known: Time,
+pub struct Tombstone {
+    /// The person's uuid.
+    pub uuid: Uuid,
+    /// Its version: one born anew goes on above it.
+    pub version: u64,
+    /// The number of its last life.
+    pub life: u32,
+    /// When it was deleted: events up to that time are dropped.
+    pub deleted: Fact,
+}
+
+/// A person that is there, or what stays of one that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It is there, be it merged into another.
+    Person(Head),
+    /// It was deleted.
+    Deleted(Tombstone),
 }
 
 impl Head {
@@ -83,12 +103,48 @@ impl Head {
             identified: None,
             version: 0,
             newest: None,
+            ahead: 0,
             ownership_changed: None,
+            life: 0,
+            first_life: 0,
+            lives_on: None,
             distinct_ids: 0,
             merged: None,
             json_bytes: 2,
             entries: BTreeMap::new(),
         }
+    }
+
+    /// A person that is born anew after it was deleted.
+    #[must_use]
+    pub fn anew(tombstone: &Tombstone, began: Fact) -> Self {
+        let life = tombstone.life + 1;
+        let version = tombstone.version + 1;
+        Self { version, life, first_life: life, ..Self::new(tombstone.uuid, began) }
+    }
+
+    /// What stays of the person when it is deleted.
+    #[must_use]
+    pub fn tombstone(&self, deleted: Fact) -> Tombstone {
+        Tombstone { uuid: self.uuid, version: self.version, life: self.life, deleted }
+    }
+
+    /// Notes where an operation stands that was learned at `known`.
+    pub fn placed(&mut self, time: Time, known: Time) {
+        self.ahead = self.ahead.max(time.0.saturating_sub(known.0));
+    }
+
+    /// Until when a read at `time` has to look by what was known at `known`: what stands later was
+    /// learned later.
+    #[must_use]
+    pub fn known_until(&self, time: Time, known: Time) -> Time {
+        time.min(known.plus(self.ahead))
+    }
+
+    /// The newest life of the person `id`, whose head this is.
+    #[must_use]
+    pub fn newest_life(&self, id: PersonId) -> Life {
+        Life { person: id, number: self.life }
     }
 
     /// The length of the properties as JSON after one of them, whose name takes `name_bytes`, is
@@ -128,15 +184,6 @@ pub fn display_name<'a>(
         .unwrap_or_else(|| uuid.to_string())
 }
 
-/// Distinct ids as they are shown: in the order in which they joined, non-anonymous ones first.
-#[must_use]
-pub fn display_order(joined: Vec<String>) -> Vec<String> {
-    let (anonymous, mut known): (Vec<_>, Vec<_>) =
-        joined.into_iter().partition(|id| super::identity::is_anonymous(id));
-    known.extend(anonymous);
-    known
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,11 +211,5 @@ mod tests {
         assert_eq!(display_name([Some(&empty), None, Some(&name)], &ids, Uuid::nil()), "Ann");
         assert_eq!(display_name([Some(&empty)], &ids, Uuid::nil()), "u1");
         assert_eq!(display_name([None], &[], Uuid::nil()), Uuid::nil().to_string());
-    }
-
-    #[test]
-    fn anonymous_ids_are_shown_last() {
-        let ids = ["a-b-c-d-e", "u1", "f-g-h-i-j", "u2"].map(String::from).to_vec();
-        assert_eq!(display_order(ids), ["u1", "u2", "a-b-c-d-e", "f-g-h-i-j"]);
     }
 }

@@ -8,8 +8,8 @@
 
 mod beginning;
 
-pub use self::beginning::{began, created};
-use super::{PersonId, Place, PropertyId, Time, Value};
+pub use self::beginning::{began, began_by, began_merged, created};
+use super::{Life, PersonId, Place, PropertyId, Time, Value};
 
 /// Which operations a fold sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +69,9 @@ pub enum Row {
     Once(Value),
     /// The state of a person merged into this one, each mode's where it was absent.
     Merge {
-        /// The person merged.
-        source: PersonId,
+        /// The life merged; `None` where its person was deleted since, so that the state stands
+        /// alone.
+        source: Option<Life>,
         /// Its state of the property when it was merged.
         state: State,
     },
@@ -200,6 +201,13 @@ pub trait Histories {
         class: Class,
         after: Option<Place>,
     ) -> Result<Option<Stored>, Self::Error>;
+
+    /// Where a life began that goes on after a merge: what was before it does not count. `None`
+    /// of a life that is the person's first one, or followed a deletion.
+    ///
+    /// # Errors
+    /// Where that cannot be read.
+    fn lives_on(&self, life: Life) -> Result<Option<Place>, Self::Error>;
 }
 
 /// What a read asks of one property: how it was at `until`, by what was known at `known`.
@@ -209,6 +217,8 @@ pub struct Query {
     pub person: PersonId,
     /// The property.
     pub property: PropertyId,
+    /// Only rows after this place: where the life began that is asked for.
+    pub after: Option<Place>,
     /// Up to and including this place.
     pub until: Place,
     /// Only rows learned by then.
@@ -236,10 +246,10 @@ pub fn value<H: Histories>(rows: &H, query: Query, mode: Mode) -> Result<Option<
     let mut until = Some(query.until);
     let (mut value, mut from) = loop {
         let Some(place) = until else {
-            break (None, None);
+            break (None, query.after);
         };
         let Some(anchor) = known_anchor(rows, Query { until: place, ..query })? else {
-            break (None, None);
+            break (None, query.after);
         };
         until = anchor.place.before();
         match anchor.row {
@@ -279,6 +289,7 @@ fn known_anchor<H: Histories>(rows: &H, query: Query) -> Result<Option<Stored>, 
     let mut until = Some(query.until);
     while let Some(place) = until {
         match rows.last(query.person, query.property, Class::Anchor, place)? {
+            Some(row) if Some(row.place) <= query.after => return Ok(None),
             Some(row) if row.known > query.known => until = row.place.before(),
             found => return Ok(found),
         }
@@ -327,9 +338,10 @@ fn filled<H: Histories>(
             continue;
         }
         let value = match stored.row {
-            Row::Merge { source, .. } if query.known != Time::MAX => {
+            Row::Merge { source: Some(source), .. } if query.known != Time::MAX => {
                 let until = Place::end_of(stored.place.time);
-                let of_source = Query { person: source, until, ..query };
+                let after = rows.lives_on(source)?;
+                let of_source = Query { person: source.person, after, until, ..query };
                 let found = with_room(|| value(rows, of_source, mode))?;
                 match found {
                     None => own_once(rows, query, mode, stored.place)?,

@@ -1,4 +1,4 @@
-//! Who a distinct id belonged to, from when on; and whether and whom a record merges.
+//! What a person is called, whether and whom a record merges, and when that takes effect.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -91,59 +91,6 @@ pub fn is_illegal(id: &str) -> bool {
         || id.chars().nth(MAX_MERGED_ID).is_some()
 }
 
-/// One entry of an ownership: from a moment on, a distinct id belonged to a person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owned {
-    /// From this event time on.
-    pub from: Time,
-    /// When it was learned.
-    pub known: Time,
-    /// The person.
-    pub person: PersonId,
-    /// Its place in the order in which distinct ids joined that person.
-    pub ordinal: u32,
-}
-
-/// Who a distinct id belonged to. The later owners stand in the order in which they were added,
-/// which is that of their `from`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ownership {
-    /// The first owner, who also owns all time before.
-    pub first: Owned,
-    /// The owners after it.
-    pub later: Vec<Owned>,
-}
-
-impl Ownership {
-    /// Of a distinct id that belongs to its first owner.
-    #[must_use]
-    pub fn new(first: Owned) -> Self {
-        Self { first, later: Vec::new() }
-    }
-
-    /// The owner by what is known now, whatever the time asked for.
-    #[must_use]
-    pub fn now(&self) -> &Owned {
-        self.later.last().unwrap_or(&self.first)
-    }
-
-    /// The owner at `time` by what was known at `known`; `None` before the id was known.
-    #[must_use]
-    pub fn at(&self, time: Time, known: Time) -> Option<PersonId> {
-        let newest =
-            self.later.iter().rev().find(|owned| owned.from <= time && owned.known <= known);
-        let owned = newest.unwrap_or(&self.first);
-        (owned.known <= known).then_some(owned.person)
-    }
-
-    /// When it joined its current owner; `None` where that is the first one, who owns all time
-    /// before.
-    #[must_use]
-    pub fn joined(&self) -> Option<Time> {
-        self.later.last().map(|owned| owned.from)
-    }
-}
-
 /// What a merge event asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergeRequest {
@@ -199,17 +146,22 @@ pub fn decide(target: Option<Side>, source: Option<Side>, dangerously: bool) -> 
     }
 }
 
-/// When a merge takes effect: at the event, but after the target id joined its owner and after
-/// the source's newest change of ownership, so that identity at any time is a forest. First
-/// owners own all time before and set no bound.
+/// When a merge takes effect: at the event, but after the target id joined its owner, after the
+/// target lives on from a split and after the source's newest change of ownership, so that
+/// identity at any time is a forest. First owners own all time before and set no bound.
 #[must_use]
-pub fn effective_time(
-    event: Time,
-    target_joined: Option<Time>,
-    source_changed: Option<Time>,
-) -> Time {
-    let bounds = [target_joined, source_changed].into_iter().flatten();
-    bounds.fold(event, |time, bound| time.max(bound.plus(1)))
+pub fn effective_time(event: Time, bounds: impl IntoIterator<Item = Option<Time>>) -> Time {
+    bounds.into_iter().flatten().fold(event, |time, bound| time.max(bound.plus(1)))
+}
+
+/// The uuids that a person made for this distinct id may have, in the order in which they are
+/// tried: one that is in use by somebody else is passed over.
+pub fn person_uuids(project: ProjectId, distinct_id: &str) -> impl Iterator<Item = Uuid> {
+    (0_u64..).map(move |number| match number {
+        0 => person_uuid(project, distinct_id),
+        1 => person_uuid(project, &format!("{distinct_id}:split")),
+        _ => person_uuid(project, &format!("{distinct_id}:split:{number}")),
+    })
 }
 
 #[cfg(test)]
@@ -259,24 +211,6 @@ mod tests {
     }
 
     #[test]
-    fn the_first_owner_owns_all_time_before() {
-        let owned = |from, known, person| Owned {
-            from: Time(from),
-            known: Time(known),
-            person,
-            ordinal: 0,
-        };
-        let mut ownership = Ownership::new(owned(10, 11, 1));
-        ownership.later.push(owned(20, 50, 2));
-        let at = |time, known| ownership.at(Time(time), Time(known));
-        assert_eq!(at(5, 100), Some(1));
-        assert_eq!(at(19, 100), Some(1));
-        assert_eq!(at(20, 100), Some(2));
-        assert_eq!(at(20, 49), Some(1), "the merge was not known yet");
-        assert_eq!(at(20, 10), None, "the id was not known yet");
-    }
-
-    #[test]
     fn the_merge_table() {
         let side = |person, identified| Some(Side { person, identified });
         for (target, source, dangerously, expected) in [
@@ -296,9 +230,9 @@ mod tests {
 
     #[test]
     fn a_merge_never_takes_effect_before_what_it_builds_on() {
-        assert_eq!(effective_time(Time(5), None, None), Time(5));
-        assert_eq!(effective_time(Time(100), None, Some(Time(10))), Time(100));
-        assert_eq!(effective_time(Time(5), None, Some(Time(10))), Time(11));
-        assert_eq!(effective_time(Time(5), Some(Time(30)), Some(Time(10))), Time(31));
+        assert_eq!(effective_time(Time(5), [None, None]), Time(5));
+        assert_eq!(effective_time(Time(100), [None, Some(Time(10))]), Time(100));
+        assert_eq!(effective_time(Time(5), [None, Some(Time(10))]), Time(11));
+        assert_eq!(effective_time(Time(5), [Some(Time(30)), Some(Time(10))]), Time(31));
     }
 }

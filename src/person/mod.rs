@@ -4,25 +4,28 @@
 //! async, no randomness, no logging, so that every rule can be read and tested by itself.
 //!
 //! Reading order: [`event`] what a record says → [`operation`] what that does to properties →
-//! [`history`] the fold → [`identity`] who owns a distinct id, and who merges → [`head`] the
-//! newest state of a person.
+//! [`history`] the fold → [`ownership`] who owns a distinct id → [`identity`] who merges →
+//! [`head`] the newest state of a person → [`command`] what the API writes.
 
+pub mod command;
 pub mod event;
 pub mod head;
 pub mod history;
 pub mod identity;
 pub mod json;
 pub mod operation;
+pub mod ownership;
 pub mod promotion;
 pub mod record;
 pub mod time;
 pub mod value;
 
+pub use command::{Act, Command, Leaving};
 pub use event::{Event, Rejection, Rules};
-pub use head::{Entry, Fact, Head, Merged};
+pub use head::{Entry, Fact, Head, Known, Tombstone};
 pub use history::{Class, Histories, Mode, Row, State, Stored};
-pub use identity::{Owned, Ownership};
 pub use operation::{Action, Update};
+pub use ownership::{Life, Lives, Merged, Owned, Ownership, Seat};
 pub use record::{Place, Position, Record};
 pub use time::Time;
 pub use value::Value;
@@ -37,7 +40,7 @@ pub type PersonId = u64;
 /// [`FIRST_PROPERTY`] are no properties but facts of a person that have a history as well.
 pub type PropertyId = u32;
 
-/// When a person began: every row is an earlier beginning than the one before.
+/// When a person began: its first event, and the beginnings of persons merged into it.
 pub const CREATED: PropertyId = 0;
 
 /// Since when a person is identified.

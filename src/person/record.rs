@@ -16,9 +16,18 @@ pub struct Position {
     pub offset: u64,
 }
 
+/// The least number of a topic of commands: those sort after every event of their time.
+pub const FIRST_COMMAND_TOPIC: u16 = 0xff00;
+
 impl Position {
     /// After every position.
     pub const MAX: Self = Self { topic: u16::MAX, partition: u32::MAX, offset: u64::MAX };
+
+    /// Whether this is a command, and no event.
+    #[must_use]
+    pub fn is_command(self) -> bool {
+        self.topic >= FIRST_COMMAND_TOPIC
+    }
 }
 
 /// Where an operation stands in a timeline: event time, then position.

@@ -16,6 +16,8 @@ use crate::person::{
 /// An operation with the values it brought, as a timeline shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
+    /// Where it stands.
+    pub place: Place,
     /// The operation.
     pub operation: Operation,
     /// The property, what was done to it, and the value that came with it.
@@ -36,31 +38,34 @@ impl Snapshot<'_> {
         mode: Mode,
     ) -> Result<Person> {
         let iterator = RefCell::new(self.iterator(Family::History));
-        let rows = Rows::new(project, Ordered { committed: &iterator, staged: None });
-        let query = |property| history::Query {
-            person: id,
-            property,
-            until: Place::end_of(at.time),
-            known: at.known,
-        };
+        let lives = self.lives(project);
+        let rows = Rows::new(lives, Ordered { committed: &iterator, staged: None });
+        let life = self.life_at(project, (id, head), at)?;
+        let after = rows.lives_on(life)?;
+        let known_until = head.known_until(at.time, at.known);
+        let until = Place::end_of(known_until);
+        let query =
+            |property| history::Query { person: id, property, after, until, known: at.known };
+        let in_head = at.known == Time::MAX && life.number == head.life;
         let mut values = Vec::new();
         for (&property, entry) in &head.entries {
-            let value = if at.known == Time::MAX && entry.newest <= Some(at.time) {
+            let value = if in_head && entry.newest <= Some(at.time) {
                 entry.state.get(mode).cloned()
             } else {
                 history::value(&rows, query(property), mode)?
             };
             values.extend(value.map(|value| (property, value)));
         }
-        let created_at = history::created(&rows, id, at.time, at.known)?;
-        let identified = history::value(&rows, query(IDENTIFIED), Mode::WithOnce)?;
+        let created_at = history::created(&rows, id, known_until, at.known)?;
+        let identified = history::Query { after: None, ..query(IDENTIFIED) };
+        let identified = history::value(&rows, identified, Mode::WithOnce)?;
         Ok(Person {
             id,
             uuid: head.uuid,
-            distinct_ids: self.distinct_ids(project, id, at)?,
+            distinct_ids: self.distinct_ids(project, (id, head), at, usize::MAX)?,
             properties: self.named(project, values)?,
             created_at,
-            last_seen_at: self.last_seen_as_of(project, id, at)?,
+            last_seen_at: self.last_seen_as_of(project, id, Moment { time: known_until, ..at })?,
             is_identified: identified.is_some(),
             version: head.version,
         })
@@ -79,7 +84,8 @@ impl Snapshot<'_> {
         limit: usize,
     ) -> Result<(u64, Vec<Told>)> {
         let rows = RefCell::new(self.iterator(Family::History));
-        let rows = Rows::new(project, Ordered { committed: &rows, staged: None });
+        let lives = self.lives(project);
+        let rows = Rows::new(lives, Ordered { committed: &rows, staged: None });
         let (mut count, mut told) = (0, Vec::new());
         self.each_operation(project, person, at, |place, operation| {
             count += 1;
@@ -91,7 +97,7 @@ impl Snapshot<'_> {
                     Ok((property, effect, value_of(row.row)))
                 });
                 let effects = effects.collect::<Result<Vec<_>>>()?;
-                told.push(Told { operation, effects });
+                told.push(Told { place, operation, effects });
             }
             Ok(true)
         })?;
@@ -107,6 +113,9 @@ impl Snapshot<'_> {
     ) -> Result<Option<Time>> {
         let mut seen: Option<Time> = None;
         self.each_operation(project, person, at, |place, operation| {
+            if place.position.is_command() {
+                return Ok(true);
+            }
             seen = seen.max(Some(operation.event_time));
             // Only a merge happened before the place where it stands: what came before it, here
             // and on its source, may be newer.
@@ -121,7 +130,7 @@ impl Snapshot<'_> {
     }
 
     /// Calls `each` with the operations up to a moment, newest first, until it answers `false`.
-    fn each_operation(
+    pub(super) fn each_operation(
         &self,
         project: ProjectId,
         person: PersonId,

@@ -3,13 +3,15 @@
 //! The first byte of every value tells its form; a form once used is never given another meaning.
 //! Any bytes decode to a value or to [`Corrupt`], and never take more memory than they have.
 
+mod identity;
 mod wire;
 
 use std::collections::BTreeMap;
 
+pub use self::identity::*;
 use self::wire::{Reader, Writer};
-use super::{Applied, Effect, Member, Operation};
-use crate::person::{Entry, Head, Merged, Owned, Ownership, Place, Row, Stored, Time};
+use super::{Applied, CommandOutcome, Effect, Operation};
+use crate::person::{Entry, Head, Known, Place, Row, Stored, Time, Tombstone};
 
 /// Bytes that are no value of the kind asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,40 @@ pub struct Corrupt;
 type Decoded<T> = Result<T, Corrupt>;
 
 const FORM: u8 = 1;
+
+/// The form of a tombstone, which stands where a head was.
+const TOMBSTONE: u8 = 2;
+
+/// A person, or what stays of one.
+#[must_use]
+pub fn encode_known(known: &Known) -> Vec<u8> {
+    match known {
+        Known::Person(head) => encode_head(head),
+        Known::Deleted(tombstone) => {
+            let mut writer = Writer::new(TOMBSTONE);
+            writer.uuid(tombstone.uuid);
+            writer.unsigned(tombstone.version);
+            writer.unsigned(tombstone.life.into());
+            writer.fact(tombstone.deleted, Time::EPOCH);
+            writer.0
+        }
+    }
+}
+
+/// A person, or what stays of one.
+///
+/// # Errors
+/// [`Corrupt`].
+pub fn decode_known(bytes: &[u8]) -> Decoded<Known> {
+    if bytes.first() != Some(&TOMBSTONE) {
+        return decode_head(bytes).map(Known::Person);
+    }
+    let mut reader = Reader::new(bytes, TOMBSTONE)?;
+    let (uuid, version, life) = (reader.uuid()?, reader.unsigned()?, reader.number()?);
+    let deleted = reader.fact(Time::EPOCH)?;
+    reader.end()?;
+    Ok(Known::Deleted(Tombstone { uuid, version, life, deleted }))
+}
 
 /// A row of family `history`; its place stands in the key.
 #[must_use]
@@ -38,7 +74,7 @@ pub fn encode_row(stored: &Stored) -> Vec<u8> {
         }
         Row::Unset => {}
         Row::Merge { source, state } => {
-            writer.unsigned(*source);
+            writer.maybe_life(*source);
             writer.state(state);
         }
     }
@@ -59,16 +95,14 @@ pub fn decode_row(place: Place, bytes: &[u8]) -> Decoded<Stored> {
         3 => Row::SetUnset(reader.value()?),
         4 => Row::OnceUnset(reader.value()?),
         5 => Row::Once(reader.value()?),
-        6 => Row::Merge { source: reader.unsigned()?, state: reader.state()? },
+        6 => Row::Merge { source: reader.maybe_life()?, state: reader.state()? },
         _ => return Err(Corrupt),
     };
     reader.end()?;
     Ok(Stored { place, known, row })
 }
 
-/// A head.
-#[must_use]
-pub fn encode_head(head: &Head) -> Vec<u8> {
+fn encode_head(head: &Head) -> Vec<u8> {
     let mut writer = Writer::new(FORM);
     let base = head.created_at;
     writer.uuid(head.uuid);
@@ -80,15 +114,13 @@ pub fn encode_head(head: &Head) -> Vec<u8> {
     }
     writer.unsigned(head.version);
     writer.maybe(head.newest, base);
+    writer.unsigned(head.ahead.cast_unsigned());
     writer.maybe(head.ownership_changed, base);
+    writer.unsigned(head.life.into());
+    writer.unsigned(head.first_life.into());
+    writer.maybe(head.lives_on, base);
     writer.unsigned(head.distinct_ids.into());
-    writer.0.push(u8::from(head.merged.is_some()));
-    if let Some(merged) = &head.merged {
-        writer.unsigned(merged.into);
-        writer.time(merged.place.time, base);
-        writer.position(merged.place.position);
-        writer.time(merged.known, base);
-    }
+    writer.maybe_merged(head.merged.as_ref(), base);
     writer.unsigned(head.json_bytes);
     writer.unsigned(head.entries.len() as u64);
     for (property, entry) in &head.entries {
@@ -99,11 +131,7 @@ pub fn encode_head(head: &Head) -> Vec<u8> {
     writer.0
 }
 
-/// A head.
-///
-/// # Errors
-/// [`Corrupt`].
-pub fn decode_head(bytes: &[u8]) -> Decoded<Head> {
+fn decode_head(bytes: &[u8]) -> Decoded<Head> {
     let mut reader = Reader::new(bytes, FORM)?;
     let uuid = reader.uuid()?;
     let base = reader.time(Time::EPOCH)?;
@@ -114,13 +142,13 @@ pub fn decode_head(bytes: &[u8]) -> Decoded<Head> {
     }
     head.version = reader.unsigned()?;
     head.newest = reader.maybe(base)?;
+    head.ahead = reader.number()?;
     head.ownership_changed = reader.maybe(base)?;
+    head.life = reader.number()?;
+    head.first_life = reader.number()?;
+    head.lives_on = reader.maybe(base)?;
     head.distinct_ids = reader.number()?;
-    if reader.flag()? {
-        let into = reader.unsigned()?;
-        let place = Place { time: reader.time(base)?, position: reader.position()? };
-        head.merged = Some(Merged { into, place, known: reader.time(base)? });
-    }
+    head.merged = reader.maybe_merged(base)?;
     head.json_bytes = reader.unsigned()?;
     let mut entries = BTreeMap::new();
     for _ in 0..reader.unsigned()? {
@@ -133,77 +161,6 @@ pub fn decode_head(bytes: &[u8]) -> Decoded<Head> {
     Ok(head)
 }
 
-/// An ownership.
-#[must_use]
-pub fn encode_ownership(ownership: &Ownership) -> Vec<u8> {
-    let mut writer = Writer::new(FORM);
-    writer.unsigned(ownership.later.len() as u64);
-    let mut base = Time::EPOCH;
-    for owned in std::iter::once(&ownership.first).chain(&ownership.later) {
-        writer.time(owned.from, base);
-        writer.time(owned.known, owned.from);
-        writer.unsigned(owned.person);
-        writer.unsigned(owned.ordinal.into());
-        base = owned.from;
-    }
-    writer.0
-}
-
-/// An ownership.
-///
-/// # Errors
-/// [`Corrupt`].
-pub fn decode_ownership(bytes: &[u8]) -> Decoded<Ownership> {
-    let mut reader = Reader::new(bytes, FORM)?;
-    let later = reader.unsigned()?;
-    let owned = |reader: &mut Reader, base| {
-        let from = reader.time(base)?;
-        let known = reader.time(from)?;
-        Ok(Owned { from, known, person: reader.unsigned()?, ordinal: reader.number()? })
-    };
-    let mut ownership = Ownership::new(owned(&mut reader, Time::EPOCH)?);
-    for _ in 0..later {
-        let base = ownership.now().from;
-        ownership.later.push(owned(&mut reader, base)?);
-    }
-    reader.end()?;
-    Ok(ownership)
-}
-
-/// A row of family `person_distinct_id`.
-#[must_use]
-pub fn encode_member(member: &Member) -> Vec<u8> {
-    let mut writer = Writer::new(FORM);
-    writer.text(&member.distinct_id);
-    writer.time(member.from, Time::EPOCH);
-    writer.time(member.known, member.from);
-    writer.0.push(u8::from(member.left.is_some()));
-    if let Some((until, known)) = member.left {
-        writer.time(until, member.from);
-        writer.time(known, until);
-    }
-    writer.0
-}
-
-/// A row of family `person_distinct_id`.
-///
-/// # Errors
-/// [`Corrupt`].
-pub fn decode_member(bytes: &[u8]) -> Decoded<Member> {
-    let mut reader = Reader::new(bytes, FORM)?;
-    let distinct_id = reader.text()?.to_owned();
-    let from = reader.time(Time::EPOCH)?;
-    let known = reader.time(from)?;
-    let left = if reader.flag()? {
-        let until = reader.time(from)?;
-        Some((until, reader.time(until)?))
-    } else {
-        None
-    };
-    reader.end()?;
-    Ok(Member { distinct_id, from, known, left })
-}
-
 /// A row of family `timeline`; its place stands in the key.
 #[must_use]
 pub fn encode_operation(place: Place, operation: &Operation) -> Vec<u8> {
@@ -213,10 +170,9 @@ pub fn encode_operation(place: Place, operation: &Operation) -> Vec<u8> {
     writer.time(operation.known, place.time);
     writer.text(&operation.event);
     writer.text(&operation.distinct_id);
-    writer.0.push(u8::from(operation.merged.is_some()));
-    if let Some(source) = operation.merged {
-        writer.unsigned(source);
-    }
+    writer.maybe_text(operation.author.as_deref());
+    writer.maybe_number(operation.merged);
+    writer.maybe_number(operation.split.map(u64::from));
     writer.unsigned(operation.effects.len() as u64);
     for (property, effect) in &operation.effects {
         writer.unsigned((*property).into());
@@ -234,7 +190,8 @@ pub fn decode_operation(place: Place, bytes: &[u8]) -> Decoded<Operation> {
     let uuid = reader.uuid()?;
     let (event_time, known) = (reader.time(place.time)?, reader.time(place.time)?);
     let (event, distinct_id) = (reader.text()?.to_owned(), reader.text()?.to_owned());
-    let merged = if reader.flag()? { Some(reader.unsigned()?) } else { None };
+    let author = reader.maybe_text()?.map(str::to_owned);
+    let (merged, split) = (reader.maybe_number()?, reader.maybe_number()?);
     let mut effects = Vec::new();
     for _ in 0..reader.unsigned()? {
         let property = reader.number()?;
@@ -242,7 +199,7 @@ pub fn decode_operation(place: Place, bytes: &[u8]) -> Decoded<Operation> {
         effects.push((property, *effect));
     }
     reader.end()?;
-    Ok(Operation { uuid, event_time, known, event, distinct_id, merged, effects })
+    Ok(Operation { uuid, event_time, known, event, distinct_id, author, merged, split, effects })
 }
 
 /// How far a partition was applied.
@@ -267,6 +224,25 @@ pub fn decode_applied(bytes: &[u8]) -> Decoded<Applied> {
     let hash = reader.bytes(8)?.try_into().map_err(|_| Corrupt)?;
     reader.end()?;
     Ok(Applied { next_offset, last_offset, last_timestamp, last_hash: u64::from_be_bytes(hash) })
+}
+
+/// What became of a command.
+#[must_use]
+pub fn encode_outcome(outcome: CommandOutcome) -> Vec<u8> {
+    let mut writer = Writer::new(FORM);
+    writer.0.push(outcome as u8);
+    writer.0
+}
+
+/// What became of a command.
+///
+/// # Errors
+/// [`Corrupt`].
+pub fn decode_outcome(bytes: &[u8]) -> Decoded<CommandOutcome> {
+    let mut reader = Reader::new(bytes, FORM)?;
+    let outcome = *CommandOutcome::ALL.get(usize::from(reader.byte()?)).ok_or(Corrupt)?;
+    reader.end()?;
+    Ok(outcome)
 }
 
 #[cfg(test)]

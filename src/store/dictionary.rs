@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::keys::{KeyReader, Meta};
+use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::person::{FIRST_PROPERTY, ProjectId, PropertyId};
 
 /// The names known to a store.
@@ -44,6 +45,11 @@ impl NewNames {
     pub fn topic(&mut self, name: &str, first: u16) -> u16 {
         let number = first.saturating_add(u16::try_from(self.topics.len()).unwrap_or(u16::MAX));
         *self.topics.entry(name.to_owned()).or_insert(number)
+    }
+
+    /// The number of a new topic of commands; the first one is `first`.
+    pub fn command_topic(&mut self, name: &str, first: u16) -> u16 {
+        *self.topics.entry(name.to_owned()).or_insert(first)
     }
 
     /// Every new property.
@@ -113,7 +119,17 @@ impl Dictionary {
 
     /// The number that the next new topic will have.
     pub(super) fn next_topic(&self) -> u16 {
-        u16::try_from(self.read().topics.len()).unwrap_or(u16::MAX)
+        let names = self.read();
+        let captured = names.topics.values().filter(|number| **number < FIRST_COMMAND_TOPIC);
+        u16::try_from(captured.count()).unwrap_or(FIRST_COMMAND_TOPIC)
+    }
+
+    /// The number that the next new topic of commands will have: commands sort after every event
+    /// of their time.
+    pub(super) fn next_command_topic(&self) -> u16 {
+        let names = self.read();
+        let newest = names.topics.values().filter(|number| **number >= FIRST_COMMAND_TOPIC).max();
+        newest.map_or(FIRST_COMMAND_TOPIC, |newest| newest.saturating_add(1))
     }
 
     /// Takes over names that are about to be committed.

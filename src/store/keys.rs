@@ -3,84 +3,28 @@
 //! | Family | Key | Value |
 //! |---|---|---|
 //! | `meta` | a tag, see [`Meta`] | format version, topic numbers, positions, property names, counts |
-//! | `person` | project, person | [`Head`](crate::person::Head) |
+//! | `person` | project, person | [`Known`](crate::person::Known): a head, or a tombstone |
 //! | `last_seen` | project, person | newest event time, floored to the hour |
 //! | `history` | project, person, property, class, event time, position | [`Row`](crate::person::Row) with its known time |
 //! | `timeline` | project, person, event time, position | [`Operation`](super::Operation) |
 //! | `recorded` | project, person, event time, uuid | – |
 //! | `distinct_id` | project, distinct id | [`Ownership`](crate::person::Ownership) |
-//! | `person_distinct_id` | project, person, ordinal | [`Member`](super::Member) |
-//! | `uuid` | project, uuid | person, also of one merged away |
+//! | `person_distinct_id` | project, person, life, anonymous or not, ordinal | [`Member`](super::Member) |
+//! | `life` | project, person, 0, life | [`LifeSpan`](super::LifeSpan) |
+//! | `life` | project, person, 1, source, its life | – (what was merged into the person) |
+//! | `life` | project, person, 2, life, time, position | where its group moved then |
+//! | `dropped` | project, keyed hash of a distinct id | when its person was deleted |
+//! | `uuid` | project, uuid | person, also of one merged away or deleted |
 //! | `by_created_at` | project, created at descending, uuid | person |
 //! | `by_email` | project, email, person | – |
+//! | `command` | 0, project, idempotency key | [`CommandOutcome`](super::CommandOutcome) |
+//! | `command` | 1, known time, project, idempotency key | – (what is forgotten after a day) |
 //!
 //! Times are stored with their sign bit flipped, so that those before 1970 sort first.
 
 use uuid::Uuid;
 
-use crate::person::{Class, PersonId, Place, Position, ProjectId, PropertyId, Time};
-
-/// A column family. Names are part of the format and never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    /// What describes the store itself.
-    Meta,
-    /// Heads.
-    Person,
-    /// When a person was last seen.
-    LastSeen,
-    /// The rows of every property.
-    History,
-    /// Every recorded operation.
-    Timeline,
-    /// Which events are recorded: what a duplicate is found by.
-    Recorded,
-    /// Who owns a distinct id.
-    DistinctId,
-    /// Which distinct ids a person has and had.
-    PersonDistinctId,
-    /// Persons by uuid.
-    Uuid,
-    /// Live persons, newest first.
-    ByCreatedAt,
-    /// Live persons by their email.
-    ByEmail,
-}
-
-impl Family {
-    /// Every family.
-    pub const ALL: [Self; 11] = [
-        Self::Meta,
-        Self::Person,
-        Self::LastSeen,
-        Self::History,
-        Self::Timeline,
-        Self::Recorded,
-        Self::DistinctId,
-        Self::PersonDistinctId,
-        Self::Uuid,
-        Self::ByCreatedAt,
-        Self::ByEmail,
-    ];
-
-    /// Its name in RocksDB and in metrics.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Meta => "meta",
-            Self::Person => "person",
-            Self::LastSeen => "last_seen",
-            Self::History => "history",
-            Self::Timeline => "timeline",
-            Self::Recorded => "recorded",
-            Self::DistinctId => "distinct_id",
-            Self::PersonDistinctId => "person_distinct_id",
-            Self::Uuid => "uuid",
-            Self::ByCreatedAt => "by_created_at",
-            Self::ByEmail => "by_email",
-        }
-    }
-}
+use crate::person::{Class, Life, PersonId, Place, Position, ProjectId, PropertyId, Time};
 
 /// Project and person: the first bytes of every key that belongs to one person.
 pub const PERSON_BYTES: usize = 12;
@@ -106,6 +50,10 @@ pub enum Meta<'a> {
     Property(ProjectId, PropertyId),
     /// How many live persons a project has.
     Count(ProjectId),
+    /// What distinct ids of deleted persons are hashed with.
+    Secret,
+    /// A deleted person whose bytes are still on disk.
+    Erased(ProjectId, PersonId),
 }
 
 impl Meta<'_> {
@@ -114,7 +62,7 @@ impl Meta<'_> {
     pub fn key(self) -> Vec<u8> {
         let mut key = vec![self.tag()];
         match self {
-            Self::Format => {}
+            Self::Format | Self::Secret => {}
             Self::Topic(name) => key.extend(name.as_bytes()),
             Self::Position(topic, partition) => {
                 key.extend(topic.to_be_bytes());
@@ -125,6 +73,7 @@ impl Meta<'_> {
                 key.extend(property.to_be_bytes());
             }
             Self::Count(project) => key.extend(project.to_be_bytes()),
+            Self::Erased(project, id) => key.extend(person(project, id)),
         }
         key
     }
@@ -138,6 +87,8 @@ impl Meta<'_> {
             Self::Position(..) => 2,
             Self::Property(..) => 3,
             Self::Count(_) => 4,
+            Self::Secret => 5,
+            Self::Erased(..) => 6,
         }
     }
 }
@@ -167,15 +118,22 @@ impl KeyReader<'_> {
         self.array().map(u64::from_be_bytes)
     }
 
+    /// A time.
+    pub fn time(&mut self) -> Option<Time> {
+        Some(Time((self.u64()? ^ (1 << 63)).cast_signed()))
+    }
+
     /// A place.
     pub fn place(&mut self) -> Option<Place> {
-        let time = Time((self.u64()? ^ (1 << 63)).cast_signed());
+        let time = self.time()?;
         let (topic, partition, offset) = (self.u16()?, self.u32()?, self.u64()?);
         Some(Place { time, position: Position { topic, partition, offset } })
     }
 }
 
-fn time_bytes(time: Time) -> [u8; 8] {
+/// A time as it stands in keys.
+#[must_use]
+pub fn time_bytes(time: Time) -> [u8; 8] {
     (time.0.cast_unsigned() ^ (1 << 63)).to_be_bytes()
 }
 
@@ -192,6 +150,19 @@ pub fn person(project: ProjectId, person: PersonId) -> Vec<u8> {
     let mut key = Vec::with_capacity(PROPERTY_BYTES + 1 + PLACE_BYTES);
     key.extend(project.to_be_bytes());
     key.extend(person.to_be_bytes());
+    key
+}
+
+/// The least key after all that begin with this prefix.
+#[must_use]
+pub fn after(prefix: &[u8]) -> Vec<u8> {
+    let mut key = prefix.to_vec();
+    while let Some(last) = key.pop() {
+        if last < u8::MAX {
+            key.push(last + 1);
+            break;
+        }
+    }
     key
 }
 
@@ -251,12 +222,104 @@ pub fn distinct_id(project: ProjectId, distinct_id: &str) -> Vec<u8> {
     key
 }
 
+/// Family `person_distinct_id`: the prefix of a life's distinct ids, those that look anonymous
+/// apart from the others.
+#[must_use]
+pub fn members(project: ProjectId, life: Life, anonymous: bool) -> Vec<u8> {
+    let mut key = person(project, life.person);
+    key.extend(life.number.to_be_bytes());
+    key.push(u8::from(anonymous));
+    key
+}
+
 /// Family `person_distinct_id`.
 #[must_use]
-pub fn member(project: ProjectId, id: PersonId, ordinal: u32) -> Vec<u8> {
-    let mut key = person(project, id);
+pub fn member(project: ProjectId, life: Life, anonymous: bool, ordinal: u32) -> Vec<u8> {
+    let mut key = members(project, life, anonymous);
     key.extend(ordinal.to_be_bytes());
     key
+}
+
+/// The life, whether anonymous, and the ordinal in a key of `person_distinct_id`.
+#[must_use]
+pub fn member_of(key: &[u8]) -> Option<(Life, bool, u32)> {
+    let mut reader = KeyReader(key.get(4..)?);
+    let (person, number) = (reader.u64()?, reader.u32()?);
+    let (anonymous, rest) = reader.0.split_first()?;
+    Some((Life { person, number }, *anonymous == 1, KeyReader(rest).u32()?))
+}
+
+/// Family `life`: how a life began and ended.
+#[must_use]
+pub fn life(project: ProjectId, life: Life) -> Vec<u8> {
+    let mut key = person(project, life.person);
+    key.push(0);
+    key.extend(life.number.to_be_bytes());
+    key
+}
+
+/// Family `life`: the prefix of the lives merged into a person.
+#[must_use]
+pub fn sources(project: ProjectId, target: PersonId) -> Vec<u8> {
+    let mut key = person(project, target);
+    key.push(1);
+    key
+}
+
+/// Family `life`: that a life was merged into a person.
+#[must_use]
+pub fn source(project: ProjectId, target: PersonId, source: Life) -> Vec<u8> {
+    let mut key = sources(project, target);
+    key.extend(source.person.to_be_bytes());
+    key.extend(source.number.to_be_bytes());
+    key
+}
+
+/// The life in a key that says that it was merged.
+#[must_use]
+pub fn source_of(key: &[u8]) -> Option<Life> {
+    let mut reader = KeyReader(key.get(PERSON_BYTES + 1..)?);
+    Some(Life { person: reader.u64()?, number: reader.u32()? })
+}
+
+/// Family `life`: the prefix of the moves of the group of which a life was the top.
+#[must_use]
+pub fn moves(project: ProjectId, top: Life) -> Vec<u8> {
+    [&person(project, top.person)[..], &[2], &top.number.to_be_bytes()].concat()
+}
+
+/// Family `dropped`.
+#[must_use]
+pub fn dropped(project: ProjectId, hash: [u8; 16]) -> Vec<u8> {
+    let mut key = project.to_be_bytes().to_vec();
+    key.extend(hash);
+    key
+}
+
+/// Family `command`: what became of a command.
+#[must_use]
+pub fn command(project: ProjectId, idempotency_key: &str) -> Vec<u8> {
+    let mut key = vec![0];
+    key.extend(project.to_be_bytes());
+    key.extend(idempotency_key.as_bytes());
+    key
+}
+
+/// Family `command`: by when commands became known; `of` is the key of its outcome.
+#[must_use]
+pub fn command_at(known: Time, of: &[u8]) -> Vec<u8> {
+    let mut key = vec![1];
+    key.extend(time_bytes(known));
+    key.extend(of.get(1..).unwrap_or_default());
+    key
+}
+
+/// The key of the outcome that a key of [`command_at`] stands for, and when it became known.
+#[must_use]
+pub fn command_of(key: &[u8]) -> Option<(Time, Vec<u8>)> {
+    let mut reader = KeyReader(key.get(1..)?);
+    let time = reader.time()?;
+    Some((time, [&[0], reader.0].concat()))
 }
 
 /// Family `uuid`.

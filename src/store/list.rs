@@ -7,7 +7,7 @@ use super::keys::KeyReader;
 use super::snapshot::{Page, Snapshot};
 use super::transaction::decode;
 use super::{Family, Result, Store, codec, corrupt, keys};
-use crate::person::{Head, PersonId, ProjectId, PropertyId, Time};
+use crate::person::{Known, PersonId, ProjectId, PropertyId, Time};
 
 /// What the indexes hold of a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,13 +18,22 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// How a person is listed; `None` for one that was merged away. `email` is the number of
-    /// the property of that name.
-    pub fn of(head: &Head, email: Option<PropertyId>) -> Option<Self> {
+    /// How a person is listed; `None` for one that was merged away or deleted. `email` is the
+    /// number of the property of that name.
+    pub fn of(known: &Known, email: Option<PropertyId>) -> Option<Self> {
+        let Known::Person(head) = known else {
+            return None;
+        };
         let value = email.and_then(|email| head.entries.get(&email)?.state.current.as_ref());
         let email = value.filter(|value| !value.is_null()).map(|value| value.text().into_owned());
         let listed = Self { created_at: head.created_at, uuid: head.uuid, email };
         head.merged.is_none().then_some(listed)
+    }
+
+    /// The keys under which the indexes hold a person.
+    pub fn keys(&self, project: ProjectId, person: PersonId) -> (Vec<u8>, Option<Vec<u8>>) {
+        let email = self.email.as_ref().map(|email| keys::by_email(project, email, person));
+        (keys::by_created_at(project, self.created_at, self.uuid), email)
     }
 
     /// Stages what changes in the indexes.
@@ -35,12 +44,12 @@ impl Listed {
         before: Option<&Self>,
         after: Option<&Self>,
     ) {
-        let created = |listed: &Self| keys::by_created_at(project, listed.created_at, listed.uuid);
-        let email = |listed: &Self| Some(keys::by_email(project, listed.email.as_ref()?, person));
-        let keys = [
-            (Family::ByCreatedAt, before.map(created), after.map(created)),
-            (Family::ByEmail, before.and_then(email), after.and_then(email)),
-        ];
+        let keys = |listed: Option<&Self>| {
+            let keys = listed.map(|listed| listed.keys(project, person));
+            keys.map_or((None, None), |(created_at, email)| (Some(created_at), email))
+        };
+        let (before, after) = (keys(before), keys(after));
+        let keys = [(Family::ByCreatedAt, before.0, after.0), (Family::ByEmail, before.1, after.1)];
         for (index, before, after) in keys {
             if before == after {
                 continue;
@@ -102,12 +111,11 @@ impl Snapshot<'_> {
             let person = KeyReader(person).u64().ok_or(corrupt(Family::ByEmail))?;
             let bytes = self.get(Family::Person, &keys::person(project, person))?;
             let bytes = bytes.ok_or(corrupt(Family::ByEmail))?;
-            let head = decode(codec::decode_head, &bytes, Family::Person)?;
+            let known = decode(codec::decode_known, &bytes, Family::Person)?;
             // A long email is indexed by its beginning only.
-            if Listed::of(&head, property)
-                .is_some_and(|listed| listed.email.as_deref() == Some(email))
-            {
-                found.push((std::cmp::Reverse(head.created_at), head.uuid, person));
+            let listed = Listed::of(&known, property);
+            if let Some(listed) = listed.filter(|listed| listed.email.as_deref() == Some(email)) {
+                found.push((std::cmp::Reverse(listed.created_at), listed.uuid, person));
             }
             iterator.next();
         }

@@ -1,7 +1,7 @@
 //! The store: RocksDB, and the only room that names it.
 //!
 //! Reading order: [`keys`] what lies where → [`codec`] values as bytes → [`transaction`] the one
-//! writer: load, stage, commit → [`snapshot`] the readers.
+//! writer: load, stage, commit → [`snapshot`] the readers → [`verify`] whether the laws hold.
 //!
 //! One [`Store`] has one writer and any number of readers. Every commit is one atomic batch of
 //! rows and positions; after a failed one the store is poisoned and takes no further commit,
@@ -10,28 +10,44 @@
 mod as_of;
 pub mod codec;
 mod dictionary;
+mod erase;
+mod family;
 pub mod keys;
 mod list;
+mod lives;
+mod members;
 mod operation;
 mod options;
+mod reading;
 mod rows;
 pub mod snapshot;
 mod staged;
+mod today;
 pub mod transaction;
+pub mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use hmac::{Hmac, Mac};
 use rocksdb::DB;
+use sha2::Sha256;
+use uuid::Uuid;
 
 pub use self::as_of::Told;
 pub use self::dictionary::Dictionary;
-pub use self::keys::Family;
+pub use self::erase::Pending;
+pub use self::family::Family;
 use self::keys::Meta;
-pub use self::operation::{Applied, Effect, Member, Operation};
+pub use self::lives::{LivesOf, Spans};
+pub use self::members::{Had, HadIds};
+pub use self::operation::{
+    Above, Applied, CommandOutcome, Effect, Group, Joined, LifeSpan, Member, Operation,
+};
 pub use self::options::Measure;
 pub use self::snapshot::{Moment, Page, Person, Snapshot};
 pub use self::transaction::Transaction;
+use crate::person::Time;
 
 /// The format that this program reads and writes.
 pub const FORMAT: u32 = 1;
@@ -90,6 +106,11 @@ pub enum Error {
         "an earlier commit failed, so no further one is taken; restart to go on from what is on disk"
     )]
     Poisoned,
+    /// It was opened to be read only.
+    #[error(
+        "this store was opened to be read, beside the process that writes it; it takes no commit"
+    )]
+    ReadOnly,
 }
 
 /// The result of store operations.
@@ -99,7 +120,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub struct Store {
     db: DB,
     dictionary: Dictionary,
+    /// What distinct ids of deleted persons are hashed with.
+    secret: Vec<u8>,
     poisoned: AtomicBool,
+    read_only: bool,
     sync_writes: bool,
     caches: options::Caches,
 }
@@ -116,10 +140,12 @@ impl Store {
         check_format(path)?;
         std::fs::create_dir_all(path).map_err(|error| open_error(error.to_string()))?;
         let (db, caches) = options::open(config).map_err(|error| open_error(advice(&error)))?;
-        let store = Self {
+        let mut store = Self {
             dictionary: Dictionary::default(),
+            secret: Vec::new(),
             db,
             poisoned: AtomicBool::new(false),
+            read_only: false,
             sync_writes: config.sync_writes,
             caches,
         };
@@ -134,6 +160,7 @@ impl Store {
             }
         }
         store.load_dictionary()?;
+        store.load_secret()?;
         Ok(store)
     }
 
@@ -167,21 +194,86 @@ impl Store {
         self.caches.measure(&self.db)
     }
 
-    /// Every key and value, to compare two stores by.
+    /// Every key and value, to compare two stores by: but for the secret of each, and the keys that
+    /// are hashes with it.
     #[cfg(test)]
     pub(crate) fn content(&self) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         let rows = Family::ALL.into_iter().flat_map(|family| {
             let rows = self.db.iterator_cf(self.family(family), rocksdb::IteratorMode::Start);
             rows.map(move |row| {
-                row.map(|(key, value)| (family.name(), key.into_vec(), value.into_vec())).unwrap()
+                let (key, value) = row.unwrap();
+                let key = if family == Family::Dropped { Vec::new() } else { key.into_vec() };
+                (family.name(), key, value.into_vec())
             })
         });
-        rows.collect()
+        rows.filter(|(_, key, _)| *key != Meta::Secret.key()).collect()
+    }
+
+    /// Damages a row, or takes it away, so that a test sees it found.
+    #[cfg(test)]
+    pub(crate) fn damage(&self, family: Family, key: &[u8], value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.db.put_cf(self.family(family), key, value).unwrap(),
+            None => self.db.delete_cf(self.family(family), key).unwrap(),
+        }
     }
 
     fn family(&self, family: Family) -> &rocksdb::ColumnFamily {
         let handle = self.db.cf_handle(family.name());
         handle.expect("every family is opened with the store")
+    }
+
+    /// A hash of a distinct id that tells nobody which one it is who has only that.
+    fn hash(&self, distinct_id: &str) -> [u8; 16] {
+        let mut hash =
+            Hmac::<Sha256>::new_from_slice(&self.secret).expect("HMAC takes a key of any length");
+        hash.update(distinct_id.as_bytes());
+        let hash = hash.finalize().into_bytes();
+        std::array::from_fn(|index| hash[index])
+    }
+
+    /// Every key of a family that begins with a prefix; `None` where there are more than `most`.
+    fn keys_of(&self, family: Family, prefix: &[u8], most: usize) -> Result<Option<Vec<Vec<u8>>>> {
+        let mut iterator = self.db.raw_iterator_cf(self.family(family));
+        iterator.seek(prefix);
+        let mut keys = Vec::new();
+        while let Some(key) = iterator.key().filter(|key| key.starts_with(prefix)) {
+            if keys.len() == most {
+                return Ok(None);
+            }
+            keys.push(key.to_vec());
+            iterator.next();
+        }
+        iterator.status()?;
+        Ok(Some(keys))
+    }
+
+    /// The oldest commands that were known until a time, by the keys of `keys::command_at`.
+    fn outcomes_until(&self, until: Time, most: usize) -> Result<Vec<Vec<u8>>> {
+        let mut iterator = self.db.raw_iterator_cf(self.family(Family::Command));
+        iterator.seek([1]);
+        let mut found = Vec::new();
+        while let Some(key) = iterator.key().filter(|_| found.len() < most) {
+            let (known, _) = keys::command_of(key).ok_or(corrupt(Family::Command))?;
+            if known > until {
+                break;
+            }
+            found.push(key.to_vec());
+            iterator.next();
+        }
+        iterator.status()?;
+        Ok(found)
+    }
+
+    fn load_secret(&mut self) -> Result<()> {
+        let key = Meta::Secret.key();
+        if let Some(secret) = self.get(Family::Meta, &key)? {
+            self.secret = secret;
+            return Ok(());
+        }
+        let random = [Uuid::new_v4(), Uuid::new_v4()];
+        self.secret = random.iter().flat_map(Uuid::as_bytes).copied().collect();
+        Ok(self.db.put_cf(self.family(Family::Meta), key, &self.secret)?)
     }
 
     fn load_dictionary(&self) -> Result<()> {

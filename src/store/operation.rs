@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::person::{Action, Class, PersonId, PropertyId, Time};
+use crate::person::{Action, Class, Life, Merged, PersonId, Place, PropertyId, Time};
 
 /// One recorded operation as the timeline keeps it: everything but the values, which stand in
 /// the history at the same place.
@@ -16,10 +16,14 @@ pub struct Operation {
     pub known: Time,
     /// The event's name.
     pub event: String,
-    /// The event's distinct id.
+    /// The event's distinct id; empty for a command, which names none.
     pub distinct_id: String,
+    /// Of a command the label of the API key that wrote it.
+    pub author: Option<String>,
     /// The person that it merged into this one.
     pub merged: Option<PersonId>,
+    /// How many distinct ids it split off.
+    pub split: Option<u32>,
     /// Which properties it changed, and how.
     pub effects: Vec<(PropertyId, Effect)>,
 }
@@ -64,25 +68,91 @@ impl From<&Action> for Effect {
     }
 }
 
-/// A distinct id of a person, in the order in which they joined.
+/// What joined a life of a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// A distinct id.
+    Id(String),
+    /// All distinct ids that another life had when it was merged into this one.
+    Bundle(Life),
+}
+
+/// A distinct id of a person, or many, in the order in which they joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The distinct id.
-    pub distinct_id: String,
+    /// What joined.
+    pub joined: Joined,
     /// The person has it from this event time on.
     pub from: Time,
     /// When that was learned.
     pub known: Time,
-    /// From when on it is another person's, and when that was learned.
-    pub left: Option<(Time, Time)>,
+    /// From when on it is another person's, where it did not leave with all the others.
+    pub left: Option<Time>,
 }
 
-impl Member {
-    /// Whether the person had this distinct id at a moment, by what was known at another.
+/// How a life began and ended, where that was not by a first event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LifeSpan {
+    /// The split by which the person lives on, and when that was learned.
+    pub lives_on: Option<(Place, Time)>,
+    /// The merge that ended it.
+    pub merged: Option<Merged>,
+    /// Where it stands in its group.
+    pub group: Group,
+}
+
+/// Lives that merges have made one, as a tree: of two groups that become one the smaller hangs
+/// under the top of the larger, so that no life is deep, however long a chain the merges are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// How many lives are below.
+    pub lives: u32,
+    /// How often the group moved while this life was its top: each move has a row.
+    pub moves: u32,
+    /// What the life hangs under.
+    pub above: Option<Above>,
+}
+
+/// What a life hangs under, from when on, and how it came there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Above {
+    /// The top of the other group.
+    pub life: Life,
+    /// From this event time on.
+    pub from: Time,
+    /// How often the other group had moved: what it did later is what this life did as well.
+    pub after: u32,
+    /// The merge by which the group moved; `None` where the other group came to this one.
+    pub merged: Option<Merged>,
+}
+
+/// What became of a command. The numbers are part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum CommandOutcome {
+    /// It was done, be it that nothing had to change.
+    Done = 0,
+    /// Nobody is called what it names.
+    NotFound = 1,
+    /// The properties would have become too large.
+    TooLarge = 2,
+    /// A split that would leave the person without a distinct id, or names none of its own.
+    NothingToSplit = 3,
+}
+
+impl CommandOutcome {
+    /// Every outcome, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Done, Self::NotFound, Self::TooLarge, Self::NothingToSplit];
+
+    /// The name under which it is counted.
     #[must_use]
-    pub fn is_at(&self, time: Time, known: Time) -> bool {
-        let gone = self.left.is_some_and(|(until, learned)| until <= time && learned <= known);
-        self.from <= time && self.known <= known && !gone
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::NotFound => "not_found",
+            Self::TooLarge => "too_large",
+            Self::NothingToSplit => "nothing_to_split",
+        }
     }
 }
 

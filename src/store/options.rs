@@ -28,29 +28,48 @@ pub struct Measure {
 
 /// Opens the database with every family.
 pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
-    let memory = usize::try_from(config.memory).unwrap_or(usize::MAX);
+    let (mut options, families) = shared(config.memory);
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_max_open_files(512);
+    let db = DB::open_cf_descriptors(&options, &config.path, families)?;
+    Ok((db, Caches { options }))
+}
+
+/// Opens the database with every family to be read, beside the process that writes it.
+pub fn open_to_read(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
+    let (mut options, families) = shared(config.memory.min(READING_MEMORY));
+    // Every file is open from the start, so that none can be taken away by the one that writes.
+    options.set_max_open_files(-1);
+    let db = DB::open_cf_descriptors_read_only(&options, &config.path, families, false)?;
+    Ok((db, Caches { options }))
+}
+
+/// The most memory for one that only reads: the other process has its own.
+const READING_MEMORY: u64 = 128 << 20;
+
+fn shared(memory: u64) -> (Options, [ColumnFamilyDescriptor; Family::ALL.len()]) {
+    let memory = usize::try_from(memory).unwrap_or(usize::MAX);
     // Write buffers are charged to the cache: together they stay within the configured memory.
     let cache = Cache::new_lru_cache(memory);
     let buffers =
         WriteBufferManager::new_write_buffer_manager_with_cache(memory / 2, false, cache.clone());
     let mut options = Options::default();
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
     options.set_write_buffer_manager(&buffers);
     options.increase_parallelism(
         std::thread::available_parallelism()
             .map_or(2, |cores| i32::try_from(cores.get()).unwrap_or(2)),
     );
-    options.set_max_open_files(512);
     options.set_bytes_per_sync(1 << 20);
     options.set_keep_log_file_num(5);
+    // The list of files holds keys as well: what was deleted shall not stay in it for long.
+    options.set_max_manifest_file_size(64 << 10);
     options.enable_statistics();
     options.set_statistics_level(StatsLevel::ExceptDetailedTimers);
     let families = Family::ALL.map(|family| {
         ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache, memory))
     });
-    let db = DB::open_cf_descriptors(&options, &config.path, families)?;
-    Ok((db, Caches { options }))
+    (options, families)
 }
 
 fn family_options(family: Family, cache: &Cache, memory: usize) -> Options {

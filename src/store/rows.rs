@@ -2,9 +2,10 @@
 
 use std::cell::{Ref, RefCell};
 
+use super::lives::LivesOf;
 use super::staged::{KeyValue, Ordered};
 use super::{Error, Family, Result, codec, corrupt, keys};
-use crate::person::{Class, Histories, PersonId, Place, ProjectId, PropertyId, Stored};
+use crate::person::{Class, Histories, Life, PersonId, Place, PropertyId, Stored};
 
 /// A property with at most so many rows is read whole, which is cheaper than seeking in it. Tests
 /// have short histories and must come by both ways.
@@ -12,7 +13,7 @@ const FEW: usize = if cfg!(test) { 2 } else { 24 };
 
 /// Rows of family `history`. Rows that are staged later do not show: take a new one for those.
 pub struct Rows<'a, 'db> {
-    project: ProjectId,
+    lives: LivesOf<'a>,
     ordered: Ordered<'a, 'db>,
     read: RefCell<Property>,
 }
@@ -28,17 +29,18 @@ struct Property {
 type Few = Vec<(Class, Stored)>;
 
 impl<'a, 'db> Rows<'a, 'db> {
-    /// The histories of a project.
+    /// The histories of the project whose lives these are.
     #[must_use]
-    pub fn new(project: ProjectId, ordered: Ordered<'a, 'db>) -> Self {
-        Self { project, ordered, read: RefCell::default() }
+    pub fn new(lives: LivesOf<'a>, ordered: Ordered<'a, 'db>) -> Self {
+        Self { lives, ordered, read: RefCell::default() }
     }
 
     /// The property's rows where they are few.
     fn few(&self, person: PersonId, property: PropertyId) -> Result<Ref<'_, Option<Few>>> {
         let of = Some((person, property));
         if self.read.borrow().of != of {
-            let rows = self.ordered.all(&keys::property(self.project, person, property), FEW)?;
+            let rows =
+                self.ordered.all(&keys::property(self.lives.project, person, property), FEW)?;
             let decoded = |row: KeyValue| {
                 let key = keys::property_and_class_of(&row.0);
                 let (_, class) = key.ok_or(corrupt(Family::History))?;
@@ -66,7 +68,7 @@ impl Histories for Rows<'_, '_> {
             let row = rows.find(|(of, row)| *of == class && row.place <= until);
             return Ok(row.map(|(_, row)| row.clone()));
         }
-        let prefix = keys::class(self.project, person, property, class);
+        let prefix = keys::class(self.lives.project, person, property, class);
         let key = keys::at(prefix.clone(), until);
         self.ordered.last(&prefix, &key)?.map(|row| decode(&row)).transpose()
     }
@@ -83,7 +85,7 @@ impl Histories for Rows<'_, '_> {
             let row = rows.iter().find(|(of, row)| *of == class && is_after(row));
             return Ok(row.map(|(_, row)| row.clone()));
         }
-        let prefix = keys::class(self.project, person, property, class);
+        let prefix = keys::class(self.lives.project, person, property, class);
         let mut key = prefix.clone();
         if let Some(after) = after {
             // The least key that is greater.
@@ -91,6 +93,10 @@ impl Histories for Rows<'_, '_> {
             key.push(0);
         }
         self.ordered.first(&prefix, &key)?.map(|row| decode(&row)).transpose()
+    }
+
+    fn lives_on(&self, life: Life) -> Result<Option<Place>> {
+        self.lives.lives_on(life)
     }
 }
 

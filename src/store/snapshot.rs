@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use super::keys::{KeyReader, Meta};
 use super::transaction::{decode, decode_time};
-use super::{Applied, Error, Family, Member, Result, Store, codec, corrupt, keys};
+use super::{Applied, Error, Family, Result, Spans, Store, codec, corrupt, keys};
 use crate::person::{
-    FIRST_PROPERTY, Head, Ownership, PersonId, ProjectId, PropertyId, Time, Value, head,
+    FIRST_PROPERTY, Head, Known, Life, Ownership, PersonId, ProjectId, PropertyId, Time, Value,
+    ownership,
 };
 
 /// A moment of the world, and what was known of it: the two clocks of a read.
@@ -103,6 +104,16 @@ impl<'s> Snapshot<'s> {
         bytes.map(|bytes| decode(codec::decode_ownership, &bytes, Family::DistinctId)).transpose()
     }
 
+    /// Up to when events of a distinct id are dropped, as its person was deleted.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn dropped(&self, project: ProjectId, distinct_id: &str) -> Result<Option<Time>> {
+        let key = keys::dropped(project, self.store.hash(distinct_id));
+        let bytes = self.get(Family::Dropped, &key)?;
+        bytes.map(|bytes| KeyReader(&bytes).time().ok_or(corrupt(Family::Dropped))).transpose()
+    }
+
     /// The person that was created with a uuid, also where it was merged away since.
     ///
     /// # Errors
@@ -112,44 +123,89 @@ impl<'s> Snapshot<'s> {
         bytes.map(|bytes| KeyReader(&bytes).u64().ok_or(corrupt(Family::Uuid))).transpose()
     }
 
-    /// A person's head, also of one that was merged away since.
+    /// A person's head, also of one that was merged away since; `None` of one that was deleted.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
     pub fn head(&self, project: ProjectId, person: PersonId) -> Result<Option<Head>> {
+        Ok(match self.known(project, person)? {
+            Some(Known::Person(head)) => Some(head),
+            Some(Known::Deleted(_)) | None => None,
+        })
+    }
+
+    /// A person, or what stays of one that was deleted.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn known(&self, project: ProjectId, person: PersonId) -> Result<Option<Known>> {
         let bytes = self.get(Family::Person, &keys::person(project, person))?;
-        bytes.map(|bytes| decode(codec::decode_head, &bytes, Family::Person)).transpose()
+        bytes.map(|bytes| decode(codec::decode_known, &bytes, Family::Person)).transpose()
+    }
+
+    /// The head of the person of a life; `None` where that life was deleted.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn head_of(&self, project: ProjectId, life: Life) -> Result<Option<Head>> {
+        let head = self.head(project, life.person)?;
+        Ok(head.filter(|head| head.first_life <= life.number))
     }
 
     /// The person that this one had become by a moment: itself, or what it was merged into.
+    /// `None` where that was deleted.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
     pub fn became(
         &self,
         project: ProjectId,
-        mut person: PersonId,
+        person: PersonId,
         at: Moment,
     ) -> Result<Option<(PersonId, Head)>> {
-        let Some(mut head) = self.head(project, person)? else {
+        let Some(head) = self.head(project, person)? else {
             return Ok(None);
         };
-        while let Some(merged) = head.merged {
-            if merged.place.time > at.time || merged.known > at.known {
-                break;
+        let life = self.life_at(project, (person, &head), at)?;
+        Ok(match ownership::became(&self.lives(project), life, at.time, at.known)? {
+            None => Some((person, head)),
+            Some(merged) => {
+                let head = self.head_of(project, merged.into)?;
+                head.map(|head| (merged.into.person, head))
             }
-            person = merged.into;
-            let into = self.head(project, person)?;
-            head = into.ok_or(Error::Broken("a person was merged into one that is not there"))?;
-        }
-        Ok(Some((person, head)))
+        })
     }
 
-    /// A person as it is now.
+    /// The life that a person was in at a moment: the newest one that had begun.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn current(&self, project: ProjectId, id: PersonId, head: &Head) -> Result<Person> {
+    pub fn life_at(
+        &self,
+        project: ProjectId,
+        (person, head): (PersonId, &Head),
+        at: Moment,
+    ) -> Result<Life> {
+        for number in (head.first_life + 1..=head.life).rev() {
+            let life = Life { person, number };
+            let lives_on = self.span(project, life)?.lives_on;
+            if lives_on.is_some_and(|(place, known)| place.time <= at.time && known <= at.known) {
+                return Ok(life);
+            }
+        }
+        Ok(Life { person, number: head.first_life })
+    }
+
+    /// A person as it is now, with at most so many distinct ids.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn current(
+        &self,
+        project: ProjectId,
+        (id, head): (PersonId, &Head),
+        distinct_ids: usize,
+    ) -> Result<Person> {
         let seen = self.get(Family::LastSeen, &keys::person(project, id))?;
         let values = head.entries.iter().filter_map(|(&property, entry)| {
             entry.state.current.clone().map(|value| (property, value))
@@ -158,41 +214,13 @@ impl<'s> Snapshot<'s> {
         Ok(Person {
             id,
             uuid: head.uuid,
-            distinct_ids: self.distinct_ids(project, id, now)?,
+            distinct_ids: self.distinct_ids(project, (id, head), now, distinct_ids)?,
             properties: self.named(project, values)?,
             created_at: Some(head.created_at),
             last_seen_at: seen.map(|bytes| decode_time(&bytes)).transpose()?,
             is_identified: head.identified.is_some(),
             version: head.version,
         })
-    }
-
-    /// The distinct ids that a person had, in the order in which they are shown.
-    ///
-    /// # Errors
-    /// Where the store fails or is damaged.
-    pub fn distinct_ids(
-        &self,
-        project: ProjectId,
-        person: PersonId,
-        at: Moment,
-    ) -> Result<Vec<String>> {
-        let prefix = keys::person(project, person);
-        let mut iterator = self.iterator(Family::PersonDistinctId);
-        iterator.seek(&prefix);
-        let mut joined = Vec::new();
-        while let Some((key, value)) = iterator.item() {
-            if !key.starts_with(&prefix) {
-                break;
-            }
-            let member: Member = decode(codec::decode_member, value, Family::PersonDistinctId)?;
-            if member.is_at(at.time, at.known) {
-                joined.push(member.distinct_id);
-            }
-            iterator.next();
-        }
-        iterator.status()?;
-        Ok(head::display_order(joined))
     }
 
     /// Values by the names of their properties, in the order of the names.
@@ -213,6 +241,11 @@ impl<'s> Snapshot<'s> {
 
     pub(super) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
         Ok(self.snapshot.get_cf(self.store.family(family), key)?)
+    }
+
+    /// An iterator as its caller wants it.
+    pub(super) fn scan(&self, family: Family, options: ReadOptions) -> DBRawIterator<'_> {
+        self.snapshot.raw_iterator_cf_opt(self.store.family(family), options)
     }
 
     /// An iterator; within a family that lists what persons have it stays with one person.

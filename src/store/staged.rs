@@ -1,14 +1,17 @@
 //! Rows that a transaction has written but not committed, over those of the database.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use rocksdb::DBRawIterator;
 
-use super::Result;
+use super::{Result, keys};
 
 /// Uncommitted rows of one family; `None` is a row taken away.
 pub type Staged = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// Persons, by the first bytes of their keys, of whom nothing that is committed counts any more.
+pub type Erased = HashSet<Vec<u8>>;
 
 /// A key and its value.
 pub type KeyValue = (Vec<u8>, Vec<u8>);
@@ -17,23 +20,26 @@ pub type KeyValue = (Vec<u8>, Vec<u8>);
 pub struct Ordered<'a, 'db> {
     /// The committed rows.
     pub committed: &'a RefCell<DBRawIterator<'db>>,
-    /// The uncommitted rows, if this is a transaction's view.
-    pub staged: Option<&'a Staged>,
+    /// The uncommitted rows and the persons erased, if this is a transaction's view.
+    pub staged: Option<(&'a Staged, &'a Erased)>,
 }
 
 impl Ordered<'_, '_> {
     /// The last row within `prefix` whose key is at most `key`.
     pub fn last(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
         let mut iterator = self.committed.borrow_mut();
-        iterator.seek_for_prev(key);
+        let erased = self.is_erased(prefix);
+        if !erased {
+            iterator.seek_for_prev(key);
+        }
         let committed = loop {
-            match iterator.item().filter(|(key, _)| key.starts_with(prefix)) {
+            match iterator.item().filter(|(key, _)| !erased && key.starts_with(prefix)) {
                 Some((key, _)) if self.is_staged(key) => iterator.prev(),
                 found => break found.map(owned),
             }
         };
         iterator.status()?;
-        let staged = self.staged.and_then(|staged| {
+        let staged = self.staged.and_then(|(staged, _)| {
             let mut range = staged.range(prefix.to_vec()..=key.to_vec()).rev();
             range.find_map(|(key, value)| Some((key.clone(), value.clone()?)))
         });
@@ -43,15 +49,18 @@ impl Ordered<'_, '_> {
     /// The first row within `prefix` whose key is at least `key`.
     pub fn first(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
         let mut iterator = self.committed.borrow_mut();
-        iterator.seek(key);
+        let erased = self.is_erased(prefix);
+        if !erased {
+            iterator.seek(key);
+        }
         let committed = loop {
-            match iterator.item().filter(|(key, _)| key.starts_with(prefix)) {
+            match iterator.item().filter(|(key, _)| !erased && key.starts_with(prefix)) {
                 Some((key, _)) if self.is_staged(key) => iterator.next(),
                 found => break found.map(owned),
             }
         };
         iterator.status()?;
-        let staged = self.staged.and_then(|staged| {
+        let staged = self.staged.and_then(|(staged, _)| {
             let mut range =
                 staged.range(key.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
             range.find_map(|(key, value)| Some((key.clone(), value.clone()?)))
@@ -66,8 +75,12 @@ impl Ordered<'_, '_> {
     pub fn all(&self, prefix: &[u8], most: usize) -> Result<Option<Vec<KeyValue>>> {
         let mut iterator = self.committed.borrow_mut();
         let mut rows = Vec::new();
-        iterator.seek(prefix);
-        while let Some(row) = iterator.item().filter(|(key, _)| key.starts_with(prefix)) {
+        let erased = self.is_erased(prefix);
+        if !erased {
+            iterator.seek(prefix);
+        }
+        while let Some(row) = iterator.item().filter(|(key, _)| !erased && key.starts_with(prefix))
+        {
             if !self.is_staged(row.0) {
                 rows.push(owned(row));
             }
@@ -77,7 +90,7 @@ impl Ordered<'_, '_> {
             iterator.next();
         }
         iterator.status()?;
-        if let Some(staged) = self.staged {
+        if let Some((staged, _)) = self.staged {
             let range = staged.range(prefix.to_vec()..);
             let mut range = range.take_while(|(key, _)| key.starts_with(prefix)).peekable();
             if range.peek().is_some() {
@@ -90,7 +103,14 @@ impl Ordered<'_, '_> {
     }
 
     fn is_staged(&self, key: &[u8]) -> bool {
-        self.staged.is_some_and(|staged| staged.contains_key(key))
+        self.staged.is_some_and(|(staged, _)| staged.contains_key(key))
+    }
+
+    /// Whether the person whose rows begin with `prefix` was erased.
+    fn is_erased(&self, prefix: &[u8]) -> bool {
+        self.staged.is_some_and(|(_, erased)| {
+            !erased.is_empty() && erased.contains(&prefix[..keys::PERSON_BYTES])
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Opening, refusing, committing: what the store promises besides its content.
 
 use super::*;
-use crate::person::{Fact, Owned, Ownership, Time, identity};
+use crate::person::{Fact, Life, Owned, Ownership, Seat, Time, identity};
 
 fn config(path: &Path) -> Config {
     Config { path: path.to_owned(), memory: 64 << 20, sync_writes: false }
@@ -16,7 +16,8 @@ fn content(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 fn owned() -> Ownership {
-    Ownership::new(Owned { from: Time(1), known: Time(2), person: 3, ordinal: 0 })
+    let life = Life { person: 3, number: 0 };
+    Ownership::new(Owned { from: Time(1), known: Time(2), life, seat: Seat::Own(0) })
 }
 
 #[test]
@@ -25,12 +26,12 @@ fn what_was_committed_is_there_after_reopening_and_what_was_not_is_not() {
     {
         let store = Store::open(&config(folder.path())).unwrap();
         let mut transaction = store.transaction();
-        transaction.set_owner(1, "ann", owned());
+        transaction.set_owner(1, "ann", Some(owned()));
         assert_eq!(transaction.property(1, "plan"), crate::person::FIRST_PROPERTY);
         assert_eq!(transaction.topic("events"), 0);
         transaction.commit().unwrap();
         let mut dropped = store.transaction();
-        dropped.set_owner(1, "bob", owned());
+        dropped.set_owner(1, "bob", Some(owned()));
         assert_eq!((dropped.property(1, "mood"), dropped.property(1, "size")), (17, 18));
         drop(dropped);
         assert_eq!(store.transaction().property(1, "seats"), 17, "a dropped name leaves no trace");
@@ -50,23 +51,26 @@ fn a_snapshot_does_not_see_what_is_committed_after_it() {
     let store = Store::open(&config(folder.path())).unwrap();
     let before = store.snapshot();
     let mut transaction = store.transaction();
-    transaction.set_owner(1, "ann", owned());
+    transaction.set_owner(1, "ann", Some(owned()));
     transaction.commit().unwrap();
     assert_eq!(before.owner(1, "ann").unwrap(), None);
     assert_eq!(store.snapshot().owner(1, "ann").unwrap(), Some(owned()));
 }
 
 #[test]
-fn a_taken_id_gives_way_to_the_next_one() {
+fn a_uuid_that_is_in_use_gives_way_to_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&config(folder.path())).unwrap();
     let mut transaction = store.transaction();
     let began = Fact { time: Time(0), known: Time(0) };
     let uuid = identity::person_uuid(1, "ann");
-    let id = transaction.create(1, uuid, began).unwrap();
+    let id = transaction.create(1, "ann", began).unwrap();
     assert_eq!(id, identity::person_id(uuid));
-    assert_eq!(transaction.create(1, uuid, began).unwrap(), id + 1);
-    assert_eq!(transaction.create(2, uuid, began).unwrap(), id, "ids are of a project");
+    let second = transaction.create(1, "ann", began).unwrap();
+    assert_ne!(second, id, "the uuid is in use, so that another one is taken");
+    assert_eq!(transaction.head(1, second).unwrap().uuid, identity::person_uuid(1, "ann:split"));
+    let elsewhere = transaction.create(2, "ann", began).unwrap();
+    assert_eq!(elsewhere, identity::person_id(identity::person_uuid(2, "ann")));
 }
 
 #[test]

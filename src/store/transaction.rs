@@ -4,45 +4,47 @@
 //! A transaction sees what it staged over what is committed. Dropping it without a commit leaves
 //! the store as it was.
 
+mod command;
 mod commit;
+mod identity;
+mod person;
 mod timeline;
 
 use std::cell::RefCell;
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use rocksdb::{DBRawIterator, ReadOptions, WriteBatch};
-use uuid::Uuid;
 
+use self::person::LoadedPerson;
 use super::dictionary::NewNames;
-use super::list::Listed;
-use super::staged::{Ordered, Staged};
-use super::{Error, Family, Member, Result, Store, codec, corrupt, keys};
-use crate::person::{Fact, Head, Ownership, PersonId, ProjectId, PropertyId, Time, identity};
+use super::staged::{Erased, Ordered, Staged};
+use super::{Error, Family, LifeSpan, Result, Store, codec, corrupt, keys};
+use crate::person::{Life, Ownership, PersonId, ProjectId, PropertyId, Time};
 
 /// One batch in the making.
 pub struct Transaction<'s> {
     store: &'s Store,
     owners: HashMap<Vec<u8>, Loaded<Option<Ownership>>>,
-    heads: HashMap<(ProjectId, PersonId), LoadedHead>,
+    persons: HashMap<(ProjectId, PersonId), LoadedPerson>,
     last_seen: HashMap<(ProjectId, PersonId), Loaded<Option<Time>>>,
+    lives: HashMap<(ProjectId, Life), LifeSpan>,
+    /// Keys of the families `uuid`, `dropped` and `command`.
+    points: [Staged; 3],
     history: Overlay<'s>,
     timeline: Overlay<'s>,
     members: Overlay<'s>,
+    sources: Overlay<'s>,
     recorded: HashSet<Vec<u8>>,
+    erased: Erased,
     names: NewNames,
     batch: WriteBatch,
 }
 
+/// Families of which single rows are staged, in the order of [`Transaction::points`].
+const POINTS: [Family; 3] = [Family::Uuid, Family::Dropped, Family::Command];
+
 struct Loaded<T> {
     value: T,
-    dirty: bool,
-}
-
-struct LoadedHead {
-    head: Head,
-    /// How the lists show the person before this transaction.
-    listed: Option<Listed>,
     dirty: bool,
 }
 
@@ -59,8 +61,8 @@ impl<'s> Overlay<'s> {
         Self { committed: RefCell::new(committed), staged: Staged::new() }
     }
 
-    fn ordered(&self) -> Ordered<'_, 's> {
-        Ordered { committed: &self.committed, staged: Some(&self.staged) }
+    fn ordered<'a>(&'a self, erased: &'a Erased) -> Ordered<'a, 's> {
+        Ordered { committed: &self.committed, staged: Some((&self.staged, erased)) }
     }
 }
 
@@ -69,12 +71,16 @@ impl<'s> Transaction<'s> {
         Self {
             store,
             owners: HashMap::new(),
-            heads: HashMap::new(),
+            persons: HashMap::new(),
             last_seen: HashMap::new(),
+            lives: HashMap::new(),
+            points: [Staged::new(), Staged::new(), Staged::new()],
             history: Overlay::new(store, Family::History),
             timeline: Overlay::new(store, Family::Timeline),
             members: Overlay::new(store, Family::PersonDistinctId),
+            sources: Overlay::new(store, Family::Life),
             recorded: HashSet::new(),
+            erased: Erased::new(),
             names: NewNames::default(),
             batch: WriteBatch::default(),
         }
@@ -100,80 +106,23 @@ impl<'s> Transaction<'s> {
             let value =
                 value.map(|bytes| decode(codec::decode_ownership, &bytes, Family::DistinctId));
             let value = value.transpose()?;
-            let owner = value.as_ref().map(|owner| (project, owner.now().person));
-            persons.extend(owner.filter(|person| !self.heads.contains_key(person)));
+            let owner = value.as_ref().map(|owner| (project, owner.last().life.person));
+            persons.extend(owner.filter(|person| !self.persons.contains_key(person)));
             self.owners.insert(key, Loaded { value, dirty: false });
         }
         persons.sort_unstable();
         persons.dedup();
         let keys: Vec<_> = persons.iter().map(|&(project, id)| keys::person(project, id)).collect();
-        let heads = self.get_sorted(Family::Person, &keys)?;
+        let found = self.get_sorted(Family::Person, &keys)?;
         let last_seen = self.get_sorted(Family::LastSeen, &keys)?;
-        for ((person, head), seen) in persons.into_iter().zip(heads).zip(last_seen) {
-            let head =
-                head.ok_or(Error::Broken("a distinct id belongs to a person that is not there"))?;
-            self.heads.insert(person, LoadedHead::committed(self.store, person.0, &head)?);
+        for ((person, known), seen) in persons.into_iter().zip(found).zip(last_seen) {
+            let known = known
+                .ok_or(Error::Broken("a distinct id belongs to a person that is not there"))?;
+            self.persons.insert(person, LoadedPerson::committed(self.store, person.0, &known)?);
             let value = seen.map(|bytes| decode_time(&bytes)).transpose()?;
             self.last_seen.entry(person).or_insert(Loaded { value, dirty: false });
         }
         Ok(())
-    }
-
-    /// Who owns a distinct id; `None` where it was never seen.
-    ///
-    /// # Errors
-    /// Where the store fails or is damaged.
-    pub fn owner(&mut self, project: ProjectId, distinct_id: &str) -> Result<Option<&Ownership>> {
-        let loaded = match self.owners.entry(keys::distinct_id(project, distinct_id)) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                let found = self.store.get(Family::DistinctId, entry.key())?;
-                let value =
-                    found.map(|bytes| decode(codec::decode_ownership, &bytes, Family::DistinctId));
-                entry.insert(Loaded { value: value.transpose()?, dirty: false })
-            }
-        };
-        Ok(loaded.value.as_ref())
-    }
-
-    /// Changes who owns a distinct id.
-    pub fn set_owner(&mut self, project: ProjectId, distinct_id: &str, ownership: Ownership) {
-        let key = keys::distinct_id(project, distinct_id);
-        self.owners.insert(key, Loaded { value: Some(ownership), dirty: true });
-    }
-
-    /// A person's head.
-    ///
-    /// # Errors
-    /// [`Error::Broken`] where there is no such person; else where the store fails.
-    pub fn head(&mut self, project: ProjectId, person: PersonId) -> Result<&Head> {
-        Ok(&self.loaded(project, person)?.head)
-    }
-
-    /// A person's head, to be changed.
-    ///
-    /// # Errors
-    /// As [`Transaction::head`].
-    pub fn head_mut(&mut self, project: ProjectId, person: PersonId) -> Result<&mut Head> {
-        let loaded = self.loaded(project, person)?;
-        loaded.dirty = true;
-        Ok(&mut loaded.head)
-    }
-
-    /// Makes a person and gives it an id.
-    ///
-    /// # Errors
-    /// Where the store fails or is damaged.
-    pub fn create(&mut self, project: ProjectId, uuid: Uuid, began: Fact) -> Result<PersonId> {
-        let mut id = identity::person_id(uuid);
-        while self.find(project, id)?.is_some() {
-            id = identity::next_person_id(id);
-        }
-        let head = Head::new(uuid, began);
-        self.heads.insert((project, id), LoadedHead { head, listed: None, dirty: true });
-        let family = self.store.family(Family::Uuid);
-        self.batch.put_cf(family, keys::uuid(project, uuid), id.to_be_bytes());
-        Ok(id)
     }
 
     /// The number of a property's name, given now if it has none.
@@ -200,102 +149,50 @@ impl<'s> Transaction<'s> {
         known.topic(name).unwrap_or_else(|| self.names.topic(name, known.next_topic()))
     }
 
+    /// The number of a topic of commands, given now if it has none.
+    pub fn command_topic(&mut self, name: &str) -> u16 {
+        let known = self.store.dictionary();
+        known
+            .topic(name)
+            .unwrap_or_else(|| self.names.command_topic(name, known.next_command_topic()))
+    }
+
     /// About how much the transaction stages in histories, timelines and distinct ids.
     #[must_use]
     pub fn staged_bytes(&self) -> usize {
         /// A key, a value, an owner, and the maps that hold them.
         const ROW: usize = 256;
-        let overlays = [&self.history, &self.timeline, &self.members];
-        overlays.map(|overlay| overlay.staged.len() * ROW).iter().sum()
+        let overlays = [&self.history, &self.timeline, &self.members, &self.sources];
+        let rows: usize = overlays.map(|overlay| overlay.staged.len()).iter().sum();
+        (rows + self.points.iter().map(Staged::len).sum::<usize>()) * ROW
     }
 
-    /// Writes a distinct id of a person.
-    pub fn put_member(
-        &mut self,
-        project: ProjectId,
-        person: PersonId,
-        ordinal: u32,
-        member: &Member,
-    ) {
-        let key = keys::member(project, person, ordinal);
-        self.members.staged.insert(key, Some(codec::encode_member(member)));
-    }
-
-    /// The distinct id of a person from an ordinal on, and its ordinal.
-    ///
-    /// # Errors
-    /// Where the store fails or is damaged.
-    pub fn member(
-        &self,
-        project: ProjectId,
-        person: PersonId,
-        from_ordinal: u32,
-    ) -> Result<Option<(u32, Member)>> {
+    /// Forgets everything that histories, timelines and what is recorded hold of a person.
+    pub fn erase(&mut self, project: ProjectId, person: PersonId) {
         let prefix = keys::person(project, person);
-        let key = keys::member(project, person, from_ordinal);
-        let found = self.members.ordered().first(&prefix, &key)?;
-        found
-            .map(|(key, value)| {
-                let mut suffix = keys::KeyReader(&key[keys::PERSON_BYTES..]);
-                let ordinal = suffix.u32().ok_or(corrupt(Family::PersonDistinctId))?;
-                Ok((ordinal, decode(codec::decode_member, &value, Family::PersonDistinctId)?))
-            })
-            .transpose()
-    }
-
-    /// When a person was last seen.
-    ///
-    /// # Errors
-    /// Where the store fails or is damaged.
-    pub fn last_seen(&mut self, project: ProjectId, person: PersonId) -> Result<Option<Time>> {
-        Ok(self.loaded_last_seen(project, person)?.value)
-    }
-
-    /// Moves forward when a person was last seen; a time before it changes nothing.
-    ///
-    /// # Errors
-    /// Where the store fails or is damaged.
-    pub fn see(&mut self, project: ProjectId, person: PersonId, time: Time) -> Result<()> {
-        let hour = Some(time.floor_to_hour());
-        let loaded = self.loaded_last_seen(project, person)?;
-        if hour > loaded.value {
-            *loaded = Loaded { value: hour, dirty: true };
-        }
-        Ok(())
-    }
-
-    fn loaded(&mut self, project: ProjectId, person: PersonId) -> Result<&mut LoadedHead> {
-        let loaded = self.find(project, person)?;
-        loaded.ok_or(Error::Broken("a person that others point to is not there"))
-    }
-
-    fn find(&mut self, project: ProjectId, person: PersonId) -> Result<Option<&mut LoadedHead>> {
-        match self.heads.entry((project, person)) {
-            Entry::Occupied(entry) => Ok(Some(entry.into_mut())),
-            Entry::Vacant(entry) => {
-                match self.store.get(Family::Person, &keys::person(project, person))? {
-                    None => Ok(None),
-                    Some(bytes) => {
-                        let loaded = LoadedHead::committed(self.store, project, &bytes)?;
-                        Ok(Some(entry.insert(loaded)))
-                    }
-                }
+        for overlay in [&mut self.history, &mut self.timeline] {
+            let rows = overlay.staged.range(prefix.clone()..);
+            let rows = rows.map(|(key, _)| key).take_while(|key| key.starts_with(&prefix));
+            for key in rows.cloned().collect::<Vec<_>>() {
+                overlay.staged.remove(&key);
             }
+        }
+        self.recorded.retain(|key| !key.starts_with(&prefix));
+        self.erased.insert(prefix);
+    }
+
+    /// A single row, as it is staged or committed.
+    fn point(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let staged = POINTS.iter().position(|of| *of == family);
+        match staged.and_then(|index| self.points[index].get(key)) {
+            Some(staged) => Ok(staged.clone()),
+            None => self.store.get(family, key),
         }
     }
 
-    fn loaded_last_seen(
-        &mut self,
-        project: ProjectId,
-        person: PersonId,
-    ) -> Result<&mut Loaded<Option<Time>>> {
-        match self.last_seen.entry((project, person)) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
-                let found = self.store.get(Family::LastSeen, &keys::person(project, person))?;
-                let value = found.map(|bytes| decode_time(&bytes)).transpose()?;
-                Ok(entry.insert(Loaded { value, dirty: false }))
-            }
+    fn set_point(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
+        if let Some(index) = POINTS.iter().position(|of| *of == family) {
+            self.points[index].insert(key, value);
         }
     }
 
@@ -307,14 +204,6 @@ impl<'s> Transaction<'s> {
         let keys: Vec<K> = keys.into_iter().collect();
         let found = self.store.db.batched_multi_get_cf(self.store.family(family), &keys, true);
         found.into_iter().map(|value| Ok(value?.map(|value| value.to_vec()))).collect()
-    }
-}
-
-impl LoadedHead {
-    fn committed(store: &Store, project: ProjectId, bytes: &[u8]) -> Result<Self> {
-        let head = decode(codec::decode_head, bytes, Family::Person)?;
-        let email = store.dictionary().property(project, "email");
-        Ok(Self { listed: Listed::of(&head, email), head, dirty: false })
     }
 }
 

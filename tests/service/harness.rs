@@ -57,6 +57,16 @@ impl Topic {
         topic
     }
 
+    /// The topic of the commands that belongs to this one.
+    pub fn commands(&self) -> Self {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", kafka());
+        let (admin, producer) = (config.create().unwrap(), config.create().unwrap());
+        let commands = Self { name: format!("{}-commands", self.name), admin, producer };
+        commands.make(1);
+        commands
+    }
+
     pub fn make(&self, partitions: i32) {
         self.try_make(partitions).unwrap();
     }

@@ -2,27 +2,36 @@
 //! lacks, and the source's distinct ids are the target's.
 
 use super::{Applying, At};
-use crate::person::history::{self, Query};
+use crate::person::history;
 use crate::person::identity::{self, MAX_COPIED};
 use crate::person::{
-    Class, Event, Histories, Merged, Owned, PersonId, Place, PropertyId, Row, State, Stored, Time,
+    Class, Head, Histories, Life, Merged, Owned, PersonId, Place, ProjectId, PropertyId, Row, Seat,
+    State, Stored, Time,
 };
-use crate::store::{Error, Member, Result};
+use crate::store::{Error, Joined, Member, Result};
+
+/// Of a source with at most so many distinct ids each one is moved by itself; more come as a
+/// bundle. Tests have few and must come by both ways.
+const FEW_IDS: u32 = if cfg!(test) { 2 } else { 64 };
 
 impl Applying<'_, '_> {
     /// Merges the source into the target and answers when that takes effect.
     pub fn merge(&mut self, at: At, source: PersonId, target: PersonId) -> Result<Time> {
-        let Event { project, known_time: known, .. } = *at.event;
-        let effective = self.effective_time(at, source)?;
+        let At { project, known, .. } = at;
+        let effective = self.effective_time(at, source, target)?;
         let place = Place { time: effective, position: at.position };
-        self.merge_properties(at, place, source, target)?;
-        self.copy_operations(at, effective, source, target)?;
-        self.move_distinct_ids(at, effective, source, target)?;
-        let head = self.transaction.head_mut(project, source)?;
-        head.merged = Some(Merged { into: target, place, known });
-        let newest = head.newest;
+        let life = self.transaction.head(project, source)?.newest_life(source);
+        let head = self.transaction.head(project, target)?;
+        let (into, bundle) = (head.newest_life(target), head.distinct_ids);
+        let merged = Merged { into, bundle, place, known };
+        self.merge_properties(project, life, merged)?;
+        self.copy_operations(project, effective, source, target)?;
+        self.move_distinct_ids(project, life, merged)?;
+        self.transaction.end_life(project, life, merged)?;
+        let Head { newest, ahead, .. } = *self.transaction.head(project, source)?;
         let head = self.transaction.head_mut(project, target)?;
-        head.newest = head.newest.max(newest);
+        (head.newest, head.ahead) = (head.newest.max(newest), head.ahead.max(ahead));
+        head.ownership_changed = head.ownership_changed.max(Some(effective));
         if let Some(seen) = self.transaction.last_seen(project, source)? {
             self.transaction.see(project, target, seen)?;
         }
@@ -31,12 +40,14 @@ impl Applying<'_, '_> {
         Ok(effective)
     }
 
-    fn effective_time(&mut self, at: At, source: PersonId) -> Result<Time> {
-        let Event { project, ref distinct_id, event_time, .. } = *at.event;
-        let owner = self.transaction.owner(project, distinct_id)?;
-        let joined = owner.and_then(crate::person::Ownership::joined);
+    fn effective_time(&mut self, at: At, source: PersonId, target: PersonId) -> Result<Time> {
+        let project = at.project;
+        let owner = self.transaction.owner(project, at.distinct_id)?.cloned();
+        let owner = owner.ok_or(Error::Broken("a target has no owner"))?;
+        let joined = owner.joined(&self.transaction.lives(project))?;
+        let lives_on = self.transaction.head(project, target)?.lives_on;
         let changed = self.transaction.head(project, source)?.ownership_changed;
-        let mut effective = identity::effective_time(event_time, joined, changed);
+        let mut effective = identity::effective_time(at.time, [joined, lives_on, changed]);
         // What the source did after that is copied: at most so many operations.
         let mut until = Some(Place::MAX);
         for copied in 0.. {
@@ -57,43 +68,44 @@ impl Applying<'_, '_> {
 
     fn merge_properties(
         &mut self,
-        at: At,
-        place: Place,
-        source: PersonId,
-        target: PersonId,
+        project: ProjectId,
+        source: Life,
+        Merged { into: Life { person: target, .. }, place, known, .. }: Merged,
     ) -> Result<()> {
-        let Event { project, known_time: known, .. } = *at.event;
-        let entries = self.transaction.head(project, source)?.entries.clone();
-        for (property, entry) in entries {
-            let state = if entry.newest <= Some(place.time) {
+        let head = self.transaction.head(project, source.person)?;
+        let lives_on = head.lives_on;
+        for (property, entry) in head.entries.clone() {
+            let state = if entry.newest < lives_on {
+                None
+            } else if entry.newest <= Some(place.time) {
                 Some(entry.state)
             } else {
-                self.state_at(at, place.time, source, property)?
+                self.state_at(project, (source, property), place.time)?
             };
             if let Some(state) = state {
-                let stored = Stored { place, known, row: Row::Merge { source, state } };
+                let stored =
+                    Stored { place, known, row: Row::Merge { source: Some(source), state } };
                 self.put_merged(project, target, property, &stored)?;
             }
             if entry.newest > Some(place.time) {
-                self.copy_rows(at, place.time, (source, target), property)?;
+                self.copy_rows(project, place.time, (source.person, target), property)?;
             }
         }
         Ok(())
     }
 
-    /// The source's state of a property at a time; `None` where it has no row until then.
+    /// A life's state of a property at a time; `None` where it has no row until then.
     fn state_at(
         &self,
-        at: At,
+        project: ProjectId,
+        (life, property): (Life, PropertyId),
         time: Time,
-        source: PersonId,
-        property: PropertyId,
     ) -> Result<Option<State>> {
-        let rows = self.transaction.rows(at.event.project);
-        let until = Place::end_of(time);
+        let rows = self.transaction.rows(project);
+        let query = self.query(project, (life, property), Place::end_of(time))?;
         for class in Class::ALL {
-            if rows.last(source, property, class, until)?.is_some() {
-                let query = Query { person: source, property, until, known: Time::MAX };
+            let row = rows.last(life.person, property, class, query.until)?;
+            if row.is_some_and(|row| Some(row.place) > query.after) {
                 return Ok(Some(history::state(&rows, query)?));
             }
         }
@@ -104,12 +116,11 @@ impl Applying<'_, '_> {
     /// effect after the newest change of ownership of its source.
     fn copy_rows(
         &mut self,
-        at: At,
+        project: ProjectId,
         time: Time,
         (source, target): (PersonId, PersonId),
         property: PropertyId,
     ) -> Result<()> {
-        let project = at.event.project;
         for class in [Class::Anchor, Class::Once] {
             let rows = self.transaction.rows_after(
                 project,
@@ -125,12 +136,11 @@ impl Applying<'_, '_> {
 
     fn copy_operations(
         &mut self,
-        at: At,
+        project: ProjectId,
         time: Time,
         source: PersonId,
         target: PersonId,
     ) -> Result<()> {
-        let project = at.event.project;
         let mut until = Some(Place::MAX);
         while let Some(place) = until {
             match self.transaction.last_operation(project, source, place)? {
@@ -146,36 +156,35 @@ impl Applying<'_, '_> {
         Ok(())
     }
 
-    fn move_distinct_ids(
-        &mut self,
-        at: At,
-        from: Time,
-        source: PersonId,
-        target: PersonId,
-    ) -> Result<()> {
-        let Event { project, known_time: known, .. } = *at.event;
-        let mut next = 0;
-        while let Some((ordinal, member)) = self.transaction.member(project, source, next)? {
-            next = ordinal + 1;
+    /// Gives the source's distinct ids to the target: few one by one, many as a bundle, which
+    /// costs the same however many they are.
+    fn move_distinct_ids(&mut self, project: ProjectId, life: Life, merged: Merged) -> Result<()> {
+        let (from, known, target) = (merged.place.time, merged.known, merged.into.person);
+        let joined = self.transaction.head(project, life.person)?.distinct_ids;
+        let members =
+            if joined > FEW_IDS { Vec::new() } else { self.transaction.members(project, life)? };
+        let in_bundle = |(_, member): &(u32, Member)| matches!(member.joined, Joined::Bundle(_));
+        if joined > FEW_IDS || members.iter().any(in_bundle) {
+            let (into, ordinal) = self.next_ordinal(project, target)?;
+            let member = Member { joined: Joined::Bundle(life), from, known, left: None };
+            self.transaction.put_member(project, into, ordinal, &member);
+            return Ok(());
+        }
+        for (ordinal, member) in members {
+            let Joined::Id(id) = &member.joined else { continue };
             if member.left.is_some() {
                 continue;
             }
-            let head = self.transaction.head_mut(project, target)?;
-            let joined = Owned { from, known, person: target, ordinal: head.distinct_ids };
-            head.distinct_ids += 1;
-            let owner = self.transaction.owner(project, &member.distinct_id)?;
-            let mut owner =
-                owner.cloned().ok_or(Error::Broken("a person's distinct id has no owner"))?;
-            owner.later.push(joined);
-            self.transaction.set_owner(project, &member.distinct_id, owner);
-            let distinct_id = member.distinct_id.clone();
-            let moved = Member { distinct_id, from, known, left: None };
-            self.transaction.put_member(project, target, joined.ordinal, &moved);
-            let left = Member { left: Some((from, known)), ..member };
-            self.transaction.put_member(project, source, ordinal, &left);
+            let owner = self.transaction.owner(project, id)?.cloned();
+            let mut owner = owner.ok_or(Error::Broken("a person's distinct id has no owner"))?;
+            let (into, place) = self.next_ordinal(project, target)?;
+            owner.later.push(Owned { from, known, life: into, seat: Seat::Own(place) });
+            self.transaction.set_owner(project, id, Some(owner));
+            let moved = Member { from, known, ..member.clone() };
+            self.transaction.put_member(project, into, place, &moved);
+            let left = Member { left: Some(from), ..member };
+            self.transaction.put_member(project, life, ordinal, &left);
         }
-        let head = self.transaction.head_mut(project, target)?;
-        head.ownership_changed = head.ownership_changed.max(Some(from));
         Ok(())
     }
 }

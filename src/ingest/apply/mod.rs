@@ -8,6 +8,9 @@
 //!
 //! [`batch`] is the whole of it, and what tests call without a Kafka.
 
+mod beginning;
+mod command;
+mod delete;
 mod merge;
 mod person;
 mod property;
@@ -20,8 +23,10 @@ use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::person::event::{Rejection, Warning};
-use crate::person::{Event, Fact, Position, Record, Rules};
-use crate::store::{Applied, Result, Store, Transaction};
+use crate::person::{
+    Command, Event, Fact, Place, Position, ProjectId, Record, Rules, Time, Update,
+};
+use crate::store::{Applied, Operation, Result, Store, Transaction};
 
 /// What a record was found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,6 +41,10 @@ pub enum Outcome {
     Personless,
     /// Dropped: no project has its token.
     UnknownToken,
+    /// Dropped: its person was deleted.
+    DeletedPerson,
+    /// A command that could not be done, as its outcome tells.
+    Refused,
     /// It could not be used.
     DeadLetter,
 }
@@ -50,6 +59,8 @@ impl Outcome {
             Self::Duplicate => "duplicate",
             Self::Personless => "personless",
             Self::UnknownToken => "unknown_token",
+            Self::DeletedPerson => "deleted_person",
+            Self::Refused => "refused",
             Self::DeadLetter => "dead_letter",
         }
     }
@@ -60,7 +71,7 @@ impl Outcome {
 pub struct Tally {
     /// Records by topic number and outcome.
     pub records: BTreeMap<(u16, Outcome), u64>,
-    /// Rows by kind: `set`, `set_once`, `unset`, `merge`.
+    /// Rows by kind: `set`, `set_once`, `unset`, `merge`, `split`, `deletion`.
     pub operations: BTreeMap<&'static str, u64>,
     /// Operations that took a place before one already recorded.
     pub late: u64,
@@ -79,13 +90,29 @@ pub struct Settings {
     pub properties_limit: u64,
 }
 
+/// What a record says.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// What happened.
+    Event(Event),
+    /// What the API writes.
+    Command(Command),
+}
+
 /// A parsed record.
-pub type Parsed = std::result::Result<Event, Rejection>;
+pub type Parsed = std::result::Result<Input, Rejection>;
 
 /// Parses records on all cores; the answers keep their order.
 #[must_use]
 pub fn parse(records: &[Record], rules: &Rules) -> Vec<Parsed> {
-    records.par_iter().with_min_len(64).map(|record| Event::parse(record, rules)).collect()
+    let parse = |record: &Record| {
+        if record.position.is_command() {
+            Command::parse(record).map(Input::Command)
+        } else {
+            Event::parse(record, rules).map(Input::Event)
+        }
+    };
+    records.par_iter().with_min_len(64).map(parse).collect()
 }
 
 /// The most that one transaction stages, in bytes: beyond it the rest of a batch is another
@@ -130,7 +157,10 @@ pub fn batch<'s>(
 }
 
 fn load(transaction: &mut Transaction<'_>, parsed: &[Parsed]) -> Result<()> {
-    let events = parsed.iter().flatten().filter(|event| !event.personless);
+    let events = parsed.iter().flatten().filter_map(|input| match input {
+        Input::Event(event) if !event.personless => Some(event),
+        Input::Event(_) | Input::Command(_) => None,
+    });
     transaction.load(events.flat_map(|event| {
         let other = event.merge.as_ref().map(|merge| (event.project, merge.other.as_str()));
         std::iter::once((event.project, event.distinct_id.as_str())).chain(other)
@@ -168,7 +198,8 @@ struct Applying<'t, 's> {
 impl Applying<'_, '_> {
     fn apply(&mut self, index: usize, record: &Record, parsed: &Parsed) -> Result<Outcome> {
         let (outcome, rejection) = match parsed {
-            Ok(event) => self.event(event, record.position)?,
+            Ok(Input::Event(event)) => self.event(event, record.position)?,
+            Ok(Input::Command(command)) => self.command(command, record.position)?,
             Err(rejection) if rejection.is_dead_letter() => (Outcome::DeadLetter, Some(*rejection)),
             Err(rejection) => (Outcome::UnknownToken, Some(*rejection)),
         };
@@ -185,16 +216,75 @@ impl Applying<'_, '_> {
     }
 }
 
-/// The event that is applied, and the record it came in.
+/// The event or command that is applied.
 #[derive(Clone, Copy)]
 struct At<'e> {
-    event: &'e Event,
+    project: ProjectId,
     position: Position,
+    /// When it happened.
+    time: Time,
+    /// When it was learned.
+    known: Time,
+    uuid: uuid::Uuid,
+    name: &'e str,
+    /// Empty for a command.
+    distinct_id: &'e str,
+    /// Of a command.
+    author: Option<&'e str>,
+    /// What it does to properties.
+    updates: &'e [Update],
 }
 
-impl At<'_> {
-    /// That something holds from this event on.
+impl<'e> At<'e> {
+    fn of(event: &'e Event, position: Position) -> Self {
+        Self {
+            project: event.project,
+            position,
+            time: event.event_time,
+            known: event.known_time,
+            uuid: event.uuid,
+            name: &event.name,
+            distinct_id: &event.distinct_id,
+            author: None,
+            updates: &event.updates,
+        }
+    }
+
+    fn of_command(command: &'e Command, position: Position) -> Self {
+        Self {
+            project: command.project,
+            position,
+            time: command.known,
+            known: command.known,
+            uuid: command.uuid,
+            name: command.name(),
+            distinct_id: "",
+            author: Some(&command.author),
+            updates: &[],
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place { time: self.time, position: self.position }
+    }
+
+    /// That something holds from this on.
     fn fact(&self) -> Fact {
-        Fact { time: self.event.event_time, known: self.event.known_time }
+        Fact { time: self.time, known: self.known }
+    }
+
+    /// What the timeline keeps of it.
+    fn operation(&self) -> Operation {
+        Operation {
+            uuid: self.uuid,
+            event_time: self.time,
+            known: self.known,
+            event: self.name.to_owned(),
+            distinct_id: self.distinct_id.to_owned(),
+            author: self.author.map(str::to_owned),
+            merged: None,
+            split: None,
+            effects: Vec::new(),
+        }
     }
 }

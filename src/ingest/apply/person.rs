@@ -6,10 +6,10 @@ use super::{Applying, At, Outcome};
 use crate::person::event::{Rejection, Warning};
 use crate::person::identity::{self, Decision, MergeRequest, Side};
 use crate::person::{
-    CREATED, Event, IDENTIFIED, Mode, Owned, Ownership, PersonId, Place, Position, ProjectId,
-    PropertyId, Row, State, Stored, Time, Value, history,
+    CREATED, Event, IDENTIFIED, Known, Life, Mode, Owned, Ownership, PersonId, Place, Position,
+    ProjectId, PropertyId, Row, Seat, Stored, Time, Value, history, ownership,
 };
-use crate::store::{Effect, Error, Member, Operation, Result};
+use crate::store::{Effect, Error, Joined, Member, Operation, Result};
 
 impl Applying<'_, '_> {
     /// Applies one event.
@@ -24,31 +24,38 @@ impl Applying<'_, '_> {
         if event.personless {
             return Ok((Outcome::Personless, None));
         }
-        let at = At { event, position };
-        let owner = self.transaction.owner(event.project, &event.distinct_id)?.cloned();
-        let decision = match &event.merge {
-            Some(request) => Some(self.decide(event.project, owner.as_ref(), request)?),
+        let at = At::of(event, position);
+        let owner = self.transaction.owner(at.project, at.distinct_id)?.cloned();
+        if self.is_dropped(at, at.distinct_id, owner.as_ref())? {
+            return Ok((Outcome::DeletedPerson, None));
+        }
+        let request = self.request(at, event.merge.as_ref())?;
+        let decision = match request {
+            Some(request) => Some(self.decide(at.project, owner.as_ref(), request)?),
             None => None,
         };
         // Where the event's operations go by what is known before it is applied.
-        let goes_to = match decision {
-            Some(Decision::Merge { target: person, .. } | Decision::AttachTarget(person)) => {
-                Some(person)
+        let goes_to = match (decision, &owner) {
+            (Some(Decision::Merge { target: person, .. } | Decision::AttachTarget(person)), _) => {
+                Some(self.transaction.head(at.project, person)?.newest_life(person))
             }
-            _ => owner.as_ref().and_then(|owner| owner.at(event.event_time, Time::MAX)),
+            (_, Some(owner)) => {
+                owner.at(&self.transaction.lives(at.project), at.time, Time::MAX)?
+            }
+            (_, None) => None,
         };
-        if let Some(person) = goes_to
-            && self.is_duplicate(person, event)?
+        if let Some(life) = goes_to
+            && self.is_duplicate(life.person, at)?
         {
             return Ok((Outcome::Duplicate, None));
         }
         if let Some(Decision::Merge { source, target }) = decision {
             return self.merging(at, source, target);
         }
-        let person = self.settle_identity(at, goes_to, decision)?;
-        self.meet(at, person)?;
-        let changes = self.weigh(at, person, event.event_time)?;
-        let rejection = self.record(at, person, event.event_time, changes, None)?;
+        let life = self.settle_identity(at, goes_to, decision, request)?;
+        self.meet(at, life)?;
+        let changes = self.weigh(at, life.person, at.time)?;
+        let rejection = self.record(at, life.person, at.time, changes, None)?;
         Ok(match rejection {
             Ok(true) => (Outcome::Recorded, None),
             Ok(false) => (Outcome::Unchanged, None),
@@ -64,11 +71,47 @@ impl Applying<'_, '_> {
         target: PersonId,
     ) -> Result<(Outcome, Option<Rejection>)> {
         let effective = self.merge(at, source, target)?;
-        self.meet(at, target)?;
+        let life = self.transaction.head(at.project, target)?.newest_life(target);
+        self.meet(at, life)?;
         self.identify(at, target)?;
         let changes = self.weigh(at, target, effective)?;
         let rejection = self.record(at, target, effective, changes, Some(source))?;
         Ok((Outcome::Recorded, rejection.err()))
+    }
+
+    /// Whether events of a distinct id at this time are dropped, as its person was deleted.
+    fn is_dropped(&mut self, at: At, distinct_id: &str, owner: Option<&Ownership>) -> Result<bool> {
+        let Some(owner) = owner else {
+            let until = self.transaction.dropped(at.project, distinct_id)?;
+            return Ok(until >= Some(at.time));
+        };
+        let life = owner.at(&self.transaction.lives(at.project), at.time, Time::MAX)?;
+        let is_gone = life.map_or(Ok(false), |life| self.is_deleted(at.project, life))?;
+        Ok(is_gone || owner.deleted >= Some(at.time))
+    }
+
+    /// Whether a life's person was deleted since.
+    pub fn is_deleted(&mut self, project: ProjectId, life: Life) -> Result<bool> {
+        Ok(match self.transaction.known(project, life.person)? {
+            Some(Known::Person(head)) => life.number < head.first_life,
+            Some(Known::Deleted(_)) => true,
+            None => return Err(Error::Broken("a distinct id belongs to nobody that is known")),
+        })
+    }
+
+    /// The merge that an event asks for. With an id whose events of that time are dropped it is an
+    /// ordinary event.
+    fn request<'r>(
+        &mut self,
+        at: At,
+        request: Option<&'r MergeRequest>,
+    ) -> Result<Option<&'r MergeRequest>> {
+        let Some(request) = request else {
+            return Ok(None);
+        };
+        let other = self.transaction.owner(at.project, &request.other)?.cloned();
+        let dropped = self.is_dropped(at, &request.other, other.as_ref())?;
+        Ok((!dropped).then_some(request))
     }
 
     fn decide(
@@ -77,17 +120,17 @@ impl Applying<'_, '_> {
         target: Option<&Ownership>,
         request: &MergeRequest,
     ) -> Result<Decision> {
-        let source =
-            self.transaction.owner(project, &request.other)?.map(|owner| owner.now().person);
-        let target = self.side(project, target.map(|owner| owner.now().person))?;
-        let source = self.side(project, source)?;
+        let source = self.transaction.owner(project, &request.other)?.cloned();
+        let target = self.side(project, target)?;
+        let source = self.side(project, source.as_ref())?;
         Ok(identity::decide(target, source, request.dangerously))
     }
 
-    fn side(&mut self, project: ProjectId, person: Option<PersonId>) -> Result<Option<Side>> {
-        let Some(person) = person else {
+    fn side(&mut self, project: ProjectId, owner: Option<&Ownership>) -> Result<Option<Side>> {
+        let Some(owner) = owner else {
             return Ok(None);
         };
+        let person = owner.now(&self.transaction.lives(project))?.person;
         let identified = self.transaction.head(project, person)?.identified.is_some();
         Ok(Some(Side { person, identified }))
     }
@@ -97,144 +140,112 @@ impl Applying<'_, '_> {
     fn settle_identity(
         &mut self,
         at: At,
-        goes_to: Option<PersonId>,
+        goes_to: Option<Life>,
         decision: Option<Decision>,
-    ) -> Result<PersonId> {
-        let event = at.event;
-        let person = match goes_to {
-            Some(person) => person,
+        request: Option<&MergeRequest>,
+    ) -> Result<Life> {
+        let life = match goes_to {
+            Some(life) => life,
             None => self.create(at)?,
         };
-        let (Some(decision), Some(request)) = (decision, &event.merge) else { return Ok(person) };
+        let (Some(decision), Some(request)) = (decision, request) else { return Ok(life) };
         match decision {
-            Decision::CreateBoth => self.attach(at, person, &request.other)?,
-            Decision::AttachTarget(source) => self.attach(at, source, &event.distinct_id)?,
+            Decision::CreateBoth => self.attach(at, life.person, &request.other)?,
+            Decision::AttachTarget(source) => self.attach(at, source, at.distinct_id)?,
             Decision::AttachSource(target) => self.attach(at, target, &request.other)?,
             Decision::Refused => self.warn(Warning::AlreadyIdentified),
             Decision::SamePerson | Decision::Merge { .. } => {}
         }
-        let owner = self.transaction.owner(event.project, &event.distinct_id)?;
+        let owner = self.transaction.owner(at.project, at.distinct_id)?.cloned();
         let owner = owner.ok_or(Error::Broken("an event's distinct id has no owner"))?;
-        let now = owner.now().person;
+        let now = owner.now(&self.transaction.lives(at.project))?.person;
         self.identify(at, now)?;
-        Ok(person)
+        Ok(life)
     }
 
-    fn create(&mut self, at: At) -> Result<PersonId> {
-        let Event { project, distinct_id, .. } = at.event;
-        let uuid = identity::person_uuid(*project, distinct_id);
-        let person = self.transaction.create(*project, uuid, at.fact())?;
-        self.attach(at, person, distinct_id)?;
+    fn create(&mut self, at: At) -> Result<Life> {
+        let person = self.transaction.create(at.project, at.distinct_id, at.fact())?;
+        self.attach(at, person, at.distinct_id)?;
         self.put_fact(at, person, CREATED);
-        Ok(person)
+        Ok(self.transaction.head(at.project, person)?.newest_life(person))
     }
 
-    /// Gives a person a distinct id that was never seen before.
+    /// Gives a person a distinct id that nobody has.
     fn attach(&mut self, at: At, person: PersonId, distinct_id: &str) -> Result<()> {
-        let Event { project, event_time: from, known_time: known, .. } = *at.event;
+        let At { project, time: from, known, .. } = at;
+        let (life, ordinal) = self.next_ordinal(project, person)?;
+        let owned = Owned { from, known, life, seat: Seat::Own(ordinal) };
+        let deleted = self.transaction.dropped(project, distinct_id)?;
+        let ownership = Ownership { deleted, ..Ownership::new(owned) };
+        self.transaction.set_owner(project, distinct_id, Some(ownership));
+        let joined = Joined::Id(distinct_id.to_owned());
+        let member = Member { joined, from, known, left: None };
+        self.transaction.put_member(project, life, ordinal, &member);
+        Ok(())
+    }
+
+    /// The place of the next distinct id among those of a person.
+    pub fn next_ordinal(&mut self, project: ProjectId, person: PersonId) -> Result<(Life, u32)> {
         let head = self.transaction.head_mut(project, person)?;
         let ordinal = head.distinct_ids;
         head.distinct_ids += 1;
-        let owned = Owned { from, known, person, ordinal };
-        self.transaction.set_owner(project, distinct_id, Ownership::new(owned));
-        let member = Member { distinct_id: distinct_id.to_owned(), from, known, left: None };
-        self.transaction.put_member(project, person, ordinal, &member);
-        Ok(())
+        Ok((head.newest_life(person), ordinal))
     }
 
     /// Writes that something holds of a person from the event on.
-    fn put_fact(&mut self, at: At, person: PersonId, fact: PropertyId) {
-        let place = Place { time: at.event.event_time, position: at.position };
+    pub fn put_fact(&mut self, at: At, person: PersonId, fact: PropertyId) {
         let row = Row::Once(Value::from_json("true"));
-        let stored = Stored { place, known: at.event.known_time, row };
-        self.transaction.put_row(at.event.project, person, fact, &stored);
+        let stored = Stored { place: at.place(), known: at.known, row };
+        self.transaction.put_row(at.project, person, fact, &stored);
     }
 
     /// What every event of a person does: it may be its first, and it may be the last one seen.
-    fn meet(&mut self, at: At, person: PersonId) -> Result<()> {
-        let Event { project, event_time: time, .. } = *at.event;
+    fn meet(&mut self, at: At, life: Life) -> Result<()> {
         self.list_earlier(at)?;
-        self.begin(at, person)?;
-        let mut next = Some(person);
-        while let Some(person) = next {
-            self.transaction.see(project, person, time)?;
-            next = self.transaction.head(project, person)?.merged.map(|merged| merged.into);
+        self.begin(at, life.person)?;
+        self.transaction.see(at.project, life.person, at.time)?;
+        let lives = self.transaction.lives(at.project);
+        let became = ownership::became(&lives, life, Time::MAX, Time::MAX)?;
+        match became {
+            Some(merged) => self.transaction.see(at.project, merged.into.person, at.time),
+            None => Ok(()),
         }
-        Ok(())
-    }
-
-    /// Writes down that the person was there, where that was not known from as early on.
-    fn begin(&mut self, at: At, person: PersonId) -> Result<()> {
-        let (project, fact) = (at.event.project, at.fact());
-        let began = self.transaction.head(project, person)?.began;
-        let rows = self.transaction.rows(project);
-        if began.covers(&fact) || history::began(&rows, person, fact.time, fact.known)?.is_some() {
-            return Ok(());
-        }
-        self.put_fact(at, person, CREATED);
-        let head = self.transaction.head_mut(project, person)?;
-        if fact.time <= began.time {
-            head.began = fact;
-            head.created_at = head.created_at.min(fact.time);
-        }
-        self.pass_on_beginning(project, person)
     }
 
     /// A first owner has its distinct id from the earliest event on that shows it.
     fn list_earlier(&mut self, at: At) -> Result<()> {
-        let Event { project, distinct_id, event_time: time, .. } = at.event;
-        let Some(owner) = self.transaction.owner(*project, distinct_id)? else {
+        let Some(owner) = self.transaction.owner(at.project, at.distinct_id)? else {
             return Ok(());
         };
-        if *time >= owner.first.from {
+        if at.time >= owner.first.from {
             return Ok(());
         }
         let mut owner = owner.clone();
-        owner.first.from = *time;
-        let (person, ordinal) = (owner.first.person, owner.first.ordinal);
-        self.transaction.set_owner(*project, distinct_id, owner);
-        let member = self.transaction.member(*project, person, ordinal)?;
-        let (found, mut member) =
-            member.ok_or(Error::Broken("a distinct id is missing from its person"))?;
-        debug_assert_eq!(found, ordinal);
-        member.from = *time;
-        self.transaction.put_member(*project, person, ordinal, &member);
-        Ok(())
-    }
-
-    /// Tells the persons that this one was merged into that it began earlier.
-    pub fn pass_on_beginning(&mut self, project: ProjectId, source: PersonId) -> Result<()> {
-        let mut source = source;
-        while let Some(merged) = self.transaction.head(project, source)?.merged {
-            let (target, e) = (merged.into, merged.place.time);
-            let rows = self.transaction.rows(project);
-            let began = history::created(&rows, source, e, Time::MAX)?;
-            // Where the target was known to be older as early as the merge was known, no read
-            // that sees the merge is changed by it.
-            let before = history::created(&rows, target, e, merged.known)?;
-            if let Some(began) = began {
-                if before.is_none_or(|before| began < before) {
-                    let value = Some(Value::from_json("true"));
-                    let state = State { current: value.clone(), set_only: value };
-                    let row = Row::Merge { source, state };
-                    let stored = Stored { place: merged.place, known: merged.known, row };
-                    self.transaction.put_row(project, target, CREATED, &stored);
-                }
-                let head = self.transaction.head_mut(project, target)?;
-                head.created_at = head.created_at.min(began);
+        owner.first.from = at.time;
+        let broken = Error::Broken("a distinct id is missing from its person");
+        let Some((life, ordinal)) = owner.first.row() else {
+            return Err(broken);
+        };
+        self.transaction.set_owner(at.project, at.distinct_id, Some(owner));
+        let of = (life, identity::is_anonymous(at.distinct_id));
+        match self.transaction.member(at.project, of, ordinal)? {
+            Some((found, member)) if found == ordinal => {
+                let member = Member { from: at.time, ..member };
+                self.transaction.put_member(at.project, life, ordinal, &member);
+                Ok(())
             }
-            source = target;
+            _ => Err(broken),
         }
-        Ok(())
     }
 
     /// Marks a person identified from this event on.
     fn identify(&mut self, at: At, person: PersonId) -> Result<()> {
-        let (project, fact) = (at.event.project, at.fact());
+        let (project, fact) = (at.project, at.fact());
         let identified = self.transaction.head(project, person)?.identified;
         if let Some(identified) = identified {
             let until = Place::end_of(fact.time);
-            let query = history::Query { person, property: IDENTIFIED, until, known: fact.known };
+            let (property, known) = (IDENTIFIED, fact.known);
+            let query = history::Query { person, property, after: None, until, known };
             let rows = self.transaction.rows(project);
             if identified.covers(&fact) || history::value(&rows, query, Mode::WithOnce)?.is_some() {
                 return Ok(());
@@ -247,17 +258,17 @@ impl Applying<'_, '_> {
         Ok(())
     }
 
-    fn is_duplicate(&mut self, person: PersonId, event: &Event) -> Result<bool> {
-        let Event { project, event_time, uuid, .. } = *event;
-        if self.transaction.head(project, person)?.newest.is_none_or(|newest| newest < event_time) {
+    fn is_duplicate(&mut self, person: PersonId, at: At) -> Result<bool> {
+        let head = self.transaction.head(at.project, person)?;
+        if head.newest.is_none_or(|newest| newest < at.time) {
             return Ok(false);
         }
-        self.transaction.is_recorded(project, person, (event_time, uuid))
+        self.transaction.is_recorded(at.project, person, (at.time, at.uuid))
     }
 
-    /// Records an event's changes and the event itself. Answers whether anything was recorded,
-    /// or why not.
-    fn record(
+    /// Records changes and the event or command that made them. Answers whether anything was
+    /// recorded, or why not.
+    pub fn record(
         &mut self,
         at: At,
         person: PersonId,
@@ -273,42 +284,48 @@ impl Applying<'_, '_> {
         if effects.is_empty() && merged.is_none() {
             return Ok(rejection.map_or(Ok(false), Err));
         }
-        let Event { project, event_time, .. } = *at.event;
-        let head = self.transaction.head_mut(project, person)?;
-        if head.newest.is_some_and(|newest| time < newest) {
-            self.tally.late += 1;
-        }
-        head.newest = head.newest.max(Some(time));
-        head.version += 1;
-        let operation = Operation {
-            uuid: at.event.uuid,
-            event_time,
-            known: at.event.known_time,
-            event: at.event.name.clone(),
-            distinct_id: at.event.distinct_id.clone(),
-            merged,
-            effects,
-        };
-        let place = Place { time, position: at.position };
-        self.transaction.put_operation(project, person, place, &operation);
-        self.transaction.set_recorded(project, person, (event_time, at.event.uuid));
-        if time != event_time {
+        self.put_operation(at, person, time, &Operation { merged, effects, ..at.operation() })?;
+        if time != at.time {
             self.leave_trace(at)?;
         }
         Ok(rejection.map_or(Ok(true), Err))
     }
 
+    /// Adds an operation to a person's timeline.
+    pub fn put_operation(
+        &mut self,
+        at: At,
+        person: PersonId,
+        time: Time,
+        operation: &Operation,
+    ) -> Result<()> {
+        let head = self.transaction.head_mut(at.project, person)?;
+        if head.newest.is_some_and(|newest| time < newest) {
+            self.tally.late += 1;
+        }
+        head.newest = head.newest.max(Some(time));
+        head.version += 1;
+        head.placed(time, at.known);
+        let place = Place { time, position: at.position };
+        self.transaction.put_operation(at.project, person, place, operation);
+        self.transaction.set_recorded(at.project, person, (at.time, at.uuid));
+        Ok(())
+    }
+
     /// Leaves a trace of a merge that took effect later where a duplicate of it would be looked
     /// for: with the owner of the distinct id at the event time.
     fn leave_trace(&mut self, at: At) -> Result<()> {
-        let Event { project, ref distinct_id, event_time, uuid, .. } = *at.event;
-        let owner = self.transaction.owner(project, distinct_id)?;
-        let Some(person) = owner.and_then(|owner| owner.at(event_time, Time::MAX)) else {
+        let owner = self.transaction.owner(at.project, at.distinct_id)?.cloned();
+        let lives = self.transaction.lives(at.project);
+        let owner = owner.map(|owner| owner.at(&lives, at.time, Time::MAX)).transpose()?;
+        let Some(life) = owner.flatten() else {
             return Ok(());
         };
-        self.transaction.set_recorded(project, person, (event_time, uuid));
-        let head = self.transaction.head_mut(project, person)?;
-        head.newest = head.newest.max(Some(event_time));
+        if !self.is_deleted(at.project, life)? {
+            self.transaction.set_recorded(at.project, life.person, (at.time, at.uuid));
+            let head = self.transaction.head_mut(at.project, life.person)?;
+            head.newest = head.newest.max(Some(at.time));
+        }
         Ok(())
     }
 }

@@ -6,8 +6,8 @@ use crate::person::event::Rejection;
 use crate::person::history::{self, Query};
 use crate::person::operation::{self, Weight};
 use crate::person::{
-    Action, Class, Entry, Event, Histories, PersonId, Place, ProjectId, PropertyId, Row, State,
-    Stored, Time, Update,
+    Action, Class, Entry, Histories, Life, Merged, PersonId, Place, ProjectId, PropertyId, Row,
+    State, Stored, Time, Update,
 };
 use crate::store::Result;
 
@@ -21,11 +21,6 @@ pub struct Change<'e> {
     late: bool,
 }
 
-/// The property as it is now, for reads of everything known.
-fn now(person: PersonId, property: PropertyId) -> Query {
-    Query { person, property, until: Place::MAX, known: Time::MAX }
-}
-
 impl Applying<'_, '_> {
     /// Which of an event's updates are worth a row on this person at this time.
     pub fn weigh<'e>(
@@ -34,12 +29,14 @@ impl Applying<'_, '_> {
         person: PersonId,
         time: Time,
     ) -> Result<Vec<Change<'e>>> {
-        let Event { project, updates, name, .. } = at.event;
+        let At { project, updates, name, .. } = at;
         let mut weighed = Vec::with_capacity(updates.len());
         for update in updates {
-            let property = self.transaction.property(*project, &update.name);
-            let entry = self.transaction.head(*project, person)?.entries.get(&property);
-            let late = entry.is_some_and(|entry| entry.newest >= Some(time));
+            let property = self.transaction.property(project, &update.name);
+            let head = self.transaction.head(project, person)?;
+            let entry = head.entries.get(&property);
+            let late = entry.is_some_and(|entry| entry.newest >= Some(time))
+                || head.lives_on >= Some(time);
             let volatile = self.settings.record_volatile;
             let weight = match entry {
                 None => operation::weigh(update, &State::default(), || Ok(None), time, volatile),
@@ -48,8 +45,9 @@ impl Applying<'_, '_> {
                 }
                 Some(_) => {
                     let until = Place { time, position: at.position };
-                    let query = Query { until, ..now(person, property) };
-                    let rows = self.transaction.rows(*project);
+                    let life = self.life_at(project, person, until)?;
+                    let query = self.query(project, (life, property), until)?;
+                    let rows = self.transaction.rows(project);
                     let newest = || history::newest(&rows, query);
                     operation::weigh(update, &history::state(&rows, query)?, newest, time, volatile)
                 }
@@ -73,9 +71,8 @@ impl Applying<'_, '_> {
         time: Time,
         changes: Vec<Change>,
     ) -> Result<std::result::Result<(), Rejection>> {
-        let project = at.event.project;
+        let At { project, known, .. } = at;
         let place = Place { time, position: at.position };
-        let known = at.event.known_time;
         let stored =
             |change: &Change| Stored { place, known, row: change.update.action.clone().into_row() };
         let mut entries = Vec::with_capacity(changes.len());
@@ -144,10 +141,42 @@ impl Applying<'_, '_> {
     }
 
     /// One property of a head from its history.
-    fn folded(&self, project: ProjectId, person: PersonId, property: PropertyId) -> Result<Entry> {
+    fn folded(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+        property: PropertyId,
+    ) -> Result<Entry> {
+        let life = self.transaction.head(project, person)?.newest_life(person);
+        let query = self.query(project, (life, property), Place::MAX)?;
         let rows = self.transaction.rows(project);
-        let newest = history::newest(&rows, now(person, property))?;
-        Ok(Entry { newest, state: history::state(&rows, now(person, property))? })
+        let newest = history::newest(&rows, query)?;
+        Ok(Entry { newest, state: history::state(&rows, query)? })
+    }
+
+    /// How a property of a life is read, by everything known.
+    pub fn query(
+        &self,
+        project: ProjectId,
+        (life, property): (Life, PropertyId),
+        until: Place,
+    ) -> Result<Query> {
+        let after = self.transaction.lives(project).lives_on(life)?;
+        Ok(Query { person: life.person, property, after, until, known: Time::MAX })
+    }
+
+    /// The life that a person was in at a place.
+    fn life_at(&mut self, project: ProjectId, person: PersonId, place: Place) -> Result<Life> {
+        let head = self.transaction.head(project, person)?;
+        let (first, last) = (head.first_life, head.life);
+        for number in (first + 1..=last).rev() {
+            let life = Life { person, number };
+            let lives_on = self.transaction.lives(project).lives_on(life)?;
+            if lives_on.is_some_and(|began| began <= place) {
+                return Ok(life);
+            }
+        }
+        Ok(Life { person, number: first })
     }
 
     /// Folds one property of a head anew.
@@ -183,43 +212,68 @@ impl Applying<'_, '_> {
         self.put_entry(project, target, property, entry)
     }
 
-    /// Sets the merged value of a property anew on the person that this one was merged into,
-    /// and so on down the chain, as far as it changes.
-    fn pass_on(
+    /// Sets the merged value of a property anew on the persons that this one was merged into, and
+    /// so on down the chain, as far as it changes.
+    pub fn pass_on(
         &mut self,
         project: ProjectId,
         source: PersonId,
         property: PropertyId,
     ) -> Result<()> {
-        let mut source = source;
-        while let Some(merged) = self.transaction.head(project, source)?.merged {
-            let target = merged.into;
-            let rows = self.transaction.rows(project);
-            let until = Place::end_of(merged.place.time);
-            let state = history::state(&rows, Query { until, ..now(source, property) })?;
-            let mut old = None;
-            for class in Class::MERGES {
-                let row = rows.last(target, property, class, merged.place)?;
-                old = old.or(row.filter(|row| row.place == merged.place));
-            }
-            let row = Row::Merge { source, state };
-            if let Some(old) = old {
-                if old.row == row {
-                    return Ok(());
+        let mut changed = vec![source];
+        while let Some(source) = changed.pop() {
+            for (life, merged) in self.transaction.merges(project, source)? {
+                if !self.is_deleted(project, merged.into)?
+                    && self.merged_anew(project, life, merged, property)?
+                {
+                    changed.push(merged.into.person);
                 }
-                self.transaction.remove_row(
-                    project,
-                    target,
-                    property,
-                    old.row.class(),
-                    merged.place,
-                );
             }
-            let stored = Stored { place: merged.place, known: merged.known, row };
-            self.transaction.put_row(project, target, property, &stored);
-            self.fold_anew(project, target, property)?;
-            source = target;
         }
         Ok(())
+    }
+
+    /// Sets the value that a merge brings anew; answers whether it changed.
+    fn merged_anew(
+        &mut self,
+        project: ProjectId,
+        source: Life,
+        merged: Merged,
+        property: PropertyId,
+    ) -> Result<bool> {
+        let target = merged.into.person;
+        let query = self.query(project, (source, property), Place::end_of(merged.place.time))?;
+        let state = history::state(&self.transaction.rows(project), query)?;
+        let old = self.merge_row(project, target, property, merged.place)?;
+        let row = Row::Merge { source: Some(source), state };
+        if let Some(old) = old {
+            if old.row == row {
+                return Ok(false);
+            }
+            let class = old.row.class();
+            self.transaction.remove_row(project, target, property, class, merged.place);
+        }
+        let stored = Stored { place: merged.place, known: merged.known, row };
+        self.transaction.put_row(project, target, property, &stored);
+        self.fold_anew(project, target, property)?;
+        Ok(true)
+    }
+
+    /// The row of a merge at a place.
+    pub fn merge_row(
+        &self,
+        project: ProjectId,
+        target: PersonId,
+        property: PropertyId,
+        place: Place,
+    ) -> Result<Option<Stored>> {
+        let rows = self.transaction.rows(project);
+        for class in Class::MERGES {
+            let row = rows.last(target, property, class, place)?;
+            if let Some(row) = row.filter(|row| row.place == place) {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
     }
 }

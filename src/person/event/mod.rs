@@ -1,6 +1,6 @@
 //! What a capture record says: [`Event::parse`] is the only way in.
 
-mod clock;
+pub(crate) mod clock;
 mod envelope;
 mod rejection;
 

@@ -36,6 +36,9 @@ pub enum Rejection {
     /// `alias` is an array or object.
     #[error("`alias` is no text")]
     InvalidAlias,
+    /// A record of the command topic that is no command.
+    #[error("the record is no command")]
+    InvalidCommand,
     /// The operation would make the person's properties too large.
     #[error("the person's properties would be too large")]
     PersonPropertiesSize,
@@ -57,6 +60,7 @@ impl Rejection {
             Self::TooDeep => "too_deep",
             Self::InvalidAnonDistinctId => "invalid_anon_distinct_id",
             Self::InvalidAlias => "invalid_alias",
+            Self::InvalidCommand => "invalid_command",
             Self::PersonPropertiesSize => "person_properties_size",
         }
     }

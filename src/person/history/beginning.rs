@@ -1,7 +1,7 @@
 //! When a person began: its first event, or that of a person merged into it.
 
-use super::{Class, Histories, Row, Stored};
-use crate::person::{CREATED, PersonId, Time};
+use super::{Class, Histories, Row, State, Stored};
+use crate::person::{CREATED, Life, PersonId, Place, Time, Value};
 
 /// When a person began, at `time` and by what was known at `known`: its own earliest event, or
 /// that of a person merged into it by then. `None` where it did not exist.
@@ -14,17 +14,48 @@ pub fn created<H: Histories>(
     time: Time,
     known: Time,
 ) -> Result<Option<Time>, H::Error> {
-    let mut least = began(rows, person, time, known)?;
-    let merged = each(rows, (person, Class::MergeBoth), time, known, |row| match row.row {
-        Row::Merge { source, .. } => {
-            super::with_room(|| created(rows, source, row.place.time, known))
+    let own = began(rows, person, time, known)?;
+    let merged = if known == Time::MAX {
+        // Of those that count each one is earlier than those before it.
+        let until = Place::end_of(time);
+        let last = rows.last(person, CREATED, Class::MergeBoth, until)?;
+        last.and_then(|row| began_by(&row.row))
+    } else {
+        let of = |row: Stored| match row.row {
+            Row::Merge { source: Some(source), .. } => {
+                super::with_room(|| created(rows, source.person, row.place.time, known))
+            }
+            row => Ok(began_by(&row)),
+        };
+        let [counts, does_not] = [Class::MergeBoth, Class::MergeCurrent]
+            .map(|class| each(rows, (person, class), time, known, of));
+        earlier(counts?, does_not?)
+    };
+    Ok(earlier(own, merged))
+}
+
+fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {
+    a.into_iter().chain(b).min()
+}
+
+/// The row by which a person began with the beginning of one merged into it. It `counts` where that
+/// is earlier than every one before it; the others are asked for only by what was known earlier.
+#[must_use]
+pub fn began_merged(source: Option<Life>, began: Time, counts: bool) -> Row {
+    let value = Some(Value::from_json(&began.0.to_string()));
+    let set_only = if counts { value.clone() } else { None };
+    Row::Merge { source, state: State { current: value, set_only } }
+}
+
+/// The beginning that a merge's row brings.
+#[must_use]
+pub fn began_by(row: &Row) -> Option<Time> {
+    match row {
+        Row::Merge { state: State { current: Some(value), .. }, .. } => {
+            value.as_json().parse().ok().map(Time)
         }
-        _ => Ok(None),
-    })?;
-    if least.is_none() || merged.is_some_and(|merged| Some(merged) < least) {
-        least = merged.or(least);
+        _ => None,
     }
-    Ok(least)
 }
 
 /// The time of a person's own first event, at `time` and by what was known at `known`.

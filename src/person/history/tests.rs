@@ -29,8 +29,9 @@ impl Rows {
         rows.sort_by_key(|stored| (stored.place, !matches!(stored.row, Row::Merge { .. })));
         rows.into_iter().fold(State::default(), |state, stored| {
             let row = match stored.row {
-                Row::Merge { source, .. } => {
-                    Row::Merge { source, state: self.naive(source, stored.place.time, known) }
+                Row::Merge { source: Some(source), .. } => {
+                    let state = self.naive(source.person, stored.place.time, known);
+                    Row::Merge { source: Some(source), state }
                 }
                 row => row,
             };
@@ -64,6 +65,10 @@ impl Histories for Rows {
         Ok(range
             .find(|(key, _)| after.is_none_or(|after| key.2 > after))
             .map(|(_, row)| row.clone()))
+    }
+
+    fn lives_on(&self, _: Life) -> Result<Option<Place>, Infallible> {
+        Ok(None)
     }
 }
 
@@ -106,7 +111,8 @@ fn histories() -> impl Strategy<Value = Rows> {
         }
         for place in merges {
             let state = rows.naive(SOURCE, Time(place.0), Time::MAX);
-            let mut stored = stored(place, Row::Merge { source: SOURCE, state });
+            let source = Some(Life { person: SOURCE, number: 0 });
+            let mut stored = stored(place, Row::Merge { source, state });
             let own = |class| rows.0.get(&(TARGET, class, stored.place));
             if let Some(own) = own(Class::Anchor).or_else(|| own(Class::Once)) {
                 stored.known = own.known;
@@ -126,7 +132,7 @@ proptest! {
             for until in -1..=END {
                 for known in (-1..=END).map(Time).chain([Time::MAX]) {
                     let until = Place::end_of(Time(until));
-                    let query = Query { person, property: 0, until, known };
+                    let query = Query { person, property: 0, after: None, until, known };
                     let expected = rows.naive(person, until.time, known);
                     prop_assert_eq!(state(&rows, query).unwrap(), expected, "{:?}", query);
                 }
@@ -137,7 +143,8 @@ proptest! {
     #[test]
     fn the_newest_row_is_of_any_class(rows in histories(), until in 0..END) {
         let until = Place::end_of(Time(until));
-        let query = Query { person: TARGET, property: 0, until, known: Time::MAX };
+        let query =
+            Query { person: TARGET, property: 0, after: None, until, known: Time::MAX };
         let counts = |key: &&(PersonId, Class, Place)| {
             key.0 == TARGET && key.1 != Class::MergeAbsent && key.2 <= until
         };

@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::person::{Class, Fact, PersonId, Position, State, Value};
+use crate::person::{
+    Class, Fact, Life, Merged, Owned, Ownership, PersonId, Position, Seat, State, Value,
+};
+use crate::store::{Above, Group, Joined, LifeSpan, Member};
 
 fn time() -> impl Strategy<Value = Time> {
     prop_oneof![any::<i64>(), 0..2_000_000_000_000_000_i64].prop_map(Time)
@@ -36,6 +39,19 @@ fn state() -> impl Strategy<Value = State> {
     })
 }
 
+fn life() -> impl Strategy<Value = Life> {
+    (any::<PersonId>(), any::<u32>()).prop_map(|(person, number)| Life { person, number })
+}
+
+fn merged() -> impl Strategy<Value = Merged> {
+    (life(), any::<u32>(), place(), time()).prop_map(|(into, bundle, place, known)| Merged {
+        into,
+        bundle,
+        place,
+        known,
+    })
+}
+
 fn stored() -> impl Strategy<Value = Stored> {
     let row = prop_oneof![
         value().prop_map(Row::Set),
@@ -43,7 +59,8 @@ fn stored() -> impl Strategy<Value = Stored> {
         value().prop_map(Row::OnceUnset),
         value().prop_map(Row::Once),
         Just(Row::Unset),
-        (any::<PersonId>(), state()).prop_map(|(source, state)| Row::Merge { source, state }),
+        (prop::option::of(life()), state())
+            .prop_map(|(source, state)| Row::Merge { source, state }),
     ];
     (place(), time(), row).prop_map(|(place, known, row)| Stored { place, known, row })
 }
@@ -53,18 +70,22 @@ fn head() -> impl Strategy<Value = Head> {
         prop::collection::btree_map(any::<u32>(), (prop::option::of(time()), state()), 0..5);
     let fact = || (time(), time()).prop_map(|(time, known)| Fact { time, known });
     let times = (time(), fact(), prop::option::of(fact()), prop::option::of(time()));
-    let merged = prop::option::of((any::<u64>(), place(), time()));
-    (any::<u128>(), times, any::<(u64, u32, u64)>(), merged, entries).prop_map(
-        |(uuid, times, (version, distinct_ids, json_bytes), merged, entries)| Head {
+    let merged = prop::option::of(merged());
+    (any::<u128>(), times, any::<(u64, u32, u64, u32)>(), merged, entries).prop_map(
+        |(uuid, times, (version, distinct_ids, json_bytes, life), merged, entries)| Head {
             uuid: Uuid::from_u128(uuid),
             created_at: times.0,
             began: times.1,
             identified: times.2,
             version,
             newest: times.3,
+            ahead: i64::from(life),
             ownership_changed: times.3.map(|time| time.plus(1)),
+            life,
+            first_life: life / 2,
+            lives_on: times.3,
             distinct_ids,
-            merged: merged.map(|(into, place, known)| Merged { into, place, known }),
+            merged,
             json_bytes,
             entries: entries
                 .into_iter()
@@ -75,11 +96,12 @@ fn head() -> impl Strategy<Value = Head> {
 }
 
 fn owned() -> impl Strategy<Value = Owned> {
-    (time(), time(), any::<u64>(), any::<u32>()).prop_map(|(from, known, person, ordinal)| Owned {
+    let seat = prop_oneof![any::<u32>().prop_map(Seat::Own), any::<u32>().prop_map(Seat::Bundle)];
+    (time(), time(), life(), seat).prop_map(|(from, known, life, seat)| Owned {
         from,
         known,
-        person,
-        ordinal,
+        life,
+        seat,
     })
 }
 
@@ -97,17 +119,44 @@ proptest! {
     #[test]
     fn heads_come_back(head in head()) {
         prop_assert!(exactly(&decode_head(&encode_head(&head)).unwrap(), &head));
+        let known = Known::Person(head);
+        prop_assert!(exactly(&decode_known(&encode_known(&known)).unwrap(), &known));
     }
 
     #[test]
-    fn ownerships_come_back(first in owned(), later in prop::collection::vec(owned(), 0..4)) {
-        let ownership = Ownership { first, later };
+    fn tombstones_come_back(uuid in any::<u128>(), version in any::<u64>(), life in any::<u32>(), time in time(), known in time()) {
+        let (uuid, deleted) = (Uuid::from_u128(uuid), Fact { time, known });
+        let known = Known::Deleted(Tombstone { uuid, version, life, deleted });
+        prop_assert_eq!(decode_known(&encode_known(&known)).unwrap(), known);
+    }
+
+    #[test]
+    fn life_spans_come_back(
+        lives_on in prop::option::of((place(), time())),
+        merged in prop::option::of(merged()),
+        (lives, moves) in any::<(u32, u32)>(),
+        above in prop::option::of((life(), time(), any::<u32>(), prop::option::of(merged()))),
+    ) {
+        let above = above.map(|(life, from, after, merged)| Above { life, from, after, merged });
+        let span = LifeSpan { lives_on, merged, group: Group { lives, moves, above } };
+        prop_assert_eq!(decode_life_span(&encode_life_span(&span)).unwrap(), span);
+    }
+
+    #[test]
+    fn moves_come_back(number in any::<u32>(), merged in merged()) {
+        prop_assert_eq!(decode_move(&encode_move(number, &merged)).unwrap(), (number, merged));
+    }
+
+    #[test]
+    fn ownerships_come_back(first in owned(), later in prop::collection::vec(owned(), 0..4), deleted in prop::option::of(time())) {
+        let ownership = Ownership { first, later, deleted };
         prop_assert_eq!(decode_ownership(&encode_ownership(&ownership)).unwrap(), ownership);
     }
 
     #[test]
-    fn members_come_back(id in ".*", from in time(), known in time(), left in prop::option::of((time(), time()))) {
-        let member = Member { distinct_id: id, from, known, left };
+    fn members_come_back(id in ".*", from in time(), known in time(), left in prop::option::of(time()), bundle in prop::option::of(life())) {
+        let joined = bundle.map_or(Joined::Id(id), Joined::Bundle);
+        let member = Member { joined, from, known, left };
         prop_assert_eq!(decode_member(&encode_member(&member)).unwrap(), member);
     }
 
@@ -116,13 +165,15 @@ proptest! {
         place in place(),
         (event_time, known) in (time(), time()),
         (event, distinct_id) in (".*", ".*"),
+        (author, split) in (prop::option::of(".*"), prop::option::of(any::<u32>())),
         merged in prop::option::of(any::<u64>()),
         effects in prop::collection::vec((any::<u32>(), 0..Effect::ALL.len()), 0..4),
     ) {
         let effects = effects.into_iter().map(|(property, effect)| (property, Effect::ALL[effect]));
         let effects = effects.collect();
         let uuid = Uuid::from_u128(7);
-        let operation = Operation { uuid, event_time, known, event, distinct_id, merged, effects };
+        let operation =
+            Operation { uuid, event_time, known, event, distinct_id, author, merged, split, effects };
         prop_assert_eq!(decode_operation(place, &encode_operation(place, &operation)).unwrap(), operation);
     }
 
@@ -131,7 +182,8 @@ proptest! {
         let mut bytes = bytes;
         bytes.insert(0, form);
         let place = Place::default();
-        let _ = (decode_row(place, &bytes), decode_head(&bytes), decode_ownership(&bytes));
+        let _ = (decode_row(place, &bytes), decode_known(&bytes), decode_ownership(&bytes));
+        let _ = (decode_life_span(&bytes), decode_move(&bytes), decode_outcome(&bytes));
         let _ = (decode_member(&bytes), decode_operation(place, &bytes), decode_applied(&bytes));
     }
 
@@ -148,12 +200,12 @@ fn the_format_is_frozen() {
     let place =
         Place { time: Time(1_000), position: Position { topic: 1, partition: 2, offset: 300 } };
     let row = Row::Merge {
-        source: 5,
+        source: Some(Life { person: 5, number: 0 }),
         state: State { current: Some(Value::string("x")), set_only: None },
     };
     assert_eq!(row.class(), Class::MergeCurrent);
     let stored = Stored { place, known: Time(1_001), row };
-    assert_eq!(encode_row(&stored), [6, 2, 5, 2, 3, b'"', b'x', b'"']);
+    assert_eq!(encode_row(&stored), [6, 2, 1, 5, 0, 2, 3, b'"', b'x', b'"']);
     let applied =
         Applied { next_offset: 300, last_offset: 299, last_timestamp: Time(-1), last_hash: 7 };
     assert_eq!(encode_applied(&applied), [1, 172, 2, 171, 2, 1, 0, 0, 0, 0, 0, 0, 0, 7]);

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{Corrupt, Decoded};
-use crate::person::{Fact, Position, State, Time, Value};
+use crate::person::{Fact, Life, Merged, Place, Position, Seat, State, Time, Value};
 
 /// Writes one value.
 #[derive(Default)]
@@ -34,6 +34,56 @@ impl Writer {
         self.0.push(u8::from(time.is_some()));
         if let Some(time) = time {
             self.time(time, base);
+        }
+    }
+
+    pub fn maybe_number<T: Into<u64>>(&mut self, number: Option<T>) {
+        self.0.push(u8::from(number.is_some()));
+        if let Some(number) = number {
+            self.unsigned(number.into());
+        }
+    }
+
+    pub fn maybe_text(&mut self, text: Option<&str>) {
+        self.0.push(u8::from(text.is_some()));
+        if let Some(text) = text {
+            self.text(text);
+        }
+    }
+
+    pub fn life(&mut self, life: Life) {
+        self.unsigned(life.person);
+        self.unsigned(life.number.into());
+    }
+
+    /// The kind of a seat is the lowest bit.
+    pub fn seat(&mut self, seat: Seat) {
+        let (ordinal, kind) = match seat {
+            Seat::Own(ordinal) => (ordinal, 0),
+            Seat::Bundle(ordinal) => (ordinal, 1),
+        };
+        self.unsigned(u64::from(ordinal) << 1 | kind);
+    }
+
+    pub fn maybe_life(&mut self, life: Option<Life>) {
+        self.0.push(u8::from(life.is_some()));
+        if let Some(life) = life {
+            self.life(life);
+        }
+    }
+
+    pub fn place(&mut self, place: Place, base: Time) {
+        self.time(place.time, base);
+        self.position(place.position);
+    }
+
+    pub fn maybe_merged(&mut self, merged: Option<&Merged>, base: Time) {
+        self.0.push(u8::from(merged.is_some()));
+        if let Some(merged) = merged {
+            self.life(merged.into);
+            self.unsigned(merged.bundle.into());
+            self.place(merged.place, base);
+            self.time(merged.known, merged.place.time);
         }
     }
 
@@ -131,6 +181,40 @@ impl<'a> Reader<'a> {
 
     pub fn maybe(&mut self, base: Time) -> Decoded<Option<Time>> {
         if self.flag()? { Ok(Some(self.time(base)?)) } else { Ok(None) }
+    }
+
+    pub fn maybe_number<T: TryFrom<u64>>(&mut self) -> Decoded<Option<T>> {
+        if self.flag()? { Ok(Some(self.number()?)) } else { Ok(None) }
+    }
+
+    pub fn maybe_text(&mut self) -> Decoded<Option<&'a str>> {
+        if self.flag()? { Ok(Some(self.text()?)) } else { Ok(None) }
+    }
+
+    pub fn life(&mut self) -> Decoded<Life> {
+        Ok(Life { person: self.unsigned()?, number: self.number()? })
+    }
+
+    pub fn seat(&mut self) -> Decoded<Seat> {
+        let number = self.unsigned()?;
+        let ordinal = u32::try_from(number >> 1).map_err(|_| Corrupt)?;
+        Ok(if number & 1 == 0 { Seat::Own(ordinal) } else { Seat::Bundle(ordinal) })
+    }
+
+    pub fn maybe_life(&mut self) -> Decoded<Option<Life>> {
+        if self.flag()? { Ok(Some(self.life()?)) } else { Ok(None) }
+    }
+
+    pub fn place(&mut self, base: Time) -> Decoded<Place> {
+        Ok(Place { time: self.time(base)?, position: self.position()? })
+    }
+
+    pub fn maybe_merged(&mut self, base: Time) -> Decoded<Option<Merged>> {
+        if !self.flag()? {
+            return Ok(None);
+        }
+        let (into, bundle, place) = (self.life()?, self.number()?, self.place(base)?);
+        Ok(Some(Merged { into, bundle, place, known: self.time(place.time)? }))
     }
 
     pub fn fact(&mut self, base: Time) -> Decoded<Fact> {

@@ -5,11 +5,14 @@ use std::sync::atomic::Ordering;
 
 use rocksdb::WriteOptions;
 
-use super::Transaction;
+use super::{POINTS, Transaction};
 use crate::person::ProjectId;
 use crate::store::keys::Meta;
 use crate::store::list::Listed;
 use crate::store::{Applied, Error, Family, Result, codec, keys};
+
+/// So many rows of an erased person are deleted one by one.
+const FEW_ROWS: usize = 256;
 
 impl Transaction<'_> {
     /// Writes how far a partition is applied.
@@ -23,8 +26,12 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// Where RocksDB fails: the store is poisoned then, and refuses every later commit.
+    /// [`Error::ReadOnly`] where the store was opened to be read.
     pub fn commit(self) -> Result<()> {
         let store = self.store;
+        if store.read_only {
+            return Err(Error::ReadOnly);
+        }
         if store.is_poisoned() {
             return Err(Error::Poisoned);
         }
@@ -32,15 +39,18 @@ impl Transaction<'_> {
     }
 
     fn write(mut self) -> Result<()> {
+        // What was erased goes first: what is staged after that is of a person born anew.
+        self.stage_erased()?;
         self.stage_names();
-        self.stage_points();
-        self.stage_heads()?;
+        self.stage_owners();
+        self.stage_persons()?;
         let overlays = [
             (Family::History, self.history.staged),
             (Family::Timeline, self.timeline.staged),
             (Family::PersonDistinctId, self.members.staged),
+            (Family::Life, self.sources.staged),
         ];
-        for (family, staged) in overlays {
+        for (family, staged) in overlays.into_iter().chain(POINTS.into_iter().zip(self.points)) {
             let family = self.store.family(family);
             for (key, value) in staged {
                 match value {
@@ -71,32 +81,54 @@ impl Transaction<'_> {
         self.store.dictionary().add(std::mem::take(&mut self.names));
     }
 
-    fn stage_points(&mut self) {
+    /// Deletes few rows one by one and many as a range, which is dear to read over.
+    fn stage_erased(&mut self) -> Result<()> {
+        for prefix in &self.erased {
+            for family in [Family::History, Family::Timeline, Family::Recorded] {
+                let few = self.store.keys_of(family, prefix, FEW_ROWS)?;
+                let handle = self.store.family(family);
+                match few {
+                    Some(keys) => keys.iter().for_each(|key| self.batch.delete_cf(handle, key)),
+                    None => self.batch.delete_range_cf(handle, prefix, &keys::after(prefix)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn stage_owners(&mut self) {
         let family = self.store.family(Family::DistinctId);
-        for (key, loaded) in &self.owners {
-            if let (true, Some(ownership)) = (loaded.dirty, &loaded.value) {
-                self.batch.put_cf(family, key, codec::encode_ownership(ownership));
+        for (key, loaded) in self.owners.iter().filter(|(_, loaded)| loaded.dirty) {
+            match &loaded.value {
+                Some(owner) => self.batch.put_cf(family, key, codec::encode_ownership(owner)),
+                None => self.batch.delete_cf(family, key),
             }
         }
         let family = self.store.family(Family::LastSeen);
-        for (&(project, person), loaded) in &self.last_seen {
-            if let (true, Some(time)) = (loaded.dirty, loaded.value) {
-                self.batch.put_cf(family, keys::person(project, person), time.0.to_be_bytes());
+        for (&(project, person), loaded) in self.last_seen.iter().filter(|(_, seen)| seen.dirty) {
+            let key = keys::person(project, person);
+            match loaded.value {
+                Some(time) => self.batch.put_cf(family, key, time.0.to_be_bytes()),
+                None => self.batch.delete_cf(family, key),
             }
+        }
+        let family = self.store.family(Family::Life);
+        for (&(project, life), span) in &self.lives {
+            self.batch.put_cf(family, keys::life(project, life), codec::encode_life_span(span));
         }
     }
 
-    fn stage_heads(&mut self) -> Result<()> {
+    fn stage_persons(&mut self) -> Result<()> {
         let mut live: HashMap<ProjectId, i64> = HashMap::new();
-        for (&(project, person), loaded) in self.heads.iter().filter(|(_, loaded)| loaded.dirty) {
+        for (&(project, person), loaded) in self.persons.iter().filter(|(_, loaded)| loaded.dirty) {
             let key = keys::person(project, person);
             let email = self.store.dictionary().property(project, "email");
             self.batch.put_cf(
                 self.store.family(Family::Person),
                 key,
-                codec::encode_head(&loaded.head),
+                codec::encode_known(&loaded.known),
             );
-            let (before, after) = (&loaded.listed, Listed::of(&loaded.head, email));
+            let (before, after) = (&loaded.listed, Listed::of(&loaded.known, email));
             *live.entry(project).or_default() +=
                 i64::from(after.is_some()) - i64::from(before.is_some());
             Listed::stage(
@@ -110,7 +142,12 @@ impl Transaction<'_> {
         for (project, change) in live.into_iter().filter(|(_, change)| *change != 0) {
             let count = self.store.count(project)?.saturating_add_signed(change);
             let family = self.store.family(Family::Meta);
-            self.batch.put_cf(family, Meta::Count(project).key(), count.to_be_bytes());
+            let key = Meta::Count(project).key();
+            if count == 0 {
+                self.batch.delete_cf(family, key);
+            } else {
+                self.batch.put_cf(family, key, count.to_be_bytes());
+            }
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ impl<'s> Transaction<'s> {
     /// The history of a project's persons, staged rows included.
     #[must_use]
     pub fn rows(&self, project: ProjectId) -> Rows<'_, 's> {
-        Rows::new(project, self.history.ordered())
+        Rows::new(self.lives(project), self.history.ordered(&self.erased))
     }
 
     /// Adds a row to a property's history.
@@ -55,7 +55,7 @@ impl<'s> Transaction<'s> {
         let mut found = Vec::new();
         loop {
             key.push(0);
-            let Some(row) = self.history.ordered().first(&prefix, &key)? else {
+            let Some(row) = self.history.ordered(&self.erased).first(&prefix, &key)? else {
                 return Ok(found);
             };
             found.push(rows::decode(&row)?);
@@ -87,7 +87,7 @@ impl<'s> Transaction<'s> {
     ) -> Result<Option<(Place, Operation)>> {
         let prefix = keys::person(project, person);
         let key = keys::at(prefix.clone(), until);
-        let found = self.timeline.ordered().last(&prefix, &key)?;
+        let found = self.timeline.ordered(&self.erased).last(&prefix, &key)?;
         found
             .map(|(key, value)| {
                 let place = keys::place_of(&key).ok_or(corrupt(Family::Timeline))?;
@@ -108,7 +108,11 @@ impl<'s> Transaction<'s> {
         (event_time, uuid): (Time, Uuid),
     ) -> Result<bool> {
         let key = keys::recorded(project, person, event_time, uuid);
-        Ok(self.recorded.contains(&key) || self.store.get(Family::Recorded, &key)?.is_some())
+        if self.recorded.contains(&key) {
+            return Ok(true);
+        }
+        let erased = self.erased.contains(&key[..keys::PERSON_BYTES]);
+        Ok(!erased && self.store.get(Family::Recorded, &key)?.is_some())
     }
 
     /// Notes that an event is recorded on a person.

@@ -1,15 +1,22 @@
 //! Random histories through the real store, in random batches, against the naive fold.
 
+mod example;
+mod histories;
 mod oracle;
+mod verify;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use proptest::prelude::*;
+use proptest::test_runner::{RngSeed, TestRunner};
 use serde_json::{Value as Json, json};
 
+use self::histories::histories;
 use self::oracle::{Answer, Oracle};
 use super::*;
+use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::person::{Mode, Time};
 use crate::store::{Config, Moment, Person, Snapshot};
 
@@ -22,14 +29,25 @@ fn open(path: &Path) -> Store {
     Store::open(&Config { path: path.to_owned(), memory: 64 << 20, sync_writes: false }).unwrap()
 }
 
-fn rules() -> Rules {
-    Rules { promote: true, projects: [("t".to_owned(), 1)].into() }
+fn rules(project: ProjectId) -> Rules {
+    Rules { promote: true, projects: [("t".to_owned(), project)].into() }
 }
 
 /// A record of a flat event; `minutes` after the start it happened, and `known` it was learned.
+/// What is a command is a record of theirs.
 fn record(offset: usize, minutes: i64, known: i64, event: &Json) -> Record {
     let at = |minutes: i64| Time(START + minutes * HOUR / 60);
     let mut value = event.clone();
+    if !event["command"].is_null() {
+        value["now"] = at(known).to_string().into();
+        return Record {
+            position: Position { topic: FIRST_COMMAND_TOPIC, partition: 0, offset: offset as u64 },
+            topic: "commands".into(),
+            timestamp: at(known),
+            value: Some(value.to_string().into_bytes()),
+            ..Record::default()
+        };
+    }
     value["token"] = "t".into();
     value["timestamp"] = at(minutes).to_string().into();
     value["now"] = at(known.max(minutes)).to_string().into();
@@ -43,16 +61,29 @@ fn record(offset: usize, minutes: i64, known: i64, event: &Json) -> Record {
     }
 }
 
-/// Applies records in batches of the sizes given, over and over.
+/// Applies records of project 1 in batches of the sizes given, over and over.
 fn apply(store: &Store, records: &[Record], cuts: &[usize], settings: Settings) -> Tally {
+    apply_by(&rules(1), store, records, cuts, settings)
+}
+
+fn apply_by(
+    rules: &Rules,
+    store: &Store,
+    records: &[Record],
+    cuts: &[usize],
+    settings: Settings,
+) -> Tally {
     let (mut rest, mut total) = (records, Tally::default());
     for cut in cuts.iter().cycle() {
         let records = &rest[..(*cut).min(rest.len())];
-        let parsed = parse(records, &rules());
+        let parsed = parse(records, rules);
         let (transaction, tally, done) = batch(store, records, &parsed, settings).unwrap();
         transaction.commit().unwrap();
         total.rejections.extend(tally.rejections);
         total.late += tally.late;
+        for (kind, count) in tally.records {
+            *total.records.entry(kind).or_default() += count;
+        }
         for (warning, count) in tally.warnings {
             *total.warnings.entry(warning).or_default() += count;
         }
@@ -77,261 +108,198 @@ fn answer(person: Person) -> Answer {
         created_at: person.created_at,
         last_seen_at: person.last_seen_at,
         is_identified: person.is_identified,
+        version: None,
     }
 }
 
-fn current(snapshot: &Snapshot, id: &str) -> Answer {
-    let person = snapshot.owner(1, id).unwrap().unwrap().now().person;
-    let head = snapshot.head(1, person).unwrap().unwrap();
-    answer(snapshot.current(1, person, &head).unwrap())
+/// What a snapshot answers about one project.
+struct Reads<'a, 's> {
+    snapshot: &'a Snapshot<'s>,
+    project: ProjectId,
 }
 
-fn as_of(snapshot: &Snapshot, id: &str, time: Time, known: Time, mode: Mode) -> Option<Answer> {
-    let person = snapshot.owner(1, id).unwrap().unwrap().at(time, known)?;
-    let head = snapshot.head(1, person).unwrap().unwrap();
-    Some(answer(snapshot.as_of(1, (person, &head), Moment { time, known }, mode).unwrap()))
+impl Reads<'_, '_> {
+    /// The person of a distinct id as it is now; `None` where nobody has it.
+    fn now(&self, id: &str) -> Option<Answer> {
+        let Self { snapshot, project } = *self;
+        let owner = snapshot.owner(project, id).unwrap()?;
+        let person = owner.now(&snapshot.lives(project)).unwrap().person;
+        let head = snapshot.head(project, person).unwrap().unwrap();
+        let person = snapshot.current(project, (person, &head), usize::MAX).unwrap();
+        Some(Answer { version: Some(person.version), ..answer(person) })
+    }
+
+    /// The person of a distinct id as it was.
+    fn as_of(&self, id: &str, at: Moment, mode: Mode) -> Option<Answer> {
+        let Self { snapshot, project } = *self;
+        let owner = snapshot.owner(project, id).unwrap()?;
+        let life = owner.at(&snapshot.lives(project), at.time, at.known).unwrap()?;
+        let head = snapshot.head_of(project, life).unwrap()?;
+        Some(answer(snapshot.as_of(project, (life.person, &head), at, mode).unwrap()))
+    }
+
+    /// The person of a distinct id by today's identity.
+    fn as_of_today(&self, id: &str, at: Moment, mode: Mode) -> Option<Answer> {
+        let Self { snapshot, project } = *self;
+        let owner = snapshot.owner(project, id).unwrap()?;
+        let person = owner.now(&snapshot.lives(project)).unwrap().person;
+        let head = snapshot.head(project, person).unwrap()?;
+        let mut person = snapshot.as_of_today(project, (person, &head), at, mode).unwrap();
+        let created_at = person.created_at.take();
+        person.created_at = Some(Time::EPOCH);
+        Some(Answer { created_at, ..answer(person) })
+    }
+
+    /// A person by its uuid.
+    fn by_uuid(&self, uuid: uuid::Uuid, at: Moment) -> Option<Answer> {
+        let Self { snapshot, project } = *self;
+        let person = snapshot.person_of_uuid(project, uuid).unwrap()?;
+        let (person, head) = snapshot.became(project, person, at).unwrap()?;
+        Some(answer(snapshot.as_of(project, (person, &head), at, Mode::WithOnce).unwrap()))
+    }
 }
 
-/// Every read there is: now, and at and beside every event time, by everything known and by what
-/// was known at some moments, in both modes.
+/// Every kind of read: now, and at and beside every event time, by everything known and by what was
+/// known at some moments, other ones for each time; in both modes, by id, by uuid, and by today's
+/// identity.
 fn compare(
     store: &Store,
+    project: ProjectId,
     oracle: &Oracle,
     times: &[Time],
 ) -> std::result::Result<(), TestCaseError> {
-    let snapshot = store.snapshot();
+    let snapshot = &store.snapshot();
+    let reads = Reads { snapshot, project };
     let around = |time: &Time| [time.plus(-1), *time, time.plus(1)];
-    let moments: std::collections::BTreeSet<_> = times.iter().flat_map(around).collect();
+    let moments: BTreeSet<_> = times.iter().flat_map(around).collect();
+    let some = |number: usize| moments.iter().skip(number % 12).step_by(12).copied();
+    let clocks = moments.iter().enumerate().flat_map(|(number, &time)| {
+        some(number).chain([Time::MAX]).map(move |known| Moment { time, known })
+    });
     for id in oracle.distinct_ids() {
-        prop_assert_eq!(current(&snapshot, id), oracle.current(id), "{} now", id);
-        for &time in &moments {
-            let some = moments.iter().step_by(5).copied();
-            for known in some.chain([Time::MAX]) {
-                for mode in Mode::ALL {
-                    let expected = oracle.owner_at(id, time, known);
-                    let expected = expected.map(|person| oracle.as_of(person, time, known, mode));
-                    let found = as_of(&snapshot, id, time, known, mode);
-                    prop_assert_eq!(
-                        found,
-                        expected,
-                        "{} at {} known {} {:?}",
-                        id,
-                        time,
-                        known,
-                        mode
-                    );
-                }
-            }
+        prop_assert_eq!(reads.now(id), oracle.current(id), "{} now", id);
+        for (at, mode) in clocks.clone().flat_map(|at| Mode::ALL.map(|mode| (at, mode))) {
+            let Moment { time, known } = at;
+            let expected = oracle.owner_at(id, time, known);
+            let expected = expected.map(|person| oracle.as_of(person, time, known, mode));
+            let found = reads.as_of(id, at, mode);
+            prop_assert_eq!(found, expected, "{} at {} known {} {:?}", id, time, known, mode);
+        }
+        for (number, at) in clocks.clone().step_by(5).enumerate() {
+            let mode = Mode::ALL[number % 2];
+            let expected = oracle.as_of_today(id, at.time, at.known, mode);
+            let found = reads.as_of_today(id, at, mode);
+            prop_assert_eq!(found, expected, "{} of today at {:?} {:?}", id, at, mode);
         }
     }
+    for uuid in oracle.uuids() {
+        for at in clocks.clone().step_by(3) {
+            let expected = oracle.became(uuid, at.time, at.known);
+            let expected =
+                expected.map(|person| oracle.as_of(person, at.time, at.known, Mode::WithOnce));
+            let found = reads.by_uuid(uuid, at);
+            prop_assert_eq!(found, expected, "{} at {:?}", uuid, at);
+        }
+    }
+    prop_assert_eq!(snapshot.count(project).unwrap(), oracle.live() as u64);
     Ok(())
 }
 
-fn event() -> impl Strategy<Value = Json> {
-    let id = || prop::sample::select(vec!["a", "b", "c", "d"]);
-    let value = || prop::sample::select(vec![json!(1), json!(2), json!(null), json!(1.0)]);
-    let key = || prop::sample::select(vec!["p", "q", "$browser"]);
-    let object = || prop::collection::hash_map(key(), value(), 0..3).prop_map(|map| json!(map));
-    let unset = prop::collection::vec(key(), 0..2);
-    let ordinary = (id(), object(), object(), unset, any::<bool>()).prop_map(
-        |(id, set, once, unset, named)| {
-            let name = if named { "$set" } else { "visit" };
-            let properties = json!({"$set": set, "$set_once": once, "$unset": unset});
-            json!({"distinct_id": id, "event": name, "properties": properties})
-        },
-    );
-    let visit = (id(), value()).prop_map(|(id, browser)| {
-        json!({"distinct_id": id, "event": "visit", "properties": {"$browser": browser, "$os": "x"}})
-    });
-    let merge = (id(), id(), object(), 0..6_u8).prop_map(|(id, other, set, kind)| {
-        let (name, key) = match kind {
-            0 => ("$create_alias", "alias"),
-            1 | 2 => ("$merge_dangerously", "alias"),
-            _ => ("$identify", "$anon_distinct_id"),
-        };
-        json!({"distinct_id": id, "event": name, "properties": {key: other, "$set": set}})
-    });
-    prop_oneof![5 => ordinary, 2 => visit, 3 => merge]
+/// A few thousand histories in every run, as many as wanted by `PROPTEST_CASES`; which ones is told
+/// by a seed that is printed, and can be asked for by `PROPTEST_RNG_SEED`.
+fn config() -> ProptestConfig {
+    let asked = |name| std::env::var(name).ok()?.parse().ok();
+    let random = || uuid::Uuid::new_v4().as_u64_pair().0;
+    let seed = asked("PROPTEST_RNG_SEED").unwrap_or_else(random);
+    let cases = asked("PROPTEST_CASES").and_then(|cases: u64| cases.try_into().ok());
+    let cases = cases.unwrap_or(2_000);
+    eprintln!("{cases} histories, PROPTEST_RNG_SEED={seed}");
+    let rng_seed = RngSeed::Fixed(seed);
+    ProptestConfig { cases, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Events in the order of their arrival, each with the minutes at which it happened and was
-/// learned.
-#[derive(Clone)]
-struct History(Vec<(i64, i64, Json)>);
+/// Many histories in one store, each in a project of its own, since opening a store takes longer than
+/// a history.
+#[derive(Default)]
+struct Shared(Option<(tempfile::TempDir, Store)>, ProjectId);
 
-impl std::fmt::Debug for History {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut lines = self.0.iter();
-        lines.try_for_each(|(minutes, known, event)| write!(f, "\n  {minutes:3} {known:3} {event}"))
+impl Shared {
+    /// A store and a project that nothing is in. Now and then it is another store, or memory would
+    /// hold all histories.
+    fn project(&mut self) -> (&Store, ProjectId) {
+        self.1 += 1;
+        if self.1.is_multiple_of(500) {
+            self.0 = None;
+        }
+        let (_, store) = self.0.get_or_insert_with(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let store = open(folder.path());
+            (folder, store)
+        });
+        (store, self.1)
     }
 }
 
-impl History {
-    fn records(&self) -> Vec<Record> {
-        let lines = self.0.iter().enumerate();
-        lines
-            .map(|(offset, (minutes, known, event))| record(offset, *minutes, *known, event))
-            .collect()
-    }
-}
-
-/// Some events come twice, at once or later.
-fn histories() -> impl Strategy<Value = History> {
-    let one = (event(), 0..200_i64, 0..300_i64, 0..8_u8);
-    prop::collection::vec(one, 1..24).prop_map(|events| {
-        let mut all = Vec::new();
-        for (number, (mut event, minutes, known, again)) in events.into_iter().enumerate() {
-            event["uuid"] = uuid::Uuid::from_u64_pair(1, number as u64).to_string().into();
-            all.push((minutes, known, event.clone()));
-            if again == 0 {
-                all.push((minutes, known, event));
+#[test]
+fn every_read_of_the_store_is_the_naive_fold() {
+    let shared = RefCell::new(Shared::default());
+    let cuts = prop::collection::vec(1..9_usize, 1..6);
+    let result = TestRunner::new(config()).run(&(histories(), cuts), |(history, cuts)| {
+        let mut shared = shared.borrow_mut();
+        let (store, project) = shared.project();
+        let (records, rules) = (history.records(project), rules(project));
+        apply_by(&rules, store, &records, &cuts, SETTINGS);
+        let mut oracle = Oracle::default();
+        let mut times = Vec::new();
+        for (parsed, record) in parse(&records, &rules).iter().zip(&records) {
+            match parsed.as_ref().unwrap() {
+                Input::Event(event) => {
+                    times.push(event.event_time);
+                    oracle.apply(event, record.position);
+                }
+                Input::Command(command) => {
+                    times.push(command.known);
+                    oracle.command(command, record.position);
+                }
             }
         }
-        all.extend(all.first().cloned());
-        History(all)
-    })
-}
-
-/// How many histories: a few in every run, as many as wanted by `PROPTEST_CASES`.
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(400)
+        compare(store, project, &oracle, &times)
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn every_read_of_the_store_is_the_naive_fold(
+    fn batches_leave_no_trace(
         history in histories(),
         cuts in prop::collection::vec(1..9_usize, 1..6),
     ) {
-        let records = history.records();
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path());
-        apply(&store, &records, &cuts, SETTINGS);
-        let mut oracle = Oracle::default();
-        let mut times = Vec::new();
-        for (parsed, record) in parse(&records, &rules()).iter().zip(&records) {
-            let event = parsed.as_ref().unwrap();
-            times.push(event.event_time);
-            oracle.apply(event, record.position);
-        }
-        compare(&store, &oracle, &times)?;
-        let live = store.snapshot().count(1).unwrap();
-        let owners = oracle.distinct_ids().map(|id| current(&store.snapshot(), id).uuid);
-        prop_assert_eq!(live, owners.collect::<std::collections::BTreeSet<_>>().len() as u64);
-    }
-
-    #[test]
-    fn batches_leave_no_trace(history in histories(), cuts in prop::collection::vec(1..9_usize, 1..6)) {
-        let records = history.records();
+        let records = history.records(1);
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let stores = folders.each_ref().map(|folder| open(folder.path()));
         apply(&stores[0], &records, &cuts, SETTINGS);
         apply(&stores[1], &records, &[records.len()], SETTINGS);
-        prop_assert!(stores[0].content() == stores[1].content());
+        let [cut, whole] = stores.each_ref().map(|store| {
+            store.content().into_iter().collect::<BTreeSet<_>>()
+        });
+        let differences: Vec<_> = cut.symmetric_difference(&whole).collect();
+        prop_assert!(differences.is_empty(), "{differences:?}");
     }
-}
 
-/// What a short history leaves behind, by examples that read as the domain's own sentences.
-fn given(events: &[(i64, Json)]) -> (tempfile::TempDir, Store, Tally) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let records = events.iter().enumerate();
-    let records: Vec<_> =
-        records.map(|(offset, (minutes, event))| record(offset, *minutes, 0, event)).collect();
-    let tally = apply(&store, &records, &[3], SETTINGS);
-    (folder, store, tally)
-}
-
-fn set(id: &str, values: &Json) -> Json {
-    json!({"distinct_id": id, "event": "$set", "properties": {"$set": values}})
-}
-
-fn identify(id: &str, anonymous: &str) -> Json {
-    json!({"distinct_id": id, "event": "$identify", "properties": {"$anon_distinct_id": anonymous}})
-}
-
-fn properties(store: &Store, id: &str) -> Json {
-    let values = current(&store.snapshot(), id).properties;
-    values
-        .into_iter()
-        .map(|(name, value)| (name, serde_json::from_str(value.as_json()).unwrap()))
-        .collect::<BTreeMap<_, Json>>()
-        .into_iter()
-        .collect()
-}
-
-#[test]
-fn a_late_event_takes_its_place_in_the_past() {
-    let (_folder, store, tally) = given(&[
-        (0, set("ann", &json!({"plan": "pro"}))),
-        (3000, set("ann", &json!({"plan": "pro"}))),
-        (1000, set("ann", &json!({"plan": "free"}))),
-    ]);
-    assert_eq!(properties(&store, "ann"), json!({"plan": "pro"}));
-    assert_eq!(tally.late, 1);
-    let february = Time(START + 2000 * HOUR / 60);
-    let then = as_of(&store.snapshot(), "ann", february, Time::MAX, Mode::SetOnly).unwrap();
-    assert_eq!(then.properties["plan"].as_json(), "\"free\"");
-}
-
-#[test]
-fn the_target_wins_per_key_and_a_late_event_of_the_source_still_counts() {
-    let (_folder, store, _) = given(&[
-        (0, set("anon", &json!({"plan": "free", "seen": 1}))),
-        (5, set("ann", &json!({"plan": "pro"}))),
-        (10, identify("ann", "anon")),
-        (2, set("anon", &json!({"seen": 2, "from": "ad"}))),
-    ]);
-    assert_eq!(properties(&store, "anon"), json!({"plan": "pro", "seen": 2, "from": "ad"}));
-}
-
-#[test]
-fn an_identified_person_is_not_merged_by_identify() {
-    let (_folder, store, tally) = given(&[
-        (0, identify("ann", "anon-1")),
-        (1, identify("bob", "anon-2")),
-        (2, identify("bob", "ann")),
-    ]);
-    assert_eq!(tally.warnings, BTreeMap::from([(Warning::AlreadyIdentified, 1)]));
-    assert_ne!(current(&store.snapshot(), "ann").uuid, current(&store.snapshot(), "bob").uuid);
-}
-
-#[test]
-fn properties_past_the_limit_are_refused_and_the_rest_goes_on() {
-    let settings = Settings { properties_limit: 100, ..SETTINGS };
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let large = "x".repeat(90);
-    let records = [
-        record(0, 0, 0, &set("ann", &json!({"a": 1}))),
-        record(1, 1, 0, &set("ann", &json!({"b": large}))),
-        record(2, 2, 0, &set("bob", &json!({"a": 1}))),
-        record(3, 3, 0, &set("ann", &json!({"a": 2}))),
-        // Late, and refused as well.
-        record(4, 1, 3, &set("ann", &json!({"a": 3, "c": large}))),
-    ];
-    let tally = apply(&store, &records, &[2], settings);
-    let refused = Rejection::PersonPropertiesSize;
-    assert_eq!(tally.rejections, [(1, refused), (0, refused)]);
-    assert_eq!(properties(&store, "ann"), json!({"a": 2}));
-    assert_eq!(properties(&store, "bob"), json!({"a": 1}));
-    let then =
-        as_of(&store.snapshot(), "ann", Time(START + 2 * HOUR / 60), Time::MAX, Mode::WithOnce);
-    assert_eq!(then.unwrap().properties["a"].as_json(), "1");
-}
-
-#[test]
-fn a_bad_record_keeps_nobody_from_the_rest() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let mut records = vec![record(0, 0, 0, &set("ann", &json!({"a": 1})))];
-    records.push(Record { value: Some(b"{".to_vec()), ..record(1, 0, 0, &json!({})) });
-    records.push(record(2, 0, 0, &set("bob", &json!({"a": 1}))));
-    let tally = apply(&store, &records, &[3], SETTINGS);
-    assert_eq!(tally.rejections, [(1, Rejection::NotJson)]);
-    assert_eq!(properties(&store, "bob"), json!({"a": 1}));
-    let positions = store.snapshot().positions();
-    assert!(positions.is_err(), "a topic without a number is a broken store");
+    #[test]
+    fn every_store_verifies(
+        history in histories(),
+        cuts in prop::collection::vec(1..9_usize, 1..6),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        apply(&store, &history.records(1), &cuts, SETTINGS);
+        verify::named(&store);
+        let report = verify::report(&store);
+        prop_assert!(report.first.is_empty(), "{:#?}", report.first);
+    }
 }

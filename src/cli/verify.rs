@@ -1,0 +1,118 @@
+//! `personview verify`: whether a store keeps the laws, also while a server runs on it.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::config::Config;
+use crate::store::Store;
+use crate::store::verify::Progress;
+
+/// How often a line is logged where there is no terminal.
+const PULSE: Duration = Duration::from_secs(10);
+
+/// Verifies the configured store and prints a line for each law.
+///
+/// # Errors
+///
+/// The store cannot be read, or there are differences; the first ones are printed.
+pub fn run(config: &Config, output: &mut impl Write) -> anyhow::Result<()> {
+    let store = Store::open_to_read(&config.store_config())?;
+    let mut pulse = Pulse::new();
+    let report = store.snapshot().verify(&mut |progress| pulse.tick(progress));
+    pulse.end();
+    let report = report?;
+    for checked in &report.laws {
+        writeln!(output, "{checked}")?;
+    }
+    for difference in &report.first {
+        writeln!(output, "{difference}")?;
+    }
+    match report.differences() {
+        0 => Ok(()),
+        1 => bail!("the store contradicts itself: 1 difference"),
+        many => bail!(
+            "the store contradicts itself: {many} differences, of which the first {} are told",
+            report.first.len()
+        ),
+    }
+}
+
+/// Shows that work goes on: a bar on a terminal, log lines elsewhere.
+struct Pulse {
+    bar: Option<ProgressBar>,
+    last: Instant,
+}
+
+impl Pulse {
+    fn new() -> Self {
+        let bar = io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template(
+                "{bar:40} {human_pos} of about {human_len} rows, {per_sec}, {eta} left",
+            );
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(0).with_style(style)
+        });
+        Self { bar, last: Instant::now() }
+    }
+
+    fn tick(&mut self, Progress { rows, about }: Progress) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(about.max(rows));
+            bar.set_position(rows);
+        } else if self.last.elapsed() >= PULSE {
+            tracing::info!(rows, about, "verifying");
+            self.last = Instant::now();
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(path: &std::path::Path) -> Config {
+        let mut config = Config::load(None, std::iter::empty()).expect("the defaults");
+        config.store.path = path.to_owned();
+        config
+    }
+
+    #[test]
+    fn a_store_in_use_is_verified() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(folder.path());
+        let _writer = Store::open(&config.store_config()).expect("a store");
+        let mut output = Vec::new();
+        run(&config, &mut output).expect("no differences");
+        let output = String::from_utf8(output).expect("text");
+        assert!(output.contains("heads: 0 persons, 0 properties, 0 rows: ok\n"), "{output}");
+        assert_eq!(output.lines().count(), 8, "{output}");
+    }
+
+    #[test]
+    fn differences_are_told_and_fail() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config(folder.path());
+        let writer = Store::open(&config.store_config()).expect("a store");
+        let mut transaction = writer.transaction();
+        let life = crate::person::Life { person: 7, number: 0 };
+        let joined = crate::store::Joined::Id("ann".to_owned());
+        let time = crate::person::Time(0);
+        let member = crate::store::Member { joined, from: time, known: time, left: None };
+        transaction.put_member(1, life, 0, &member);
+        transaction.commit().expect("committed");
+        let mut output = Vec::new();
+        let error = run(&config, &mut output).expect_err("differences").to_string();
+        assert!(error.contains("2 differences"), "{error}");
+        let output = String::from_utf8(output).expect("text");
+        assert!(output.contains("project 1, person 7: ownership: "), "{output}");
+    }
+}

@@ -1,0 +1,194 @@
+//! What the API writes: properties, splits and resets. Deletions have a room of their own.
+
+use std::collections::HashSet;
+
+use super::{Applying, At, Outcome};
+use crate::person::event::Rejection;
+use crate::person::{
+    Act, CREATED, Command, Known, Leaving, Life, Lives, Owned, Ownership, PersonId, Position,
+    ProjectId, Seat, Time, Update, ownership,
+};
+use crate::store::{CommandOutcome, Error, Joined, Member, Operation, Result};
+
+impl Applying<'_, '_> {
+    /// Applies a command, once for each idempotency key.
+    pub fn command(
+        &mut self,
+        command: &Command,
+        position: Position,
+    ) -> Result<(Outcome, Option<Rejection>)> {
+        let Command { project, known, ref idempotency_key, .. } = *command;
+        if self.transaction.outcome(project, idempotency_key)?.is_some() {
+            return Ok((Outcome::Duplicate, None));
+        }
+        let outcome = match &command.act {
+            Act::Update(uuid, updates) => match self.live(project, *uuid)? {
+                Some(life) => self.update(At::of_command(command, position), life, updates)?,
+                None => CommandOutcome::NotFound,
+            },
+            Act::Delete(uuid) => match self.live(project, *uuid)? {
+                Some(life) => self.delete(At::of_command(command, position), life)?,
+                None => CommandOutcome::NotFound,
+            },
+            Act::Split(uuid, leaving) => match self.live(project, *uuid)? {
+                Some(life) => self.split(At::of_command(command, position), life, leaving)?,
+                None => CommandOutcome::NotFound,
+            },
+            Act::Reset(distinct_id) => self.reset(project, distinct_id)?,
+        };
+        self.transaction.set_outcome(project, idempotency_key, known, outcome)?;
+        let outcome = match outcome {
+            CommandOutcome::Done => Outcome::Recorded,
+            _ => Outcome::Refused,
+        };
+        Ok((outcome, None))
+    }
+
+    /// The life in which the person with a uuid is now; `None` where there is none.
+    fn live(&mut self, project: ProjectId, uuid: uuid::Uuid) -> Result<Option<Life>> {
+        let Some(person) = self.transaction.person_of_uuid(project, uuid)? else {
+            return Ok(None);
+        };
+        let Some(Known::Person(head)) = self.transaction.known(project, person)? else {
+            return Ok(None);
+        };
+        let life = head.newest_life(person);
+        let lives = self.transaction.lives(project);
+        let became = ownership::became(&lives, life, Time::MAX, Time::MAX)?;
+        Ok(Some(became.map_or(life, |merged| merged.into)))
+    }
+
+    /// When a command on a person takes place: never before what is known of it, so that no older
+    /// clock hides it.
+    pub fn not_before(&mut self, at: At, person: PersonId) -> Result<Time> {
+        let head = self.transaction.head(at.project, person)?;
+        Ok(at.time.max(head.newest.max(head.ownership_changed).unwrap_or(at.time)))
+    }
+
+    fn update(&mut self, at: At, life: Life, updates: &[Update]) -> Result<CommandOutcome> {
+        let time = self.not_before(at, life.person)?;
+        let at = At { time, updates, ..at };
+        let changes = self.weigh(at, life.person, time)?;
+        let recorded = self.record(at, life.person, time, changes, None)?;
+        Ok(recorded.map_or(CommandOutcome::TooLarge, |_| CommandOutcome::Done))
+    }
+
+    fn reset(&mut self, project: ProjectId, distinct_id: &str) -> Result<CommandOutcome> {
+        let owner = self.transaction.owner(project, distinct_id)?.cloned();
+        let dropped = self.transaction.dropped(project, distinct_id)?;
+        if owner.is_none() && dropped.is_none() {
+            return Ok(CommandOutcome::NotFound);
+        }
+        if let Some(owner) = owner.filter(|owner| owner.deleted.is_some()) {
+            let owner = Ownership { deleted: None, ..owner };
+            self.transaction.set_owner(project, distinct_id, Some(owner));
+        }
+        if dropped.is_some() {
+            self.transaction.set_dropped(project, distinct_id, None);
+        }
+        Ok(CommandOutcome::Done)
+    }
+
+    fn split(&mut self, at: At, life: Life, leaving: &Leaving) -> Result<CommandOutcome> {
+        let project = at.project;
+        let ids = self.distinct_ids(project, life)?;
+        let leaving = leaving_of(&ids, leaving);
+        if leaving.is_empty() || leaving.len() == ids.len() {
+            return Ok(CommandOutcome::NothingToSplit);
+        }
+        let time = self.not_before(at, life.person)?;
+        let at = At { time, ..at };
+        for id in &leaving {
+            self.split_off(at, id)?;
+        }
+        let head = self.transaction.head_mut(project, life.person)?;
+        head.ownership_changed = Some(time);
+        let split = Some(u32::try_from(leaving.len()).unwrap_or(u32::MAX));
+        self.put_operation(at, life.person, time, &Operation { split, ..at.operation() })?;
+        self.count("split");
+        Ok(CommandOutcome::Done)
+    }
+
+    /// Gives a distinct id to a person of its own.
+    fn split_off(&mut self, at: At, id: &str) -> Result<()> {
+        let At { project, time: from, known, .. } = at;
+        let owner = self.transaction.owner(project, id)?.cloned();
+        let mut owner = owner.ok_or(Error::Broken("a person's distinct id has no owner"))?;
+        owner.settle(&self.transaction.lives(project))?;
+        self.leave(project, &owner, id, from)?;
+        let person = self.transaction.split_off(project, id, at.place(), known)?;
+        if self.transaction.head(project, person)?.lives_on == Some(from) {
+            self.begin(at, person)?;
+        } else {
+            self.put_fact(at, person, CREATED);
+        }
+        let head = self.transaction.head_mut(project, person)?;
+        head.ownership_changed = Some(from);
+        head.placed(from, known);
+        let (life, ordinal) = self.next_ordinal(project, person)?;
+        owner.later.push(Owned { from, known, life, seat: Seat::Own(ordinal) });
+        self.transaction.set_owner(project, id, Some(owner));
+        let joined = Joined::Id(id.to_owned());
+        let member = Member { joined, from, known, left: None };
+        self.transaction.put_member(project, life, ordinal, &member);
+        Ok(())
+    }
+
+    /// Notes where a distinct id is listed that it leaves.
+    fn leave(&mut self, project: ProjectId, owner: &Ownership, id: &str, left: Time) -> Result<()> {
+        let broken = Error::Broken("a distinct id is missing from its person");
+        let listed = owner.entries().filter_map(Owned::row);
+        let Some((life, ordinal)) = listed.last() else {
+            return Err(broken);
+        };
+        let of = (life, crate::person::identity::is_anonymous(id));
+        match self.transaction.member(project, of, ordinal)? {
+            Some((found, member)) if found == ordinal => {
+                let member = Member { left: Some(left), ..member };
+                self.transaction.put_member(project, life, ordinal, &member);
+                Ok(())
+            }
+            _ => Err(broken),
+        }
+    }
+
+    /// Every distinct id of a life as it is now, in the order in which they are shown.
+    pub fn distinct_ids(&self, project: ProjectId, life: Life) -> Result<Vec<String>> {
+        debug_assert!(self.transaction.lives(project).merged(life).is_ok_and(|it| it.is_none()));
+        let mut ids = Vec::new();
+        for anonymous in [false, true] {
+            // What is left to be listed, the next one last.
+            let mut listing = vec![(life, 0)];
+            while let Some((life, from)) = listing.pop() {
+                let member = self.transaction.member(project, (life, anonymous), from)?;
+                let Some((ordinal, member)) = member else {
+                    continue;
+                };
+                listing.push((life, ordinal + 1));
+                match member.joined {
+                    Joined::Bundle(source) => listing.push((source, 0)),
+                    Joined::Id(id) if member.left.is_none() => ids.push(id),
+                    Joined::Id(_) => {}
+                }
+            }
+        }
+        Ok(ids)
+    }
+}
+
+/// Which of a person's distinct ids a split takes.
+fn leaving_of(ids: &[String], leaving: &Leaving) -> Vec<String> {
+    let stays: HashSet<&str> = match leaving {
+        Leaving::These(these) => {
+            let these: HashSet<&str> = these.iter().map(String::as_str).collect();
+            ids.iter().map(String::as_str).filter(|id| !these.contains(id)).collect()
+        }
+        Leaving::AllBut(Some(main)) => {
+            // Of somebody else's id nothing is kept, and nothing is split then.
+            let main = ids.iter().find(|id| *id == main);
+            main.map(String::as_str).into_iter().collect()
+        }
+        Leaving::AllBut(None) => ids.first().map(String::as_str).into_iter().collect(),
+    };
+    ids.iter().filter(|id| !stays.contains(id.as_str())).cloned().collect()
+}

@@ -1,0 +1,134 @@
+//! A person is deleted: its history, and that of the persons merged into it, is gone in one
+//! batch. What stays is a tombstone for each, and for each distinct id that its events up to now
+//! are dropped.
+
+use std::collections::HashSet;
+
+use super::{Applying, At};
+use crate::person::{
+    CREATED, Fact, Head, Known, Life, Merged, Ownership, PersonId, ProjectId, Row, Stored, Time,
+    ownership,
+};
+use crate::store::{CommandOutcome, Joined, Result};
+
+impl Applying<'_, '_> {
+    /// Deletes the person that is in this life now.
+    pub fn delete(&mut self, at: At, life: Life) -> Result<CommandOutcome> {
+        let project = at.project;
+        let time = self.not_before(at, life.person)?;
+        let persons = self.merged_into(project, life.person)?;
+        for id in self.distinct_ids(project, life)? {
+            self.drop_distinct_id(project, &id, time)?;
+        }
+        for &person in &persons {
+            self.keep_values(project, person, &persons)?;
+            self.forget_members(project, person, &persons)?;
+            self.transaction.forget_sources(project, person, &persons)?;
+            self.transaction.erase(project, person);
+        }
+        for &person in &persons {
+            let head = self.transaction.head(project, person)?;
+            let tombstone = head.tombstone(Fact { time, known: at.known });
+            self.transaction.bury(project, person, tombstone);
+        }
+        self.count("deletion");
+        Ok(CommandOutcome::Done)
+    }
+
+    /// A person, and all who became it in the end: also those merged into a life that was merged into
+    /// it, of somebody who lives on.
+    fn merged_into(&mut self, project: ProjectId, person: PersonId) -> Result<HashSet<PersonId>> {
+        let mut found = HashSet::from([person]);
+        let (mut seen, mut targets) = (found.clone(), vec![person]);
+        while let Some(target) = targets.pop() {
+            for source in self.transaction.sources(project, target)? {
+                if !seen.insert(source.person) {
+                    continue;
+                }
+                targets.push(source.person);
+                let Some(Known::Person(head)) = self.transaction.known(project, source.person)?
+                else {
+                    continue;
+                };
+                let newest = head.newest_life(source.person);
+                let lives = self.transaction.lives(project);
+                let became = ownership::became(&lives, newest, Time::MAX, Time::MAX)?;
+                if became.is_some_and(|merged| merged.into.person == person) {
+                    found.insert(source.person);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes a distinct id away from everybody, and drops its events up to a time.
+    fn drop_distinct_id(&mut self, project: ProjectId, id: &str, until: Time) -> Result<()> {
+        let owner = self.transaction.owner(project, id)?.cloned();
+        for owned in owner.iter().flat_map(Ownership::entries) {
+            if let Some((life, ordinal)) = owned.row() {
+                let joined = Joined::Id(id.to_owned());
+                self.transaction.remove_member(project, life, ordinal, &joined);
+            }
+        }
+        self.transaction.set_owner(project, id, None);
+        self.transaction.set_dropped(project, id, Some(until));
+        Ok(())
+    }
+
+    /// What an earlier life of a deleted person brought to one that stays is that one's own.
+    fn keep_values(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+        deleted: &HashSet<PersonId>,
+    ) -> Result<()> {
+        for (life, merged) in self.transaction.merges(project, person)? {
+            let Merged { into, place, .. } = merged;
+            if deleted.contains(&into.person) || self.is_deleted(project, into)? {
+                continue;
+            }
+            let head = self.transaction.head(project, person)?;
+            let properties: Vec<_> = head.entries.keys().copied().chain([CREATED]).collect();
+            for property in properties {
+                let Some(old) = self.merge_row(project, into.person, property, place)? else {
+                    continue;
+                };
+                if let Row::Merge { source: Some(source), state } = old.row
+                    && source == life
+                {
+                    let row = Row::Merge { source: None, state };
+                    self.transaction.put_row(
+                        project,
+                        into.person,
+                        property,
+                        &Stored { row, ..old },
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes away what is listed with a deleted person, but for what a bundle gave to others.
+    fn forget_members(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+        deleted: &HashSet<PersonId>,
+    ) -> Result<()> {
+        let Head { first_life, life: last, .. } = *self.transaction.head(project, person)?;
+        for number in first_life..=last {
+            let life = Life { person, number };
+            let lives = self.transaction.lives(project);
+            let became = ownership::became(&lives, life, Time::MAX, Time::MAX)?;
+            let others = became.is_some_and(|merged| !deleted.contains(&merged.into.person));
+            if others {
+                continue;
+            }
+            for (ordinal, member) in self.transaction.members(project, life)? {
+                self.transaction.remove_member(project, life, ordinal, &member.joined);
+            }
+        }
+        Ok(())
+    }
+}

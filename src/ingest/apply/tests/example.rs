@@ -1,0 +1,279 @@
+//! Short histories, each with what it leaves behind: the rules as sentences.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use super::*;
+use crate::person::event::Warning;
+use crate::person::identity;
+
+fn reads<'a, 's>(snapshot: &'a Snapshot<'s>) -> Reads<'a, 's> {
+    Reads { snapshot, project: 1 }
+}
+
+fn current(snapshot: &Snapshot, id: &str) -> Answer {
+    reads(snapshot).now(id).unwrap()
+}
+
+fn as_of(snapshot: &Snapshot, id: &str, time: Time, known: Time, mode: Mode) -> Option<Answer> {
+    reads(snapshot).as_of(id, Moment { time, known }, mode)
+}
+
+/// What a short history leaves behind.
+pub fn given(events: &[(i64, Json)]) -> (tempfile::TempDir, Store, Tally) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let records = events.iter().enumerate();
+    let records: Vec<_> =
+        records.map(|(offset, (minutes, event))| record(offset, *minutes, 0, event)).collect();
+    let tally = apply(&store, &records, &[3], SETTINGS);
+    (folder, store, tally)
+}
+
+pub fn set(id: &str, values: &Json) -> Json {
+    json!({"distinct_id": id, "event": "$set", "properties": {"$set": values}})
+}
+
+pub fn identify(id: &str, anonymous: &str) -> Json {
+    json!({"distinct_id": id, "event": "$identify", "properties": {"$anon_distinct_id": anonymous}})
+}
+
+fn properties(store: &Store, id: &str) -> Json {
+    let values = current(&store.snapshot(), id).properties;
+    values
+        .into_iter()
+        .map(|(name, value)| (name, serde_json::from_str(value.as_json()).unwrap()))
+        .collect::<BTreeMap<_, Json>>()
+        .into_iter()
+        .collect()
+}
+
+#[test]
+fn a_late_event_takes_its_place_in_the_past() {
+    let (_folder, store, tally) = given(&[
+        (0, set("ann", &json!({"plan": "pro"}))),
+        (3000, set("ann", &json!({"plan": "pro"}))),
+        (1000, set("ann", &json!({"plan": "free"}))),
+    ]);
+    assert_eq!(properties(&store, "ann"), json!({"plan": "pro"}));
+    assert_eq!(tally.late, 1);
+    let february = Time(START + 2000 * HOUR / 60);
+    let then = as_of(&store.snapshot(), "ann", february, Time::MAX, Mode::SetOnly).unwrap();
+    assert_eq!(then.properties["plan"].as_json(), "\"free\"");
+}
+
+#[test]
+fn the_target_wins_per_key_and_a_late_event_of_the_source_still_counts() {
+    let (_folder, store, _) = given(&[
+        (0, set("anon", &json!({"plan": "free", "seen": 1}))),
+        (5, set("ann", &json!({"plan": "pro"}))),
+        (10, identify("ann", "anon")),
+        (2, set("anon", &json!({"seen": 2, "from": "ad"}))),
+    ]);
+    assert_eq!(properties(&store, "anon"), json!({"plan": "pro", "seen": 2, "from": "ad"}));
+}
+
+#[test]
+fn an_identified_person_is_not_merged_by_identify() {
+    let (_folder, store, tally) = given(&[
+        (0, identify("ann", "anon-1")),
+        (1, identify("bob", "anon-2")),
+        (2, identify("bob", "ann")),
+    ]);
+    assert_eq!(tally.warnings, BTreeMap::from([(Warning::AlreadyIdentified, 1)]));
+    assert_ne!(current(&store.snapshot(), "ann").uuid, current(&store.snapshot(), "bob").uuid);
+}
+
+#[test]
+fn properties_past_the_limit_are_refused_and_the_rest_goes_on() {
+    let settings = Settings { properties_limit: 100, ..SETTINGS };
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let large = "x".repeat(90);
+    let records = [
+        record(0, 0, 0, &set("ann", &json!({"a": 1}))),
+        record(1, 1, 0, &set("ann", &json!({"b": large}))),
+        record(2, 2, 0, &set("bob", &json!({"a": 1}))),
+        record(3, 3, 0, &set("ann", &json!({"a": 2}))),
+        // Late, and refused as well.
+        record(4, 1, 3, &set("ann", &json!({"a": 3, "c": large}))),
+    ];
+    let tally = apply(&store, &records, &[2], settings);
+    let refused = Rejection::PersonPropertiesSize;
+    assert_eq!(tally.rejections, [(1, refused), (0, refused)]);
+    assert_eq!(properties(&store, "ann"), json!({"a": 2}));
+    assert_eq!(properties(&store, "bob"), json!({"a": 1}));
+    let then =
+        as_of(&store.snapshot(), "ann", Time(START + 2 * HOUR / 60), Time::MAX, Mode::WithOnce);
+    assert_eq!(then.unwrap().properties["a"].as_json(), "1");
+}
+
+#[test]
+fn a_bad_record_keeps_nobody_from_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let mut records = vec![record(0, 0, 0, &set("ann", &json!({"a": 1})))];
+    records.push(Record { value: Some(b"{".to_vec()), ..record(1, 0, 0, &json!({})) });
+    records.push(record(2, 0, 0, &set("bob", &json!({"a": 1}))));
+    let tally = apply(&store, &records, &[3], SETTINGS);
+    assert_eq!(tally.rejections, [(1, Rejection::NotJson)]);
+    assert_eq!(properties(&store, "bob"), json!({"a": 1}));
+    let positions = store.snapshot().positions();
+    assert!(positions.is_err(), "a topic without a number is a broken store");
+}
+
+fn command(what: &Json) -> Json {
+    let mut command = what.clone();
+    (command["project"], command["author"]) = (1.into(), "dashboard".into());
+    let key = uuid::Uuid::new_v5(&identity::NAMESPACE, what.to_string().as_bytes()).to_string();
+    (command["uuid"], command["idempotency_key"]) = (key.clone().into(), key.into());
+    if what["of"].is_string() {
+        let person = identity::person_uuid(1, what["of"].as_str().unwrap());
+        command["person"] = person.to_string().into();
+        command.as_object_mut().unwrap().remove("of");
+    }
+    command
+}
+
+/// Records and commands, each at its minute, known then.
+fn applied(store: &Store, lines: &[(i64, Json)]) -> Tally {
+    let lines = lines.iter().enumerate();
+    let records: Vec<_> =
+        lines.map(|(offset, (minutes, line))| record(offset, *minutes, *minutes, line)).collect();
+    apply(store, &records, &[records.len()], SETTINGS)
+}
+
+fn world(lines: &[(i64, Json)]) -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    applied(&store, lines);
+    (folder, store)
+}
+
+fn at(minutes: i64) -> Time {
+    Time(START + minutes * HOUR / 60)
+}
+
+#[test]
+fn a_deleted_person_is_gone_and_born_anew_by_a_later_event() {
+    let (_folder, store) = world(&[
+        (0, set("anon", &json!({"seen": 1}))),
+        (10, set("ann", &json!({"plan": "pro"}))),
+        (20, identify("ann", "anon")),
+    ]);
+    let before = current(&store.snapshot(), "ann");
+    applied(&store, &[(30, command(&json!({"command": "delete", "of": "ann"})))]);
+    let snapshot = store.snapshot();
+    assert_eq!((reads(&snapshot).now("ann"), reads(&snapshot).now("anon")), (None, None));
+    assert_eq!(as_of(&snapshot, "ann", at(15), Time::MAX, Mode::WithOnce), None, "as-of as well");
+    assert_eq!(snapshot.count(1).unwrap(), 0);
+    let tally = applied(&store, &[(25, set("anon", &json!({"late": 1})))]);
+    assert_eq!(tally.records[&(0, Outcome::DeletedPerson)], 1);
+    applied(&store, &[(40, set("ann", &json!({"plan": "free"})))]);
+    let after = current(&store.snapshot(), "ann");
+    assert_eq!((after.uuid, after.is_identified), (before.uuid, false));
+    assert!(after.version > before.version, "versions never restart");
+    assert_eq!(properties(&store, "ann"), json!({"plan": "free"}));
+}
+
+#[test]
+fn a_reset_lets_earlier_events_in_again() {
+    let (_folder, store) = world(&[
+        (0, set("ann", &json!({"plan": "pro"}))),
+        (10, command(&json!({"command": "delete", "of": "ann"}))),
+        (20, command(&json!({"command": "reset", "distinct_id": "ann"}))),
+        (5, set("ann", &json!({"plan": "free"}))),
+    ]);
+    assert_eq!(properties(&store, "ann"), json!({"plan": "free"}));
+}
+
+#[test]
+fn a_merge_of_a_deleted_id_is_an_ordinary_event_and_one_by_it_is_dropped() {
+    let (_folder, store) = world(&[
+        (0, set("anon", &json!({"seen": 1}))),
+        (10, command(&json!({"command": "delete", "of": "anon"}))),
+        (5, identify("ann", "anon")),
+    ]);
+    assert_eq!(current(&store.snapshot(), "ann").distinct_ids, ["ann"]);
+    let tally = applied(&store, &[(6, identify("anon", "bob"))]);
+    assert_eq!(tally.records[&(0, Outcome::DeletedPerson)], 1);
+}
+
+#[test]
+fn a_split_gives_an_id_a_person_of_its_own_from_then_on() {
+    let (_folder, store) = world(&[
+        (0, set("ann", &json!({"plan": "pro"}))),
+        (
+            10,
+            json!({"distinct_id": "ann", "event": "$create_alias", "properties": {"alias": "bob"}}),
+        ),
+        (20, set("bob", &json!({"mood": "good"}))),
+        (30, command(&json!({"command": "split", "of": "ann", "distinct_ids": ["bob"]}))),
+        (40, set("bob", &json!({"mood": "new"}))),
+        (25, set("bob", &json!({"late": 1}))),
+    ]);
+    assert_eq!(properties(&store, "bob"), json!({"mood": "new"}));
+    assert_eq!(properties(&store, "ann"), json!({"plan": "pro", "mood": "good", "late": 1}));
+    let snapshot = store.snapshot();
+    let then = as_of(&snapshot, "bob", at(25), Time::MAX, Mode::WithOnce).unwrap();
+    assert_eq!(then.uuid, identity::person_uuid(1, "ann"), "history stays where it was");
+    assert_eq!(current(&snapshot, "bob").uuid, identity::person_uuid(1, "bob"));
+    assert_eq!(current(&snapshot, "bob").created_at, Some(at(30)));
+}
+
+#[test]
+fn a_person_that_was_merged_away_lives_on_by_a_split_without_properties() {
+    let (_folder, store) = world(&[
+        (0, set("bob", &json!({"mood": "good"}))),
+        (10, set("ann", &json!({"plan": "pro"}))),
+        (20, identify("ann", "bob")),
+        (30, command(&json!({"command": "split", "of": "bob", "distinct_ids": ["bob"]}))),
+    ]);
+    let snapshot = store.snapshot();
+    let bob = current(&snapshot, "bob");
+    assert_eq!((bob.uuid, bob.properties.len()), (identity::person_uuid(1, "bob"), 0));
+    let before = as_of(&snapshot, "bob", at(15), Time::MAX, Mode::WithOnce).unwrap();
+    assert_eq!(before.properties["mood"].as_json(), "\"good\"");
+    assert_eq!(properties(&store, "ann"), json!({"plan": "pro", "mood": "good"}));
+    let merged =
+        reads(&snapshot).by_uuid(bob.uuid, Moment { time: at(25), known: Time::MAX }).unwrap();
+    assert_eq!(merged.uuid, identity::person_uuid(1, "ann"));
+}
+
+#[test]
+fn a_command_is_done_once_and_never_hidden_by_an_older_clock() {
+    let write = json!({"command": "set", "of": "ann", "properties": {"plan": "gift"}});
+    let (_folder, store) = world(&[
+        (100, set("ann", &json!({"plan": "pro"}))),
+        (50, command(&write)),
+        (120, set("ann", &json!({"plan": "free"}))),
+        (130, command(&write)),
+    ]);
+    assert_eq!(properties(&store, "ann"), json!({"plan": "free"}));
+    let snapshot = store.snapshot();
+    let then = as_of(&snapshot, "ann", at(110), Time::MAX, Mode::SetOnly).unwrap();
+    assert_eq!(then.properties["plan"].as_json(), "\"gift\"");
+}
+
+#[test]
+fn what_was_deleted_leaves_the_disk() {
+    let (folder, store) = world(&[
+        (0, set("ann-the-secret", &json!({"plan": "property-secret", "email": "secret@x.org"}))),
+        (1, set("bob", &json!({"plan": "public-value"}))),
+        (10, command(&json!({"command": "delete", "of": "ann-the-secret"}))),
+    ]);
+    let (erased, pending) = store.erase(&crate::store::Pending::new()).unwrap();
+    assert_eq!((erased, pending.len()), (0, 1), "a reader of before may still be there");
+    assert_eq!(store.erase(&pending).unwrap().0, 1);
+    drop(store);
+    // Opening writes the list of files anew.
+    drop(open(folder.path()));
+    let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+    let bytes: Vec<u8> = files.flat_map(|file| std::fs::read(file).unwrap()).collect();
+    let holds = |text: &str| memchr::memmem::find(&bytes, text.as_bytes()).is_some();
+    assert!(holds("public-value"), "what is not deleted can be found this way");
+    for secret in ["ann-the-secret", "property-secret", "secret@x.org"] {
+        assert!(!holds(secret), "{secret}");
+    }
+}

@@ -1,0 +1,135 @@
+//! Splits, deletions, resets and writes of properties.
+
+use std::collections::BTreeSet;
+
+use super::read::shown;
+use super::{Entry, LifeSpan, Operation, Oracle, Person, Recorded, Step};
+use crate::person::history::Mode;
+use crate::person::{Act, Command, Leaving, Place, Position, State, Time, identity};
+
+impl Oracle {
+    pub fn command(&mut self, command: &Command, position: Position) {
+        if !self.commands.insert(command.idempotency_key.clone()) {
+            return;
+        }
+        let uuid = match &command.act {
+            Act::Update(uuid, _) | Act::Delete(uuid) | Act::Split(uuid, _) => *uuid,
+            Act::Reset(id) => {
+                self.dropped.remove(id);
+                if let Some(owners) = self.owners.get_mut(id) {
+                    owners.deleted = None;
+                }
+                return;
+            }
+        };
+        let person = self.of_uuid(uuid).filter(|person| !self.persons[*person].deleted);
+        let Some(person) = person else { return };
+        let (person, _) = self.root(self.newest_life(person));
+        let of = &self.persons[person];
+        let time = of.newest.max(of.ownership_changed).max(Some(command.known)).unwrap();
+        let place = Place { time, position };
+        match &command.act {
+            Act::Update(_, updates) => {
+                let kept = self.kept(command.name(), updates, place, person);
+                if !kept.is_empty() {
+                    self.put(person, operation(command, place), kept);
+                }
+            }
+            Act::Delete(_) => self.delete(person, time),
+            Act::Split(_, leaving) => self.split(command, person, place, leaving),
+            Act::Reset(_) => {}
+        }
+    }
+
+    fn split(&mut self, command: &Command, person: usize, place: Place, leaving: &Leaving) {
+        let ids = shown(self.ids_now(person));
+        let leaves = |id: &&String| match leaving {
+            Leaving::These(these) => these.contains(id),
+            Leaving::AllBut(Some(main)) => *id != main,
+            Leaving::AllBut(None) => **id != ids[0],
+        };
+        let leaving: Vec<_> = ids.iter().filter(leaves).cloned().collect();
+        if leaving.is_empty() || leaving.len() == ids.len() {
+            return;
+        }
+        let (from, known) = (place.time, command.known);
+        for id in leaving {
+            let new = self.split_off(command.project, &id, place, known);
+            self.persons[new].ownership_changed = Some(from);
+            self.give(&id, Entry { from, known, life: self.newest_life(new) });
+        }
+        self.persons[person].ownership_changed = Some(from);
+        self.put(person, operation(command, place), Vec::new());
+    }
+
+    fn split_off(&mut self, project: u32, id: &str, place: Place, known: Time) -> usize {
+        for uuid in identity::person_uuids(project, id) {
+            let Some(used) = self.of_uuid(uuid).filter(|used| !self.persons[*used].deleted) else {
+                return self.born(uuid, (place.time, known));
+            };
+            if self.persons[used].merged().is_some() {
+                let person = &mut self.persons[used];
+                person.lives.push(LifeSpan { lives_on: Some((place, known)), merged: None });
+                person.newest = person.newest.max(Some(place.time));
+                if !person.events.iter().any(|(m, learned)| *m <= place.time && *learned <= known) {
+                    person.events.push((place.time, known));
+                }
+                return used;
+            }
+        }
+        unreachable!("there are uuids without end")
+    }
+
+    fn delete(&mut self, person: usize, time: Time) {
+        for id in self.ids_now(person) {
+            self.owners.remove(&id);
+            for person in &mut self.persons {
+                person.joined.retain(|(joined, _)| *joined != id);
+            }
+            self.dropped.insert(id, time);
+        }
+        let root_of = |of: usize| self.root(self.newest_life(of)).0;
+        let persons = 0..self.persons.len();
+        let persons = persons.filter(|of| !self.persons[*of].deleted && root_of(*of) == person);
+        let deleted: BTreeSet<usize> = persons.collect();
+        for stays in 0..self.persons.len() {
+            if !deleted.contains(&stays) {
+                self.keep_values(stays, &deleted);
+            }
+        }
+        for person in deleted {
+            let old = &mut self.persons[person];
+            let (uuid, version, lives) = (old.uuid, old.version, std::mem::take(&mut old.lives));
+            *old = Person { uuid, version, lives, deleted: true, ..Person::default() };
+            self.stubs.retain(|(of, ..)| *of != person);
+        }
+    }
+
+    /// What those who are deleted brought to one that stays is its own.
+    fn keep_values(&mut self, stays: usize, deleted: &BTreeSet<usize>) {
+        let sources = std::mem::take(&mut self.persons[stays].sources);
+        let (gone, stay): (Vec<_>, Vec<_>) =
+            sources.into_iter().partition(|merge| deleted.contains(&merge.life.0));
+        self.persons[stays].sources = stay;
+        for merge in gone {
+            let until = Place::end_of(merge.place.time);
+            for key in self.all_keys(merge.life.0) {
+                let value = |mode| self.value(merge.life, &key, until, Time::MAX, mode);
+                let state =
+                    State { current: value(Mode::WithOnce), set_only: value(Mode::SetOnly) };
+                let (place, known) = (merge.place, merge.known);
+                let row = Recorded { place, known, step: Step::Kept(state) };
+                self.persons[stays].rows.entry(key).or_default().push(row);
+            }
+            let began = self.created(merge.life.0, merge.place.time, Time::MAX);
+            let began = began.map(|began| (merge.place, merge.known, began));
+            self.persons[stays].kept_beginnings.extend(began);
+        }
+    }
+}
+
+fn operation(command: &Command, place: Place) -> Operation {
+    let (known, uuid) = (command.known, command.uuid);
+    let event_time = place.time;
+    Operation { place, event_time, known, uuid, distinct_id: None, merged: None }
+}

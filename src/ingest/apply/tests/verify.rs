@@ -1,0 +1,96 @@
+//! What the verification of a store finds: nothing in what the topology writes, and every row that
+//! was damaged since.
+
+mod damage;
+
+use super::example::{given, identify, set};
+use super::*;
+use crate::person::identity;
+use crate::store::verify::{Law, Report};
+
+/// Gives the topics of the records their names, as the reader of topics does.
+pub fn named(store: &Store) {
+    let mut transaction = store.transaction();
+    transaction.topic("events");
+    transaction.command_topic("commands");
+    transaction.commit().unwrap();
+}
+
+pub fn report(store: &Store) -> Report {
+    store.snapshot().verify(&mut |_| {}).unwrap()
+}
+
+fn unset(id: &str, keys: &[&str]) -> Json {
+    json!({"distinct_id": id, "event": "$set", "properties": {"$unset": keys}})
+}
+
+fn command(of: &str, mut command: Json) -> Json {
+    let person = identity::person_uuids(1, of).next().unwrap();
+    (command["project"], command["author"]) = (1.into(), "key".into());
+    command["person"] = person.to_string().into();
+    command["uuid"] = uuid::Uuid::new_v4().to_string().into();
+    command["idempotency_key"] = command["uuid"].clone();
+    command
+}
+
+/// Late, merged one by one and in a bundle, split, living on, deleted and born anew.
+fn difficult() -> (tempfile::TempDir, Store) {
+    let once = json!({"distinct_id": "ann", "event": "$set",
+        "properties": {"$set_once": {"first": "ad"}, "$set": {"email": "ann@example.com"}}});
+    let events = [
+        (0, set("anon", &json!({"plan": "free", "seen": 1}))),
+        (5, once),
+        (6, set("ann", &json!({"plan": "pro"}))),
+        (10, identify("ann", "anon")),
+        (2, set("anon", &json!({"seen": 2, "from": "post"}))),
+        (12, unset("ann", &["seen"])),
+        (20, set("x1", &json!({"a": 1}))),
+        (21, identify("x1", "x2")),
+        (22, identify("x1", "x3")),
+        (23, set("bob", &json!({"b": 1}))),
+        (
+            24,
+            json!({"distinct_id": "bob", "event": "$merge_dangerously",
+            "properties": {"alias": "x1"}}),
+        ),
+        (22, set("x3", &json!({"a": 2}))),
+        (30, set("eve", &json!({"c": 1}))),
+        (40, set("kim", &json!({"d": 1}))),
+        (42, set("late", &json!({"e": 1}))),
+        (41, identify("kim", "late")),
+    ];
+    let mut records: Vec<_> = events
+        .iter()
+        .enumerate()
+        .map(|(offset, (minutes, event))| record(offset, *minutes, 0, event))
+        .collect();
+    let commands = [
+        command("bob", json!({"command": "split", "distinct_ids": ["x1"]})),
+        command("kim", json!({"command": "set", "properties": {"d": 2}})),
+        command("eve", json!({"command": "delete"})),
+    ];
+    records.extend(
+        commands.iter().enumerate().map(|(offset, command)| record(offset, 0, 100, command)),
+    );
+    records.push(record(events.len(), 110, 0, &set("x1", &json!({"a": 3}))));
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    named(&store);
+    apply(&store, &records, &[3], SETTINGS);
+    (folder, store)
+}
+
+#[test]
+fn a_difficult_history_verifies() {
+    let (_folder, store) = difficult();
+    let report = report(&store);
+    assert!(report.first.is_empty(), "{:#?}", report.first);
+    for checked in &report.laws {
+        for (kind, count) in &checked.counts {
+            let expected = *kind != "of deleted persons";
+            assert_eq!(*count > 0, expected, "{checked}: no {kind} were checked");
+        }
+        assert!(checked.to_string().ends_with(": ok"), "{checked}");
+    }
+    assert_eq!(report.laws.iter().map(|it| it.law).collect::<Vec<_>>(), Law::ALL);
+}

@@ -1,0 +1,76 @@
+//! How much of the log was handed on: what a command waits for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::person::Position;
+use crate::person::command::Seen;
+
+/// How much of the log was handed on.
+#[derive(Debug, Default)]
+pub struct Handed {
+    topics: BTreeMap<Arc<str>, u16>,
+    /// The next offset of every partition.
+    next: BTreeMap<(u16, u32), u64>,
+    /// The partitions that are read.
+    read: BTreeSet<(u16, u32)>,
+    /// Every partition that this instance owns is read.
+    pub is_complete: bool,
+}
+
+impl Handed {
+    /// Of these topics, by their numbers, of which so much is in the store.
+    pub fn new(
+        topics: BTreeMap<Arc<str>, u16>,
+        stored: impl Iterator<Item = ((String, u32), u64)>,
+    ) -> Self {
+        let stored = stored.filter_map(|((topic, partition), next)| {
+            Some(((*topics.get(topic.as_str())?, partition), next))
+        });
+        Self { next: stored.collect(), topics, ..Self::default() }
+    }
+
+    /// Notes that a partition is read.
+    pub fn reads(&mut self, topic: u16, partition: u32) {
+        self.read.insert((topic, partition));
+    }
+
+    /// Notes that a record was handed on.
+    pub fn hand_on(&mut self, Position { topic, partition, offset }: Position) {
+        self.next.insert((topic, partition), offset + 1);
+    }
+
+    /// Whether so much was handed on. What another instance owns is not waited for.
+    pub fn has(&self, seen: &Seen) -> bool {
+        let topic = self.topics.get(seen.topic.as_str());
+        let of = topic.map(|topic| (*topic, seen.partition));
+        match of.filter(|of| self.read.contains(of)) {
+            Some(of) => self.next.get(&of).is_some_and(|next| *next >= seen.next_offset),
+            None => self.is_complete,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_read_here_is_not_waited_for() {
+        let stored = [(("events".to_owned(), 0), 5)];
+        let mut handed = Handed::new([("events".into(), 3)].into(), stored.into_iter());
+        let seen = |topic: &str, partition, next_offset| Seen {
+            topic: topic.to_owned(),
+            partition,
+            next_offset,
+        };
+        handed.reads(3, 0);
+        assert!(handed.has(&seen("events", 0, 5)));
+        assert!(!handed.has(&seen("events", 0, 7)));
+        handed.hand_on(Position { topic: 3, partition: 0, offset: 6 });
+        assert!(handed.has(&seen("events", 0, 7)));
+        assert!(!handed.has(&seen("events", 1, 1)), "it may be read soon");
+        handed.is_complete = true;
+        assert!(handed.has(&seen("events", 1, 1)) && handed.has(&seen("others", 0, 1)));
+    }
+}

@@ -1,0 +1,228 @@
+//! What the API writes: commands on a topic of their own, so that the log stays the truth and no
+//! client of a capture endpoint can forge one.
+//!
+//! ```json
+//! {"command": "split", "uuid": "…", "project": 1, "person": "…", "distinct_ids": ["a"],
+//!  "author": "dashboard", "idempotency_key": "…", "now": "2026-03-01T12:00:00Z",
+//!  "seen": [{"topic": "events_plugin_ingestion", "partition": 0, "next_offset": 7}]}
+//! ```
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::event::Rejection;
+use super::event::clock::Clock;
+use super::{Action, ProjectId, Record, Time, Update, Value};
+
+/// One write of the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Names it in the timeline.
+    pub uuid: Uuid,
+    /// The project.
+    pub project: ProjectId,
+    /// A command with the key of an earlier one is not done again.
+    pub idempotency_key: String,
+    /// The label of the API key that wrote it.
+    pub author: String,
+    /// When it was written.
+    pub known: Time,
+    /// How much of the log its author had seen: it is not applied before that.
+    pub seen: Vec<Seen>,
+    /// What it does.
+    pub act: Act,
+}
+
+/// How far a partition was applied when a command was written.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The first offset that was not applied.
+    pub next_offset: u64,
+}
+
+/// What a command does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Sets, and takes away, properties of a person.
+    Update(Uuid, Vec<Update>),
+    /// Deletes a person, with everything that is known of it.
+    Delete(Uuid),
+    /// Gives distinct ids of a person to persons of their own.
+    Split(Uuid, Leaving),
+    /// No longer drops events of a distinct id whose person was deleted.
+    Reset(String),
+}
+
+/// Which distinct ids a split takes from a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leaving {
+    /// These.
+    These(Vec<String>),
+    /// All but this one; with `None` all but the first.
+    AllBut(Option<String>),
+}
+
+/// A command as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire<'a> {
+    command: Kind,
+    uuid: Uuid,
+    project: ProjectId,
+    #[serde(default)]
+    person: Option<Uuid>,
+    #[serde(default, borrow)]
+    properties: BTreeMap<String, &'a RawValue>,
+    #[serde(default)]
+    keys: Vec<String>,
+    #[serde(default)]
+    distinct_ids: Option<Vec<String>>,
+    #[serde(default)]
+    distinct_id: Option<String>,
+    author: String,
+    idempotency_key: String,
+    now: String,
+    #[serde(default)]
+    seen: Vec<Seen>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Set,
+    Unset,
+    Delete,
+    Split,
+    Reset,
+}
+
+impl Command {
+    /// Reads a record of the command topic.
+    ///
+    /// # Errors
+    /// [`Rejection::InvalidCommand`] where it is no command.
+    pub fn parse(record: &Record) -> Result<Self, Rejection> {
+        let bytes = record.value.as_deref().ok_or(Rejection::EmptyValue)?;
+        let text = std::str::from_utf8(bytes).map_err(|_| Rejection::InvalidCommand)?;
+        let wire: Wire = serde_json::from_str(text).map_err(|_| Rejection::InvalidCommand)?;
+        let now = Time::parse(&wire.now).ok_or(Rejection::InvalidCommand)?;
+        let known = Clock { now: Some(now), kafka: record.timestamp, ..Clock::default() };
+        Ok(Self {
+            uuid: wire.uuid,
+            project: wire.project,
+            idempotency_key: wire.idempotency_key.clone(),
+            author: wire.author.clone(),
+            known: known.known_time(),
+            seen: wire.seen.clone(),
+            act: wire.act().ok_or(Rejection::InvalidCommand)?,
+        })
+    }
+
+    /// The name of its operation in a timeline.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match &self.act {
+            Act::Update(_, updates)
+                if updates.iter().all(|update| update.action == Action::Unset) =>
+            {
+                "$unset"
+            }
+            Act::Update(..) => "$set",
+            Act::Delete(_) => "$delete_person",
+            Act::Split(..) => "$split_person",
+            Act::Reset(_) => "$reset_person_distinct_id",
+        }
+    }
+}
+
+impl Wire<'_> {
+    /// What the command does; `None` where a field is missing.
+    fn act(self) -> Option<Act> {
+        let update =
+            |name: String, action| Update { name: Cow::Owned(name), action, promoted: false };
+        Some(match self.command {
+            Kind::Set => {
+                let set = self.properties.into_iter();
+                let set =
+                    set.map(|(key, value)| update(key, Action::Set(Value::from_json(value.get()))));
+                Act::Update(self.person?, set.collect())
+            }
+            Kind::Unset => {
+                let keys: std::collections::BTreeSet<_> = self.keys.into_iter().collect();
+                let unset = keys.into_iter().map(|key| update(key, Action::Unset));
+                Act::Update(self.person?, unset.collect())
+            }
+            Kind::Delete => Act::Delete(self.person?),
+            Kind::Split => {
+                let leaving = match self.distinct_ids {
+                    Some(these) => Leaving::These(these),
+                    None => Leaving::AllBut(self.distinct_id),
+                };
+                Act::Split(self.person?, leaving)
+            }
+            Kind::Reset => Act::Reset(self.distinct_id?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<Command, Rejection> {
+        let timestamp = Time::parse("2026-03-01T12:00:00Z").unwrap();
+        Command::parse(&Record { value: Some(json.into()), timestamp, ..Record::default() })
+    }
+
+    fn command(rest: &str) -> Result<Command, Rejection> {
+        parse(&format!(
+            r#"{{"uuid": "932979b4-65c3-4424-8467-0b66ec27bc22", "project": 1, "author": "me",
+                "idempotency_key": "k", "now": "2026-03-01T11:00:00Z", {rest}}}"#
+        ))
+    }
+
+    #[test]
+    fn each_kind_is_understood() {
+        let person = "\"person\": \"932979b4-65c3-4424-8467-0b66ec27bc22\"";
+        let act = |rest: &str| command(&format!("{person}, {rest}")).unwrap().act;
+        let uuid = super::super::identity::NAMESPACE;
+        let Act::Update(_, set) = act(r#""command": "set", "properties": {"a": 1.50, "b": null}"#)
+        else {
+            panic!("no update")
+        };
+        assert_eq!(set[0].action, Action::Set(Value::from_json("1.50")));
+        assert_eq!(set[1].action, Action::Set(Value::from_json("null")));
+        assert_eq!(act(r#""command": "delete""#), Act::Delete(uuid));
+        let these = Leaving::These(vec!["a".to_owned()]);
+        assert_eq!(act(r#""command": "split", "distinct_ids": ["a"]"#), Act::Split(uuid, these));
+        assert_eq!(
+            act(r#""command": "split", "distinct_id": "a""#),
+            Act::Split(uuid, Leaving::AllBut(Some("a".to_owned())))
+        );
+        let reset = command(r#""command": "reset", "distinct_id": "a""#).unwrap();
+        assert_eq!(reset.act, Act::Reset("a".to_owned()));
+        assert_eq!(Some(reset.known), Time::parse("2026-03-01T11:00:00Z"));
+    }
+
+    #[test]
+    fn what_is_no_command_is_refused() {
+        for rest in [
+            r#""command": "delete""#,
+            r#""command": "reset""#,
+            r#""command": "drop", "distinct_id": "a""#,
+            r#""command": "reset", "distinct_id": "a", "persn": 1"#,
+        ] {
+            assert_eq!(command(rest), Err(Rejection::InvalidCommand), "{rest}");
+        }
+        assert_eq!(parse("{"), Err(Rejection::InvalidCommand));
+    }
+}

@@ -1,0 +1,148 @@
+//! Who owns what, as bytes.
+
+use super::wire::{Reader, Writer};
+use super::{Corrupt, Decoded, FORM};
+use crate::person::{Merged, Owned, Ownership, Time};
+use crate::store::{Above, Group, Joined, LifeSpan, Member};
+
+/// An ownership.
+#[must_use]
+pub fn encode_ownership(ownership: &Ownership) -> Vec<u8> {
+    let mut writer = Writer::new(FORM);
+    writer.maybe(ownership.deleted, Time::EPOCH);
+    writer.unsigned(ownership.later.len() as u64);
+    let mut base = Time::EPOCH;
+    for owned in ownership.entries() {
+        writer.time(owned.from, base);
+        writer.time(owned.known, owned.from);
+        writer.life(owned.life);
+        writer.seat(owned.seat);
+        base = owned.from;
+    }
+    writer.0
+}
+
+/// An ownership.
+///
+/// # Errors
+/// [`Corrupt`].
+pub fn decode_ownership(bytes: &[u8]) -> Decoded<Ownership> {
+    let mut reader = Reader::new(bytes, FORM)?;
+    let deleted = reader.maybe(Time::EPOCH)?;
+    let later = reader.unsigned()?;
+    let owned = |reader: &mut Reader, base| {
+        let from = reader.time(base)?;
+        let known = reader.time(from)?;
+        Ok(Owned { from, known, life: reader.life()?, seat: reader.seat()? })
+    };
+    let mut ownership = Ownership::new(owned(&mut reader, Time::EPOCH)?);
+    ownership.deleted = deleted;
+    for _ in 0..later {
+        let base = ownership.last().from;
+        ownership.later.push(owned(&mut reader, base)?);
+    }
+    reader.end()?;
+    Ok(ownership)
+}
+
+/// A row of family `person_distinct_id`.
+#[must_use]
+pub fn encode_member(member: &Member) -> Vec<u8> {
+    let mut writer = Writer::new(FORM);
+    match &member.joined {
+        Joined::Id(distinct_id) => {
+            writer.0.push(0);
+            writer.text(distinct_id);
+        }
+        Joined::Bundle(life) => {
+            writer.0.push(1);
+            writer.life(*life);
+        }
+    }
+    writer.time(member.from, Time::EPOCH);
+    writer.time(member.known, member.from);
+    writer.maybe(member.left, member.from);
+    writer.0
+}
+
+/// A row of family `person_distinct_id`.
+///
+/// # Errors
+/// [`Corrupt`].
+pub fn decode_member(bytes: &[u8]) -> Decoded<Member> {
+    let mut reader = Reader::new(bytes, FORM)?;
+    let joined = match reader.byte()? {
+        0 => Joined::Id(reader.text()?.to_owned()),
+        1 => Joined::Bundle(reader.life()?),
+        _ => return Err(Corrupt),
+    };
+    let from = reader.time(Time::EPOCH)?;
+    let (known, left) = (reader.time(from)?, reader.maybe(from)?);
+    reader.end()?;
+    Ok(Member { joined, from, known, left })
+}
+
+/// How a life began and ended.
+#[must_use]
+pub fn encode_life_span(span: &LifeSpan) -> Vec<u8> {
+    let mut writer = Writer::new(FORM);
+    writer.0.push(u8::from(span.lives_on.is_some()));
+    if let Some((place, known)) = span.lives_on {
+        writer.place(place, Time::EPOCH);
+        writer.time(known, place.time);
+    }
+    writer.maybe_merged(span.merged.as_ref(), Time::EPOCH);
+    writer.unsigned(span.group.lives.into());
+    writer.unsigned(span.group.moves.into());
+    writer.0.push(u8::from(span.group.above.is_some()));
+    if let Some(above) = &span.group.above {
+        writer.life(above.life);
+        writer.time(above.from, Time::EPOCH);
+        writer.unsigned(above.after.into());
+        writer.maybe_merged(above.merged.as_ref(), above.from);
+    }
+    writer.0
+}
+
+/// How a life began and ended.
+///
+/// # Errors
+/// [`Corrupt`].
+pub fn decode_life_span(bytes: &[u8]) -> Decoded<LifeSpan> {
+    let mut reader = Reader::new(bytes, FORM)?;
+    let mut span = LifeSpan::default();
+    if reader.flag()? {
+        let place = reader.place(Time::EPOCH)?;
+        span.lives_on = Some((place, reader.time(place.time)?));
+    }
+    span.merged = reader.maybe_merged(Time::EPOCH)?;
+    span.group = Group { lives: reader.number()?, moves: reader.number()?, above: None };
+    if reader.flag()? {
+        let (life, from) = (reader.life()?, reader.time(Time::EPOCH)?);
+        let (after, merged) = (reader.number()?, reader.maybe_merged(from)?);
+        span.group.above = Some(Above { life, from, after, merged });
+    }
+    reader.end()?;
+    Ok(span)
+}
+
+/// Where a group of lives went.
+#[must_use]
+pub fn encode_move(number: u32, merged: &Merged) -> Vec<u8> {
+    let mut writer = Writer::new(FORM);
+    writer.unsigned(number.into());
+    writer.maybe_merged(Some(merged), Time::EPOCH);
+    writer.0
+}
+
+/// Where a group of lives went.
+///
+/// # Errors
+/// [`Corrupt`].
+pub fn decode_move(bytes: &[u8]) -> Decoded<(u32, Merged)> {
+    let mut reader = Reader::new(bytes, FORM)?;
+    let number = reader.number()?;
+    let merged = reader.maybe_merged(Time::EPOCH)?.ok_or(Corrupt)?;
+    reader.end()?;
+    Ok((number, merged))
+}

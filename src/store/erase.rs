@@ -1,0 +1,59 @@
+//! Taking what was deleted off the disk.
+//!
+//! A deletion hides its rows at once, but RocksDB keeps the bytes until it compacts them. Here the
+//! ranges of deleted persons are compacted, and the indexes that may name them.
+
+use std::collections::BTreeSet;
+
+use rocksdb::{BottommostLevelCompaction, CompactOptions, FlushOptions};
+
+use super::keys::{self, Meta};
+use super::{Family, Result, Store};
+
+/// Deleted persons whose bytes may still be on disk.
+pub type Pending = BTreeSet<Vec<u8>>;
+
+impl Store {
+    /// Takes off the disk what is left of those persons that were `pending` already when this was
+    /// called before: a reader that began before the deletion has ended by now, so nothing keeps
+    /// the rows. Answers how many persons these were, and who is pending now.
+    ///
+    /// # Errors
+    /// Where RocksDB fails; the persons stay pending.
+    pub fn erase(&self, before: &Pending) -> Result<(usize, Pending)> {
+        let all = self.keys_of(Family::Meta, &[Meta::Erased(0, 0).tag()], usize::MAX)?;
+        let all: Pending = all.unwrap_or_default().into_iter().collect();
+        let (due, pending): (Pending, Pending) =
+            all.into_iter().partition(|key| before.contains(key));
+        if due.is_empty() {
+            return Ok((0, pending));
+        }
+        // The log of writes holds them too, and is dropped when every family is flushed.
+        self.flush()?;
+        for key in &due {
+            let person = &key[1..];
+            for family in Family::ALL_OF_PERSON {
+                self.compact(family, person, &keys::after(person));
+            }
+        }
+        for family in [Family::DistinctId, Family::ByEmail] {
+            self.compact(family, &[], &[0xff; 16]);
+        }
+        for key in &due {
+            self.db.delete_cf(self.family(Family::Meta), key)?;
+        }
+        Ok((due.len(), pending))
+    }
+
+    fn flush(&self) -> Result<()> {
+        let families = Family::ALL.map(|family| self.family(family));
+        Ok(self.db.flush_cfs_opt(&families, &FlushOptions::default())?)
+    }
+
+    /// Rewrites a range, so that what was deleted in it is gone.
+    fn compact(&self, family: Family, from: &[u8], to: &[u8]) {
+        let mut options = CompactOptions::default();
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+        self.db.compact_range_cf_opt(self.family(family), Some(from), Some(to), &options);
+    }
+}

@@ -1,0 +1,243 @@
+//! Which distinct ids a person has and had.
+
+use rocksdb::DBRawIterator;
+
+use super::lives::{LivesOf, Spans};
+use super::snapshot::{Moment, Snapshot};
+use super::transaction::decode;
+use super::{Family, Joined, LifeSpan, Member, Result, codec, corrupt, keys};
+use crate::person::history::with_room;
+use crate::person::{Head, Life, Merged, PersonId, Place, ProjectId, Seat, Time, ownership};
+
+/// What is asked of the members of one person.
+#[derive(Clone, Copy)]
+struct Asked {
+    project: ProjectId,
+    anonymous: bool,
+    /// The life was merged into another one by then: only those that had left it alone may still
+    /// be there, as that was not known.
+    left: bool,
+    at: Moment,
+    limit: usize,
+}
+
+/// The bundle in which the distinct ids of a life came to the person asked for: its life and
+/// ordinal there.
+type Bundle = (Life, u32);
+
+impl Snapshot<'_> {
+    /// The distinct ids that a person had, in the order in which they are shown: as they joined,
+    /// those that look anonymous last. At most `limit`.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn distinct_ids(
+        &self,
+        project: ProjectId,
+        (person, head): (PersonId, &Head),
+        at: Moment,
+        limit: usize,
+    ) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut iterator = self.iterator(Family::PersonDistinctId);
+        for anonymous in [false, true] {
+            let asked = Asked { project, anonymous, left: false, at, limit };
+            for number in head.first_life..=head.life {
+                let life = Life { person, number };
+                let lives = self.lives(project);
+                // Those that did not leave alone went where the life went. By what was known earlier
+                // others may have stayed.
+                let left = ownership::became(&lives, life, at.time, at.known)?.is_some();
+                if !left || at.known < Time::MAX {
+                    self.members(
+                        &Asked { left, ..asked },
+                        life,
+                        None,
+                        (&mut iterator, &mut found),
+                    )?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The lives of a project's persons.
+    #[must_use]
+    pub fn lives(&self, project: ProjectId) -> LivesOf<'_> {
+        LivesOf { project, spans: self }
+    }
+
+    /// Adds what a life has, or had when it was `brought` into the person asked for. One iterator
+    /// serves for bundles in bundles, of which there may be very many.
+    fn members(
+        &self,
+        asked: &Asked,
+        life: Life,
+        brought: Option<Bundle>,
+        (iterator, found): (&mut DBRawIterator<'_>, &mut Vec<String>),
+    ) -> Result<()> {
+        let prefix = keys::members(asked.project, life, asked.anonymous);
+        iterator.seek(&prefix);
+        while let Some((key, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
+            let member_of = keys::member_of(key);
+            let (.., ordinal) = member_of.ok_or(corrupt(Family::PersonDistinctId))?;
+            if found.len() >= asked.limit {
+                return Ok(());
+            }
+            let member = decode(codec::decode_member, value, Family::PersonDistinctId)?;
+            let joined = member.from <= asked.at.time && member.known <= asked.at.known;
+            let listed = (joined || brought.is_some())
+                && match &member.joined {
+                    Joined::Bundle(_) => true,
+                    Joined::Id(id) => {
+                        self.is_listed(asked, &member, id, (life, ordinal), brought)?
+                    }
+                };
+            match member.joined {
+                Joined::Bundle(source) if listed => {
+                    let next = keys::after(key);
+                    let brought = Some(brought.unwrap_or((life, ordinal)));
+                    with_room(|| self.members(asked, source, brought, (iterator, found)))?;
+                    iterator.seek(next);
+                    continue;
+                }
+                Joined::Id(id) if listed => found.push(id),
+                _ => {}
+            }
+            iterator.next();
+        }
+        iterator.status()?;
+        Ok(())
+    }
+
+    /// Whether a distinct id that had joined was still there. `row` is where it is listed.
+    fn is_listed(
+        &self,
+        asked: &Asked,
+        member: &Member,
+        id: &str,
+        row: (Life, u32),
+        brought: Option<Bundle>,
+    ) -> Result<bool> {
+        let Moment { time, known } = asked.at;
+        let Some(left) = member.left else {
+            return Ok(!asked.left);
+        };
+        if known == Time::MAX {
+            return Ok(time < left);
+        }
+        // Whether its leaving was known, and what else was, stands with the id.
+        let owner = self.owner(asked.project, id)?.ok_or(corrupt(Family::PersonDistinctId))?;
+        let entry = owner.entry_at(&self.lives(asked.project), time, known)?;
+        // One that left and came back is listed in two rows, and there by one of them.
+        let entry = entry.filter(|entry| owner.row_of(entry) == Some(row));
+        Ok(entry.is_some_and(|entry| match brought {
+            Some((to, bundle)) => (entry.life, entry.seat) == (to, Seat::Bundle(bundle)),
+            None => entry.row() == Some(row),
+        }))
+    }
+}
+
+/// A distinct id that a person has or had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Had {
+    /// The distinct id.
+    pub id: String,
+    /// From this event time on.
+    pub from: Time,
+    /// Until this one, where it is not the person's any more.
+    pub until: Option<Time>,
+}
+
+/// The first distinct ids that a person has or had, and how many there are in all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HadIds {
+    /// In the order in which they joined, those that look anonymous last.
+    pub first: Vec<Had>,
+    /// How many in all.
+    pub count: u64,
+}
+
+/// The time in which the ids of a life were the person's: since they came with a bundle, and until
+/// the life was merged into another.
+#[derive(Clone, Copy)]
+struct Stay {
+    since: Option<Time>,
+    until: Option<Time>,
+}
+
+impl Snapshot<'_> {
+    /// The distinct ids that a person has and had, at most `most` of them, and their number.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn had_distinct_ids(
+        &self,
+        project: ProjectId,
+        (person, head): (PersonId, &Head),
+        most: usize,
+    ) -> Result<HadIds> {
+        let mut found = HadIds::default();
+        for anonymous in [false, true] {
+            for number in head.first_life..=head.life {
+                let life = Life { person, number };
+                let merged = self.span(project, life)?.merged;
+                let stay = Stay { since: None, until: merged.map(|merged| merged.place.time) };
+                self.had((project, anonymous, most), life, stay, &mut found)?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn had(
+        &self,
+        of @ (project, anonymous, most): (ProjectId, bool, usize),
+        life: Life,
+        stay: Stay,
+        found: &mut HadIds,
+    ) -> Result<()> {
+        let prefix = keys::members(project, life, anonymous);
+        let mut iterator = self.iterator(Family::PersonDistinctId);
+        iterator.seek(&prefix);
+        while let Some((_, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
+            let member = decode(codec::decode_member, value, Family::PersonDistinctId)?;
+            let from = stay.since.unwrap_or(member.from);
+            let until = member.left.into_iter().chain(stay.until).min();
+            match member.joined {
+                // It had left before the others came here.
+                _ if stay.since.is_some() && until.is_some_and(|until| until <= from) => {}
+                Joined::Id(id) => {
+                    found.count += 1;
+                    if found.first.len() < most {
+                        found.first.push(Had { id, from, until });
+                    }
+                }
+                Joined::Bundle(source) => {
+                    let stay = Stay { since: Some(from), until };
+                    with_room(|| self.had(of, source, stay, found))?;
+                }
+            }
+            iterator.next();
+        }
+        iterator.status()?;
+        Ok(())
+    }
+}
+
+impl Spans for Snapshot<'_> {
+    fn span(&self, project: ProjectId, life: Life) -> Result<LifeSpan> {
+        let bytes = self.get(Family::Life, &keys::life(project, life))?;
+        let span = bytes.map(|bytes| decode(codec::decode_life_span, &bytes, Family::Life));
+        Ok(span.transpose()?.unwrap_or_default())
+    }
+
+    fn moved(&self, project: ProjectId, top: Life, until: Place) -> Result<Option<(u32, Merged)>> {
+        let prefix = keys::moves(project, top);
+        let mut iterator = self.iterator(Family::Life);
+        iterator.seek_for_prev(keys::at(prefix.clone(), until));
+        let found = iterator.item().filter(|(key, _)| key.starts_with(&prefix));
+        let moved = found.map(|(_, value)| decode(codec::decode_move, value, Family::Life));
+        iterator.status()?;
+        moved.transpose()
+    }
+}

@@ -1,0 +1,146 @@
+//! Opening a store to be read, beside the process that writes it.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use rocksdb::{DB, Options};
+
+use super::keys::Meta;
+use super::{Config, Dictionary, Error, FORMAT, Family, Result, Store, advice, options};
+
+/// How often a store is opened again whose files changed meanwhile.
+const ATTEMPTS: u32 = 20;
+
+impl Store {
+    /// Opens the store as it is at this moment, to be read only: nothing is written to its folder,
+    /// and another process may go on writing it. What that commits later does not show.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for a store of another format and [`Error::Open`] where there is none, it
+    /// is damaged or not accessible.
+    pub fn open_to_read(config: &Config) -> Result<Self> {
+        let path = &config.path;
+        let open_error = |reason: String| Error::Open { path: path.clone(), reason };
+        if !path.join("CURRENT").exists() {
+            return Err(open_error("there is no store; check store.path".to_owned()));
+        }
+        let mut pause = Duration::from_millis(20);
+        let mut reason = "its files change all the time; try again when less is written".to_owned();
+        for _ in 0..ATTEMPTS {
+            let before = manifest(path);
+            let opened = Self::open_once(config);
+            // What the process that writes flushes meanwhile is in neither the files nor the log
+            // that were read, and then there is a hole. It tells the manifest first.
+            let unchanged = before.is_some() && before == manifest(path);
+            match opened {
+                Ok(store) if unchanged => return Ok(store),
+                Ok(_) => {}
+                Err(Error::Rocks(error)) if unchanged => return Err(open_error(advice(&error))),
+                Err(Error::Rocks(error)) => reason = advice(&error),
+                Err(error) => return Err(error),
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 3 / 2).min(Duration::from_secs(2));
+        }
+        Err(open_error(reason))
+    }
+
+    fn open_once(config: &Config) -> Result<Self> {
+        let found = DB::list_cf(&Options::default(), &config.path)?;
+        if !Family::ALL.iter().all(|family| found.iter().any(|name| name == family.name())) {
+            super::check_format(&config.path)?;
+            let reason = "it lacks what this version keeps; start `personview serve` once";
+            return Err(Error::Open { path: config.path.clone(), reason: reason.to_owned() });
+        }
+        let (db, caches) = options::open_to_read(config)?;
+        let mut store = Self {
+            db,
+            dictionary: Dictionary::default(),
+            secret: Vec::new(),
+            poisoned: AtomicBool::new(false),
+            read_only: true,
+            sync_writes: false,
+            caches,
+        };
+        match store.get(Family::Meta, &Meta::Format.key())? {
+            Some(format) if format == FORMAT.to_be_bytes() => {}
+            format => {
+                let found = super::format_text(&format.unwrap_or_default());
+                return Err(Error::Format { path: config.path.clone(), found });
+            }
+        }
+        store.load_dictionary()?;
+        store.secret = store.get(Family::Meta, &Meta::Secret.key())?.unwrap_or_default();
+        Ok(store)
+    }
+}
+
+/// Which manifest is in force and how long it is; it grows with every flush and compaction.
+fn manifest(path: &Path) -> Option<(String, u64)> {
+    let name = std::fs::read_to_string(path.join("CURRENT")).ok()?;
+    let length = path.join(name.trim_end()).metadata().ok()?.len();
+    Some((name, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::person::{Life, Owned, Ownership, Seat, Time};
+
+    fn config(path: &Path) -> Config {
+        Config { path: path.to_owned(), memory: 64 << 20, sync_writes: false }
+    }
+
+    fn give(store: &Store, id: &str) -> Result<()> {
+        let life = Life { person: 3, number: 0 };
+        let owned = Owned { from: Time(1), known: Time(2), life, seat: Seat::Own(0) };
+        let mut transaction = store.transaction();
+        transaction.set_owner(1, id, Some(Ownership::new(owned)));
+        transaction.commit()
+    }
+
+    #[test]
+    fn a_store_is_read_beside_the_one_that_writes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = Store::open(&config(folder.path())).unwrap();
+        give(&writer, "ann").unwrap();
+        let reader = Store::open_to_read(&config(folder.path())).unwrap();
+        give(&writer, "bob").unwrap();
+        for family in Family::ALL {
+            writer.db.flush_cf(writer.family(family)).unwrap();
+        }
+        assert!(reader.snapshot().owner(1, "ann").unwrap().is_some());
+        assert_eq!(reader.snapshot().owner(1, "bob").unwrap(), None, "committed after opening");
+        let later = Store::open_to_read(&config(folder.path())).unwrap();
+        assert!(later.snapshot().owner(1, "bob").unwrap().is_some());
+        assert_eq!(later.hash("ann"), writer.hash("ann"));
+    }
+
+    #[test]
+    fn one_that_reads_takes_no_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(&config(folder.path())).unwrap());
+        let reader = Store::open_to_read(&config(folder.path())).unwrap();
+        assert!(matches!(give(&reader, "ann"), Err(Error::ReadOnly)));
+        assert!(!reader.is_poisoned());
+        assert_eq!(reader.snapshot().owner(1, "ann").unwrap(), None);
+    }
+
+    #[test]
+    fn where_there_is_no_store_none_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Store::open_to_read(&config(folder.path())).err().unwrap();
+        assert!(error.to_string().contains("there is no store"), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn another_format_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&config(folder.path())).unwrap();
+        store.damage(Family::Meta, &Meta::Format.key(), Some(&9_u32.to_be_bytes()));
+        let error = Store::open_to_read(&config(folder.path())).err().unwrap();
+        assert!(matches!(error, Error::Format { .. }), "{error}");
+    }
+}

@@ -1,0 +1,203 @@
+//! A person at a moment of the past by today's identity: what its distinct ids of today did until
+//! then, as if they had always been one person.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+
+use super::rows::Rows;
+use super::snapshot::{Moment, Person, Snapshot};
+use super::staged::Ordered;
+use super::{Error, Family, Operation, Result, codec, corrupt, keys};
+use crate::person::history::{self, Query};
+use crate::person::{
+    Class, Head, Histories, Life, Mode, PersonId, Place, ProjectId, PropertyId, Stored, Time,
+    ownership,
+};
+
+/// The operations of today's distinct ids, on whichever timeline they are.
+struct Today<'i, 'a, 's> {
+    snapshot: &'a Snapshot<'s>,
+    project: ProjectId,
+    person: PersonId,
+    /// Who owned one of the distinct ids at some time, or was merged into the person.
+    persons: BTreeSet<PersonId>,
+    rows: Rows<'i, 'a>,
+    /// Distinct ids that were met: whether they are the person's today.
+    met: RefCell<HashMap<String, bool>>,
+}
+
+impl Snapshot<'_> {
+    /// A person as its distinct ids of today had made it until a moment. Merges, splits and who
+    /// owned what then play no part. The cost grows with the number of persons merged.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn as_of_today(
+        &self,
+        project: ProjectId,
+        (id, head): (PersonId, &Head),
+        at: Moment,
+        mode: Mode,
+    ) -> Result<Person> {
+        let now = Moment { time: Time::MAX, known: Time::MAX };
+        let today = self.current(project, (id, head), usize::MAX)?;
+        let distinct_ids = self.distinct_ids(project, (id, head), now, usize::MAX)?;
+        let iterator = RefCell::new(self.iterator(Family::History));
+        let ordered = Ordered { committed: &iterator, staged: None };
+        let joint = Today {
+            snapshot: self,
+            project,
+            person: id,
+            persons: self.persons_of(project, id, &distinct_ids)?,
+            rows: Rows::new(self.lives(project), ordered),
+            met: RefCell::default(),
+        };
+        let (mut properties, mut seen) = (BTreeSet::new(), None);
+        for &person in &joint.persons {
+            if let Some(head) = self.head(project, person)? {
+                properties.extend(head.entries.keys().copied());
+            }
+            seen = seen.max(joint.last_seen(person, at)?);
+        }
+        let until = Place::end_of(at.time);
+        let mut values = Vec::new();
+        for property in properties {
+            let query = Query { person: id, property, after: None, until, known: at.known };
+            let value = history::value(&joint, query, mode)?;
+            values.extend(value.map(|value| (property, value)));
+        }
+        let existed = seen.is_some() || today.created_at <= Some(at.time);
+        Ok(Person {
+            created_at: today.created_at.filter(|_| existed),
+            last_seen_at: seen.map(|(_, time)| time.floor_to_hour()),
+            properties: self.named(project, values)?,
+            ..today
+        })
+    }
+
+    /// Everybody on whose timeline operations of these distinct ids may be.
+    fn persons_of(
+        &self,
+        project: ProjectId,
+        person: PersonId,
+        distinct_ids: &[String],
+    ) -> Result<BTreeSet<PersonId>> {
+        let mut persons = BTreeSet::from([person]);
+        for id in distinct_ids {
+            let mut owner = self.owner(project, id)?.ok_or(corrupt(Family::PersonDistinctId))?;
+            owner.settle(&self.lives(project))?;
+            persons.extend(owner.entries().map(|owned| owned.life.person));
+        }
+        let mut targets: Vec<_> = persons.iter().copied().collect();
+        while let Some(target) = targets.pop() {
+            let prefix = keys::sources(project, target);
+            let mut iterator = self.iterator(Family::Life);
+            iterator.seek(&prefix);
+            while let Some(key) = iterator.key().filter(|key| key.starts_with(&prefix)) {
+                let source = keys::source_of(key).ok_or(corrupt(Family::Life))?;
+                if persons.insert(source.person) {
+                    targets.push(source.person);
+                }
+                iterator.next();
+            }
+            iterator.status()?;
+        }
+        Ok(persons)
+    }
+}
+
+impl Today<'_, '_, '_> {
+    /// Whether an operation on somebody's timeline counts: its distinct id is the person's today.
+    /// A command names none, and counts where the one that it was given to is the person today.
+    fn counts(&self, of: PersonId, operation: &Operation, place: Place) -> Result<bool> {
+        if place.position.is_command() {
+            let lives = self.snapshot.lives(self.project);
+            let head = self.snapshot.head(self.project, of)?;
+            let head = head.ok_or(Error::Broken("a timeline has no person"))?;
+            let life = head.newest_life(of);
+            let became = ownership::became(&lives, life, Time::MAX, Time::MAX)?;
+            return Ok(became.map_or(life, |merged| merged.into).person == self.person);
+        }
+        if let Some(met) = self.met.borrow().get(&operation.distinct_id) {
+            return Ok(*met);
+        }
+        let owner = self.snapshot.owner(self.project, &operation.distinct_id)?;
+        let now = owner.map(|owner| owner.now(&self.snapshot.lives(self.project))).transpose()?;
+        let is_hers = now.is_some_and(|life| life.person == self.person);
+        self.met.borrow_mut().insert(operation.distinct_id.clone(), is_hers);
+        Ok(is_hers)
+    }
+
+    fn row_counts(&self, of: PersonId, row: &Stored) -> Result<bool> {
+        let key = keys::at(keys::person(self.project, of), row.place);
+        let bytes = self.snapshot.get(Family::Timeline, &key)?;
+        let bytes = bytes.ok_or(Error::Broken("a row has no operation"))?;
+        let operation = codec::decode_operation(row.place, &bytes);
+        self.counts(of, &operation.map_err(|_| corrupt(Family::Timeline))?, row.place)
+    }
+
+    /// Place and event time of the newest operation on a timeline that counts, commands aside.
+    fn last_seen(&self, person: PersonId, at: Moment) -> Result<Option<(Place, Time)>> {
+        let mut seen = None;
+        self.snapshot.each_operation(self.project, person, at, |place, operation| {
+            if !place.position.is_command() && self.counts(person, &operation, place)? {
+                seen = Some((place, operation.event_time));
+            }
+            Ok(seen.is_none())
+        })?;
+        Ok(seen)
+    }
+}
+
+impl Histories for Today<'_, '_, '_> {
+    type Error = Error;
+
+    fn last(
+        &self,
+        _: PersonId,
+        property: PropertyId,
+        class: Class,
+        until: Place,
+    ) -> Result<Option<Stored>> {
+        let mut newest: Option<Stored> = None;
+        for &person in self.persons.iter().filter(|_| !Class::MERGES.contains(&class)) {
+            let mut until = Some(until);
+            while let Some(place) = until {
+                let Some(row) = self.rows.last(person, property, class, place)? else {
+                    break;
+                };
+                if self.row_counts(person, &row)? {
+                    newest = newest.filter(|newest| newest.place >= row.place).or(Some(row));
+                    break;
+                }
+                until = row.place.before();
+            }
+        }
+        Ok(newest)
+    }
+
+    fn first(
+        &self,
+        _: PersonId,
+        property: PropertyId,
+        class: Class,
+        after: Option<Place>,
+    ) -> Result<Option<Stored>> {
+        let mut oldest: Option<Stored> = None;
+        for &person in self.persons.iter().filter(|_| !Class::MERGES.contains(&class)) {
+            let mut after = after;
+            while let Some(row) = self.rows.first(person, property, class, after)? {
+                if self.row_counts(person, &row)? {
+                    oldest = oldest.filter(|oldest| oldest.place <= row.place).or(Some(row));
+                    break;
+                }
+                after = Some(row.place);
+            }
+        }
+        Ok(oldest)
+    }
+
+    fn lives_on(&self, _: Life) -> Result<Option<Place>> {
+        Ok(None)
+    }
+}

@@ -1,0 +1,258 @@
+//! Distinct ids: who owns them, in which order they joined, where lives led, and whose events
+//! are dropped.
+
+use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+
+use super::{Loaded, Transaction, decode};
+use crate::person::{Head, Known, Life, Merged, Ownership, PersonId, Place, ProjectId, Time};
+use crate::store::lives::{LivesOf, Spans};
+use crate::store::{Above, Family, Joined, LifeSpan, Member, Result, codec, corrupt, keys};
+
+impl Transaction<'_> {
+    /// Who owns a distinct id; `None` where it was never seen, or its person was deleted.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn owner(&mut self, project: ProjectId, distinct_id: &str) -> Result<Option<&Ownership>> {
+        let loaded = match self.owners.entry(keys::distinct_id(project, distinct_id)) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let found = self.store.get(Family::DistinctId, entry.key())?;
+                let value =
+                    found.map(|bytes| decode(codec::decode_ownership, &bytes, Family::DistinctId));
+                entry.insert(Loaded { value: value.transpose()?, dirty: false })
+            }
+        };
+        Ok(loaded.value.as_ref())
+    }
+
+    /// Changes who owns a distinct id; with `None` nobody does.
+    pub fn set_owner(
+        &mut self,
+        project: ProjectId,
+        distinct_id: &str,
+        ownership: Option<Ownership>,
+    ) {
+        let key = keys::distinct_id(project, distinct_id);
+        self.owners.insert(key, Loaded { value: ownership, dirty: true });
+    }
+
+    /// The lives of a project's persons.
+    #[must_use]
+    pub fn lives(&self, project: ProjectId) -> LivesOf<'_> {
+        LivesOf { project, spans: self }
+    }
+
+    /// Every merge that ended a life of a person, the newest one last.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn merges(&mut self, project: ProjectId, person: PersonId) -> Result<Vec<(Life, Merged)>> {
+        let head = self.head(project, person)?;
+        let (first, last, newest) = (head.first_life, head.life, head.merged);
+        let mut merges = Vec::new();
+        for number in first..last {
+            let life = Life { person, number };
+            merges.extend(self.span(project, life)?.merged.map(|merged| (life, merged)));
+        }
+        merges.extend(newest.map(|merged| (Life { person, number: last }, merged)));
+        Ok(merges)
+    }
+
+    /// Ends the newest life of a person by a merge.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn end_life(&mut self, project: ProjectId, life: Life, merged: Merged) -> Result<()> {
+        let span = self.span(project, life)?;
+        self.lives.insert((project, life), LifeSpan { merged: Some(merged), ..span });
+        self.join_groups(project, life, merged)?;
+        let key = keys::source(project, merged.into.person, life);
+        self.sources.staged.insert(key, Some(Vec::new()));
+        self.head_mut(project, life.person)?.merged = Some(merged);
+        Ok(())
+    }
+
+    /// Makes the groups of two lives one: the smaller hangs under the larger.
+    fn join_groups(&mut self, project: ProjectId, source: Life, merged: Merged) -> Result<()> {
+        let (source, target) = (self.top(project, source)?, self.top(project, merged.into)?);
+        let (mut of_source, mut of_target) =
+            (self.span(project, source)?, self.span(project, target)?);
+        let from = merged.place.time;
+        let lives = of_source.group.lives + of_target.group.lives + 1;
+        if of_source.group.lives <= of_target.group.lives {
+            let after = of_target.group.moves;
+            let above = Above { life: target, from, after, merged: Some(merged) };
+            of_source.group.above = Some(above);
+            of_target.group.lives = lives;
+        } else {
+            let key = keys::at(keys::moves(project, source), merged.place);
+            let moved = codec::encode_move(of_source.group.moves, &merged);
+            self.sources.staged.insert(key, Some(moved));
+            of_source.group.moves += 1;
+            of_source.group.lives = lives;
+            let after = of_source.group.moves;
+            of_target.group.above = Some(Above { life: source, from, after, merged: None });
+        }
+        self.lives.insert((project, source), of_source);
+        self.lives.insert((project, target), of_target);
+        Ok(())
+    }
+
+    /// The top of a life's group.
+    fn top(&self, project: ProjectId, life: Life) -> Result<Life> {
+        let mut top = life;
+        while let Some(above) = self.span(project, top)?.group.above {
+            top = above.life;
+        }
+        Ok(top)
+    }
+
+    /// The lives that were merged into a person.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn sources(&self, project: ProjectId, target: PersonId) -> Result<Vec<Life>> {
+        let prefix = keys::sources(project, target);
+        let mut sources = Vec::new();
+        let mut key = prefix.clone();
+        while let Some((found, _)) = self.sources.ordered(&self.erased).first(&prefix, &key)? {
+            sources.push(keys::source_of(&found).ok_or(corrupt(Family::Life))?);
+            key = found;
+            key.push(0);
+        }
+        Ok(sources)
+    }
+
+    /// Forgets which lives of deleted persons were merged into a person.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn forget_sources(
+        &mut self,
+        project: ProjectId,
+        target: PersonId,
+        deleted: &HashSet<PersonId>,
+    ) -> Result<()> {
+        let sources = self.sources(project, target)?.into_iter();
+        for source in sources.filter(|source| deleted.contains(&source.person)) {
+            self.sources.staged.insert(keys::source(project, target, source), None);
+        }
+        Ok(())
+    }
+
+    /// Writes what joined a life at an ordinal. A bundle holds ids that look anonymous and others,
+    /// so it stands among both.
+    pub fn put_member(&mut self, project: ProjectId, life: Life, ordinal: u32, member: &Member) {
+        for anonymous in kinds(&member.joined) {
+            let key = keys::member(project, life, *anonymous, ordinal);
+            self.members.staged.insert(key, Some(codec::encode_member(member)));
+        }
+    }
+
+    /// Takes away what joined a life at an ordinal.
+    pub fn remove_member(&mut self, project: ProjectId, life: Life, ordinal: u32, joined: &Joined) {
+        for anonymous in kinds(joined) {
+            self.members.staged.insert(keys::member(project, life, *anonymous, ordinal), None);
+        }
+    }
+
+    /// What joined a life from an ordinal on, among the ids that look anonymous or the others, and
+    /// its ordinal.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn member(
+        &self,
+        project: ProjectId,
+        (life, anonymous): (Life, bool),
+        from_ordinal: u32,
+    ) -> Result<Option<(u32, Member)>> {
+        let prefix = keys::members(project, life, anonymous);
+        let key = keys::member(project, life, anonymous, from_ordinal);
+        // Erased persons keep what others have in bundles: members are taken away one by one.
+        let found = self.members.ordered(&super::Erased::new()).first(&prefix, &key)?;
+        found
+            .map(|(key, value)| {
+                let (_, _, ordinal) =
+                    keys::member_of(&key).ok_or(corrupt(Family::PersonDistinctId))?;
+                Ok((ordinal, decode(codec::decode_member, &value, Family::PersonDistinctId)?))
+            })
+            .transpose()
+    }
+
+    /// Everything that joined a life, each once.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn members(&self, project: ProjectId, life: Life) -> Result<Vec<(u32, Member)>> {
+        let mut members = Vec::new();
+        for anonymous in [false, true] {
+            let mut next = Some(0);
+            while let Some(from) = next {
+                let Some((ordinal, member)) = self.member(project, (life, anonymous), from)? else {
+                    break;
+                };
+                next = ordinal.checked_add(1);
+                if !anonymous || matches!(member.joined, Joined::Id(_)) {
+                    members.push((ordinal, member));
+                }
+            }
+        }
+        Ok(members)
+    }
+
+    /// Up to when events of a distinct id are dropped, as its person was deleted.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn dropped(&self, project: ProjectId, distinct_id: &str) -> Result<Option<Time>> {
+        let key = keys::dropped(project, self.store.hash(distinct_id));
+        let bytes = self.point(Family::Dropped, &key)?;
+        bytes
+            .map(|bytes| keys::KeyReader(&bytes).time().ok_or(corrupt(Family::Dropped)))
+            .transpose()
+    }
+
+    /// Drops events of a distinct id up to a time; with `None` no longer.
+    pub fn set_dropped(&mut self, project: ProjectId, distinct_id: &str, until: Option<Time>) {
+        let key = keys::dropped(project, self.store.hash(distinct_id));
+        let value = until.map(|until| keys::time_bytes(until).to_vec());
+        self.set_point(Family::Dropped, key, value);
+    }
+}
+
+impl Spans for Transaction<'_> {
+    fn span(&self, project: ProjectId, life: Life) -> Result<LifeSpan> {
+        if let Some(span) = self.lives.get(&(project, life)) {
+            return Ok(*span);
+        }
+        let bytes = self.store.get(Family::Life, &keys::life(project, life))?;
+        let span = bytes.map(|bytes| decode(codec::decode_life_span, &bytes, Family::Life));
+        Ok(span.transpose()?.unwrap_or_default())
+    }
+
+    fn moved(&self, project: ProjectId, top: Life, until: Place) -> Result<Option<(u32, Merged)>> {
+        let prefix = keys::moves(project, top);
+        let key = keys::at(prefix.clone(), until);
+        // An erased person keeps them: they say where others are.
+        let found = self.sources.ordered(&super::Erased::new()).last(&prefix, &key)?;
+        found.map(|(_, value)| decode(codec::decode_move, &value, Family::Life)).transpose()
+    }
+
+    fn goes_on(&self, project: ProjectId, life: Life) -> bool {
+        self.persons.get(&(project, life.person)).is_some_and(|loaded| {
+            matches!(&loaded.known, Known::Person(Head { life: newest, merged: None, .. }) if *newest == life.number)
+        })
+    }
+}
+
+/// Among which distinct ids something is listed.
+fn kinds(joined: &Joined) -> &'static [bool] {
+    match joined {
+        Joined::Bundle(_) => &[false, true],
+        Joined::Id(id) if crate::person::identity::is_anonymous(id) => &[true],
+        Joined::Id(_) => &[false],
+    }
+}

@@ -1,0 +1,246 @@
+//! Persons: their heads, and what stays of deleted ones.
+
+use std::collections::hash_map::Entry;
+
+use super::{Loaded, Transaction, decode, decode_time};
+use crate::person::{Fact, Head, Known, PersonId, Place, ProjectId, Time, Tombstone, identity};
+use crate::store::keys::{self, KeyReader};
+use crate::store::list::Listed;
+use crate::store::{Error, Family, LifeSpan, Result, Store, codec, corrupt};
+
+/// A person, and how the lists show it before this transaction.
+pub(super) struct LoadedPerson {
+    pub known: Known,
+    pub listed: Option<Listed>,
+    pub dirty: bool,
+}
+
+/// What a uuid that a new person might have is in use for.
+enum Use {
+    Nothing,
+    Tombstone(PersonId, Tombstone),
+    Merged(PersonId),
+    Somebody,
+}
+
+impl Transaction<'_> {
+    /// A person's head.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] where there is no such person; else where the store fails.
+    pub fn head(&mut self, project: ProjectId, person: PersonId) -> Result<&Head> {
+        match self.known(project, person)? {
+            Some(Known::Person(head)) => Ok(head),
+            _ => Err(Error::Broken("a person that others point to is not there")),
+        }
+    }
+
+    /// A person's head, to be changed.
+    ///
+    /// # Errors
+    /// As [`Transaction::head`].
+    pub fn head_mut(&mut self, project: ProjectId, person: PersonId) -> Result<&mut Head> {
+        match self.find(project, person)? {
+            Some(LoadedPerson { known: Known::Person(head), dirty, .. }) => {
+                *dirty = true;
+                Ok(head)
+            }
+            _ => Err(Error::Broken("a person that others point to is not there")),
+        }
+    }
+
+    /// A person, or what stays of one.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn known(&mut self, project: ProjectId, person: PersonId) -> Result<Option<&Known>> {
+        Ok(self.find(project, person)?.map(|loaded| &loaded.known))
+    }
+
+    /// The person with a uuid, also of one merged away or deleted.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn person_of_uuid(&self, project: ProjectId, uuid: uuid::Uuid) -> Result<Option<PersonId>> {
+        let bytes = self.point(Family::Uuid, &keys::uuid(project, uuid))?;
+        bytes.map(|bytes| KeyReader(&bytes).u64().ok_or(corrupt(Family::Uuid))).transpose()
+    }
+
+    /// Makes a person for a distinct id. One that was deleted is born anew, with its uuid and id.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn create(
+        &mut self,
+        project: ProjectId,
+        distinct_id: &str,
+        began: Fact,
+    ) -> Result<PersonId> {
+        for uuid in identity::person_uuids(project, distinct_id) {
+            match self.used_for(project, uuid)? {
+                Use::Nothing => return self.insert(project, uuid, began),
+                Use::Tombstone(id, tombstone) => {
+                    self.put_known(project, id, Known::Person(Head::anew(&tombstone, began)));
+                    return Ok(id);
+                }
+                Use::Merged(_) | Use::Somebody => {}
+            }
+        }
+        Err(Error::Broken("there are no uuids left"))
+    }
+
+    /// The person that a distinct id goes to by a split: a new one, or one merged away, which
+    /// lives on without properties.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn split_off(
+        &mut self,
+        project: ProjectId,
+        distinct_id: &str,
+        place: Place,
+        known: Time,
+    ) -> Result<PersonId> {
+        let began = Fact { time: place.time, known };
+        for uuid in identity::person_uuids(project, distinct_id) {
+            match self.used_for(project, uuid)? {
+                Use::Nothing => return self.insert(project, uuid, began),
+                Use::Tombstone(id, tombstone) => {
+                    self.put_known(project, id, Known::Person(Head::anew(&tombstone, began)));
+                    return Ok(id);
+                }
+                Use::Merged(id) => {
+                    self.live_on(project, id, place, known)?;
+                    return Ok(id);
+                }
+                Use::Somebody => {}
+            }
+        }
+        Err(Error::Broken("there are no uuids left"))
+    }
+
+    /// Puts a tombstone in a person's place.
+    pub fn bury(&mut self, project: ProjectId, person: PersonId, tombstone: Tombstone) {
+        self.put_known(project, person, Known::Deleted(tombstone));
+        self.last_seen.insert((project, person), Loaded { value: None, dirty: true });
+        let key = keys::Meta::Erased(project, person).key();
+        self.batch.put_cf(self.store.family(Family::Meta), key, []);
+    }
+
+    fn used_for(&mut self, project: ProjectId, uuid: uuid::Uuid) -> Result<Use> {
+        let Some(id) = self.person_of_uuid(project, uuid)? else {
+            return Ok(Use::Nothing);
+        };
+        Ok(match self.known(project, id)? {
+            None => return Err(Error::Broken("a uuid stands for a person that is not there")),
+            Some(Known::Deleted(tombstone)) => Use::Tombstone(id, *tombstone),
+            Some(Known::Person(head)) if head.merged.is_some() => Use::Merged(id),
+            Some(Known::Person(_)) => Use::Somebody,
+        })
+    }
+
+    fn insert(&mut self, project: ProjectId, uuid: uuid::Uuid, began: Fact) -> Result<PersonId> {
+        let mut id = identity::person_id(uuid);
+        while self.find(project, id)?.is_some() {
+            id = identity::next_person_id(id);
+        }
+        let known = Known::Person(Head::new(uuid, began));
+        self.persons.insert((project, id), LoadedPerson { known, listed: None, dirty: true });
+        self.set_point(Family::Uuid, keys::uuid(project, uuid), Some(id.to_be_bytes().to_vec()));
+        Ok(id)
+    }
+
+    fn live_on(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+        place: Place,
+        known: Time,
+    ) -> Result<()> {
+        let head = self.head_mut(project, person)?;
+        head.life += 1;
+        (head.merged, head.distinct_ids) = (None, 0);
+        head.lives_on = Some(place.time);
+        head.newest = head.newest.max(Some(place.time));
+        let entries = std::mem::take(&mut head.entries);
+        for (property, mut entry) in entries {
+            entry.state = crate::person::State::default();
+            head.entries.insert(property, entry);
+        }
+        let life = head.newest_life(person);
+        let names: Vec<_> = head.entries.keys().copied().collect();
+        // What is left of the properties are their names, the braces and what joins them.
+        let bytes = names.into_iter().map(|property| self.name_bytes(project, property) as u64 + 4);
+        let bytes = 2 + bytes.sum::<u64>();
+        self.head_mut(project, person)?.json_bytes = bytes;
+        let span = LifeSpan { lives_on: Some((place, known)), ..LifeSpan::default() };
+        self.lives.insert((project, life), span);
+        Ok(())
+    }
+
+    fn put_known(&mut self, project: ProjectId, person: PersonId, known: Known) {
+        let loaded = self.persons.entry((project, person));
+        let loaded =
+            loaded.or_insert(LoadedPerson { known: known.clone(), listed: None, dirty: true });
+        (loaded.known, loaded.dirty) = (known, true);
+    }
+
+    /// When a person was last seen.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn last_seen(&mut self, project: ProjectId, person: PersonId) -> Result<Option<Time>> {
+        Ok(self.loaded_last_seen(project, person)?.value)
+    }
+
+    /// Moves forward when a person was last seen; a time before it changes nothing.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn see(&mut self, project: ProjectId, person: PersonId, time: Time) -> Result<()> {
+        let hour = Some(time.floor_to_hour());
+        let loaded = self.loaded_last_seen(project, person)?;
+        if hour > loaded.value {
+            *loaded = Loaded { value: hour, dirty: true };
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, project: ProjectId, person: PersonId) -> Result<Option<&mut LoadedPerson>> {
+        match self.persons.entry((project, person)) {
+            Entry::Occupied(entry) => Ok(Some(entry.into_mut())),
+            Entry::Vacant(entry) => {
+                match self.store.get(Family::Person, &keys::person(project, person))? {
+                    None => Ok(None),
+                    Some(bytes) => {
+                        let loaded = LoadedPerson::committed(self.store, project, &bytes)?;
+                        Ok(Some(entry.insert(loaded)))
+                    }
+                }
+            }
+        }
+    }
+
+    fn loaded_last_seen(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+    ) -> Result<&mut Loaded<Option<Time>>> {
+        match self.last_seen.entry((project, person)) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let found = self.store.get(Family::LastSeen, &keys::person(project, person))?;
+                let value = found.map(|bytes| decode_time(&bytes)).transpose()?;
+                Ok(entry.insert(Loaded { value, dirty: false }))
+            }
+        }
+    }
+}
+
+impl LoadedPerson {
+    pub fn committed(store: &Store, project: ProjectId, bytes: &[u8]) -> Result<Self> {
+        let known = decode(codec::decode_known, bytes, Family::Person)?;
+        let email = store.dictionary().property(project, "email");
+        Ok(Self { listed: Listed::of(&known, email), known, dirty: false })
+    }
+}

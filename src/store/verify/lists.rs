@@ -1,0 +1,117 @@
+//! Lists, counts and look-ups say the same as the heads, in both directions.
+
+use super::{Law, Verifying, Who};
+use crate::person::{Known, PersonId, ProjectId};
+use crate::store::keys::{KeyReader, Meta};
+use crate::store::list::Listed;
+use crate::store::{Family, Result, corrupt};
+
+impl Verifying<'_> {
+    /// A head has its rows in the lists.
+    pub(super) fn listed(&mut self, who: Who, known: &Known) -> Result<()> {
+        let Some(listed) = self.listing(who.project, known) else { return Ok(()) };
+        *self.live.entry(who.project).or_default() += 1;
+        let (created_at, email) = listed.keys(who.project, who.person);
+        let keys = [(Family::ByCreatedAt, Some(created_at)), (Family::ByEmail, email)];
+        for (family, key) in keys {
+            let Some(key) = key else { continue };
+            let found = self.snapshot.get(family, &key)?;
+            if found.as_deref() != Some(&who.person.to_be_bytes()) {
+                let found = found.and_then(|found| KeyReader(&found).u64());
+                let text = format!("found {found:?} in `{}`, due is itself", family.name());
+                self.differs(Law::Indexes, who, text);
+            }
+        }
+        Ok(())
+    }
+
+    fn listing(&self, project: ProjectId, known: &Known) -> Option<Listed> {
+        Listed::of(known, self.snapshot.store.dictionary().property(project, "email"))
+    }
+
+    /// How many live persons each project has.
+    pub(super) fn counts(&mut self) -> Result<()> {
+        let mut cursor = self.cursor(Family::Meta);
+        let tag = [Meta::Count(0).tag()];
+        cursor.seek(&tag);
+        let mut counts = std::mem::take(&mut self.live);
+        while let Some((key, value)) = cursor.within(&tag) {
+            let project = KeyReader(key.get(1..).unwrap_or_default()).u32();
+            let project = project.ok_or(corrupt(Family::Meta))?;
+            let found = KeyReader(value).u64().ok_or(corrupt(Family::Meta))?;
+            self.count(project, found, counts.remove(&project).unwrap_or(0));
+            cursor.next()?;
+        }
+        for (project, due) in counts {
+            self.count(project, 0, due);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, project: ProjectId, found: u64, due: u64) {
+        self.report.count(Law::Indexes, "projects");
+        if found != due {
+            let text = format!("found a count of {found} live persons, due are {due}");
+            self.report.differs(Law::Indexes, (project, None), text);
+        }
+    }
+
+    /// Every row of the lists has its head.
+    pub(super) fn lists(&mut self) -> Result<()> {
+        for (family, kind) in
+            [(Family::ByCreatedAt, "created"), (Family::ByEmail, "emails"), (Family::Uuid, "uuids")]
+        {
+            let mut cursor = self.cursor(family);
+            while let Some((key, value)) = cursor.row() {
+                let project = KeyReader(key).u32().ok_or(corrupt(family))?;
+                let key = key.to_vec();
+                if let Some(person) = KeyReader(value).u64() {
+                    let who = Who { project, person };
+                    let checked = self.shown(family, &key, who);
+                    self.soft(Law::Indexes, who, checked)?;
+                } else {
+                    let text = corrupt(family).to_string();
+                    self.report.differs(Law::Indexes, (project, None), text);
+                }
+                self.report.count(Law::Indexes, kind);
+                self.tick();
+                cursor.next()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn shown(&mut self, family: Family, key: &[u8], who: Who) -> Result<()> {
+        let due = self.key_of(family, who.project, who.person)?;
+        if due.as_deref() != Some(key) {
+            let what = if due.is_some() { "is listed otherwise" } else { "is not to be listed" };
+            let text = format!("found a row in `{}`, but the person {what}", family.name());
+            self.differs(Law::Indexes, who, text);
+        }
+        Ok(())
+    }
+
+    /// The key under which a list holds a person.
+    fn key_of(
+        &self,
+        family: Family,
+        project: ProjectId,
+        person: PersonId,
+    ) -> Result<Option<Vec<u8>>> {
+        let Some(known) = self.snapshot.known(project, person)? else {
+            return Ok(None);
+        };
+        if family == Family::Uuid {
+            let uuid = match &known {
+                Known::Person(head) => head.uuid,
+                Known::Deleted(tombstone) => tombstone.uuid,
+            };
+            return Ok(Some(crate::store::keys::uuid(project, uuid)));
+        }
+        let keys = self.listing(project, &known).map(|listed| listed.keys(project, person));
+        Ok(keys.and_then(|(created_at, email)| match family {
+            Family::ByCreatedAt => Some(created_at),
+            _ => email,
+        }))
+    }
+}

@@ -1,0 +1,252 @@
+//! Whether a store keeps the laws: what `personview verify` reads.
+//!
+//! Everything is read once from end to end, in the order of the keys; what several families hold of
+//! a person is walked side by side. No more stays in memory than the rows of one property of one
+//! person. The naive fold ([`history`]) sorts and applies rows, and shares no code with the seeks
+//! by which everybody else reads.
+
+mod cursor;
+mod history;
+mod identity;
+mod lists;
+mod lives;
+mod merges;
+mod persons;
+mod report;
+mod timeline;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use rocksdb::{DBRawIterator, properties};
+
+use self::cursor::Cursor;
+pub use self::report::{Checked, Difference, Law, Report};
+use super::keys::{KeyReader, Meta};
+use super::lives::{LivesOf, Spans};
+use super::rows::Rows;
+use super::snapshot::Snapshot;
+use super::staged::Ordered;
+use super::transaction::decode;
+use super::{Error, Family, Result, Store, codec, corrupt};
+use crate::person::{Known, Life, PersonId, Place, ProjectId, Time};
+
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Rows that were read.
+    pub rows: u64,
+    /// About how many there are.
+    pub about: u64,
+}
+
+/// Families that are walked from end to end.
+const WALKED: [Family; 11] = [
+    Family::Person,
+    Family::LastSeen,
+    Family::History,
+    Family::Timeline,
+    Family::Recorded,
+    Family::DistinctId,
+    Family::PersonDistinctId,
+    Family::Life,
+    Family::Uuid,
+    Family::ByCreatedAt,
+    Family::ByEmail,
+];
+
+impl Snapshot<'_> {
+    /// Reads everything and compares it with the laws; tells `progress` now and then.
+    ///
+    /// # Errors
+    /// Where RocksDB fails. Rows that cannot be understood are differences.
+    pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
+        let about = WALKED.into_iter().map(|family| self.store.about(family)).sum();
+        let mut verifying = Verifying {
+            snapshot: self,
+            rows: RefCell::new(self.iterator(Family::History)),
+            report: Report::default(),
+            applied: HashMap::new(),
+            strange: HashSet::new(),
+            live: BTreeMap::new(),
+            progress,
+            read: Progress { rows: 0, about },
+        };
+        verifying.positions()?;
+        verifying.persons()?;
+        verifying.counts()?;
+        verifying.lists()?;
+        verifying.lives()?;
+        verifying.distinct_ids()?;
+        verifying.members()?;
+        Ok(verifying.report)
+    }
+}
+
+impl Store {
+    /// About how many rows a family has.
+    fn about(&self, family: Family) -> u64 {
+        let count =
+            self.db.property_int_value_cf(self.family(family), properties::ESTIMATE_NUM_KEYS);
+        count.ok().flatten().unwrap_or(0)
+    }
+}
+
+/// One person of one project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Who {
+    project: ProjectId,
+    person: PersonId,
+}
+
+/// Whether a life that others name is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    There,
+    Deleted,
+    Nobody,
+}
+
+struct Verifying<'a> {
+    snapshot: &'a Snapshot<'a>,
+    rows: RefCell<DBRawIterator<'a>>,
+    report: Report,
+    /// The first offset of each partition that is not applied yet.
+    applied: HashMap<(u16, u32), u64>,
+    /// Places that cannot be, by partition: told once each.
+    strange: HashSet<(u16, u32)>,
+    /// Live persons by project.
+    live: BTreeMap<ProjectId, u64>,
+    progress: &'a mut dyn FnMut(Progress),
+    read: Progress,
+}
+
+impl<'a> Verifying<'a> {
+    /// Rows between two reports of progress.
+    const STEP: u64 = 4096;
+
+    fn tick(&mut self) {
+        self.read.rows += 1;
+        if self.read.rows.is_multiple_of(Self::STEP) {
+            (self.progress)(self.read);
+        }
+    }
+
+    fn cursor(&self, family: Family) -> Cursor<'a> {
+        Cursor::new(self.snapshot, family)
+    }
+
+    fn differs(&mut self, law: Law, who: Who, text: String) {
+        self.report.differs(law, (who.project, Some(who.person)), text);
+    }
+
+    /// Makes what cannot be understood a difference, and lets the rest go on.
+    fn soft(&mut self, law: Law, who: Who, result: Result<()>) -> Result<()> {
+        match result {
+            Err(error @ (Error::Corrupt { .. } | Error::Broken(_))) => {
+                self.differs(law, who, error.to_string());
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    fn lives_of(&self, project: ProjectId) -> LivesOf<'a> {
+        LivesOf { project, spans: self.snapshot }
+    }
+
+    /// The histories of a project's persons, by seeks.
+    fn histories(&self, project: ProjectId) -> Rows<'_, 'a> {
+        Rows::new(self.lives_of(project), Ordered { committed: &self.rows, staged: None })
+    }
+
+    fn span(&self, project: ProjectId, life: Life) -> Result<super::LifeSpan> {
+        self.snapshot.span(project, life)
+    }
+
+    fn standing(&self, project: ProjectId, life: Life) -> Result<Standing> {
+        Ok(match self.snapshot.known(project, life.person)? {
+            Some(Known::Person(head)) if life.number < head.first_life => Standing::Deleted,
+            Some(Known::Person(head)) if life.number <= head.life => Standing::There,
+            Some(Known::Deleted(tombstone)) if life.number <= tombstone.life => Standing::Deleted,
+            Some(_) | None => Standing::Nobody,
+        })
+    }
+
+    /// How far each partition is applied, and that its topic has a name.
+    fn positions(&mut self) -> Result<()> {
+        let mut cursor = self.cursor(Family::Meta);
+        let tag = [Meta::Position(0, 0).tag()];
+        cursor.seek(&tag);
+        while let Some((key, value)) = cursor.within(&tag) {
+            let mut reader = KeyReader(key.get(1..).unwrap_or_default());
+            let partition = reader.u16().zip(reader.u32()).ok_or(corrupt(Family::Meta))?;
+            let applied = decode(codec::decode_applied, value, Family::Meta)?;
+            self.applied.insert(partition, applied.next_offset);
+            self.report.count(Law::Positions, "partitions");
+            self.named(partition.0);
+            if applied.last_offset >= applied.next_offset {
+                let found = format!("is applied up to {}", applied.last_offset);
+                self.misplaced(
+                    partition,
+                    &format!("{found}, but goes on at {}", applied.next_offset),
+                );
+            }
+            cursor.next()?;
+        }
+        Ok(())
+    }
+
+    fn named(&mut self, topic: u16) {
+        if self.snapshot.store.dictionary().topic_name(topic).is_none() {
+            let text = format!("topic number {topic} is used and has no name");
+            self.report.differs(Law::Positions, (0, None), text);
+        }
+    }
+
+    fn misplaced(&mut self, (topic, partition): (u16, u32), text: &str) {
+        let name = self.snapshot.store.dictionary().topic_name(topic);
+        let name = name.unwrap_or_else(|| format!("number {topic}"));
+        let text = format!("topic {name} partition {partition} {text}");
+        self.report.differs(Law::Positions, (0, None), text);
+    }
+
+    /// That a place was applied.
+    fn place(&mut self, who: Who, place: Place) {
+        self.report.count(Law::Positions, "places");
+        let position = place.position;
+        let partition = (position.topic, position.partition);
+        match self.applied.get(&partition) {
+            Some(next) if position.offset < *next => {}
+            Some(next) => {
+                let text = format!(
+                    "found a row of {partition:?} offset {}, due are those below {next}",
+                    position.offset
+                );
+                self.differs(Law::Positions, who, text);
+            }
+            None if self.strange.insert(partition) => {
+                self.named(position.topic);
+                let text = format!("found a row of {partition:?}, of which nothing was applied");
+                self.differs(Law::Positions, who, text);
+            }
+            None => {}
+        }
+    }
+}
+
+/// Project and person at the beginning of a key.
+fn who_of(key: &[u8], family: Family) -> Result<Who> {
+    let mut reader = KeyReader(key);
+    let who = reader.u32().zip(reader.u64());
+    let (project, person) = who.ok_or(corrupt(family))?;
+    Ok(Who { project, person })
+}
+
+fn life_text(life: Life) -> String {
+    format!("life {} of person {}", life.number, life.person)
+}
+
+fn time_text(time: Option<Time>) -> String {
+    time.map_or_else(|| "none".to_owned(), |time| time.to_string())
+}

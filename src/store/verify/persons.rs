@@ -1,0 +1,199 @@
+//! Every person, side by side with what other families hold of it.
+
+use super::history::Facts;
+use super::{Cursor, Law, Verifying, Who, time_text, who_of};
+use crate::person::{Fact, Head, Known, Life, Tombstone};
+use crate::store::transaction::{decode, decode_time};
+use crate::store::{Family, LifeSpan, Result, codec, corrupt, keys};
+
+/// What is walked side by side with the persons.
+pub(super) struct Beside<'a> {
+    pub history: Cursor<'a>,
+    pub timeline: Cursor<'a>,
+    pub recorded: Cursor<'a>,
+    pub last_seen: Cursor<'a>,
+}
+
+impl<'a> Beside<'a> {
+    fn each(&mut self) -> [(Family, &mut Cursor<'a>); 4] {
+        [
+            (Family::History, &mut self.history),
+            (Family::Timeline, &mut self.timeline),
+            (Family::Recorded, &mut self.recorded),
+            (Family::LastSeen, &mut self.last_seen),
+        ]
+    }
+}
+
+/// A person that is verified.
+pub(super) struct Person<'h> {
+    pub who: Who,
+    pub head: &'h Head,
+    /// Its lives that are not deleted, oldest first.
+    pub lives: Vec<(Life, LifeSpan)>,
+}
+
+impl Verifying<'_> {
+    /// Heads, histories, timelines, and how the lists show each person.
+    pub fn persons(&mut self) -> Result<()> {
+        let mut persons = self.cursor(Family::Person);
+        let mut beside = Beside {
+            history: self.cursor(Family::History),
+            timeline: self.cursor(Family::Timeline),
+            recorded: self.cursor(Family::Recorded),
+            last_seen: self.cursor(Family::LastSeen),
+        };
+        while let Some((key, value)) = persons.row() {
+            let key = key.to_vec();
+            let who = who_of(&key, Family::Person)?;
+            self.tick();
+            self.nobody(&mut beside, Some(&key))?;
+            match decode(codec::decode_known, value, Family::Person) {
+                Ok(known) => {
+                    let checked = self.person(who, &known, &mut beside);
+                    self.soft(Law::Heads, who, checked)?;
+                }
+                Err(error) => self.differs(Law::Heads, who, error.to_string()),
+            }
+            for (_, cursor) in beside.each() {
+                while cursor.within(&key).is_some() {
+                    cursor.next()?;
+                }
+            }
+            persons.next()?;
+        }
+        self.nobody(&mut beside, None)
+    }
+
+    /// Rows of persons that are not there, before the next one that is.
+    fn nobody(&mut self, beside: &mut Beside, until: Option<&[u8]>) -> Result<()> {
+        for (family, cursor) in beside.each() {
+            let mut last = None;
+            while let Some((key, _)) =
+                cursor.row().filter(|(key, _)| until.is_none_or(|until| *key < until))
+            {
+                let who = who_of(key, family)?;
+                if last.replace(who) != Some(who) {
+                    let found =
+                        format!("found rows in `{}` of a person that is not there", family.name());
+                    self.differs(Law::Deletion, who, found);
+                }
+                cursor.next()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn person(&mut self, who: Who, known: &Known, beside: &mut Beside) -> Result<()> {
+        let uuid = match known {
+            Known::Person(head) => head.uuid,
+            Known::Deleted(tombstone) => tombstone.uuid,
+        };
+        let found = self.snapshot.person_of_uuid(who.project, uuid)?;
+        if found != Some(who.person) {
+            let text = format!("found {found:?} under its uuid {uuid}, due is itself");
+            self.differs(Law::Indexes, who, text);
+        }
+        self.listed(who, known)?;
+        match known {
+            Known::Person(head) => self.head(who, head, beside),
+            Known::Deleted(tombstone) => {
+                self.tombstone(who, tombstone, beside);
+                Ok(())
+            }
+        }
+    }
+
+    fn tombstone(&mut self, who: Who, tombstone: &Tombstone, beside: &mut Beside) {
+        self.report.count(Law::Deletion, "tombstones");
+        let prefix = keys::person(who.project, who.person);
+        for (family, cursor) in beside.each() {
+            if cursor.within(&prefix).is_some() {
+                let deleted = tombstone.deleted.time;
+                let found =
+                    format!("found rows in `{}`, but it was deleted at {deleted}", family.name());
+                self.differs(Law::Deletion, who, found);
+            }
+        }
+    }
+
+    fn head(&mut self, who: Who, head: &Head, beside: &mut Beside) -> Result<()> {
+        self.report.count(Law::Heads, "persons");
+        let lives = (head.first_life..=head.life).map(|number| {
+            let life = Life { person: who.person, number };
+            Ok((life, self.span(who.project, life)?))
+        });
+        let person = Person { who, head, lives: lives.collect::<Result<_>>()? };
+        self.lives_of_head(&person);
+        self.not_deleted(&person)?;
+        let facts = self.history(&person, &mut beside.history)?;
+        self.facts(&person, facts);
+        self.size(&person);
+        self.timeline(&person, beside)
+    }
+
+    /// What a head says of itself.
+    fn facts(&mut self, Person { who, head, .. }: &Person, facts: Facts) {
+        let mut compare = |name: &str, found: Option<Fact>, due: Option<Fact>| {
+            if found != due {
+                let text = |fact: Option<Fact>| {
+                    fact.map_or("nothing".to_owned(), |Fact { time, known }| {
+                        format!("{time} known {known}")
+                    })
+                };
+                let text = format!("found {name} {}, due is {}", text(found), text(due));
+                self.differs(Law::Heads, *who, text);
+            }
+        };
+        compare("its own beginning", Some(head.began), facts.began);
+        compare("identified since", head.identified, facts.identified);
+        if Some(head.created_at) != facts.created_at {
+            let due = time_text(facts.created_at);
+            let text = format!("found created_at {}, due is {due}", head.created_at);
+            self.differs(Law::Heads, *who, text);
+        }
+    }
+
+    /// The length of the properties as JSON, counted anew.
+    fn size(&mut self, Person { who, head, .. }: &Person) {
+        let mut due = 2;
+        for (&property, entry) in &head.entries {
+            let name = self.snapshot.store.dictionary().property_name(who.project, property);
+            let Some(name) = name else {
+                let text = format!("found property number {property}, which has no name");
+                self.differs(Law::Heads, *who, text);
+                continue;
+            };
+            let value = entry.state.current.as_ref().map_or(0, |value| value.as_json().len());
+            due += (name.len() + value + "\"\":,".len()) as u64;
+        }
+        if head.json_bytes != due {
+            let text = format!("found json_bytes {}, due are {due}", head.json_bytes);
+            self.differs(Law::Heads, *who, text);
+        }
+    }
+
+    /// When the person was last seen is not before what it did.
+    pub fn seen(
+        &mut self,
+        who: Who,
+        newest: Option<crate::person::Time>,
+        cursor: &Cursor,
+    ) -> Result<()> {
+        let prefix = keys::person(who.project, who.person);
+        let seen = cursor.within(&prefix).map(|(_, value)| decode_time(value)).transpose()?;
+        let due = newest.map(crate::person::Time::floor_to_hour);
+        if seen < due || seen.is_some_and(|seen| seen != seen.floor_to_hour()) {
+            let (found, due) = (time_text(seen), time_text(due));
+            let text = format!("found last seen {found}, due is a whole hour not before {due}");
+            self.differs(Law::Indexes, who, text);
+        }
+        Ok(())
+    }
+}
+
+/// The last part of a key of `recorded`: event time and uuid.
+pub(super) fn recorded_time(key: &[u8]) -> Result<crate::person::Time> {
+    let mut reader = keys::KeyReader(key.get(keys::PERSON_BYTES..).unwrap_or_default());
+    reader.time().ok_or(corrupt(Family::Recorded))
+}

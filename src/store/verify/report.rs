@@ -1,0 +1,173 @@
+//! What a verification found.
+
+use std::fmt;
+
+use crate::person::{PersonId, ProjectId};
+
+/// The most differences that are kept; all are counted.
+const KEPT: usize = 20;
+
+/// What is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Law {
+    /// A head is the fold over its history.
+    Heads,
+    /// What a merge brought is what its source was then.
+    Merges,
+    /// Lists, counts and look-ups say the same as the heads.
+    Indexes,
+    /// Every distinct id is listed where its owners say.
+    Ownership,
+    /// How lives began and ended makes a forest.
+    Lives,
+    /// Every operation has its rows, and every row its operation.
+    Timeline,
+    /// Nothing is beyond what was applied.
+    Positions,
+    /// Nothing is left of who was deleted.
+    Deletion,
+}
+
+impl Law {
+    /// Every law, in the order in which they are told.
+    pub const ALL: [Self; 8] = [
+        Self::Heads,
+        Self::Merges,
+        Self::Indexes,
+        Self::Ownership,
+        Self::Lives,
+        Self::Timeline,
+        Self::Positions,
+        Self::Deletion,
+    ];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Heads => "heads",
+            Self::Merges => "merges",
+            Self::Indexes => "indexes",
+            Self::Ownership => "ownership",
+            Self::Lives => "lives",
+            Self::Timeline => "timeline",
+            Self::Positions => "positions",
+            Self::Deletion => "deletion",
+        }
+    }
+
+    /// What of it is counted.
+    fn kinds(self) -> &'static [&'static str] {
+        match self {
+            Self::Heads => &["persons", "properties", "rows"],
+            Self::Merges => &["merged values", "of deleted persons"],
+            Self::Indexes => &["created", "emails", "uuids", "projects"],
+            Self::Ownership => &["distinct ids", "owners", "members"],
+            Self::Lives => &["lives", "merges"],
+            Self::Timeline => &["operations", "effects", "recorded events"],
+            Self::Positions => &["partitions", "places"],
+            Self::Deletion => &["tombstones"],
+        }
+    }
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// What it contradicts.
+    pub law: Law,
+    /// The project; 0 where it is of none.
+    pub project: ProjectId,
+    /// The person, where it is of one.
+    pub person: Option<PersonId>,
+    /// What was found and what is due.
+    pub text: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.project, self.person) {
+            (0, _) => {}
+            (project, None) => write!(f, "project {project}: ")?,
+            (project, Some(person)) => write!(f, "project {project}, person {person}: ")?,
+        }
+        write!(f, "{}: {}", self.law.name(), self.text)
+    }
+}
+
+/// What was checked of one law.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The law.
+    pub law: Law,
+    /// How many of what.
+    pub counts: Vec<(&'static str, u64)>,
+    /// How many differences.
+    pub differences: u64,
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.law.name())?;
+        for (index, (kind, count)) in self.counts.iter().enumerate() {
+            write!(f, "{}{count} {kind}", if index == 0 { "" } else { ", " })?;
+        }
+        match self.differences {
+            0 => f.write_str(": ok"),
+            1 => f.write_str(": 1 difference"),
+            many => write!(f, ": {many} differences"),
+        }
+    }
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Every law, with what was checked.
+    pub laws: Vec<Checked>,
+    /// The first differences.
+    pub first: Vec<Difference>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        let laws = Law::ALL.into_iter().map(|law| {
+            let counts = law.kinds().iter().map(|kind| (*kind, 0)).collect();
+            Checked { law, counts, differences: 0 }
+        });
+        Self { laws: laws.collect(), first: Vec::new() }
+    }
+}
+
+impl Report {
+    /// How many differences there are.
+    #[must_use]
+    pub fn differences(&self) -> u64 {
+        self.laws.iter().map(|checked| checked.differences).sum()
+    }
+
+    pub(super) fn count(&mut self, law: Law, kind: &'static str) {
+        self.add(law, kind, 1);
+    }
+
+    pub(super) fn add(&mut self, law: Law, kind: &'static str, number: u64) {
+        let counts = &mut self.laws[law as usize].counts;
+        let count = counts.iter_mut().find(|(of, _)| *of == kind);
+        debug_assert!(count.is_some(), "{law:?} does not count {kind}");
+        if let Some((_, count)) = count {
+            *count += number;
+        }
+    }
+
+    pub(super) fn differs(
+        &mut self,
+        law: Law,
+        (project, person): (ProjectId, Option<PersonId>),
+        text: String,
+    ) {
+        self.laws[law as usize].differences += 1;
+        if self.first.len() < KEPT {
+            self.first.push(Difference { law, project, person, text });
+        }
+    }
+}

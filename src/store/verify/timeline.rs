@@ -1,0 +1,199 @@
+//! Every operation has its rows in the history, every row its operation, and all are recorded.
+
+use super::history::row_text;
+use super::persons::{Beside, Person, recorded_time};
+use super::{Cursor, Law, Standing, Verifying, time_text};
+use crate::person::{Life, Place, PropertyId, Row, Stored, Time};
+use crate::store::transaction::decode;
+use crate::store::{Effect, Family, Operation, Result, codec, corrupt, keys};
+
+/// What a timeline adds up to.
+#[derive(Default)]
+struct Sum {
+    operations: u64,
+    newest: Option<Time>,
+    seen: Option<Time>,
+}
+
+impl Verifying<'_> {
+    pub(super) fn timeline(&mut self, person: &Person, beside: &mut Beside) -> Result<()> {
+        let Person { who, head, .. } = *person;
+        let prefix = keys::person(who.project, who.person);
+        let mut sum = Sum::default();
+        while let Some((key, value)) = beside.timeline.within(&prefix) {
+            let place = keys::place_of(key).ok_or(corrupt(Family::Timeline))?;
+            let operation =
+                decode(|bytes| codec::decode_operation(place, bytes), value, Family::Timeline);
+            match operation {
+                Ok(operation) => {
+                    sum.operations += 1;
+                    sum.newest = sum.newest.max(Some(place.time));
+                    if !place.position.is_command() {
+                        sum.seen = sum.seen.max(Some(operation.event_time));
+                    }
+                    self.operation(person, place, &operation)?;
+                }
+                Err(error) => self.differs(Law::Timeline, who, error.to_string()),
+            }
+            self.tick();
+            beside.timeline.next()?;
+        }
+        let recorded = self.recorded(person, &mut beside.recorded)?;
+        if head.newest < sum.newest.max(recorded) {
+            let (found, due) = (time_text(head.newest), time_text(sum.newest.max(recorded)));
+            let text = format!("found its newest time {found}, due is none before {due}");
+            self.differs(Law::Heads, who, text);
+        }
+        if head.version < sum.operations {
+            self.version(person, sum.operations)?;
+        }
+        self.seen(who, sum.seen, &beside.last_seen)
+    }
+
+    fn operation(&mut self, person: &Person, place: Place, operation: &Operation) -> Result<()> {
+        let who = person.who;
+        self.report.count(Law::Timeline, "operations");
+        self.place(who, place);
+        for &(property, effect) in &operation.effects {
+            self.report.count(Law::Timeline, "effects");
+            let key = keys::class(who.project, who.person, property, effect.class());
+            let value = self.snapshot.get(Family::History, &keys::at(key, place))?;
+            // One that cannot be read is told where the history is walked.
+            let row = value.and_then(|value| codec::decode_row(place, &value).ok());
+            let found = row.map(|row| (effect_of(&row.row), row.known));
+            if found != Some((Some(effect), operation.known)) {
+                let name = self.name_of(person, property);
+                let text = format!(
+                    "{:?} at {place:?}, property {name}: found {found:?} in the history, due is \
+                     {effect:?} known {}",
+                    operation.event, operation.known
+                );
+                self.differs(Law::Timeline, who, text);
+            }
+        }
+        let key = keys::recorded(who.project, who.person, operation.event_time, operation.uuid);
+        if self.snapshot.get(Family::Recorded, &key)?.is_none() {
+            let (event, uuid) = (&operation.event, operation.uuid);
+            let text = format!("{event:?} {uuid} at {} is not in `recorded`", place.time);
+            self.differs(Law::Timeline, who, text);
+        }
+        let late = operation.event_time < place.time && operation.merged.is_some();
+        if operation.event_time != place.time && !late {
+            let text = format!(
+                "{:?} of {} stands at {}, due is its own time",
+                operation.event, operation.event_time, place.time
+            );
+            self.differs(Law::Timeline, who, text);
+        }
+        if let Some(source) = operation.merged
+            && !self.was_merged(person, source, place)?
+        {
+            let text = format!("found a merge of person {source} at {place:?}, whom no life knows");
+            self.differs(Law::Timeline, who, text);
+        }
+        Ok(())
+    }
+
+    fn was_merged(&self, person: &Person, source: u64, place: Place) -> Result<bool> {
+        let project = person.who.project;
+        let number = match self.snapshot.known(project, source)? {
+            Some(crate::person::Known::Person(head)) => head.life,
+            Some(crate::person::Known::Deleted(tombstone)) => tombstone.life,
+            None => return Ok(false),
+        };
+        for number in 0..=number {
+            let merged = self.span(project, Life { person: source, number })?.merged;
+            if merged.is_some_and(|it| (it.into.person, it.place) == (person.who.person, place)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// A row of the history, which is no merge, has an operation that tells of it.
+    pub(super) fn operation_of(
+        &mut self,
+        person: &Person,
+        property: PropertyId,
+        row: &Stored,
+    ) -> Result<()> {
+        let who = person.who;
+        let key = keys::at(keys::person(who.project, who.person), row.place);
+        let value = self.snapshot.get(Family::Timeline, &key)?;
+        // One that cannot be read is told where the timeline is walked.
+        let operation = value.and_then(|value| codec::decode_operation(row.place, &value).ok());
+        let effect = effect_of(&row.row).map(|effect| (property, effect));
+        let told = operation.is_some_and(|operation| {
+            effect.is_some_and(|effect| operation.effects.contains(&effect))
+        });
+        if !told {
+            let (name, row) = (self.name_of(person, property), row_text(row));
+            let text = format!("property {name}: found a {row} that no operation tells of");
+            self.differs(Law::Timeline, who, text);
+        }
+        Ok(())
+    }
+
+    /// The newest event time that is recorded of a person.
+    fn recorded(&mut self, person: &Person, cursor: &mut Cursor) -> Result<Option<Time>> {
+        let prefix = keys::person(person.who.project, person.who.person);
+        let mut newest = None;
+        while let Some((key, _)) = cursor.within(&prefix) {
+            newest = newest.max(Some(recorded_time(key)?));
+            self.report.count(Law::Timeline, "recorded events");
+            self.tick();
+            cursor.next()?;
+        }
+        Ok(newest)
+    }
+
+    /// A version counts the operations that were recorded on the person itself; those that a merge
+    /// copied to it were counted on its source.
+    fn version(&mut self, person: &Person, operations: u64) -> Result<()> {
+        let Person { who, head, .. } = *person;
+        let mut sources = self.cursor(Family::Life);
+        let prefix = keys::sources(who.project, who.person);
+        sources.seek(&prefix);
+        let mut merged = Vec::new();
+        while let Some((key, _)) = sources.within(&prefix) {
+            let source = keys::source_of(key).ok_or(corrupt(Family::Life))?;
+            if self.standing(who.project, source)? != Standing::There {
+                // What it gave away can no longer be told from what is the person's own.
+                return Ok(());
+            }
+            merged.push(source.person);
+            sources.next()?;
+        }
+        let mut own = operations;
+        let mut timeline = self.cursor(Family::Timeline);
+        let prefix = keys::person(who.project, who.person);
+        timeline.seek(&prefix);
+        while let Some((key, _)) = timeline.within(&prefix) {
+            let place = keys::place_of(key).ok_or(corrupt(Family::Timeline))?;
+            for &source in &merged {
+                let key = keys::at(keys::person(who.project, source), place);
+                if self.snapshot.get(Family::Timeline, &key)?.is_some() {
+                    own = own.saturating_sub(1);
+                    break;
+                }
+            }
+            timeline.next()?;
+        }
+        if head.version < own {
+            let text = format!("found version {}, due are at least {own} operations", head.version);
+            self.differs(Law::Heads, who, text);
+        }
+        Ok(())
+    }
+}
+
+fn effect_of(row: &Row) -> Option<Effect> {
+    match row {
+        Row::Set(_) => Some(Effect::Set),
+        Row::Unset => Some(Effect::Unset),
+        Row::SetUnset(_) => Some(Effect::SetUnset),
+        Row::OnceUnset(_) => Some(Effect::OnceUnset),
+        Row::Once(_) => Some(Effect::Once),
+        Row::Merge { .. } => None,
+    }
+}
