@@ -205,14 +205,14 @@ fn compare(
     Ok(())
 }
 
-/// A few thousand histories in every run, as many as wanted by `PROPTEST_CASES`; which ones is told
-/// by a seed that is printed, and can be asked for by `PROPTEST_RNG_SEED`.
-fn config() -> ProptestConfig {
+/// So many histories, or as many as `PROPTEST_CASES` says; which ones is told by a seed that is
+/// printed, and can be asked for by `PROPTEST_RNG_SEED`.
+fn config(cases: u32) -> ProptestConfig {
     let asked = |name| std::env::var(name).ok()?.parse().ok();
     let random = || uuid::Uuid::new_v4().as_u64_pair().0;
     let seed = asked("PROPTEST_RNG_SEED").unwrap_or_else(random);
-    let cases = asked("PROPTEST_CASES").and_then(|cases: u64| cases.try_into().ok());
-    let cases = cases.unwrap_or(2_000);
+    let asked = asked("PROPTEST_CASES").and_then(|cases: u64| cases.try_into().ok());
+    let cases = asked.unwrap_or(cases);
     eprintln!("{cases} histories, PROPTEST_RNG_SEED={seed}");
     let rng_seed = RngSeed::Fixed(seed);
     ProptestConfig { cases, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
@@ -244,7 +244,7 @@ impl Shared {
 fn every_read_of_the_store_is_the_naive_fold() {
     let shared = RefCell::new(Shared::default());
     let cuts = prop::collection::vec(1..9_usize, 1..6);
-    let result = TestRunner::new(config()).run(&(histories(), cuts), |(history, cuts)| {
+    let result = TestRunner::new(config(2_000)).run(&(histories(), cuts), |(history, cuts)| {
         let mut shared = shared.borrow_mut();
         let (store, project) = shared.project();
         let (records, rules) = (history.records(project), rules(project));
@@ -271,7 +271,7 @@ fn every_read_of_the_store_is_the_naive_fold() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(config(300))]
 
     #[test]
     fn batches_leave_no_trace(
