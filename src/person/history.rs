@@ -65,6 +65,9 @@ pub enum Row {
     SetUnset(Value),
     /// The same with `$set_once`: without that, gone.
     OnceUnset(Value),
+    /// This state, whatever was before: what both in one event came to where too many such events
+    /// follow one another ([`is_crowded`]).
+    Decided(State),
     /// This value where the property was absent.
     Once(Value),
     /// The state of a person merged into this one, each mode's where it was absent.
@@ -88,17 +91,28 @@ impl Row {
             Self::OnceUnset(value) => {
                 (before.is_none() && mode == Mode::WithOnce).then(|| value.clone())
             }
+            Self::Decided(state) => state.get(mode).cloned(),
             Self::Once(value) if mode == Mode::WithOnce => before.or_else(|| Some(value.clone())),
             Self::Once(_) => before,
             Self::Merge { state, .. } => before.or_else(|| state.get(mode).cloned()),
         }
     }
 
+    /// Whether it decides whatever came before, but what it decides depends on that.
+    #[must_use]
+    pub fn is_dependent(&self) -> bool {
+        matches!(self, Self::SetUnset(_) | Self::OnceUnset(_))
+    }
+
     /// The class under which this row is kept.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::Set(_) | Self::Unset | Self::SetUnset(_) | Self::OnceUnset(_) => Class::Anchor,
+            Self::Set(_)
+            | Self::Unset
+            | Self::SetUnset(_)
+            | Self::OnceUnset(_)
+            | Self::Decided(_) => Class::Anchor,
             Self::Once(_) => Class::Once,
             Self::Merge { state, .. } => match (&state.current, &state.set_only) {
                 (Some(_), Some(_)) => Class::MergeBoth,
@@ -253,9 +267,8 @@ pub fn value<H: Histories>(rows: &H, query: Query, mode: Mode) -> Result<Option<
         };
         until = anchor.place.before();
         match anchor.row {
-            Row::Set(value) => break (Some(value), Some(anchor.place)),
-            Row::Unset => break (None, Some(anchor.place)),
-            _ => dependent.push(anchor),
+            Row::SetUnset(_) | Row::OnceUnset(_) => dependent.push(anchor),
+            row => break (row.after(mode, None), Some(anchor.place)),
         }
     };
     while let Some(anchor) = dependent.pop() {
@@ -283,6 +296,38 @@ pub fn newest<H: Histories>(rows: &H, query: Query) -> Result<Option<Time>, H::E
         newest = newest.max(row.map(|row| row.place.time));
     }
     Ok(newest)
+}
+
+/// So many rows that depend on what was before them may follow one another. A read walks over them,
+/// and anybody may send as many as they like.
+const MAX_DEPENDENT: usize = if cfg!(test) { 2 } else { 64 };
+
+/// Whether one more dependent row at a place would be one too many: what it comes to is decided
+/// then by what is known, once.
+///
+/// # Errors
+/// Where the rows cannot be read.
+pub fn is_crowded<H: Histories>(
+    rows: &H,
+    person: PersonId,
+    property: PropertyId,
+    place: Place,
+) -> Result<bool, H::Error> {
+    let dependent = |row: Option<Stored>| row.filter(|stored| stored.row.is_dependent());
+    let mut met = 0;
+    let mut until = place.before();
+    while let Some(place) = until {
+        let row = dependent(rows.last(person, property, Class::Anchor, place)?);
+        met += usize::from(row.is_some());
+        until = row.filter(|_| met < MAX_DEPENDENT).and_then(|row| row.place.before());
+    }
+    let mut after = (met < MAX_DEPENDENT).then_some(place);
+    while after.is_some() {
+        let row = dependent(rows.first(person, property, Class::Anchor, after)?);
+        met += usize::from(row.is_some());
+        after = row.filter(|_| met < MAX_DEPENDENT).map(|row| row.place);
+    }
+    Ok(met >= MAX_DEPENDENT)
 }
 
 fn known_anchor<H: Histories>(rows: &H, query: Query) -> Result<Option<Stored>, H::Error> {

@@ -159,6 +159,7 @@ fn value_of(row: Row) -> Option<Value> {
         Row::Set(value) | Row::SetUnset(value) | Row::OnceUnset(value) | Row::Once(value) => {
             Some(value)
         }
+        Row::Decided(state) => state.current,
         Row::Unset | Row::Merge { .. } => None,
     }
 }

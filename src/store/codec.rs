@@ -65,6 +65,7 @@ pub fn encode_row(stored: &Stored) -> Vec<u8> {
         Row::OnceUnset(_) => 4,
         Row::Once(_) => 5,
         Row::Merge { .. } => 6,
+        Row::Decided(_) => 7,
     };
     let mut writer = Writer::new(form);
     writer.time(stored.known, stored.place.time);
@@ -73,6 +74,7 @@ pub fn encode_row(stored: &Stored) -> Vec<u8> {
             writer.text(value.as_json());
         }
         Row::Unset => {}
+        Row::Decided(state) => writer.state(state),
         Row::Merge { source, state } => {
             writer.maybe_life(*source);
             writer.state(state);
@@ -96,6 +98,7 @@ pub fn decode_row(place: Place, bytes: &[u8]) -> Decoded<Stored> {
         4 => Row::OnceUnset(reader.value()?),
         5 => Row::Once(reader.value()?),
         6 => Row::Merge { source: reader.maybe_life()?, state: reader.state()? },
+        7 => Row::Decided(reader.state()?),
         _ => return Err(Corrupt),
     };
     reader.end()?;

@@ -73,11 +73,10 @@ impl Applying<'_, '_> {
     ) -> Result<std::result::Result<(), Rejection>> {
         let At { project, known, .. } = at;
         let place = Place { time, position: at.position };
-        let stored =
-            |change: &Change| Stored { place, known, row: change.update.action.clone().into_row() };
         let mut entries = Vec::with_capacity(changes.len());
         for change in &changes {
-            let stored = stored(change);
+            let row = self.row_of(project, person, place, change)?;
+            let stored = Stored { place, known, row };
             self.transaction.put_row(project, person, change.property, &stored);
             let entry = if change.late {
                 self.folded(project, person, change.property)?
@@ -107,6 +106,25 @@ impl Applying<'_, '_> {
             self.pass_on(project, person, change.property)?;
         }
         Ok(Ok(()))
+    }
+
+    /// The row of a change that is about to be put.
+    fn row_of(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+        place: Place,
+        Change { property, update, .. }: &Change,
+    ) -> Result<Row> {
+        let row = update.action.clone().into_row();
+        if !row.is_dependent()
+            || !history::is_crowded(&self.transaction.rows(project), person, *property, place)?
+        {
+            return Ok(row);
+        }
+        let life = self.life_at(project, person, place)?;
+        let query = self.query(project, (life, *property), place)?;
+        Ok(Row::Decided(history::state(&self.transaction.rows(project), query)?.then(&row)))
     }
 
     fn is_too_large(

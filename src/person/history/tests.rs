@@ -83,6 +83,8 @@ fn own_row() -> impl Strategy<Value = Row> {
         2 => Just(Row::Unset),
         1 => value().prop_map(Row::SetUnset),
         1 => value().prop_map(Row::OnceUnset),
+        1 => (prop::option::of(value()), prop::option::of(value()))
+            .prop_map(|(current, set_only)| Row::Decided(State { current, set_only })),
     ]
 }
 

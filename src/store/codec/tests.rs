@@ -59,6 +59,7 @@ fn stored() -> impl Strategy<Value = Stored> {
         value().prop_map(Row::OnceUnset),
         value().prop_map(Row::Once),
         Just(Row::Unset),
+        state().prop_map(Row::Decided),
         (prop::option::of(life()), state())
             .prop_map(|(source, state)| Row::Merge { source, state }),
     ];

@@ -185,6 +185,7 @@ pub(super) fn row_text(stored: &Stored) -> String {
         Row::Unset => "$unset",
         Row::SetUnset(_) => "$set and $unset",
         Row::OnceUnset(_) => "$set_once and $unset",
+        Row::Decided(_) => "what $unset and another came to",
         Row::Once(_) => "$set_once",
         Row::Merge { .. } => "merge",
     };

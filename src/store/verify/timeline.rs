@@ -60,8 +60,11 @@ impl Verifying<'_> {
             let value = self.snapshot.get(Family::History, &keys::at(key, place))?;
             // One that cannot be read is told where the history is walked.
             let row = value.and_then(|value| codec::decode_row(place, &value).ok());
-            let found = row.map(|row| (effect_of(&row.row), row.known));
-            if found != Some((Some(effect), operation.known)) {
+            let found = row.map(|row| (effects_of(&row.row), row.known));
+            let is_it = |(effects, known): (&[Effect], _)| {
+                effects.contains(&effect) && known == operation.known
+            };
+            if !found.is_some_and(is_it) {
                 let name = self.name_of(person, property);
                 let text = format!(
                     "{:?} at {place:?}, property {name}: found {found:?} in the history, due is \
@@ -122,9 +125,9 @@ impl Verifying<'_> {
         let value = self.snapshot.get(Family::Timeline, &key)?;
         // One that cannot be read is told where the timeline is walked.
         let operation = value.and_then(|value| codec::decode_operation(row.place, &value).ok());
-        let effect = effect_of(&row.row).map(|effect| (property, effect));
+        let effects = effects_of(&row.row).iter().map(|effect| (property, *effect));
         let told = operation.is_some_and(|operation| {
-            effect.is_some_and(|effect| operation.effects.contains(&effect))
+            effects.into_iter().any(|effect| operation.effects.contains(&effect))
         });
         if !told {
             let (name, row) = (self.name_of(person, property), row_text(row));
@@ -187,13 +190,15 @@ impl Verifying<'_> {
     }
 }
 
-fn effect_of(row: &Row) -> Option<Effect> {
+/// The effects of which one is told with a row.
+fn effects_of(row: &Row) -> &'static [Effect] {
     match row {
-        Row::Set(_) => Some(Effect::Set),
-        Row::Unset => Some(Effect::Unset),
-        Row::SetUnset(_) => Some(Effect::SetUnset),
-        Row::OnceUnset(_) => Some(Effect::OnceUnset),
-        Row::Once(_) => Some(Effect::Once),
-        Row::Merge { .. } => None,
+        Row::Set(_) => &[Effect::Set],
+        Row::Unset => &[Effect::Unset],
+        Row::SetUnset(_) => &[Effect::SetUnset],
+        Row::OnceUnset(_) => &[Effect::OnceUnset],
+        Row::Decided(_) => &[Effect::SetUnset, Effect::OnceUnset],
+        Row::Once(_) => &[Effect::Once],
+        Row::Merge { .. } => &[],
     }
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::person::event::Event;
 use crate::person::history::Mode;
 use crate::person::identity::{self, MergeRequest};
-use crate::person::{Action, Place, Position, State, Time, Value, promotion};
+use crate::person::{Action, Place, Position, Row, State, Time, Value, promotion};
 
 /// What a read of a person should answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ type LifeOf = (usize, usize);
 
 #[derive(Clone)]
 enum Step {
-    Own(Action),
+    Own(Row),
     /// What the source had when it was merged.
     Merge(LifeOf),
     /// What a source had that was deleted since.
@@ -289,11 +289,11 @@ impl Oracle {
         }
     }
 
-    fn put(&mut self, person: usize, operation: Operation, kept: Vec<(String, Action)>) {
+    fn put(&mut self, person: usize, operation: Operation, kept: Vec<(String, Row)>) {
         let person = &mut self.persons[person];
         let Operation { place, known, .. } = operation;
-        for (key, action) in kept {
-            let row = Recorded { place, known, step: Step::Own(action) };
+        for (key, row) in kept {
+            let row = Recorded { place, known, step: Step::Own(row) };
             person.rows.entry(key).or_default().push(row);
         }
         person.newest = person.newest.max(Some(place.time));
@@ -308,7 +308,7 @@ impl Oracle {
         updates: &[crate::person::Update],
         place: Place,
         person: usize,
-    ) -> Vec<(String, Action)> {
+    ) -> Vec<(String, Row)> {
         let mut kept = Vec::new();
         let volatile = ["$identify", "$create_alias", "$merge_dangerously", "$set", "$set_once"];
         let mut any = volatile.contains(&name);
@@ -335,9 +335,28 @@ impl Oracle {
             let explicit_unset = !matches!(update.action, Action::Set(_) | Action::Once(_));
             let new = matches!(update.action, Action::Set(_)) && with_once.is_none();
             any |= explicit_unset || new || !promotion::is_volatile(key);
-            kept.push((key.to_owned(), update.action.clone()));
+            let row = update.action.clone().into_row();
+            let row = if row.is_dependent() && self.is_crowded(person, key, place) {
+                Row::Decided(State { current: with_once, set_only }.then(&row))
+            } else {
+                row
+            };
+            kept.push((key.to_owned(), row));
         }
         if any { kept } else { Vec::new() }
+    }
+
+    /// Whether two rows around a place depend on what was before them.
+    fn is_crowded(&self, person: usize, key: &str, place: Place) -> bool {
+        let rows = self.persons[person].rows.get(key).into_iter().flatten();
+        let anchors = rows.filter_map(|row| match &row.step {
+            Step::Own(Row::Once(_)) | Step::Merge(_) | Step::Kept(_) => None,
+            Step::Own(own) => Some((row.place, own.is_dependent())),
+        });
+        let anchors: BTreeMap<_, _> = anchors.collect();
+        let before = anchors.range(..place).rev().take_while(|(_, dependent)| **dependent);
+        let after = anchors.range(place..).take_while(|(_, dependent)| **dependent);
+        before.count() + after.count() >= 2
     }
 
     fn is_recorded(&self, person: usize, m: Time, uuid: Uuid) -> bool {

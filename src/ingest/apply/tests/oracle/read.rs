@@ -134,7 +134,7 @@ impl Oracle {
     ) -> Option<Value> {
         let rows = self.rows(life, key, until).into_iter().filter(|row| row.known <= known);
         rows.fold(None, |before, row| match &row.step {
-            Step::Own(action) => action.clone().into_row().after(mode, before),
+            Step::Own(row) => row.after(mode, before),
             Step::Merge(source) => {
                 let until = Place::end_of(row.place.time);
                 let value = self.value(*source, key, until, known, mode);
@@ -247,8 +247,8 @@ impl Oracle {
         }
         let mut rows = BTreeMap::new();
         for (key, row) in self.persons.iter().flat_map(|person| &person.rows).flat_map(each) {
-            if let (Step::Own(action), true) = (&row.step, counted.contains_key(&row.place)) {
-                rows.insert((key, row.place), action.clone().into_row());
+            if let (Step::Own(own), true) = (&row.step, counted.contains_key(&row.place)) {
+                rows.insert((key, row.place), own.clone());
             }
         }
         let mut properties = BTreeMap::new();
