@@ -8,9 +8,7 @@ use clap::Args;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::person::{
-    Head, Known, PersonId, ProjectId, PropertyId, Time, Tombstone, Value, ownership,
-};
+use crate::person::{Head, Known, Lives, PersonId, ProjectId, PropertyId, Time, Tombstone, Value};
 use crate::store::{Effect, Moment, Snapshot, Store, Told};
 
 /// Distinct ids that are shown; all are counted.
@@ -122,11 +120,9 @@ impl View<'_> {
         if let Some(merged) = head.merged {
             let time = merged.place.time;
             line("merged into", format!("{} at {time}", self.name_of(merged.into.person)?))?;
-            let lives = self.snapshot.lives(self.project);
-            let ended = head.newest_life(id);
-            let now = ownership::became(&lives, ended, Time::MAX, Time::MAX)?;
-            if let Some(now) = now.filter(|now| now.into != merged.into) {
-                line("which is by now", self.name_of(now.into.person)?)?;
+            let now = self.snapshot.lives(self.project).now(merged.into)?;
+            if now != merged.into {
+                line("which is by now", self.name_of(now.person)?)?;
             }
             writeln!(output, "  What follows is its own; what came after is with the other.")?;
         }

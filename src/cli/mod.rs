@@ -5,6 +5,7 @@ mod health;
 mod inspect;
 mod key;
 mod produce;
+mod pulse;
 mod serve;
 mod verify;
 

@@ -3,21 +3,18 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal};
-use std::time::{Duration, Instant};
+use std::io::{self, BufRead, BufReader};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::pulse::Pulse;
 use crate::config::Config;
 use crate::ingest::produce::Producer;
 use crate::person::json::{self, Fault};
 
 /// How long Kafka may take for the last events.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// How often a line is logged where there is no terminal.
-const PULSE: Duration = Duration::from_secs(10);
 
 /// Sends every usable line; tells of each other one and goes on.
 pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
@@ -33,7 +30,7 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
     let (mut sent, mut bad, mut unknown) = (0_u64, 0_u64, 0_u64);
     let tokens: HashSet<&str> =
         config.projects.iter().flat_map(|project| &project.tokens).map(String::as_str).collect();
-    let mut pulse = Pulse::new();
+    let mut pulse = Pulse::new("sending", "{spinner} {human_pos} events sent, {per_sec}");
     for (index, line) in reader.split(b'\n').enumerate() {
         let line = line.with_context(|| format!("cannot read {file}"))?;
         if line.trim_ascii().is_empty() {
@@ -50,7 +47,7 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
                 eprintln!("{file}:{}: {reason}; the line was left out", index + 1);
             }
         }
-        pulse.tick(sent);
+        pulse.tick(sent, None);
     }
     let delivered = producer.finish(PATIENCE).with_context(|| {
         format!("Kafka at {} did not take all events", config.kafka.bootstrap_servers)
@@ -97,39 +94,6 @@ fn judge(line: &[u8]) -> Result<Line<'_>, String> {
     }
     let owned = |text: Option<Cow<'_, str>>| text.unwrap_or_default().into_owned();
     Ok(Line { token: owned(token), distinct_id: owned(distinct_id), value: text })
-}
-
-/// Shows that work goes on: a counter on a terminal, log lines elsewhere.
-struct Pulse {
-    bar: Option<ProgressBar>,
-    last: Instant,
-}
-
-impl Pulse {
-    fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let style =
-                ProgressStyle::with_template("{spinner} {human_pos} events sent, {per_sec}");
-            ProgressBar::new_spinner()
-                .with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
-        });
-        Self { bar, last: Instant::now() }
-    }
-
-    fn tick(&mut self, sent: u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_position(sent);
-        } else if self.last.elapsed() >= PULSE {
-            tracing::info!(events = sent, "sending");
-            self.last = Instant::now();
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,15 @@
 //! `personview verify`: whether a store keeps the laws, also while a server runs on it.
 
-use std::io::{self, IsTerminal, Write};
-use std::time::{Duration, Instant};
+use std::io::Write;
 
 use anyhow::bail;
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::pulse::Pulse;
 use crate::config::Config;
 use crate::store::Store;
 use crate::store::verify::Progress;
 
-/// How often a line is logged where there is no terminal.
-const PULSE: Duration = Duration::from_secs(10);
+const BAR: &str = "{bar:40} {human_pos} of about {human_len} rows, {per_sec}, {eta} left";
 
 /// Verifies the configured store and prints a line for each law.
 ///
@@ -20,8 +18,9 @@ const PULSE: Duration = Duration::from_secs(10);
 /// The store cannot be read, or there are differences; the first ones are printed.
 pub fn run(config: &Config, output: &mut impl Write) -> anyhow::Result<()> {
     let store = Store::open_to_read(&config.store_config())?;
-    let mut pulse = Pulse::new();
-    let report = store.snapshot().verify(&mut |progress| pulse.tick(progress));
+    let mut pulse = Pulse::new("verifying", BAR);
+    let report =
+        store.snapshot().verify(&mut |Progress { rows, about }| pulse.tick(rows, Some(about)));
     pulse.end();
     let report = report?;
     for checked in &report.laws {
@@ -37,41 +36,6 @@ pub fn run(config: &Config, output: &mut impl Write) -> anyhow::Result<()> {
             "the store contradicts itself: {many} differences, of which the first {} are told",
             report.first.len()
         ),
-    }
-}
-
-/// Shows that work goes on: a bar on a terminal, log lines elsewhere.
-struct Pulse {
-    bar: Option<ProgressBar>,
-    last: Instant,
-}
-
-impl Pulse {
-    fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template(
-                "{bar:40} {human_pos} of about {human_len} rows, {per_sec}, {eta} left",
-            );
-            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-            ProgressBar::new(0).with_style(style)
-        });
-        Self { bar, last: Instant::now() }
-    }
-
-    fn tick(&mut self, Progress { rows, about }: Progress) {
-        if let Some(bar) = &self.bar {
-            bar.set_length(about.max(rows));
-            bar.set_position(rows);
-        } else if self.last.elapsed() >= PULSE {
-            tracing::info!(rows, about, "verifying");
-            self.last = Instant::now();
-        }
-    }
-
-    fn end(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::person::Position;
 use crate::person::command::Seen;
+use crate::store::Applied;
 
 /// How much of the log was handed on.
 #[derive(Debug, Default)]
@@ -20,12 +21,9 @@ pub struct Handed {
 
 impl Handed {
     /// Of these topics, by their numbers, of which so much is in the store.
-    pub fn new(
-        topics: BTreeMap<Arc<str>, u16>,
-        stored: impl Iterator<Item = ((String, u32), u64)>,
-    ) -> Self {
-        let stored = stored.filter_map(|((topic, partition), next)| {
-            Some(((*topics.get(topic.as_str())?, partition), next))
+    pub fn new(topics: BTreeMap<Arc<str>, u16>, stored: &BTreeMap<(String, u32), Applied>) -> Self {
+        let stored = stored.iter().filter_map(|((topic, partition), applied)| {
+            Some(((*topics.get(topic.as_str())?, *partition), applied.next_offset))
         });
         Self { next: stored.collect(), topics, ..Self::default() }
     }
@@ -57,8 +55,9 @@ mod tests {
 
     #[test]
     fn what_is_not_read_here_is_not_waited_for() {
-        let stored = [(("events".to_owned(), 0), 5)];
-        let mut handed = Handed::new([("events".into(), 3)].into(), stored.into_iter());
+        let applied = Applied { next_offset: 5, ..Applied::default() };
+        let stored = [(("events".to_owned(), 0), applied)].into();
+        let mut handed = Handed::new([("events".into(), 3)].into(), &stored);
         let seen = |topic: &str, partition, next_offset| Seen {
             topic: topic.to_owned(),
             partition,

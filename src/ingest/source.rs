@@ -88,12 +88,12 @@ impl Source {
         let share = settings.queue_bytes / 2 / u64::from(partitions);
         let config = settings.kafka.consumer_config(share);
         let consumer = Arc::new(config.create_with_context(context)?);
-        let handed = applied.iter().map(|(of, applied)| (of.clone(), applied.next_offset));
+        let handed = Handed::new(topics.clone(), &applied);
         Ok(Self {
             consumer,
             settings,
             progress,
-            handed: Handed::new(topics.clone(), handed.collect::<Vec<_>>().into_iter()),
+            handed,
             topics,
             applied,
             partitions: Vec::new(),

@@ -62,6 +62,17 @@ pub enum Act {
     Reset(String),
 }
 
+impl Act {
+    /// The uuid of the person that it is about; `None` where it is about a distinct id.
+    #[must_use]
+    pub fn person(&self) -> Option<Uuid> {
+        match self {
+            Self::Update(uuid, _) | Self::Delete(uuid) | Self::Split(uuid, _) => Some(*uuid),
+            Self::Reset(_) => None,
+        }
+    }
+}
+
 /// Which distinct ids a split takes from a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leaving {

@@ -4,7 +4,7 @@
 //! which it lives on, to the merge that ends it. A merge writes a new owner for every distinct id
 //! of the source where those are few. Where they are many it writes none: who asks follows the
 //! merges of lives ([`Lives`]), so that a merge costs the same however many ids come with it. A
-//! chain of merges may be long: the store finds its way in few steps (`Lives::newest`).
+//! chain of merges may be long: the store finds its way in few steps ([`Lives::became`]).
 
 use super::{PersonId, Place, Time};
 
@@ -49,12 +49,12 @@ pub trait Lives {
     /// Where that cannot be read.
     fn merged(&self, life: Life) -> Result<Option<Merged>, Self::Error>;
 
-    /// The newest merge in effect at `time` by what was known at `known`, of those that a life went
-    /// through.
+    /// By which merge a life became what it was at `time` by what was known at `known`: the newest
+    /// one in effect of those that it went through. `None` where it was still itself.
     ///
     /// # Errors
     /// Where that cannot be read.
-    fn newest(&self, life: Life, time: Time, known: Time) -> Result<Option<Merged>, Self::Error> {
+    fn became(&self, life: Life, time: Time, known: Time) -> Result<Option<Merged>, Self::Error> {
         let mut newest = None;
         each_merge(self, life, |merged| {
             if merged.place.time <= time && merged.known <= known {
@@ -62,6 +62,15 @@ pub trait Lives {
             }
         })?;
         Ok(newest)
+    }
+
+    /// The life that a life is now, by everything known: itself, or what it became in the end.
+    ///
+    /// # Errors
+    /// Where that cannot be read.
+    fn now(&self, life: Life) -> Result<Life, Self::Error> {
+        let became = self.became(life, Time::MAX, Time::MAX)?;
+        Ok(became.map_or(life, |merged| merged.into))
     }
 }
 
@@ -134,8 +143,7 @@ impl Ownership {
     /// # Errors
     /// Those of `lives`.
     pub fn now<L: Lives>(&self, lives: &L) -> Result<Life, L::Error> {
-        let last = self.last().life;
-        Ok(became(lives, last, Time::MAX, Time::MAX)?.map_or(last, |merged| merged.into))
+        lives.now(self.last().life)
     }
 
     /// The owner at `time` by what was known at `known`: the newest one in effect. `None` before
@@ -162,7 +170,7 @@ impl Ownership {
         time: Time,
         known: Time,
     ) -> Result<Option<Owned>, L::Error> {
-        if let Some(merged) = became(lives, self.last().life, time, known)? {
+        if let Some(merged) = lives.became(self.last().life, time, known)? {
             return Ok(Some(merged.owned()));
         }
         let in_effect = |owned: &&Owned| owned.from <= time && owned.known <= known;
@@ -190,7 +198,7 @@ impl Ownership {
     /// # Errors
     /// Those of `lives`.
     pub fn joined<L: Lives>(&self, lives: &L) -> Result<Option<Time>, L::Error> {
-        let merged = became(lives, self.last().life, Time::MAX, Time::MAX)?;
+        let merged = lives.became(self.last().life, Time::MAX, Time::MAX)?;
         let joined = self.later.last().map(|owned| owned.from);
         Ok(merged.map(|merged| merged.place.time).or(joined))
     }
@@ -203,20 +211,6 @@ impl Ownership {
         let last = self.last().life;
         each_merge(lives, last, |merged| self.later.push(merged.owned()))
     }
-}
-
-/// By which merge a life became what it was at `time` by what was known at `known`: the newest one
-/// in effect of those that it went through. `None` where it was still itself.
-///
-/// # Errors
-/// Those of `lives`.
-pub fn became<L: Lives>(
-    lives: &L,
-    life: Life,
-    time: Time,
-    known: Time,
-) -> Result<Option<Merged>, L::Error> {
-    lives.newest(life, time, known)
 }
 
 /// The merges that a life went through, in their order, which is that of their effective times.

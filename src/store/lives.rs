@@ -45,7 +45,7 @@ impl Lives for LivesOf<'_> {
 
     /// Up in the tree of its group, as far as that was one then, and from there down again to what
     /// was known: a few rows, however many merges there were.
-    fn newest(&self, life: Life, time: Time, known: Time) -> Result<Option<Merged>> {
+    fn became(&self, life: Life, time: Time, known: Time) -> Result<Option<Merged>> {
         if self.spans.goes_on(self.project, life) {
             return Ok(None);
         }
@@ -118,8 +118,8 @@ mod tests {
         for &life in lives {
             for time in 0..END {
                 for known in (0..END).map(Time).chain([Time::MAX]) {
-                    let found = of.newest(life, Time(time), known).unwrap();
-                    prop_assert_eq!(found, Hops(of).newest(life, Time(time), known).unwrap());
+                    let found = of.became(life, Time(time), known).unwrap();
+                    prop_assert_eq!(found, Hops(of).became(life, Time(time), known).unwrap());
                 }
             }
         }

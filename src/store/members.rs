@@ -7,7 +7,7 @@ use super::snapshot::{Moment, Snapshot};
 use super::transaction::decode;
 use super::{Family, Joined, LifeSpan, Member, Result, codec, corrupt, keys};
 use crate::person::history::with_room;
-use crate::person::{Head, Life, Merged, PersonId, Place, ProjectId, Seat, Time, ownership};
+use crate::person::{Head, Life, Lives, Merged, PersonId, Place, ProjectId, Seat, Time};
 
 /// What is asked of the members of one person.
 #[derive(Clone, Copy)]
@@ -47,7 +47,7 @@ impl Snapshot<'_> {
                 let lives = self.lives(project);
                 // Those that did not leave alone went where the life went. By what was known earlier
                 // others may have stayed.
-                let left = ownership::became(&lives, life, at.time, at.known)?.is_some();
+                let left = lives.became(life, at.time, at.known)?.is_some();
                 if !left || at.known < Time::MAX {
                     self.members(
                         &Asked { left, ..asked },

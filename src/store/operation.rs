@@ -157,7 +157,7 @@ impl CommandOutcome {
 }
 
 /// How far a partition was applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// The first offset that is not applied yet.
     pub next_offset: u64,

@@ -10,8 +10,8 @@ use super::keys::{KeyReader, Meta};
 use super::transaction::{decode, decode_time};
 use super::{Applied, Error, Family, Result, Spans, Store, codec, corrupt, keys};
 use crate::person::{
-    FIRST_PROPERTY, Head, Known, Life, Ownership, PersonId, ProjectId, PropertyId, Time, Value,
-    ownership,
+    FIRST_PROPERTY, Head, Known, Life, Lives, Ownership, PersonId, ProjectId, PropertyId, Time,
+    Value,
 };
 
 /// A moment of the world, and what was known of it: the two clocks of a read.
@@ -167,7 +167,7 @@ impl<'s> Snapshot<'s> {
             return Ok(None);
         };
         let life = self.life_at(project, (person, &head), at)?;
-        Ok(match ownership::became(&self.lives(project), life, at.time, at.known)? {
+        Ok(match self.lives(project).became(life, at.time, at.known)? {
             None => Some((person, head)),
             Some(merged) => {
                 let head = self.head_of(project, merged.into)?;

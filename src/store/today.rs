@@ -10,8 +10,7 @@ use super::staged::Ordered;
 use super::{Error, Family, Operation, Result, codec, corrupt, keys};
 use crate::person::history::{self, Query};
 use crate::person::{
-    Class, Head, Histories, Life, Mode, PersonId, Place, ProjectId, PropertyId, Stored, Time,
-    ownership,
+    Class, Head, Histories, Life, Lives, Mode, PersonId, Place, ProjectId, PropertyId, Stored, Time,
 };
 
 /// The operations of today's distinct ids, on whichever timeline they are.
@@ -39,16 +38,14 @@ impl Snapshot<'_> {
         at: Moment,
         mode: Mode,
     ) -> Result<Person> {
-        let now = Moment { time: Time::MAX, known: Time::MAX };
         let today = self.current(project, (id, head), usize::MAX)?;
-        let distinct_ids = self.distinct_ids(project, (id, head), now, usize::MAX)?;
         let iterator = RefCell::new(self.iterator(Family::History));
         let ordered = Ordered { committed: &iterator, staged: None };
         let joint = Today {
             snapshot: self,
             project,
             person: id,
-            persons: self.persons_of(project, id, &distinct_ids)?,
+            persons: self.persons_of(project, id, &today.distinct_ids)?,
             rows: Rows::new(self.lives(project), ordered),
             met: RefCell::default(),
         };
@@ -111,12 +108,10 @@ impl Today<'_, '_, '_> {
     /// A command names none, and counts where the one that it was given to is the person today.
     fn counts(&self, of: PersonId, operation: &Operation, place: Place) -> Result<bool> {
         if place.position.is_command() {
-            let lives = self.snapshot.lives(self.project);
             let head = self.snapshot.head(self.project, of)?;
             let head = head.ok_or(Error::Broken("a timeline has no person"))?;
-            let life = head.newest_life(of);
-            let became = ownership::became(&lives, life, Time::MAX, Time::MAX)?;
-            return Ok(became.map_or(life, |merged| merged.into).person == self.person);
+            let now = self.snapshot.lives(self.project).now(head.newest_life(of))?;
+            return Ok(now.person == self.person);
         }
         if let Some(met) = self.met.borrow().get(&operation.distinct_id) {
             return Ok(*met);

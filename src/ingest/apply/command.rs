@@ -6,7 +6,7 @@ use super::{Applying, At, Outcome};
 use crate::person::event::Rejection;
 use crate::person::{
     Act, CREATED, Command, Known, Leaving, Life, Lives, Owned, Ownership, PersonId, Position,
-    ProjectId, Seat, Time, Update, ownership,
+    ProjectId, Seat, Time, Update,
 };
 use crate::store::{CommandOutcome, Error, Joined, Member, Operation, Result};
 
@@ -21,20 +21,17 @@ impl Applying<'_, '_> {
         if self.transaction.outcome(project, idempotency_key)?.is_some() {
             return Ok((Outcome::Duplicate, None));
         }
-        let outcome = match &command.act {
-            Act::Update(uuid, updates) => match self.live(project, *uuid)? {
-                Some(life) => self.update(At::of_command(command, position), life, updates)?,
-                None => CommandOutcome::NotFound,
-            },
-            Act::Delete(uuid) => match self.live(project, *uuid)? {
-                Some(life) => self.delete(At::of_command(command, position), life)?,
-                None => CommandOutcome::NotFound,
-            },
-            Act::Split(uuid, leaving) => match self.live(project, *uuid)? {
-                Some(life) => self.split(At::of_command(command, position), life, leaving)?,
-                None => CommandOutcome::NotFound,
-            },
-            Act::Reset(distinct_id) => self.reset(project, distinct_id)?,
+        let at = At::of_command(command, position);
+        let life = match command.act.person() {
+            Some(uuid) => self.live(project, uuid)?,
+            None => None,
+        };
+        let outcome = match (&command.act, life) {
+            (Act::Reset(distinct_id), _) => self.reset(project, distinct_id)?,
+            (_, None) => CommandOutcome::NotFound,
+            (Act::Update(_, updates), Some(life)) => self.update(at, life, updates)?,
+            (Act::Delete(_), Some(life)) => self.delete(at, life)?,
+            (Act::Split(_, leaving), Some(life)) => self.split(at, life, leaving)?,
         };
         self.transaction.set_outcome(project, idempotency_key, known, outcome)?;
         let outcome = match outcome {
@@ -53,9 +50,7 @@ impl Applying<'_, '_> {
             return Ok(None);
         };
         let life = head.newest_life(person);
-        let lives = self.transaction.lives(project);
-        let became = ownership::became(&lives, life, Time::MAX, Time::MAX)?;
-        Ok(Some(became.map_or(life, |merged| merged.into)))
+        Ok(Some(self.transaction.lives(project).now(life)?))
     }
 
     /// When a command on a person takes place: never before what is known of it, so that no older
@@ -115,7 +110,8 @@ impl Applying<'_, '_> {
         let owner = self.transaction.owner(project, id)?.cloned();
         let mut owner = owner.ok_or(Error::Broken("a person's distinct id has no owner"))?;
         owner.settle(&self.transaction.lives(project))?;
-        self.leave(project, &owner, id, from)?;
+        let row = owner.entries().filter_map(Owned::row).last();
+        self.list(project, id, row, |member| Member { left: Some(from), ..member })?;
         let person = self.transaction.split_off(project, id, at.place(), known)?;
         if self.transaction.head(project, person)?.lives_on == Some(from) {
             self.begin(at, person)?;
@@ -132,24 +128,6 @@ impl Applying<'_, '_> {
         let member = Member { joined, from, known, left: None };
         self.transaction.put_member(project, life, ordinal, &member);
         Ok(())
-    }
-
-    /// Notes where a distinct id is listed that it leaves.
-    fn leave(&mut self, project: ProjectId, owner: &Ownership, id: &str, left: Time) -> Result<()> {
-        let broken = Error::Broken("a distinct id is missing from its person");
-        let listed = owner.entries().filter_map(Owned::row);
-        let Some((life, ordinal)) = listed.last() else {
-            return Err(broken);
-        };
-        let of = (life, crate::person::identity::is_anonymous(id));
-        match self.transaction.member(project, of, ordinal)? {
-            Some((found, member)) if found == ordinal => {
-                let member = Member { left: Some(left), ..member };
-                self.transaction.put_member(project, life, ordinal, &member);
-                Ok(())
-            }
-            _ => Err(broken),
-        }
     }
 
     /// Every distinct id of a life as it is now, in the order in which they are shown.

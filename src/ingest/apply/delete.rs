@@ -6,8 +6,8 @@ use std::collections::HashSet;
 
 use super::{Applying, At};
 use crate::person::{
-    CREATED, Fact, Head, Known, Life, Merged, Ownership, PersonId, ProjectId, Row, Stored, Time,
-    ownership,
+    CREATED, Fact, Head, Known, Life, Lives, Merged, Ownership, PersonId, ProjectId, Row, Stored,
+    Time,
 };
 use crate::store::{CommandOutcome, Joined, Result};
 
@@ -51,9 +51,7 @@ impl Applying<'_, '_> {
                     continue;
                 };
                 let newest = head.newest_life(source.person);
-                let lives = self.transaction.lives(project);
-                let became = ownership::became(&lives, newest, Time::MAX, Time::MAX)?;
-                if became.is_some_and(|merged| merged.into.person == person) {
+                if self.transaction.lives(project).now(newest)?.person == person {
                     found.insert(source.person);
                 }
             }
@@ -119,10 +117,8 @@ impl Applying<'_, '_> {
         let Head { first_life, life: last, .. } = *self.transaction.head(project, person)?;
         for number in first_life..=last {
             let life = Life { person, number };
-            let lives = self.transaction.lives(project);
-            let became = ownership::became(&lives, life, Time::MAX, Time::MAX)?;
-            let others = became.is_some_and(|merged| !deleted.contains(&merged.into.person));
-            if others {
+            let now = self.transaction.lives(project).now(life)?;
+            if !deleted.contains(&now.person) {
                 continue;
             }
             for (ordinal, member) in self.transaction.members(project, life)? {

@@ -6,10 +6,18 @@ use super::{Applying, At, Outcome};
 use crate::person::event::{Rejection, Warning};
 use crate::person::identity::{self, Decision, MergeRequest, Side};
 use crate::person::{
-    CREATED, Event, IDENTIFIED, Known, Life, Mode, Owned, Ownership, PersonId, Place, Position,
-    ProjectId, PropertyId, Row, Seat, Stored, Time, Value, history, ownership,
+    CREATED, Event, IDENTIFIED, Known, Life, Lives, Mode, Owned, Ownership, PersonId, Place,
+    Position, ProjectId, PropertyId, Row, Seat, Stored, Time, Value, history,
 };
 use crate::store::{Effect, Error, Joined, Member, Operation, Result};
+
+/// Whom a distinct id belonged to at an event's time.
+enum Then {
+    /// Somebody who was deleted: the event is dropped.
+    Dropped,
+    /// Whoever was in this life; nobody was known yet where there is none.
+    Allowed(Option<Life>),
+}
 
 impl Applying<'_, '_> {
     /// Applies one event.
@@ -26,23 +34,16 @@ impl Applying<'_, '_> {
         }
         let at = At::of(event, position);
         let owner = self.transaction.owner(at.project, at.distinct_id)?.cloned();
-        if self.is_dropped(at, at.distinct_id, owner.as_ref())? {
+        let Then::Allowed(then) = self.then(at, at.distinct_id, owner.as_ref())? else {
             return Ok((Outcome::DeletedPerson, None));
-        }
-        let request = self.request(at, event.merge.as_ref())?;
-        let decision = match request {
-            Some(request) => Some(self.decide(at.project, owner.as_ref(), request)?),
-            None => None,
         };
+        let (request, decision) = self.decide(at, owner.as_ref(), event.merge.as_ref())?.unzip();
         // Where the event's operations go by what is known before it is applied.
-        let goes_to = match (decision, &owner) {
-            (Some(Decision::Merge { target: person, .. } | Decision::AttachTarget(person)), _) => {
+        let goes_to = match decision {
+            Some(Decision::Merge { target: person, .. } | Decision::AttachTarget(person)) => {
                 Some(self.transaction.head(at.project, person)?.newest_life(person))
             }
-            (_, Some(owner)) => {
-                owner.at(&self.transaction.lives(at.project), at.time, Time::MAX)?
-            }
-            (_, None) => None,
+            _ => then,
         };
         if let Some(life) = goes_to
             && self.is_duplicate(life.person, at)?
@@ -79,15 +80,18 @@ impl Applying<'_, '_> {
         Ok((Outcome::Recorded, rejection.err()))
     }
 
-    /// Whether events of a distinct id at this time are dropped, as its person was deleted.
-    fn is_dropped(&mut self, at: At, distinct_id: &str, owner: Option<&Ownership>) -> Result<bool> {
-        let Some(owner) = owner else {
-            let until = self.transaction.dropped(at.project, distinct_id)?;
-            return Ok(until >= Some(at.time));
+    /// Whom a distinct id belonged to at an event's time.
+    fn then(&mut self, at: At, distinct_id: &str, owner: Option<&Ownership>) -> Result<Then> {
+        let (then, until) = match owner {
+            None => (None, self.transaction.dropped(at.project, distinct_id)?),
+            Some(owner) => {
+                let lives = self.transaction.lives(at.project);
+                (owner.at(&lives, at.time, Time::MAX)?, owner.deleted)
+            }
         };
-        let life = owner.at(&self.transaction.lives(at.project), at.time, Time::MAX)?;
-        let is_gone = life.map_or(Ok(false), |life| self.is_deleted(at.project, life))?;
-        Ok(is_gone || owner.deleted >= Some(at.time))
+        let is_gone = then.map_or(Ok(false), |life| self.is_deleted(at.project, life))?;
+        let is_dropped = is_gone || until >= Some(at.time);
+        Ok(if is_dropped { Then::Dropped } else { Then::Allowed(then) })
     }
 
     /// Whether a life's person was deleted since.
@@ -99,31 +103,24 @@ impl Applying<'_, '_> {
         })
     }
 
-    /// The merge that an event asks for. With an id whose events of that time are dropped it is an
-    /// ordinary event.
-    fn request<'r>(
+    /// What becomes of the merge that an event asks for. With an id whose events of that time are
+    /// dropped it is an ordinary event.
+    fn decide<'r>(
         &mut self,
         at: At,
+        target: Option<&Ownership>,
         request: Option<&'r MergeRequest>,
-    ) -> Result<Option<&'r MergeRequest>> {
+    ) -> Result<Option<(&'r MergeRequest, Decision)>> {
         let Some(request) = request else {
             return Ok(None);
         };
-        let other = self.transaction.owner(at.project, &request.other)?.cloned();
-        let dropped = self.is_dropped(at, &request.other, other.as_ref())?;
-        Ok((!dropped).then_some(request))
-    }
-
-    fn decide(
-        &mut self,
-        project: ProjectId,
-        target: Option<&Ownership>,
-        request: &MergeRequest,
-    ) -> Result<Decision> {
-        let source = self.transaction.owner(project, &request.other)?.cloned();
-        let target = self.side(project, target)?;
-        let source = self.side(project, source.as_ref())?;
-        Ok(identity::decide(target, source, request.dangerously))
+        let source = self.transaction.owner(at.project, &request.other)?.cloned();
+        if let Then::Dropped = self.then(at, &request.other, source.as_ref())? {
+            return Ok(None);
+        }
+        let target = self.side(at.project, target)?;
+        let source = self.side(at.project, source.as_ref())?;
+        Ok(Some((request, identity::decide(target, source, request.dangerously))))
     }
 
     fn side(&mut self, project: ProjectId, owner: Option<&Ownership>) -> Result<Option<Side>> {
@@ -148,7 +145,9 @@ impl Applying<'_, '_> {
             Some(life) => life,
             None => self.create(at)?,
         };
-        let (Some(decision), Some(request)) = (decision, request) else { return Ok(life) };
+        let (Some(decision), Some(request)) = (decision, request) else {
+            return Ok(life);
+        };
         match decision {
             Decision::CreateBoth => self.attach(at, life.person, &request.other)?,
             Decision::AttachTarget(source) => self.attach(at, source, at.distinct_id)?,
@@ -204,12 +203,11 @@ impl Applying<'_, '_> {
         self.list_earlier(at)?;
         self.begin(at, life.person)?;
         self.transaction.see(at.project, life.person, at.time)?;
-        let lives = self.transaction.lives(at.project);
-        let became = ownership::became(&lives, life, Time::MAX, Time::MAX)?;
-        match became {
-            Some(merged) => self.transaction.see(at.project, merged.into.person, at.time),
-            None => Ok(()),
+        let now = self.transaction.lives(at.project).now(life)?;
+        if now == life {
+            return Ok(());
         }
+        self.transaction.see(at.project, now.person, at.time)
     }
 
     /// A first owner has its distinct id from the earliest event on that shows it.
@@ -222,16 +220,27 @@ impl Applying<'_, '_> {
         }
         let mut owner = owner.clone();
         owner.first.from = at.time;
+        let row = owner.first.row();
+        self.transaction.set_owner(at.project, at.distinct_id, Some(owner));
+        self.list(at.project, at.distinct_id, row, |member| Member { from: at.time, ..member })
+    }
+
+    /// Changes the row by which a distinct id is listed.
+    pub fn list(
+        &mut self,
+        project: ProjectId,
+        distinct_id: &str,
+        row: Option<(Life, u32)>,
+        change: impl FnOnce(Member) -> Member,
+    ) -> Result<()> {
         let broken = Error::Broken("a distinct id is missing from its person");
-        let Some((life, ordinal)) = owner.first.row() else {
+        let Some((life, ordinal)) = row else {
             return Err(broken);
         };
-        self.transaction.set_owner(at.project, at.distinct_id, Some(owner));
-        let of = (life, identity::is_anonymous(at.distinct_id));
-        match self.transaction.member(at.project, of, ordinal)? {
+        let of = (life, identity::is_anonymous(distinct_id));
+        match self.transaction.member(project, of, ordinal)? {
             Some((found, member)) if found == ordinal => {
-                let member = Member { from: at.time, ..member };
-                self.transaction.put_member(at.project, life, ordinal, &member);
+                self.transaction.put_member(project, life, ordinal, &change(member));
                 Ok(())
             }
             _ => Err(broken),

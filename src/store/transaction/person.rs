@@ -76,17 +76,7 @@ impl Transaction<'_> {
         distinct_id: &str,
         began: Fact,
     ) -> Result<PersonId> {
-        for uuid in identity::person_uuids(project, distinct_id) {
-            match self.used_for(project, uuid)? {
-                Use::Nothing => return self.insert(project, uuid, began),
-                Use::Tombstone(id, tombstone) => {
-                    self.put_known(project, id, Known::Person(Head::anew(&tombstone, began)));
-                    return Ok(id);
-                }
-                Use::Merged(_) | Use::Somebody => {}
-            }
-        }
-        Err(Error::Broken("there are no uuids left"))
+        self.take_uuid(project, distinct_id, began, None)
     }
 
     /// The person that a distinct id goes to by a split: a new one, or one merged away, which
@@ -102,18 +92,30 @@ impl Transaction<'_> {
         known: Time,
     ) -> Result<PersonId> {
         let began = Fact { time: place.time, known };
+        self.take_uuid(project, distinct_id, began, Some(place))
+    }
+
+    /// Takes the first of a distinct id's uuids that nobody alive has; with a place to live on from
+    /// a person that was merged away counts as not alive.
+    fn take_uuid(
+        &mut self,
+        project: ProjectId,
+        distinct_id: &str,
+        began: Fact,
+        lives_on: Option<Place>,
+    ) -> Result<PersonId> {
         for uuid in identity::person_uuids(project, distinct_id) {
-            match self.used_for(project, uuid)? {
-                Use::Nothing => return self.insert(project, uuid, began),
-                Use::Tombstone(id, tombstone) => {
+            match (self.used_for(project, uuid)?, lives_on) {
+                (Use::Nothing, _) => return self.insert(project, uuid, began),
+                (Use::Tombstone(id, tombstone), _) => {
                     self.put_known(project, id, Known::Person(Head::anew(&tombstone, began)));
                     return Ok(id);
                 }
-                Use::Merged(id) => {
-                    self.live_on(project, id, place, known)?;
+                (Use::Merged(id), Some(place)) => {
+                    self.live_on(project, id, place, began.known)?;
                     return Ok(id);
                 }
-                Use::Somebody => {}
+                (Use::Merged(_), None) | (Use::Somebody, _) => {}
             }
         }
         Err(Error::Broken("there are no uuids left"))

@@ -38,10 +38,9 @@ impl Verifying<'_> {
     pub(super) fn not_deleted(&mut self, person: &Person) -> Result<()> {
         let Person { who, head, .. } = *person;
         let life = head.newest_life(who.person);
-        let became = self.lives_of(who.project).newest(life, Time::MAX, Time::MAX)?;
-        let Some(Merged { into, .. }) = became else { return Ok(()) };
-        if self.standing(who.project, into)? == Standing::Deleted {
-            let text = format!("became {}, which was deleted, and is still there", life_text(into));
+        let now = self.lives_of(who.project).now(life)?;
+        if now != life && self.standing(who.project, now)? == Standing::Deleted {
+            let text = format!("became {}, which was deleted, and is still there", life_text(now));
             self.differs(Law::Deletion, who, text);
         }
         Ok(())
@@ -123,10 +122,10 @@ impl Verifying<'_> {
     /// next one when it was merged, and in the end where that one leads.
     fn groups(&mut self, who: Who, life: Life, merged: Merged) -> Result<()> {
         let lives = self.snapshot.lives(who.project);
-        let then = lives.newest(life, merged.place.time, Time::MAX)?;
+        let then = lives.became(life, merged.place.time, Time::MAX)?;
         let (end, due) = (
-            lives.newest(life, Time::MAX, Time::MAX)?,
-            lives.newest(merged.into, Time::MAX, Time::MAX)?.unwrap_or(merged),
+            lives.became(life, Time::MAX, Time::MAX)?,
+            lives.became(merged.into, Time::MAX, Time::MAX)?.unwrap_or(merged),
         );
         if then != Some(merged) || end != Some(due) {
             let text = format!(
