@@ -219,6 +219,11 @@ impl Applying<'_, '_> {
             return Ok(());
         }
         let mut owner = owner.clone();
+        // A split by an older clock may have given it away before that, and the first owner may be
+        // deleted since.
+        if self.is_deleted(at.project, owner.first.life)? {
+            return Ok(());
+        }
         owner.first.from = at.time;
         let row = owner.first.row();
         self.transaction.set_owner(at.project, at.distinct_id, Some(owner));

@@ -277,3 +277,27 @@ fn what_was_deleted_leaves_the_disk() {
         assert!(!holds(secret), "{secret}");
     }
 }
+
+#[test]
+fn an_id_split_off_before_it_was_seen_outlives_its_first_owner() {
+    let person = identity::person_uuids(1, "ann").next().unwrap();
+    let command = |command: &str| {
+        json!({
+            "command": command, "uuid": uuid::Uuid::new_v4(), "project": 1, "person": person,
+            "distinct_ids": ["x"], "author": "key", "idempotency_key": command,
+        })
+    };
+    let (_folder, store, tally) = given(&[
+        (0, json!({"distinct_id": "ann", "event": "visit"})),
+        (
+            135,
+            json!({"distinct_id": "ann", "event": "$create_alias", "properties": {"alias": "x"}}),
+        ),
+        // By a clock that is behind that of the event.
+        (0, command("split")),
+        (0, command("delete")),
+        (0, set("x", &json!({"plan": "pro"}))),
+    ]);
+    assert_eq!(tally.rejections, []);
+    assert_eq!(properties(&store, "x"), json!({"plan": "pro"}));
+}
