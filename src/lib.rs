@@ -53,8 +53,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 use crate::config::Config;
-use crate::ingest::Ingest;
+use crate::ingest::{Commands, Ingest};
 use crate::metrics::Metrics;
+use crate::person::Command;
 use crate::progress::Progress;
 use crate::store::Store;
 
@@ -70,6 +71,9 @@ pub enum Error {
     /// An API key in the configuration is none.
     #[error(transparent)]
     Key(#[from] api::key::Error),
+    /// librdkafka refuses the settings.
+    #[error(transparent)]
+    Kafka(#[from] ingest::Error),
     /// Serving failed.
     #[error("the HTTP server failed: {0}")]
     Http(#[from] io::Error),
@@ -103,14 +107,17 @@ pub async fn run(
     let metrics = Arc::new(Metrics::new());
     let (access, settings) = (config.access()?, config.api_settings());
     let (shared, measured) = (progress.clone(), metrics.clone());
-    let state = api::State::new(store.clone(), shared.clone(), measured.clone(), access, settings);
-    let ingest = Ingest::start(
-        config.ingest_settings(start.accept_gap),
+    let ingest_settings = config.ingest_settings(start.accept_gap);
+    let commands = Commands::connect(&ingest_settings.kafka, &ingest_settings.command_topic)?;
+    let state = api::State::new(
         store.clone(),
-        shared,
-        measured,
-        Handle::current(),
+        shared.clone(),
+        measured.clone(),
+        Arc::new(commands),
+        access,
+        settings,
     );
+    let ingest = Ingest::start(ingest_settings, store.clone(), shared, measured, Handle::current());
     let erasing = tokio::spawn(erase(store, config.store.erase_interval));
     tracing::info!(address = %start.listener.local_addr()?, "listening");
     let ending = async {
@@ -129,6 +136,20 @@ pub async fn run(
     served?;
     tracing::info!("done");
     Ok(())
+}
+
+impl api::CommandLog for Commands {
+    fn append(&self, command: Command, within: Duration) -> api::Appending<'_> {
+        Box::pin(async move {
+            let appended = self.append(&command, within).await.map_err(|why| match why {
+                ingest::NotAppended::Nothing => api::NotAppended::Nothing,
+                ingest::NotAppended::Unknown => api::NotAppended::Unknown,
+                ingest::NotAppended::TooLarge => api::NotAppended::TooLarge,
+            });
+            let (partition, offset) = appended?;
+            Ok([((self.topic().to_owned(), partition), offset + 1)].into())
+        })
+    }
 }
 
 /// Takes deleted persons off the disk, now and then.

@@ -36,27 +36,31 @@ impl Access {
         secret: Option<&str>,
         project: &str,
         scope: Scope,
-    ) -> Result<ProjectId, Error> {
-        let secret = secret.ok_or_else(Error::not_authenticated)?;
-        let key = self.keys.find(secret);
-        let key = key.ok_or_else(Error::authentication_failed)?;
-        let project = match project {
-            "@current" => only_project(key)?,
-            id => self.project(key, id)?,
-        };
-        if key.scopes.allows(scope) { Ok(project) } else { Err(Error::missing_scope(scope)) }
+    ) -> Result<(ProjectId, &ApiKey), Error> {
+        let key = self.key(secret)?;
+        let project = self.project(key, project)?.id;
+        if key.scopes.allows(scope) { Ok((project, key)) } else { Err(Error::missing_scope(scope)) }
     }
 
-    fn project(&self, key: &ApiKey, text: &str) -> Result<ProjectId, Error> {
+    /// The key whose secret this is.
+    pub(super) fn key(&self, secret: Option<&str>) -> Result<&ApiKey, Error> {
+        let secret = secret.ok_or_else(Error::not_authenticated)?;
+        self.keys.find(secret).ok_or_else(Error::authentication_failed)
+    }
+
+    /// The project that a URL names, if it is one of the key's.
+    pub(super) fn project(&self, key: &ApiKey, text: &str) -> Result<&Project, Error> {
         let not_found = || Error::not_found("Project not found.");
-        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let id = digits.then(|| text.parse().ok()).flatten();
-        let id: ProjectId = id.ok_or_else(not_found)?;
+        let id = if text == "@current" {
+            only_project(key)?
+        } else {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            digits.then(|| text.parse().ok()).flatten().ok_or_else(not_found)?
+        };
         if !key.projects.contains(&id) {
             return Err(Error::other_project(text));
         }
-        let known = self.projects.iter().any(|project| project.id == id);
-        known.then_some(id).ok_or_else(not_found)
+        self.projects.iter().find(|project| project.id == id).ok_or_else(not_found)
     }
 }
 
@@ -79,7 +83,8 @@ pub fn secret<'r>(headers: &'r HeaderMap, parameters: &'r Parameters) -> Option<
     bearer(headers).or_else(|| parameters.get(KEY_PARAMETER))
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The secret of the header `Authorization`.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let header = headers.get(AUTHORIZATION)?;
     // Bytes that are no text are no key's, but a key was tried.
     let Ok(text) = header.to_str() else {

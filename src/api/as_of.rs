@@ -33,29 +33,41 @@ pub struct Query {
     debug: bool,
 }
 
+/// How the past is read: the second clock, whether `$set_once` counts, and whether today's
+/// distinct ids do.
+fn how(parameters: &Parameters) -> Result<(Option<Time>, Mode, bool), Error> {
+    let today = match parameters.get("identity") {
+        None | Some("as_of") => false,
+        Some("current") => true,
+        Some(_) => return Err(Error::invalid("identity", "identity must be as_of or current")),
+    };
+    let mode = if parameters.flag("include_set_once")? { Mode::WithOnce } else { Mode::SetOnly };
+    parameters.only_json()?;
+    Ok((parameters.time("known_at")?, mode, today))
+}
+
+/// Judges what all lines of a join have in common.
+pub fn common(parameters: &Parameters) -> Result<(), Error> {
+    if parameters.flag("debug")? {
+        return Err(Error::invalid("debug", "debug is for one person, without a body"));
+    }
+    how(parameters).map(|_| ())
+}
+
 impl Query {
-    fn of(parameters: &Parameters) -> Result<Self, Error> {
+    /// Reads the parameters.
+    pub fn of(parameters: &Parameters) -> Result<Self, Error> {
         let who = who(parameters)?;
         let time = parameters.time("timestamp")?.ok_or_else(|| {
             let detail = "timestamp parameter is required (ISO format: 2023-06-15T14:30:00Z)";
             Error::required("timestamp", detail)
         })?;
-        let known_at = parameters.time("known_at")?;
-        let today = match parameters.get("identity") {
-            None | Some("as_of") => false,
-            Some("current") => true,
-            Some(_) => {
-                let detail = "identity must be as_of or current";
-                return Err(Error::invalid("identity", detail));
-            }
-        };
-        let with_once = parameters.flag("include_set_once")?;
-        parameters.only_json()?;
+        let (known_at, mode, today) = how(parameters)?;
         Ok(Self {
             who,
             at: Moment { time, known: known_at.unwrap_or(Time::MAX) },
             known_at,
-            mode: if with_once { Mode::WithOnce } else { Mode::SetOnly },
+            mode,
             today,
             debug: parameters.flag("debug")?,
         })
@@ -95,7 +107,8 @@ pub async fn person(read: Read) -> Result<Response, Error> {
     read.person(move |view| past(view, &query).map_err(Error::repeated)).await
 }
 
-fn past(view: &View<'_>, query: &Query) -> Result<Vec<u8>, Error> {
+/// A person as it was, as JSON.
+pub fn past(view: &View<'_>, query: &Query) -> Result<Vec<u8>, Error> {
     let asked = whom(view, query)?;
     let person = at_time(view, query, &asked)?;
     let told = if query.debug {
@@ -153,6 +166,13 @@ fn whom(view: &View<'_>, query: &Query) -> Result<Asked, Error> {
             Ok(Asked { id, head, unknown: false })
         }
     }
+}
+
+/// A person at a moment.
+pub fn at(view: &View<'_>, who: Who, at: Moment, mode: Mode) -> Result<Person, Error> {
+    let query = Query { who, at, known_at: None, mode, today: false, debug: false };
+    let asked = whom(view, &query)?;
+    at_time(view, &query, &asked)
 }
 
 fn at_time(view: &View<'_>, query: &Query, asked: &Asked) -> Result<Person, Error> {

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::json::{self, Object};
 use super::key::Scope;
+use super::write::NotAppended;
 use crate::store;
 
 /// After how many seconds a request that was turned away may come again.
@@ -124,6 +125,33 @@ impl Error {
         Self::server("query_timeout", detail).retry()
     }
 
+    /// A body cannot be read at all.
+    pub fn unreadable(why: &str) -> Self {
+        let (status, kind) = (StatusCode::BAD_REQUEST, "invalid_request");
+        Self::new(status, kind, "parse_error", format!("The body cannot be read: {why}."))
+    }
+
+    /// A body of another kind than is read.
+    pub fn unsupported_media_type(found: Option<&str>) -> Self {
+        let (status, kind) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request");
+        let found =
+            found.map_or("no Content-Type".to_owned(), |found| format!("Content-Type {found}"));
+        let detail = format!("A body with {found} is not read: send application/json.");
+        Self::new(status, kind, "unsupported_media_type", detail)
+    }
+
+    /// A write that is not known to be in the log.
+    pub fn not_appended(why: NotAppended) -> Self {
+        match why {
+            NotAppended::Nothing => {
+                let detail = "Nothing was written, as Kafka is not available; try again soon.";
+                Self::server("unavailable", detail).retry()
+            }
+            NotAppended::Unknown => Self::of_status(StatusCode::GATEWAY_TIMEOUT, &Method::POST),
+            NotAppended::TooLarge => Self::of_status(StatusCode::PAYLOAD_TOO_LARGE, &Method::POST),
+        }
+    }
+
     /// The view is not as far as the caller wants it to be.
     pub fn position_not_reached() -> Self {
         let detail = "The position in min_position was not reached in time.";
@@ -175,6 +203,16 @@ impl Error {
     fn retry(mut self) -> Self {
         self.again = true;
         self
+    }
+
+    /// What is wrong, in words.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// Whether it is the server that fails.
+    pub fn is_internal(&self) -> bool {
+        self.status.is_server_error()
     }
 
     /// Repeats the detail under `error`.

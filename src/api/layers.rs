@@ -3,14 +3,13 @@
 
 use std::time::Instant;
 
-use axum::extract::{self, MatchedPath, Request};
+use axum::extract::{self, DefaultBodyLimit, MatchedPath, Request};
 use axum::http::StatusCode;
 use axum::http::header::{ALLOW, CONTENT_TYPE};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, http};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
 use super::State;
@@ -22,10 +21,10 @@ const MAX_URL: usize = 8 << 10;
 
 /// Puts the layers around every route, the outermost last.
 pub fn around(routes: Router, state: &State) -> Router {
-    let body_limit = usize::try_from(state.settings.body_limit).unwrap_or(usize::MAX);
     let timeout = state.settings.request_timeout;
     routes
-        .layer(RequestBodyLimitLayer::new(body_limit))
+        // The limit that counts is that of the routes.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn(limit_url))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, timeout))
         .layer(CatchPanicLayer::new())

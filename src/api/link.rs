@@ -34,7 +34,7 @@ impl Link {
         let query = uri.query().unwrap_or_default();
         Ok(Self {
             address: format!("{scheme}://{host}{}", uri.path()),
-            kept: others(query, &["limit", "offset"]).map(str::to_owned).collect(),
+            kept: others(query, &["limit", "offset", "cursor"]).map(str::to_owned).collect(),
             limit,
         })
     }
@@ -43,6 +43,14 @@ impl Link {
         let mut query = self.kept.clone();
         query.push(format!("limit={}", self.limit));
         query.push(format!("offset={offset}"));
+        format!("{}?{}", self.address, query.join("&"))
+    }
+
+    /// The page after a cursor.
+    pub fn cursor(&self, cursor: &str) -> String {
+        let mut query = self.kept.clone();
+        query.push(format!("limit={}", self.limit));
+        query.push(format!("cursor={cursor}"));
         format!("{}?{}", self.address, query.join("&"))
     }
 

@@ -21,7 +21,7 @@ const DEFAULT_LIMIT: u64 = 100;
 const MAX_LIMIT: u64 = 10_000;
 
 /// Distinct ids that a list shows of one person.
-const MAX_DISTINCT_IDS: usize = 1_000;
+pub const MAX_DISTINCT_IDS: usize = 1_000;
 
 /// Which persons are asked for.
 struct Query {

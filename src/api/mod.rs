@@ -1,9 +1,10 @@
-//! The read path: who asks, what for, and the answer as JSON.
+//! HTTP: who asks, what for, and the answer as JSON; and writes, handed to the log.
 //!
 //! Reading order: [`router`] the whole URL surface on one page → [`read`] what every read of
-//! persons has in common: key, project, position, snapshot, `ETag` → [`list`], [`single`] and
-//! [`as_of`] the reads → [`body`] a person as JSON → [`health`] what needs no key → [`server`]
-//! connections and their end.
+//! persons has in common: key, project, position, snapshot, `ETag` → [`list`], [`single`],
+//! [`as_of`], [`history`], [`batch`] and [`join`] the reads → [`body`] a person as JSON →
+//! [`mod@write`] what every write has in common, [`change`] the writes → [`health`] what needs no key
+//! → [`server`] connections and their end.
 //!
 //! Guarantees: an answer shows one consistent snapshot and names its position; every answer, a
 //! panic's and a timeout's too, is JSON of one shape; a parameter that is not understood is an
@@ -11,10 +12,16 @@
 
 mod access;
 mod as_of;
+mod batch;
 mod body;
+mod change;
+mod cursor;
 mod debug;
 mod error;
+mod fields;
 mod health;
+mod history;
+mod join;
 mod json;
 pub mod key;
 mod layers;
@@ -22,10 +29,13 @@ mod link;
 mod list;
 mod parameters;
 mod position;
+mod posted;
+mod projects;
 mod read;
 mod router;
 mod server;
 mod single;
+mod write;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -34,6 +44,7 @@ use tokio::sync::Semaphore;
 
 pub use self::access::{Access, Project};
 pub use self::server::serve;
+pub use self::write::{Appending, CommandLog, NotAppended};
 use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::store::Store;
@@ -65,6 +76,7 @@ pub struct State {
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
     settings: Arc<Settings>,
+    commands: Arc<dyn CommandLog>,
     /// Replaced as a whole; a request goes on with the one it began with.
     access: Arc<RwLock<Arc<Access>>>,
     /// One permit a list being read, kept until the reading has really ended.
@@ -78,6 +90,7 @@ impl State {
         store: Arc<Store>,
         progress: Arc<Progress>,
         metrics: Arc<Metrics>,
+        commands: Arc<dyn CommandLog>,
         access: Access,
         settings: Settings,
     ) -> Self {
@@ -85,6 +98,7 @@ impl State {
             store,
             progress,
             metrics,
+            commands,
             settings: Arc::new(settings),
             access: Arc::new(RwLock::new(Arc::new(access))),
             lists: Arc::new(Semaphore::new(LISTS_AT_ONCE)),

@@ -8,7 +8,7 @@ use super::error::Error;
 use crate::person::Time;
 
 /// The parameters of a request, in their order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
@@ -23,10 +23,20 @@ impl Parameters {
         pairs.collect::<Result<_, _>>().map(Self)
     }
 
+    /// Every parameter, in their order.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The value of a parameter, of one given several times the last. An empty one is absent.
     pub fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().rev().find(|(found, _)| found == name)?;
         (!value.is_empty()).then_some(value)
+    }
+
+    /// Gives a parameter another value.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.push((name.to_owned(), value.to_owned()));
     }
 
     /// A whole number within bounds.

@@ -11,7 +11,7 @@ use super::error::Error;
 use crate::progress::Positions;
 
 /// The parameter that asks for a position.
-const PARAMETER: &str = "min_position";
+pub const PARAMETER: &str = "min_position";
 
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;

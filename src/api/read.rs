@@ -15,12 +15,12 @@ use super::error::Error;
 use super::key::Scope;
 use super::parameters::Parameters;
 use super::{Settings, State, access, json, position};
-use crate::person::{PersonId, ProjectId, Time};
+use crate::person::{Head, PersonId, ProjectId, Time};
 use crate::progress::Positions;
 use crate::store::{Moment, Snapshot, Store};
 
 /// The header that says how much of the log an answer reflects.
-const POSITION: HeaderName = HeaderName::from_static("x-personview-position");
+pub const POSITION: HeaderName = HeaderName::from_static("x-personview-position");
 
 /// Everything that is known.
 pub const NOW: Moment = Moment { time: Time::MAX, known: Time::MAX };
@@ -43,12 +43,9 @@ impl FromRequestParts<State> for Read {
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Error> {
         let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
-        let path = RawPathParams::from_request_parts(parts, state).await;
-        let path = path.map_err(|_| Error::invalid("path", "The path is not valid UTF-8."))?;
-        let project = path.iter().find(|(name, _)| *name == "project");
-        let project = project.map_or("", |(_, value)| value);
+        let project = project_of(parts, state).await?;
         let secret = access::secret(&parts.headers, &parameters);
-        let project = state.access().admit(secret, project, Scope::PersonRead)?;
+        let (project, _) = state.access().admit(secret, &project, Scope::PersonRead)?;
         let wanted = parameters.get("min_position").map(position::parse);
         Ok(Self {
             state: state.clone(),
@@ -58,6 +55,14 @@ impl FromRequestParts<State> for Read {
             if_none_match: parts.headers.get(IF_NONE_MATCH).cloned(),
         })
     }
+}
+
+/// The project that the path names.
+pub async fn project_of(parts: &mut Parts, state: &State) -> Result<String, Error> {
+    let path = RawPathParams::from_request_parts(parts, state).await;
+    let path = path.map_err(|_| Error::invalid("path", "The path is not valid UTF-8."))?;
+    let project = path.iter().find(|(name, _)| *name == "project");
+    Ok(project.map_or("", |(_, value)| value).to_owned())
 }
 
 /// What a read sees.
@@ -73,6 +78,11 @@ pub struct View<'s> {
 }
 
 impl Read {
+    /// A read that is asked for in a body.
+    pub fn of(state: State, project: ProjectId, wanted: Positions) -> Self {
+        Self { state, project, wanted, parameters: Parameters::default(), if_none_match: None }
+    }
+
     /// Answers with one person.
     pub async fn person<F>(self, body: F) -> Result<Response, Error>
     where
@@ -89,10 +99,15 @@ impl Read {
     where
         F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
+        let permit = self.begin_list().await?;
+        self.answer(Some(permit), body, |body| of_json(StatusCode::OK, body)).await
+    }
+
+    /// Waits for the position, and takes a permit to read a list.
+    pub async fn begin_list(&self) -> Result<OwnedSemaphorePermit, Error> {
         self.wait().await?;
         let permit = self.state.lists.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| Error::overloaded())?;
-        self.answer(Some(permit), body, of_json).await
+        permit.map_err(|_| Error::overloaded())
     }
 
     async fn wait(&self) -> Result<(), Error> {
@@ -102,8 +117,6 @@ impl Read {
         reached.then_some(()).ok_or_else(Error::position_not_reached)
     }
 
-    /// Reads on a thread that may block. The permit is given back when the reading has ended,
-    /// also where nobody waits for the answer any more.
     async fn answer<F>(
         self,
         permit: Option<OwnedSemaphorePermit>,
@@ -113,24 +126,37 @@ impl Read {
     where
         F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
-        let reading = tokio::task::spawn_blocking(move || -> Result<_, Error> {
+        let read = on_thread(self.state, self.project, move |view| {
             let _permit = permit;
-            let view = View {
-                store: &self.state.store,
-                snapshot: self.state.store.snapshot(),
-                project: self.project,
-                settings: &self.state.settings,
-            };
-            Ok((view.position()?, body(&view)))
+            Ok(body(view))
         });
-        let (position, body) = match reading.await {
-            Ok(read) => read?,
-            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => return Err(Error::internal()),
-        };
+        let (position, body) = read.await?;
         let mut response = body.map_or_else(IntoResponse::into_response, respond);
         response.headers_mut().insert(POSITION, position);
         Ok(response)
+    }
+}
+
+/// Reads on a thread that may block, to the end also where nobody waits for the answer any more.
+/// Answers what was read, and how far the view was.
+pub async fn on_thread<T: Send + 'static>(
+    state: State,
+    project: ProjectId,
+    read: impl FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
+) -> Result<(HeaderValue, T), Error> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let view = View {
+            store: &state.store,
+            snapshot: state.store.snapshot(),
+            project,
+            settings: &state.settings,
+        };
+        Ok((view.position()?, read(&view)?))
+    });
+    match reading.await {
+        Ok(read) => read,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(Error::internal()),
     }
 }
 
@@ -141,6 +167,13 @@ impl View<'_> {
             Called::Id(id) => Some(id),
             Called::Uuid(uuid) => self.snapshot.person_of_uuid(self.project, uuid)?,
         })
+    }
+
+    /// The person that is called so, or what it was merged into.
+    pub fn now(&self, called: Called) -> Result<(PersonId, Head), Error> {
+        let not_found = || Error::not_found("Not found.");
+        let id = self.person(called)?.ok_or_else(not_found)?;
+        self.snapshot.became(self.project, id, NOW)?.ok_or_else(not_found)
     }
 
     fn position(&self) -> Result<HeaderValue, Error> {
@@ -180,8 +213,10 @@ impl Called {
     }
 }
 
-fn of_json(body: Vec<u8>) -> Response {
+/// An answer of JSON.
+pub fn of_json(status: StatusCode, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, json::CONTENT);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
@@ -196,9 +231,12 @@ fn tagged(body: Vec<u8>, if_none_match: Option<&HeaderValue>) -> Response {
         let mut tags = known.split(',').map(str::trim);
         tags.any(|known| known == "*" || known.trim_start_matches("W/") == tag)
     });
-    let mut response = of_json(if is_known { Vec::new() } else { body });
+    let mut response = if is_known {
+        of_json(StatusCode::NOT_MODIFIED, Vec::new())
+    } else {
+        of_json(StatusCode::OK, body)
+    };
     if is_known {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
         response.headers_mut().remove(CONTENT_TYPE);
     }
     if let Ok(tag) = HeaderValue::try_from(tag) {

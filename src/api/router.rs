@@ -2,29 +2,43 @@
 
 use axum::Router;
 use axum::http::Method;
-use axum::routing::{MethodRouter, any, get};
+use axum::routing::{MethodRouter, any, get, post};
+use tower_http::limit::RequestBodyLimitLayer;
 
 use super::error::Error;
-use super::{State, as_of, health, layers, list, single};
+use super::{State, as_of, batch, change, health, history, join, layers, list, projects, single};
 
 /// Where the routes of a project are; both mean the same.
 const PREFIXES: [&str; 2] = ["/api/projects/{project}", "/api/environments/{project}"];
 
-/// The routes of a project.
-fn of_project() -> [(&'static str, MethodRouter<State>); 10] {
+/// The routes of a project, but for those whose bodies may be of any length.
+fn of_project() -> [(&'static str, MethodRouter<State>); 17] {
+    let one = get(single::person).patch(change::patch).put(change::patch).delete(change::delete);
     [
+        ("", get(projects::one)),
         ("/persons", get(list::persons).fallback(persons_come_from_events)),
+        ("/persons/batch_by_distinct_ids", post(batch::by_distinct_ids)),
+        ("/persons/batch_by_uuids", post(batch::by_uuids)),
+        ("/persons/bulk_delete", post(change::bulk_delete)),
         ("/persons/properties_at_time", get(as_of::person)),
-        ("/persons/{id}", get(single::person)),
+        ("/persons/reset_person_distinct_id", post(change::reset)),
+        ("/persons/{id}", one),
+        ("/persons/{id}/delete_property", post(change::delete_property)),
+        ("/persons/{id}/diff", get(history::diff)),
+        ("/persons/{id}/history", get(history::history)),
+        ("/persons/{id}/split", post(change::split)),
+        ("/persons/{id}/update_property", post(change::update_property)),
         // Names that are no ids, whose routes are still to come.
         ("/persons/activity", any(not_found)),
-        ("/persons/batch_by_distinct_ids", any(not_found)),
-        ("/persons/batch_by_uuids", any(not_found)),
-        ("/persons/bulk_delete", any(not_found)),
         ("/persons/changes", any(not_found)),
-        ("/persons/reset_person_distinct_id", any(not_found)),
         ("/persons/values", any(not_found)),
+        ("/persons/{id}/activity", any(not_found)),
     ]
+}
+
+/// The routes of a project that take any number of lines.
+fn of_lines() -> [(&'static str, MethodRouter<State>); 1] {
+    [("/persons/properties_at_time", post(join::join))]
 }
 
 /// What monitors ask; no key needed.
@@ -39,10 +53,18 @@ fn of_health() -> [(&'static str, MethodRouter<State>); 3] {
 /// The server's routes; with those of health unless these have a listener of their own.
 pub fn main(state: &State) -> Router {
     let mut router = Router::new();
+    let limit = usize::try_from(state.settings.body_limit).unwrap_or(usize::MAX);
+    let limited = |methods: MethodRouter<State>| methods.layer(RequestBodyLimitLayer::new(limit));
     for prefix in PREFIXES {
         for (path, methods) in of_project() {
+            router = with(router, &format!("{prefix}{path}"), &limited(methods));
+        }
+        for (path, methods) in of_lines() {
             router = with(router, &format!("{prefix}{path}"), &methods);
         }
+    }
+    for path in ["/api/projects", "/api/environments"] {
+        router = with(router, path, &limited(get(projects::list)));
     }
     if !state.settings.metrics_separate {
         router = with_health(router);

@@ -8,6 +8,7 @@
 //! it works the next batch grows: batches are large under load and small when it is quiet.
 //! [`apply`] is what happens to a batch; [`source`] is where it comes from.
 
+mod append;
 pub mod apply;
 mod batch;
 mod context;
@@ -34,6 +35,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 
+pub use self::append::{Commands, NotAppended};
 use self::apply::{Parsed, Tally};
 use self::batch::{Batch, Gap};
 use self::dead_letter::DeadLetters;

@@ -10,13 +10,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::event::Rejection;
 use super::event::clock::Clock;
-use super::{Action, ProjectId, Record, Time, Update, Value};
+use super::{Action, ProjectId, Record, Time, Update, Value, json};
 
 /// One write of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub struct Command {
 }
 
 /// How far a partition was applied when a command was written.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seen {
     /// The topic.
@@ -52,7 +52,7 @@ pub struct Seen {
 /// What a command does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// Sets, and takes away, properties of a person.
+    /// Sets properties of a person, or takes some away.
     Update(Uuid, Vec<Update>),
     /// Deletes a person, with everything that is known of it.
     Delete(Uuid),
@@ -83,30 +83,30 @@ pub enum Leaving {
 }
 
 /// A command as it is written.
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Wire<'a> {
     command: Kind,
     uuid: Uuid,
     project: ProjectId,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     person: Option<Uuid>,
-    #[serde(default, borrow)]
+    #[serde(default, borrow, skip_serializing_if = "BTreeMap::is_empty")]
     properties: BTreeMap<String, &'a RawValue>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     keys: Vec<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     distinct_ids: Option<Vec<String>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     distinct_id: Option<String>,
     author: String,
     idempotency_key: String,
     now: String,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     seen: Vec<Seen>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
     Set,
@@ -124,7 +124,11 @@ impl Command {
     pub fn parse(record: &Record) -> Result<Self, Rejection> {
         let bytes = record.value.as_deref().ok_or(Rejection::EmptyValue)?;
         let text = std::str::from_utf8(bytes).map_err(|_| Rejection::InvalidCommand)?;
-        let wire: Wire = serde_json::from_str(text).map_err(|_| Rejection::InvalidCommand)?;
+        let (text, _) = json::repaired(text);
+        if json::is_too_deep(&text) {
+            return Err(Rejection::InvalidCommand);
+        }
+        let wire: Wire = serde_json::from_str(&text).map_err(|_| Rejection::InvalidCommand)?;
         let now = Time::parse(&wire.now).ok_or(Rejection::InvalidCommand)?;
         let known = Clock { now: Some(now), kafka: record.timestamp, ..Clock::default() };
         Ok(Self {
@@ -136,6 +140,53 @@ impl Command {
             seen: wire.seen.clone(),
             act: wire.act().ok_or(Rejection::InvalidCommand)?,
         })
+    }
+
+    /// The text that [`Command::parse`] reads.
+    ///
+    /// # Panics
+    /// Never: texts and numbers are JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut wire = Wire {
+            command: Kind::Reset,
+            uuid: self.uuid,
+            project: self.project,
+            person: self.act.person(),
+            properties: BTreeMap::new(),
+            keys: Vec::new(),
+            distinct_ids: None,
+            distinct_id: None,
+            author: self.author.clone(),
+            idempotency_key: self.idempotency_key.clone(),
+            now: self.known.to_string(),
+            seen: self.seen.clone(),
+        };
+        match &self.act {
+            Act::Update(_, updates) => {
+                let set = updates.iter().filter_map(|update| match &update.action {
+                    Action::Set(value) => {
+                        let value = serde_json::from_str(value.as_json()).ok()?;
+                        Some((update.name.to_string(), value))
+                    }
+                    _ => None,
+                });
+                wire.properties = set.collect();
+                let unset = updates.iter().filter(|update| update.action == Action::Unset);
+                wire.keys = unset.map(|update| update.name.to_string()).collect();
+                wire.command = if wire.keys.is_empty() { Kind::Set } else { Kind::Unset };
+            }
+            Act::Delete(_) => wire.command = Kind::Delete,
+            Act::Split(_, leaving) => {
+                wire.command = Kind::Split;
+                match leaving.clone() {
+                    Leaving::These(these) => wire.distinct_ids = Some(these),
+                    Leaving::AllBut(main) => wire.distinct_id = main,
+                }
+            }
+            Act::Reset(distinct_id) => wire.distinct_id = Some(distinct_id.clone()),
+        }
+        serde_json::to_string(&wire).expect("texts and numbers are JSON")
     }
 
     /// The name of its operation in a timeline.
@@ -222,6 +273,39 @@ mod tests {
         let reset = command(r#""command": "reset", "distinct_id": "a""#).unwrap();
         assert_eq!(reset.act, Act::Reset("a".to_owned()));
         assert_eq!(Some(reset.known), Time::parse("2026-03-01T11:00:00Z"));
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let person = Uuid::from_u128(7);
+        let update = |name: &str, action| Update {
+            name: Cow::Owned(name.to_owned()),
+            action,
+            promoted: false,
+        };
+        let set = |json| Action::Set(Value::from_json(json));
+        let seen = Seen { topic: "events".to_owned(), partition: 3, next_offset: u64::MAX };
+        for act in [
+            Act::Update(person, vec![update("a\"", set("1.50")), update("b", set("null"))]),
+            Act::Update(person, vec![update("", Action::Unset), update("b", Action::Unset)]),
+            Act::Update(person, Vec::new()),
+            Act::Delete(person),
+            Act::Split(person, Leaving::These(vec!["a".to_owned(), "ü".to_owned()])),
+            Act::Split(person, Leaving::AllBut(None)),
+            Act::Split(person, Leaving::AllBut(Some("x".to_owned()))),
+            Act::Reset("x".to_owned()),
+        ] {
+            let written = Command {
+                uuid: Uuid::from_u128(1),
+                project: 2,
+                idempotency_key: "k".to_owned(),
+                author: "me".to_owned(),
+                known: Time::parse("2026-03-01T11:00:00.000001Z").unwrap(),
+                seen: vec![seen.clone()],
+                act,
+            };
+            assert_eq!(parse(&written.to_json()), Ok(written));
+        }
     }
 
     #[test]

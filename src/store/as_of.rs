@@ -135,16 +135,28 @@ impl Snapshot<'_> {
         project: ProjectId,
         person: PersonId,
         at: Moment,
+        each: impl FnMut(Place, Operation) -> Result<bool>,
+    ) -> Result<()> {
+        self.each_operation_until(project, person, Place::end_of(at.time), at.known, each)
+    }
+
+    /// The same up to and including a place, of what was known at a time.
+    pub(super) fn each_operation_until(
+        &self,
+        project: ProjectId,
+        person: PersonId,
+        until: Place,
+        known: Time,
         mut each: impl FnMut(Place, Operation) -> Result<bool>,
     ) -> Result<()> {
         let prefix = keys::person(project, person);
         let mut iterator = self.iterator(Family::Timeline);
-        iterator.seek_for_prev(keys::at(prefix.clone(), Place::end_of(at.time)));
+        iterator.seek_for_prev(keys::at(prefix.clone(), until));
         while let Some((key, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
             let place = keys::place_of(key).ok_or(corrupt(Family::Timeline))?;
             let operation =
                 decode(|bytes| codec::decode_operation(place, bytes), value, Family::Timeline)?;
-            if operation.known <= at.known && !each(place, operation)? {
+            if operation.known <= known && !each(place, operation)? {
                 break;
             }
             iterator.prev();

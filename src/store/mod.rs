@@ -8,6 +8,7 @@
 //! since what was staged on top of it may be lost.
 
 mod as_of;
+mod changes;
 pub mod codec;
 mod dictionary;
 mod erase;
@@ -35,6 +36,7 @@ use sha2::Sha256;
 use uuid::Uuid;
 
 pub use self::as_of::Told;
+pub use self::changes::{Asked, Change, Changed};
 pub use self::dictionary::Dictionary;
 pub use self::erase::Pending;
 pub use self::family::Family;
@@ -246,6 +248,14 @@ impl Store {
         }
         iterator.status()?;
         Ok(Some(keys))
+    }
+
+    /// A file without a name for what does not fit into memory, beside the store's own.
+    ///
+    /// # Errors
+    /// Where it cannot be made.
+    pub fn spool(&self) -> std::io::Result<std::fs::File> {
+        tempfile::tempfile_in(self.db.path())
     }
 
     /// The oldest commands that were known until a time, by the keys of `keys::command_at`.

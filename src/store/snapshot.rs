@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::keys::{KeyReader, Meta};
 use super::transaction::{decode, decode_time};
-use super::{Applied, Error, Family, Result, Spans, Store, codec, corrupt, keys};
+use super::{Applied, CommandOutcome, Error, Family, Result, Spans, Store, codec, corrupt, keys};
 use crate::person::{
     FIRST_PROPERTY, Head, Known, Life, Lives, Ownership, PersonId, ProjectId, PropertyId, Time,
     Value,
@@ -121,6 +121,20 @@ impl<'s> Snapshot<'s> {
     pub fn person_of_uuid(&self, project: ProjectId, uuid: Uuid) -> Result<Option<PersonId>> {
         let bytes = self.get(Family::Uuid, &keys::uuid(project, uuid))?;
         bytes.map(|bytes| KeyReader(&bytes).u64().ok_or(corrupt(Family::Uuid))).transpose()
+    }
+
+    /// What became of the command with this idempotency key; `None` where there was none in the
+    /// last day.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn outcome(
+        &self,
+        project: ProjectId,
+        idempotency_key: &str,
+    ) -> Result<Option<CommandOutcome>> {
+        let bytes = self.get(Family::Command, &keys::command(project, idempotency_key))?;
+        bytes.map(|bytes| decode(codec::decode_outcome, &bytes, Family::Command)).transpose()
     }
 
     /// A person's head, also of one that was merged away since; `None` of one that was deleted.

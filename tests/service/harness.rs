@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -36,6 +36,8 @@ pub fn kafka() -> String {
 /// A topic of its own for one test, and everything that is named after it.
 pub struct Topic {
     pub name: String,
+    /// Where its Kafka is.
+    address: String,
     admin: AdminClient<DefaultClientContext>,
     producer: BaseProducer,
 }
@@ -43,12 +45,21 @@ pub struct Topic {
 impl Topic {
     /// Names a topic without making it.
     pub fn named(about: &str) -> Self {
-        let name = format!("{about}-{}", uuid::Uuid::new_v4().simple());
+        Self::at(&kafka(), format!("{about}-{}", uuid::Uuid::new_v4().simple()))
+    }
+
+    fn at(address: &str, name: String) -> Self {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", kafka());
-        let admin = config.create().unwrap();
-        let producer = config.create().unwrap();
-        Self { name, admin, producer }
+        config.set("bootstrap.servers", address);
+        let (admin, producer) = (config.create().unwrap(), config.create().unwrap());
+        Self { name, address: address.to_owned(), admin, producer }
+    }
+
+    /// A topic of another Kafka than the one of all tests.
+    pub fn create_at(address: &str, name: &str, partitions: i32) -> Self {
+        let topic = Self::at(address, name.to_owned());
+        topic.make(partitions);
+        topic
     }
 
     pub fn create(about: &str, partitions: i32) -> Self {
@@ -59,10 +70,7 @@ impl Topic {
 
     /// The topic of the commands that belongs to this one.
     pub fn commands(&self) -> Self {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", kafka());
-        let (admin, producer) = (config.create().unwrap(), config.create().unwrap());
-        let commands = Self { name: format!("{}-commands", self.name), admin, producer };
+        let commands = Self::at(&self.address, format!("{}-commands", self.name));
         commands.make(1);
         commands
     }
@@ -151,7 +159,7 @@ impl Home {
              [[projects]]\nid = 1\nname = \"Test\"\ntokens = [\"t\"]\n\
              [[api_keys]]\nlabel = \"test\"\nsha256 = \"{hash}\"\nscopes = [\"*\"]\nprojects = [1]\n\
              {more}\n",
-            kafka(),
+            topic.address,
             folder.path().join("store").display(),
             topic = topic.name,
         )
@@ -173,7 +181,12 @@ impl Home {
     }
 
     pub fn serve_with(&self, flags: &[&str]) -> Service {
-        Service::start(&self.config(), flags, self.folder.clone())
+        Service::start(self, flags, &[])
+    }
+
+    /// With variables in the environment.
+    pub fn serve_in(&self, environment: &[(&str, &str)]) -> Service {
+        Service::start(self, &[], environment)
     }
 }
 
@@ -188,9 +201,10 @@ pub struct Service {
 }
 
 impl Service {
-    fn start(config: &Path, flags: &[&str], folder: Arc<TempDir>) -> Self {
+    fn start(home: &Home, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let (config, folder) = (home.config(), home.folder.clone());
         let mut command = personview(&["serve", "--config", config.to_str().unwrap()]);
-        command.args(flags);
+        command.args(flags).envs(environment.iter().copied());
         let process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let (sender, log) = channel();
         let mut service = Self { _folder: folder, process, url: String::new(), log };
@@ -216,6 +230,29 @@ impl Service {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
         let request = agent.get(format!("{}{path}", self.url));
         let mut answer = request.header("Authorization", format!("Bearer {KEY}")).call().unwrap();
+        let text = answer.body_mut().read_to_string().unwrap();
+        (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Json::String(text)))
+    }
+
+    /// Status and body of a request with the key, and with JSON where there is a body.
+    pub fn send(&self, method: &str, path: &str, body: Option<&Json>) -> (u16, Json) {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .allow_non_standard_methods(true)
+            .build()
+            .new_agent();
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.url))
+            .header("Authorization", format!("Bearer {KEY}"));
+        let mut answer = match body {
+            None => agent.run(request.body(()).unwrap()),
+            Some(body) => {
+                let request = request.header("Content-Type", "application/json");
+                agent.run(request.body(body.to_string()).unwrap())
+            }
+        }
+        .unwrap();
         let text = answer.body_mut().read_to_string().unwrap();
         (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Json::String(text)))
     }

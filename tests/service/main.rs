@@ -8,3 +8,4 @@ mod crash;
 mod harness;
 mod log;
 mod oracle;
+mod write;

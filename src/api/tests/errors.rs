@@ -96,27 +96,17 @@ async fn paths_that_are_none_are_not_found() {
     let expected = (404, shape("invalid_request", "not_found", "Endpoint not found."));
     for path in [
         "/",
-        "/api/projects",
-        "/api/projects/1",
         "/api/projects/1/persons/values",
         "/api/projects/1/persons/activity/",
         "/api/projects/1/persons/changes?cursor=",
         "/api/projects/1/persons/1/activity",
-        "/api/projects/1/persons/1/history",
         "/openapi.json",
         "/%FF",
     ] {
         assert_eq!(world.get(path).await.error(), expected, "{path}");
     }
-    for path in [
-        "/api/projects/1/persons/bulk_delete",
-        "/api/projects/1/persons/batch_by_uuids",
-        "/api/projects/1/persons/1/split",
-        "/x",
-    ] {
-        let reply = world.ask(Method::POST, path, &[]).await;
-        assert_eq!(reply.error(), expected, "{path}");
-    }
+    let reply = world.ask(Method::POST, "/api/projects/1/persons/values", &[]).await;
+    assert_eq!(reply.error(), expected);
     let reply = world.get("/api/projects/1/persons/%FF").await;
     assert_eq!(reply.error().0, 400);
 }
@@ -124,17 +114,19 @@ async fn paths_that_are_none_are_not_found() {
 #[tokio::test]
 async fn methods_that_a_route_does_not_know_are_not_allowed() {
     let world = World::new();
-    for (method, path) in [
-        (Method::PUT, LIST.to_owned()),
-        (Method::PATCH, format!("{LIST}/1")),
-        (Method::DELETE, format!("{LIST}/1/")),
-        (Method::OPTIONS, format!("{LIST}/properties_at_time")),
-        (Method::POST, "/_readiness".to_owned()),
+    let one = "GET,HEAD,PATCH,PUT,DELETE";
+    for (method, path, allow) in [
+        (Method::PUT, LIST.to_owned(), "GET,HEAD"),
+        (Method::TRACE, format!("{LIST}/1"), one),
+        (Method::POST, format!("{LIST}/1/"), one),
+        (Method::GET, format!("{LIST}/1/split"), "POST"),
+        (Method::OPTIONS, format!("{LIST}/properties_at_time"), "GET,HEAD,POST"),
+        (Method::POST, "/_readiness".to_owned(), "GET,HEAD"),
     ] {
         let detail = format!("Method \\\"{method}\\\" not allowed.");
         let expected = shape("invalid_request", "method_not_allowed", &detail);
         let reply = world.ask(method, &path, &[]).await;
-        assert_eq!(reply.header("allow"), "GET,HEAD", "{path}");
+        assert_eq!(reply.header("allow"), allow, "{path}");
         assert_eq!(reply.error(), (405, expected), "{path}");
     }
     let reply = world.ask(Method::POST, LIST, &[]).await;

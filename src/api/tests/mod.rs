@@ -1,13 +1,18 @@
 //! The whole of HTTP over a real store: a small world of events, asked through the router.
 
 mod as_of;
+mod change;
 mod errors;
 mod health;
+mod history;
 mod list;
+mod many;
 mod server;
 mod single;
 
 use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,13 +24,17 @@ use tower::ServiceExt;
 use super::key::{ApiKey, Keys, Scopes, hash};
 use super::*;
 use crate::ingest::apply;
-use crate::person::{Position, Record, Rules, Time};
+use crate::person::record::FIRST_COMMAND_TOPIC;
+use crate::person::{Command, Position, Record, Rules, Time, identity};
+use crate::progress::Positions;
 use crate::store::Config;
 
 /// May read project 1.
 const READER: &str = "phx_reader";
 /// May read projects 1 and 2.
 const OF_TWO: &str = "phx_two";
+/// May write project 1.
+const WRITER: &str = "phx_writer";
 /// May do something, but not read persons.
 const AUDITOR: &str = "phx_auditor";
 
@@ -35,8 +44,70 @@ const ANN: &str = "fe27503b-3771-5a01-819d-96bf829dfb35";
 struct World {
     state: State,
     router: Router,
+    log: Arc<Log>,
     applied: u64,
     folder: tempfile::TempDir,
+}
+
+/// What happens to a command on its way.
+#[derive(Clone, Copy)]
+enum Kafka {
+    /// It is appended, and applied at once.
+    Here,
+    /// It is appended, and not applied.
+    Slow,
+    /// It cannot be reached.
+    Away,
+    /// It does not answer.
+    Silent,
+}
+
+/// A log of commands that applies them as ingestion does.
+struct Log {
+    store: Arc<Store>,
+    progress: Arc<Progress>,
+    appended: AtomicU64,
+    kafka: Mutex<Kafka>,
+}
+
+impl CommandLog for Log {
+    fn append(&self, command: Command, _: Duration) -> Appending<'_> {
+        let kafka = *self.kafka.lock().unwrap();
+        Box::pin(async move {
+            let offset = self.appended.fetch_add(1, Ordering::SeqCst);
+            let positions = Positions::from([(("commands".to_owned(), 0), offset + 1)]);
+            match kafka {
+                Kafka::Here => {}
+                Kafka::Slow => return Ok(positions),
+                Kafka::Away => return Err(NotAppended::Nothing),
+                Kafka::Silent => return Err(NotAppended::Unknown),
+            }
+            let topic = FIRST_COMMAND_TOPIC;
+            let record = Record {
+                position: Position { topic, partition: 0, offset },
+                topic: "commands".into(),
+                timestamp: command.known,
+                value: Some(command.to_json().into_bytes()),
+                ..Record::default()
+            };
+            commit(&self.store, &[record]);
+            self.progress.update(|status| status.positions.extend(positions.clone()));
+            Ok(positions)
+        })
+    }
+}
+
+/// Applies records as ingestion does.
+fn commit(store: &Store, records: &[Record]) {
+    let rules =
+        Rules { promote: true, projects: [("t1".to_owned(), 1), ("t2".to_owned(), 2)].into() };
+    let settings = apply::Settings { record_volatile: false, properties_limit: 512 << 10 };
+    let parsed = apply::parse(records, &rules);
+    let (mut transaction, tally, _) = apply::batch(store, records, &parsed, settings).unwrap();
+    assert_eq!(tally.rejections, []);
+    assert_eq!(transaction.topic("events"), 0);
+    assert_eq!(transaction.command_topic("commands"), FIRST_COMMAND_TOPIC);
+    transaction.commit().unwrap();
 }
 
 impl World {
@@ -51,19 +122,30 @@ impl World {
             memory: 64 << 20,
             sync_writes: false,
         });
-        let state = State::new(
-            Arc::new(store.unwrap()),
-            Arc::default(),
-            Arc::default(),
-            access(),
-            settings.clone(),
-        );
-        Self { router: router::main(&state), state, applied: 0, folder }
+        let (store, progress) = (Arc::new(store.unwrap()), Arc::<Progress>::default());
+        let log = Arc::new(Log {
+            store: store.clone(),
+            progress: progress.clone(),
+            appended: AtomicU64::new(0),
+            kafka: Mutex::new(Kafka::Here),
+        });
+        let (access, settings) = (access(), settings.clone());
+        let state = State::new(store, progress, Arc::default(), log.clone(), access, settings);
+        Self { router: router::main(&state), state, log, applied: 0, folder }
     }
 
     /// Ann, who was two persons, and Bob.
     fn new() -> Self {
-        let mut world = Self::empty();
+        Self::with_people(&settings())
+    }
+
+    /// The same, for long bodies.
+    fn roomy() -> Self {
+        Self::with_people(&Settings { body_limit: 64 << 10, ..settings() })
+    }
+
+    fn with_people(settings: &Settings) -> Self {
+        let mut world = Self::with(settings);
         world.ingest(&[
             event("10:00", "ann").with(json!({"$set": {"plan": "free", "email": "ann@x.org"}})),
             event("11:00", "ann")
@@ -81,15 +163,7 @@ impl World {
     fn ingest(&mut self, events: &[Event]) {
         let records: Vec<_> = events.iter().zip(self.applied..).map(Event::record).collect();
         self.applied += records.len() as u64;
-        let rules =
-            Rules { promote: true, projects: [("t1".to_owned(), 1), ("t2".to_owned(), 2)].into() };
-        let settings = apply::Settings { record_volatile: false, properties_limit: 512 << 10 };
-        let parsed = apply::parse(&records, &rules);
-        let batch = apply::batch(&self.state.store, &records, &parsed, settings);
-        let (mut transaction, tally, _) = batch.unwrap();
-        assert_eq!(tally.rejections, []);
-        assert_eq!(transaction.topic("events"), 0);
-        transaction.commit().unwrap();
+        commit(&self.state.store, &records);
         let applied = self.applied;
         self.state.progress.update(|status| {
             status.positions.insert(("events".to_owned(), 0), applied);
@@ -112,6 +186,11 @@ impl World {
     async fn send(&self, request: Request<Body>) -> Reply {
         Reply::of(self.router.clone().oneshot(request).await.unwrap()).await
     }
+}
+
+/// The uuid of a person made for a distinct id.
+fn person_uuid(project: u32, distinct_id: &str) -> String {
+    identity::person_uuids(project, distinct_id).next().unwrap().to_string()
 }
 
 /// What came back.
@@ -181,6 +260,7 @@ fn access() -> Access {
         keys: Keys::new(vec![
             key(READER, "person:read", &[1]),
             key(OF_TWO, "person:read", &[1, 2]),
+            key(WRITER, "person:write", &[1]),
             key(AUDITOR, "activity_log:read", &[1]),
         ]),
     }

@@ -44,7 +44,7 @@ pub enum Row {
     /// The same with `$set_once`: without that, gone.
     OnceUnset(Value),
     /// This state, whatever was before: what both in one event came to where too many such events
-    /// follow one another ([`is_crowded`]).
+    /// follow one another ([`super::is_crowded`]).
     Decided(State),
     /// This value where the property was absent.
     Once(Value),

@@ -1,0 +1,89 @@
+//! `POST …/persons/batch_by_distinct_ids` and `…/batch_by_uuids`: many persons at once.
+
+use axum::extract::{self, Request};
+use axum::response::Response;
+use uuid::Uuid;
+
+use super::error::Error;
+use super::json::Object;
+use super::key::Scope;
+use super::list::MAX_DISTINCT_IDS;
+use super::posted::Posted;
+use super::read::{NOW, Read, View};
+use super::{State, body};
+use crate::person::PersonId;
+
+/// The most persons that are asked for at once.
+const MOST: usize = 1_000;
+
+/// Persons by any of their distinct ids.
+pub async fn by_distinct_ids(
+    extract::State(state): extract::State<State>,
+    request: Request,
+) -> Result<Response, Error> {
+    let (read, asked) = asked(state, request, "distinct_ids").await?;
+    read.list(move |view| {
+        each(view, &asked, |distinct_id| {
+            let owner = view.snapshot.owner(view.project, distinct_id)?;
+            let now = owner.map(|owner| owner.now(&view.snapshot.lives(view.project)));
+            Ok(now.transpose()?.map(|life| life.person))
+        })
+    })
+    .await
+}
+
+/// Persons by their uuids, also of those merged into them.
+pub async fn by_uuids(
+    extract::State(state): extract::State<State>,
+    request: Request,
+) -> Result<Response, Error> {
+    let (read, asked) = asked(state, request, "uuids").await?;
+    if let Some(text) = asked.iter().find(|text| Uuid::try_parse(text).is_err()) {
+        return Err(Error::invalid("uuids", format!("'{text}' is no uuid")));
+    }
+    read.list(move |view| {
+        each(view, &asked, |text| {
+            let Ok(uuid) = Uuid::try_parse(text) else { return Ok(None) };
+            Ok(view.snapshot.person_of_uuid(view.project, uuid)?)
+        })
+    })
+    .await
+}
+
+async fn asked(state: State, request: Request, name: &str) -> Result<(Read, Vec<String>), Error> {
+    let posted = Posted::of(request, &state, Scope::PersonRead).await?;
+    let required = || Error::required(name, format!("{name} is required: an array of strings"));
+    let asked = posted.fields.texts(name)?.ok_or_else(required)?;
+    if asked.len() > MOST {
+        let detail = format!("At most {MOST} persons can be asked for at once");
+        return Err(Error::invalid(name, detail));
+    }
+    Ok((Read::of(state, posted.project, posted.wanted), asked))
+}
+
+/// Answers who is found, by what was asked; who is not is left out.
+fn each(
+    view: &View<'_>,
+    asked: &[String],
+    find: impl Fn(&str) -> Result<Option<PersonId>, Error>,
+) -> Result<Vec<u8>, Error> {
+    let View { ref snapshot, project, settings, .. } = *view;
+    let mut out = Vec::new();
+    let mut object = Object::new(&mut out);
+    let mut results = Object::new(object.field("results"));
+    let mut answered = std::collections::BTreeSet::new();
+    for text in asked {
+        let became = match find(text)? {
+            Some(id) if answered.insert(text) => snapshot.became(project, id, NOW)?,
+            _ => None,
+        };
+        if let Some((id, head)) = became {
+            let person = snapshot.current(project, (id, &head), MAX_DISTINCT_IDS + 1)?;
+            let display = &settings.display_name_properties;
+            body::person(results.field(text), &person, display, MAX_DISTINCT_IDS, |_| ());
+        }
+    }
+    results.end();
+    object.end();
+    Ok(out)
+}

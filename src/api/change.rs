@@ -1,0 +1,281 @@
+//! The writes of persons: `PATCH`, `PUT` and `DELETE …/persons/:id`, and the `POST`s under them.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use axum::extract::Path;
+use axum::http::StatusCode;
+use axum::response::Response;
+use uuid::Uuid;
+
+use super::error::Error;
+use super::json::{Object, array};
+use super::read::{Called, NOW, View};
+use super::single;
+use super::write::{Order, Write, Written, accepted};
+use crate::person::{Act, Action, Leaving, Update, Value};
+use crate::store::CommandOutcome;
+
+/// The most persons that one request deletes.
+const MAX_BULK: usize = 1_000;
+
+/// Sets properties: `{"properties": {…}}`.
+pub async fn patch(Path((_, id)): Path<(String, String)>, write: Write) -> Result<Response, Error> {
+    let required = || {
+        let detail = "properties is required: an object with the keys to set";
+        Error::required("properties", detail)
+    };
+    let set = write.fields.object("properties")?.ok_or_else(required)?;
+    set_properties(write, &id, set).await
+}
+
+/// Sets one property, `{"key": …, "value": …}`, or some: `{"$set": {…}}`.
+pub async fn update_property(
+    Path((_, id)): Path<(String, String)>,
+    write: Write,
+) -> Result<Response, Error> {
+    let set = if let Some(set) = write.fields.object("$set")? {
+        set
+    } else {
+        let key = write.fields.text("key")?;
+        let key = key.ok_or_else(|| Error::required("key", "key is required"))?;
+        let value = write.fields.json("value");
+        vec![(key, value.ok_or_else(|| Error::required("value", "value is required"))?)]
+    };
+    set_properties(write, &id, set).await
+}
+
+/// Takes properties away: `{"$unset": "key"}`, or several keys.
+pub async fn delete_property(
+    Path((_, id)): Path<(String, String)>,
+    write: Write,
+) -> Result<Response, Error> {
+    let keys = write.fields.texts("$unset")?.filter(|keys| !keys.is_empty());
+    let keys = keys.ok_or_else(|| Error::required("$unset", "$unset is required: a key"))?;
+    let keys: BTreeSet<_> = keys.into_iter().collect();
+    let updates = keys.into_iter().map(|key| update(key, Action::Unset)).collect();
+    let of_person = |uuid| Act::Update(uuid, updates);
+    match of_one(&write, "unset", &id, of_person).await? {
+        Done::Accepted(response) => Ok(response),
+        Done::Applied => success(&write, StatusCode::OK).await,
+    }
+}
+
+/// Deletes a person, with everything that is known of it.
+pub async fn delete(
+    Path((_, id)): Path<(String, String)>,
+    write: Write,
+) -> Result<Response, Error> {
+    match of_one(&write, "delete", &id, Act::Delete).await? {
+        Done::Accepted(response) => Ok(response),
+        Done::Applied => success(&write, StatusCode::ACCEPTED).await,
+    }
+}
+
+/// Gives distinct ids to persons of their own.
+pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Result<Response, Error> {
+    let main = write.fields.text("main_distinct_id")?;
+    let these = write.fields.texts("distinct_ids_to_split")?.filter(|these| !these.is_empty());
+    let (named, attr, leaving) = match (main, these) {
+        (Some(_), Some(_)) => {
+            let detail = "Cannot provide both main_distinct_id and distinct_ids_to_split";
+            return Err(Error::invalid("main_distinct_id", detail));
+        }
+        (None, Some(these)) => (these.clone(), "distinct_ids_to_split", Leaving::These(these)),
+        (main, None) => {
+            (main.clone().into_iter().collect(), "main_distinct_id", Leaving::AllBut(main))
+        }
+    };
+    let called = Called::parse(&id, "id")?;
+    write.wait().await?;
+    if write.repeated(&format!("split {id}")).await?.is_none() {
+        write.view(move |view| are_hers(view, called, &named, attr)).await?;
+    }
+    match of_one(&write, "split", &id, |uuid| Act::Split(uuid, leaving)).await? {
+        Done::Accepted(response) => Ok(response),
+        Done::Applied => success(&write, StatusCode::CREATED).await,
+    }
+}
+
+/// Refuses distinct ids that are not the person's now.
+fn are_hers(view: &View<'_>, called: Called, named: &[String], attr: &str) -> Result<(), Error> {
+    let (person, _) = view.now(called)?;
+    for distinct_id in named {
+        let owner = view.snapshot.owner(view.project, distinct_id)?;
+        let now = owner.map(|owner| owner.now(&view.snapshot.lives(view.project))).transpose()?;
+        if now.is_none_or(|life| life.person != person) {
+            let detail = format!("'{distinct_id}' is not a distinct id of this person");
+            return Err(Error::invalid(attr, detail));
+        }
+    }
+    Ok(())
+}
+
+/// Lets events of a deleted person's distinct id in again.
+pub async fn reset(write: Write) -> Result<Response, Error> {
+    let distinct_id = write.fields.text("distinct_id")?;
+    let required = || Error::required("distinct_id", "distinct_id is required");
+    let distinct_id = distinct_id.ok_or_else(required)?;
+    write.wait().await?;
+    let what = format!("reset {distinct_id}");
+    match once(&write, &what, async || Ok(Act::Reset(distinct_id))).await? {
+        Done::Accepted(response) => Ok(response),
+        Done::Applied => success(&write, StatusCode::OK).await,
+    }
+}
+
+/// Deletes the persons that are called so, `ids` or `distinct_ids`.
+pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
+    let (ids, distinct_ids) = (write.fields.texts("ids")?, write.fields.texts("distinct_ids")?);
+    let (attr, asked) = match (ids, distinct_ids) {
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid("ids", "Cannot provide both ids and distinct_ids"));
+        }
+        (Some(ids), None) => ("ids", ids),
+        (None, Some(distinct_ids)) => ("distinct_ids", distinct_ids),
+        (None, None) => {
+            let detail = "Must provide either ids or distinct_ids, an array of at most 1000";
+            return Err(Error::required("ids", detail));
+        }
+    };
+    if asked.len() > MAX_BULK {
+        return Err(Error::invalid(
+            attr,
+            format!("At most {MAX_BULK} persons can be deleted at once"),
+        ));
+    }
+    write.wait().await?;
+    let keyed: Vec<_> = asked
+        .into_iter()
+        .map(|asked| (write.key_of(&format!("bulk_delete {attr} {asked}")), asked))
+        .collect();
+    let Found { mut outcomes, orders } = write.view(move |view| found(view, attr, keyed)).await?;
+    let persons: Vec<_> = orders.iter().map(|order| order.act.person()).collect();
+    match write.write(orders).await? {
+        Written::Accepted(positions) => return Ok(accepted(&positions)),
+        Written::Applied(applied) => outcomes.extend(persons.into_iter().zip(applied)),
+    }
+    let (deleted, errors): (Vec<_>, Vec<_>) =
+        outcomes.iter().partition(|(_, outcome)| *outcome == CommandOutcome::Done);
+    let mut body = Vec::new();
+    let mut object = Object::new(&mut body);
+    object.number("persons_found", outcomes.len() as u64);
+    object.number("persons_deleted", deleted.len() as u64);
+    array(object.field("deletion_errors"), errors, |out, (person, outcome)| {
+        let mut object = Object::new(out);
+        object.optional("person_uuid", person.as_ref());
+        object.string("error", outcome.name());
+        object.end();
+    });
+    object.end();
+    write.answer(StatusCode::ACCEPTED, move |_| Ok(body)).await
+}
+
+/// Whom a bulk deletion is about: those of whom the same request told already, and the others.
+struct Found {
+    outcomes: Vec<(Option<Uuid>, CommandOutcome)>,
+    orders: Vec<Order>,
+}
+
+fn found(view: &View<'_>, attr: &str, keyed: Vec<(String, String)>) -> Result<Found, Error> {
+    let mut found = Found { outcomes: Vec::new(), orders: Vec::new() };
+    let mut persons = BTreeSet::new();
+    for (key, asked) in keyed {
+        if let Some(outcome) = view.snapshot.outcome(view.project, &key)? {
+            found.outcomes.push((None, outcome));
+            continue;
+        }
+        let person = if attr == "ids" {
+            view.person(Called::parse(&asked, attr)?)?
+        } else {
+            let owner = view.snapshot.owner(view.project, &asked)?;
+            let now =
+                owner.map(|owner| owner.now(&view.snapshot.lives(view.project))).transpose()?;
+            now.map(|life| life.person)
+        };
+        let became = person.map(|id| view.snapshot.became(view.project, id, NOW)).transpose()?;
+        if let Some((id, head)) = became.flatten()
+            && persons.insert(id)
+        {
+            found.orders.push(Order { key, act: Act::Delete(head.uuid) });
+        }
+    }
+    Ok(found)
+}
+
+async fn set_properties(
+    write: Write,
+    id: &str,
+    set: Vec<(String, Value)>,
+) -> Result<Response, Error> {
+    let called = Called::parse(id, "id")?;
+    let updates = set.into_iter().map(|(key, value)| update(key, Action::Set(value))).collect();
+    let of_person = |uuid| Act::Update(uuid, updates);
+    if let Done::Accepted(response) = of_one(&write, "set", id, of_person).await? {
+        return Ok(response);
+    }
+    write.answer(StatusCode::OK, move |view| single::current(view, called)).await
+}
+
+fn update(name: String, action: Action) -> Update {
+    Update { name: Cow::Owned(name), action, promoted: false }
+}
+
+/// What became of a command.
+enum Done {
+    /// It was applied.
+    Applied,
+    /// It is in the log, and this is the answer.
+    Accepted(Response),
+}
+
+/// Does something to the person that the path names.
+async fn of_one(
+    write: &Write,
+    doing: &str,
+    id: &str,
+    act: impl FnOnce(Uuid) -> Act,
+) -> Result<Done, Error> {
+    let called = Called::parse(id, "id")?;
+    write.wait().await?;
+    let person = async || Ok(act(write.view(move |view| Ok(view.now(called)?.1.uuid)).await?));
+    once(write, &format!("{doing} {id}"), person).await
+}
+
+/// Writes a command, unless the same was written before.
+async fn once(
+    write: &Write,
+    what: &str,
+    act: impl AsyncFnOnce() -> Result<Act, Error>,
+) -> Result<Done, Error> {
+    let mut outcome = write.repeated(what).await?;
+    if outcome.is_none() {
+        match write.write(vec![write.order(what, act().await?)]).await? {
+            Written::Accepted(positions) => return Ok(Done::Accepted(accepted(&positions))),
+            Written::Applied(outcomes) => outcome = outcomes.first().copied(),
+        }
+    }
+    judge(outcome.ok_or_else(Error::internal)?).map(|()| Done::Applied)
+}
+
+/// What the caller is told of a command that was not done.
+fn judge(outcome: CommandOutcome) -> Result<(), Error> {
+    match outcome {
+        CommandOutcome::Done => Ok(()),
+        CommandOutcome::NotFound => Err(Error::not_found("Not found.")),
+        CommandOutcome::TooLarge => {
+            let detail = "The person's properties would be larger than they may be.";
+            Err(Error::invalid("properties", detail))
+        }
+        CommandOutcome::NothingToSplit => {
+            let detail =
+                "A split must leave the person at least one distinct id and take at least one.";
+            Err(Error::invalid("distinct_ids_to_split", detail))
+        }
+    }
+}
+
+/// The answer where nothing else is due.
+async fn success(write: &Write, status: StatusCode) -> Result<Response, Error> {
+    write.answer(status, |_| Ok(b"{\"success\":true}".to_vec())).await
+}

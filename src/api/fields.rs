@@ -1,0 +1,185 @@
+//! The fields of a write: those of its body, JSON or a form, and beside them those of its query.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::error::Error;
+use super::parameters::Parameters;
+use crate::person::Value;
+use crate::person::json::{self, Fault};
+
+/// What a request says, by the names of the fields.
+#[derive(Debug, Default)]
+pub struct Fields(BTreeMap<String, Field>);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Field {
+    /// As it stands in a JSON body.
+    Json(Value),
+    /// From a form or a query, where everything is text: JSON where it reads as such.
+    Text(String),
+}
+
+impl Fields {
+    /// Reads a body and the query; where both have a field the body's counts.
+    pub fn of(headers: &HeaderMap, body: &[u8], query: &Parameters) -> Result<Self, Error> {
+        let mut fields: BTreeMap<_, _> = query
+            .all()
+            .map(|(name, text)| (name.to_owned(), Field::Text(text.to_owned())))
+            .collect();
+        if body.is_empty() {
+            return Ok(Self(fields));
+        }
+        let text = std::str::from_utf8(body).map_err(|_| Error::unreadable("it is not UTF-8"))?;
+        match media_type(headers).as_deref() {
+            Some("application/x-www-form-urlencoded") => {
+                let form = Parameters::parse(text)?;
+                fields.extend(
+                    form.all().map(|(name, text)| (name.to_owned(), Field::Text(text.to_owned()))),
+                );
+            }
+            Some(of) if of == "application/json" || of.ends_with("+json") => {
+                let (text, _) = json::repaired(text);
+                if json::is_too_deep(&text) {
+                    return Err(Error::unreadable("it is nested too deeply"));
+                }
+                let read = json::fields(&text, |name, value| {
+                    fields.insert(name.into_owned(), Field::Json(Value::from_json(value)));
+                });
+                read.map_err(|fault| {
+                    Error::unreadable(match fault {
+                        Fault::Syntax => "it is not JSON",
+                        Fault::NoObject => "it is JSON, but no object",
+                    })
+                })?;
+            }
+            of => return Err(Error::unsupported_media_type(of)),
+        }
+        Ok(Self(fields))
+    }
+
+    /// A field as JSON. A text that is not JSON is a string.
+    pub fn json(&self, name: &str) -> Option<Value> {
+        Some(match self.0.get(name)? {
+            Field::Json(value) => value.clone(),
+            Field::Text(text) => {
+                let (repaired, _) = json::repaired(text);
+                let is_json = serde_json::from_str::<IgnoredAny>(&repaired).is_ok();
+                if is_json && !json::is_too_deep(&repaired) {
+                    Value::from_json(repaired.trim())
+                } else {
+                    Value::string(text)
+                }
+            }
+        })
+    }
+
+    /// A field that is a text, or a number as its text. An empty one and null are absent.
+    pub fn text(&self, name: &str) -> Result<Option<String>, Error> {
+        let text = match self.0.get(name) {
+            None => return Ok(None),
+            Some(Field::Text(text)) => text.clone(),
+            Some(Field::Json(value)) if value.is_null() => return Ok(None),
+            Some(Field::Json(value)) if value.as_json().starts_with(['{', '[', 't', 'f']) => {
+                return Err(Error::invalid(name, format!("{name} must be a string")));
+            }
+            Some(Field::Json(value)) => value.text().into_owned(),
+        };
+        Ok((!text.is_empty()).then_some(text))
+    }
+
+    /// A field that is an object, as its entries.
+    pub fn object(&self, name: &str) -> Result<Option<Vec<(String, Value)>>, Error> {
+        let Some(value) = self.json(name).filter(|value| !value.is_null()) else {
+            return Ok(None);
+        };
+        let mut entries = BTreeMap::new();
+        let read = json::fields(value.as_json(), |name, value| {
+            entries.insert(name.into_owned(), Value::from_json(value));
+        });
+        let entries = read.map(|()| Some(entries.into_iter().collect()));
+        entries.map_err(|_| Error::invalid(name, format!("{name} must be a JSON object")))
+    }
+
+    /// A field that is an array of texts, or one text. Numbers count as their text.
+    pub fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
+        let Some(value) = self.json(name).filter(|value| !value.is_null()) else {
+            return Ok(None);
+        };
+        if !value.as_json().starts_with('[') {
+            return Ok(self.text(name)?.map(|text| vec![text]));
+        }
+        let items: Vec<&RawValue> = serde_json::from_str(value.as_json()).unwrap_or_default();
+        let texts = items.into_iter().map(|item| match item.get() {
+            other if other.starts_with(['{', '[', 't', 'f']) => None,
+            text => json::text(text).map(Cow::into_owned),
+        });
+        let texts: Option<_> = texts.collect();
+        let wrong = || Error::invalid(name, format!("{name} must be an array of strings"));
+        Ok(Some(texts.ok_or_else(wrong)?))
+    }
+}
+
+/// The content type without its parameters, in small letters.
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    let essence = value.split(';').next().unwrap_or_default();
+    Some(essence.trim().to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(kind: &'static str, body: &str, query: &str) -> Result<Fields, Error> {
+        let headers = [(CONTENT_TYPE, kind.parse().unwrap())].into_iter().collect();
+        Fields::of(&headers, body.as_bytes(), &Parameters::parse(query).unwrap())
+    }
+
+    #[test]
+    fn the_body_wins_over_the_query() {
+        let fields =
+            fields("application/json", r#"{"a": "b", "n": 1.0}"#, "a=q&c=%7B%22x%22%3A1%7D");
+        let fields = fields.unwrap();
+        assert_eq!(fields.text("a").unwrap().as_deref(), Some("b"));
+        assert_eq!(fields.text("n").unwrap().as_deref(), Some("1.0"));
+        assert_eq!(fields.text("x").unwrap(), None);
+        assert_eq!(fields.object("c").unwrap().unwrap()[0].1.as_json(), "1");
+        assert!(fields.object("a").is_err());
+    }
+
+    #[test]
+    fn a_form_is_json_where_it_reads_as_such() {
+        let form = "p=%7B%22a%22%3A+%5B1%5D%7D&s=true+north&n=007&l=%5B%22x%22%2C7%5D&e=";
+        let fields = fields("application/x-www-form-urlencoded; charset=utf-8", form, "").unwrap();
+        assert_eq!(fields.object("p").unwrap().unwrap()[0].1.as_json(), "[1]");
+        assert_eq!(fields.json("s").unwrap(), Value::string("true north"));
+        assert_eq!(fields.text("n").unwrap().as_deref(), Some("007"));
+        assert_eq!(fields.texts("l").unwrap().unwrap(), ["x", "7"]);
+        assert_eq!(fields.texts("s").unwrap().unwrap(), ["true north"]);
+        assert_eq!(fields.text("e").unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for (kind, body) in [
+            ("application/json", "{"),
+            ("application/json", "[1]"),
+            ("application/json", "{\"a\": 1} x"),
+            ("text/plain", "{}"),
+            ("", "{}"),
+        ] {
+            assert!(fields(kind, body, "").is_err(), "{kind} {body}");
+        }
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(200), "]".repeat(200));
+        assert!(fields("application/json", &deep, "").is_err());
+        let fields = fields("application/json", r#"{"o": {}, "l": [{}], "t": true}"#, "").unwrap();
+        assert!(fields.text("o").is_err() && fields.text("t").is_err());
+        assert!(fields.texts("l").is_err() && fields.texts("o").is_err());
+    }
+}

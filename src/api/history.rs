@@ -1,0 +1,158 @@
+//! `GET …/persons/:id/history` and `GET …/persons/:id/diff`: what became of a person, operation by
+//! operation, and from one moment to another.
+
+use std::collections::BTreeMap;
+
+use axum::extract::Path;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+
+use super::as_of::{self, Who};
+use super::cursor;
+use super::error::Error;
+use super::json::{Object, array};
+use super::link::Link;
+use super::parameters::Parameters;
+use super::read::{Called, Read, View};
+use crate::person::{Mode, Place, Time, Value};
+use crate::store::{Asked, Change, Changed, Moment, Person};
+
+const DEFAULT_LIMIT: u64 = 100;
+const MAX_LIMIT: u64 = 1_000;
+
+/// Which part of a timeline is asked for.
+struct Query {
+    called: Called,
+    from: Time,
+    until: Place,
+    key: Option<String>,
+    limit: usize,
+}
+
+impl Query {
+    fn of(id: &str, parameters: &Parameters, limit: u64) -> Result<Self, Error> {
+        parameters.only_json()?;
+        let to = parameters.time("to")?.unwrap_or(Time::MAX);
+        let mut until = Some(Place::end_of(to));
+        if let Some(text) = parameters.get(cursor::PARAMETER) {
+            until = cursor::parse(text)?.before().min(until);
+        }
+        Ok(Self {
+            called: Called::parse(id, "id")?,
+            from: parameters.time("from")?.unwrap_or(Time(i64::MIN)),
+            until: until.unwrap_or_default(),
+            key: parameters.get("key").map(str::to_owned),
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+        })
+    }
+}
+
+/// A person's timeline, newest first.
+pub async fn history(
+    Path((_, id)): Path<(String, String)>,
+    read: Read,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let limit = read.parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
+    let query = Query::of(&id, &read.parameters, limit)?;
+    let link = Link::of(&uri, &headers, read.state.settings.trust_forwarded, limit)?;
+    read.list(move |view| page(view, &query, &link)).await
+}
+
+fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
+    let (id, head) = view.now(query.called)?;
+    let key = query.key.as_deref();
+    let property = key.map(|key| view.store.dictionary().property(view.project, key));
+    let mut changed = Vec::new();
+    // Nobody has a property that has no number.
+    if property != Some(None) {
+        // One more tells whether there is another page.
+        let (from, until, limit) = (query.from, query.until, query.limit + 1);
+        let asked = Asked { from, until, property: property.flatten(), limit };
+        changed = view.snapshot.changes(view.project, (id, &head), asked)?;
+    }
+    let more = changed.len() > query.limit;
+    changed.truncate(query.limit);
+    let next = changed.last().filter(|_| more).map(|last| link.cursor(&cursor::after(last.place)));
+    let mut out = Vec::new();
+    let mut object = Object::new(&mut out);
+    array(object.field("results"), &changed, |out, changed| entry(view, out, changed));
+    object.optional_string("next", next.as_deref());
+    object.end();
+    Ok(out)
+}
+
+fn entry(view: &View<'_>, out: &mut Vec<u8>, Changed { operation, changes, .. }: &Changed) {
+    let mut object = Object::new(out);
+    object.optional("timestamp", Some(operation.event_time));
+    object.optional("known_at", Some(operation.known));
+    object.string("event", &operation.event);
+    object.optional("uuid", Some(operation.uuid));
+    object.string("distinct_id", &operation.distinct_id);
+    let name = |change: &Change| {
+        let name = view.store.dictionary().property_name(view.project, change.property);
+        name.unwrap_or_default()
+    };
+    let mut changes: Vec<_> = changes.iter().map(|change| (name(change), change)).collect();
+    changes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    array(object.field("changes"), changes, |out, (name, Change { before, after, .. })| {
+        let mut object = Object::new(out);
+        object.string("key", &name);
+        object.raw("before", before.as_ref().map_or("null", Value::as_json));
+        object.raw("after", after.as_ref().map_or("null", Value::as_json));
+        object.end();
+    });
+    object.end();
+}
+
+/// What became of a person's properties from one moment to another.
+pub async fn diff(Path((_, id)): Path<(String, String)>, read: Read) -> Result<Response, Error> {
+    read.parameters.only_json()?;
+    let called = Called::parse(&id, "id")?;
+    let moment = |name: &str| {
+        let time = read.parameters.time(name)?;
+        time.ok_or_else(|| {
+            let detail = format!("{name} is required (ISO format: 2023-06-15T14:30:00Z)");
+            Error::required(name, detail)
+        })
+    };
+    let (from, to) = (moment("from")?, moment("to")?);
+    let known = read.parameters.time("known_at")?.unwrap_or(Time::MAX);
+    read.person(move |view| {
+        let at = |time| {
+            let who = Who::PersonId(called, id.clone());
+            as_of::at(view, who, Moment { time, known }, Mode::WithOnce)
+        };
+        Ok(difference(from, to, &at(from)?, &at(to)?))
+    })
+    .await
+}
+
+fn difference(from: Time, to: Time, old: &Person, new: &Person) -> Vec<u8> {
+    let map = |person: &Person| -> BTreeMap<_, _> { person.properties.iter().cloned().collect() };
+    let (old, new) = (map(old), map(new));
+    let mut out = Vec::new();
+    let mut object = Object::new(&mut out);
+    object.optional("from", Some(from));
+    object.optional("to", Some(to));
+    for (name, here, there) in [("added", &new, &old), ("removed", &old, &new)] {
+        let mut values = Object::new(object.field(name));
+        for (key, value) in here.iter().filter(|(key, _)| !there.contains_key(*key)) {
+            values.raw(key, value.as_json());
+        }
+        values.end();
+    }
+    let mut values = Object::new(object.field("changed"));
+    for (key, before) in &old {
+        if let Some(after) = new.get(key).filter(|after| *after != before) {
+            let mut change = Object::new(values.field(key));
+            change.raw("before", before.as_json());
+            change.raw("after", after.as_json());
+            change.end();
+        }
+    }
+    values.end();
+    object.end();
+    out
+}

@@ -1,0 +1,231 @@
+//! `POST …/persons/properties_at_time`: the point-in-time join. A line of JSON for each person and
+//! moment comes in, and a line for each goes out in the same order, while they come.
+//!
+//! Many clients read no answer before all of their lines are sent, and there may be millions: what
+//! comes is kept in a file without a name until it is answered, so that neither side waits for
+//! the other and memory does not grow.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use axum::response::Response;
+use futures_util::{StreamExt, stream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::as_of::{self, Query};
+use super::error::Error;
+use super::json::Object;
+use super::parameters::Parameters;
+use super::read::{self, Read, View};
+use crate::person::json::{self, Fault};
+
+/// About so much is answered at once, in bytes; a line may be as long.
+const CHUNK: usize = 64 << 10;
+
+/// A caller that neither sends nor takes anything for so long is left.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const CONTENT: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+
+/// Many persons, each as it was at a moment of its own.
+pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
+    // What all lines have in common is understood before the first one is read.
+    as_of::common(&read.parameters)?;
+    let permit = read.begin_list().await?;
+    let spool = read.state.store.spool().map_err(|error| {
+        tracing::error!(%error, "no file can be made for what a caller sends");
+        Error::internal()
+    })?;
+    let spool = Arc::new(spool);
+    let (came, mut coming) = watch::channel(Came::default());
+    let (answers, mut answered) = mpsc::channel(1);
+    tokio::spawn(take(request.into_body(), spool.clone(), came));
+    tokio::spawn(async move {
+        let _permit = permit;
+        let (state, project) = (read.state.clone(), read.project);
+        let common = Arc::new(read.parameters);
+        let mut lines = Lines { spool, at: 0, seen: 0, number: 0, skips: false };
+        loop {
+            let answer = match lines.wait(&mut coming).await {
+                Ok(None) => return,
+                Ok(Some(came)) => {
+                    let (here, common) = (lines.clone(), common.clone());
+                    let read = move |view: &View<'_>| here.answer(view, &common, came);
+                    let read = read::on_thread(state.clone(), project, read).await;
+                    read.map(|(_, (after, answer))| {
+                        lines = after;
+                        answer
+                    })
+                    .map_err(|_| io::Error::other("the store cannot be read"))
+                }
+                Err(error) => Err(error),
+            };
+            // Broken off where not all are answered, so that nobody takes some for all.
+            let last = answer.is_err();
+            let sent = timeout(PATIENCE, answers.send(answer)).await;
+            if last || !matches!(sent, Ok(Ok(()))) {
+                return;
+            }
+        }
+    });
+    let answers = stream::poll_fn(move |context| answered.poll_recv(context));
+    let mut response = Response::new(Body::from_stream(answers));
+    response.headers_mut().insert(CONTENT_TYPE, CONTENT);
+    let cache = HeaderValue::from_static("private, no-cache");
+    response.headers_mut().insert(CACHE_CONTROL, cache);
+    Ok(response)
+}
+
+/// How much of a body came.
+#[derive(Clone, Copy, Default)]
+struct Came {
+    bytes: u64,
+    /// That is all of it.
+    whole: bool,
+}
+
+/// Takes what comes, as fast as it does. Where it ends early, so does `came`.
+async fn take(body: Body, spool: Arc<File>, came: watch::Sender<Came>) {
+    let mut body = body.into_data_stream();
+    let mut bytes = 0;
+    while let Ok(next) = timeout(PATIENCE, body.next()).await {
+        match next {
+            None => return came.send_modify(|came| came.whole = true),
+            Some(Err(_)) => return,
+            Some(Ok(part)) => {
+                let (file, length) = (spool.clone(), part.len() as u64);
+                let written = spawn_blocking(move || file.write_all_at(&part, bytes)).await;
+                if let Ok(Err(error)) = &written {
+                    tracing::error!(%error, "what a caller sends cannot be kept");
+                }
+                if !matches!(written, Ok(Ok(()))) || came.is_closed() {
+                    return;
+                }
+                bytes += length;
+                came.send_modify(|came| came.bytes = bytes);
+            }
+        }
+    }
+}
+
+/// The lines of a body, as far as they are answered.
+#[derive(Clone)]
+struct Lines {
+    spool: Arc<File>,
+    /// Where the next line begins.
+    at: u64,
+    /// So much was looked at.
+    seen: u64,
+    /// The number of the last line.
+    number: u64,
+    /// The rest of a line is left out, which was too long.
+    skips: bool,
+}
+
+impl Lines {
+    /// Waits for more than was looked at; `None` where everything is answered.
+    async fn wait(&self, coming: &mut watch::Receiver<Came>) -> io::Result<Option<Came>> {
+        let more = coming.wait_for(|came| came.whole || came.bytes > self.seen).await;
+        let came = *more.map_err(|_| io::Error::other("the body ended early"))?;
+        Ok((!came.whole || came.bytes > self.at).then_some(came))
+    }
+
+    /// Answers the lines that are there, as many as one read holds.
+    fn answer(
+        mut self,
+        view: &View<'_>,
+        common: &Parameters,
+        came: Came,
+    ) -> Result<(Self, Bytes), Error> {
+        let length = usize::try_from(came.bytes - self.at).unwrap_or(CHUNK).min(CHUNK);
+        let mut chunk = vec![0; length];
+        self.spool.read_exact_at(&mut chunk, self.at).map_err(|error| {
+            tracing::error!(%error, "what a caller sent cannot be read again");
+            Error::internal()
+        })?;
+        let is_last = came.whole && self.at + length as u64 == came.bytes;
+        let ends = memchr::memrchr(b'\n', &chunk).map(|end| end + 1);
+        let whole = if is_last { length } else { ends.unwrap_or(0) };
+        let mut out = Vec::new();
+        for line in chunk[..whole].split_inclusive(|byte| *byte == b'\n') {
+            if !std::mem::take(&mut self.skips) {
+                self.line(&mut out, view, common, line)?;
+            }
+        }
+        self.at += whole as u64;
+        self.seen = self.at;
+        if whole == 0 && length == CHUNK {
+            if !self.skips {
+                self.number += 1;
+                refused(&mut out, self.number, &format!("The line is longer than {CHUNK} bytes."));
+            }
+            self.skips = true;
+            self.at += length as u64;
+            self.seen = self.at;
+        } else if whole == 0 {
+            self.seen = came.bytes;
+        }
+        Ok((self, out.into()))
+    }
+
+    /// Answers one line; a line of nothing is passed over.
+    fn line(
+        &mut self,
+        out: &mut Vec<u8>,
+        view: &View<'_>,
+        common: &Parameters,
+        line: &[u8],
+    ) -> Result<(), Error> {
+        self.number += 1;
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            return Ok(());
+        }
+        let answered = query(common, line).and_then(|query| as_of::past(view, &query));
+        match answered {
+            Ok(answer) => {
+                out.extend(answer);
+                out.push(b'\n');
+            }
+            Err(error) if error.is_internal() => return Err(error),
+            Err(error) => refused(out, self.number, error.detail()),
+        }
+        Ok(())
+    }
+}
+
+/// What a line asks for.
+fn query(common: &Parameters, line: &[u8]) -> Result<Query, Error> {
+    let wrong = |why: &str| Error::invalid("line", format!("The line is {why}."));
+    let text = std::str::from_utf8(line).map_err(|_| wrong("not UTF-8"))?;
+    let (text, _) = json::repaired(text);
+    let mut parameters = common.clone();
+    let fields = json::fields(&text, |name, value| {
+        if let Some(value) = json::text(value) {
+            parameters.set(&name, &value);
+        }
+    });
+    fields.map_err(|fault| {
+        wrong(match fault {
+            Fault::Syntax => "not JSON",
+            Fault::NoObject => "JSON, but no object",
+        })
+    })?;
+    Query::of(&parameters)
+}
+
+fn refused(out: &mut Vec<u8>, number: u64, detail: &str) {
+    let mut object = Object::new(out);
+    object.string("error", detail);
+    object.number("line", number);
+    object.end();
+    out.push(b'\n');
+}

@@ -1,0 +1,54 @@
+//! A request with a body: the key is judged wherever it stands, and the fields are understood.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
+use axum::response::IntoResponse;
+
+use super::error::Error;
+use super::fields::Fields;
+use super::key::Scope;
+use super::parameters::Parameters;
+use super::{State, access, position, read};
+use crate::person::ProjectId;
+use crate::progress::Positions;
+
+/// A request by someone who may.
+pub struct Posted {
+    /// The project that the path names.
+    pub project: ProjectId,
+    /// The body and the query.
+    pub fields: Fields,
+    /// The label of the key.
+    pub author: String,
+    /// What has to be applied before it is answered.
+    pub wanted: Positions,
+    /// The headers.
+    pub headers: HeaderMap,
+}
+
+impl Posted {
+    /// Reads a request that asks for this scope.
+    pub async fn of(request: Request, state: &State, scope: Scope) -> Result<Self, Error> {
+        let (mut parts, body) = request.into_parts();
+        let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
+        let project = read::project_of(&mut parts, state).await?;
+        let (method, headers) = (parts.method.clone(), parts.headers.clone());
+        let body = Bytes::from_request(Request::from_parts(parts, body), state).await;
+        let body =
+            body.map_err(|error| Error::of_status(error.into_response().status(), &method))?;
+        let fields = Fields::of(&headers, &body, &parameters);
+        // Whoever may not do it is not told what is wrong with what they sent.
+        let named = match &fields {
+            Ok(fields) => fields.text(access::KEY_PARAMETER)?,
+            Err(_) => parameters.get(access::KEY_PARAMETER).map(str::to_owned),
+        };
+        let secret = access::bearer(&headers).or(named.as_deref());
+        let access = state.access();
+        let (project, key) = access.admit(secret, &project, scope)?;
+        let fields = fields?;
+        let wanted = fields.text(position::PARAMETER)?;
+        let wanted = wanted.map(|text| position::parse(&text)).transpose()?.unwrap_or_default();
+        Ok(Self { project, fields, author: key.label.clone(), wanted, headers })
+    }
+}

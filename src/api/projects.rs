@@ -1,0 +1,61 @@
+//! `GET /api/projects` and `GET /api/projects/:project_id`: where connectors begin.
+
+use axum::extract::{self, Path};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+use uuid::Uuid;
+
+use super::State;
+use super::access::{self, Project};
+use super::error::Error;
+use super::json::{Object, array};
+use super::parameters::Parameters;
+use super::read::of_json;
+use crate::person::identity::NAMESPACE;
+
+/// The projects of a key.
+pub async fn list(
+    extract::State(state): extract::State<State>,
+    parts: Parts,
+) -> Result<Response, Error> {
+    let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
+    let access = state.access();
+    let key = access.key(access::secret(&parts.headers, &parameters))?;
+    let projects = access.projects.iter().filter(|project| key.projects.contains(&project.id));
+    let projects: Vec<_> = projects.collect();
+    let mut out = Vec::new();
+    let mut object = Object::new(&mut out);
+    object.number("count", projects.len() as u64);
+    object.raw("next", "null");
+    object.raw("previous", "null");
+    array(object.field("results"), projects, project);
+    object.end();
+    Ok(of_json(StatusCode::OK, out))
+}
+
+/// One project of a key.
+pub async fn one(
+    extract::State(state): extract::State<State>,
+    Path(id): Path<String>,
+    parts: Parts,
+) -> Result<Response, Error> {
+    let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
+    let access = state.access();
+    let key = access.key(access::secret(&parts.headers, &parameters))?;
+    let mut out = Vec::new();
+    project(&mut out, access.project(key, &id)?);
+    Ok(of_json(StatusCode::OK, out))
+}
+
+fn project(out: &mut Vec<u8>, Project { id, name }: &Project) {
+    let uuid = |text: &str| Uuid::new_v5(&NAMESPACE, text.as_bytes());
+    let mut object = Object::new(out);
+    object.number("id", u64::from(*id));
+    object.optional("uuid", Some(uuid(&format!("project:{id}"))));
+    object.string("name", name);
+    // There is one: whoever runs this server.
+    object.optional("organization", Some(uuid("organization")));
+    object.string("timezone", "UTC");
+    object.end();
+}

@@ -1,0 +1,231 @@
+//! Writes over HTTP: what they change, how they are answered, and what keeps them from being done.
+
+use axum::http::header::CONTENT_TYPE;
+
+use super::*;
+
+/// Asks as the writer of project 1, with JSON in the body where it is not null.
+async fn write(world: &World, method: Method, url: &str, body: &Json) -> Reply {
+    with_headers(world, method, url, body, &[]).await
+}
+
+async fn with_headers(
+    world: &World,
+    method: Method,
+    url: &str,
+    body: &Json,
+    headers: &[(&str, &str)],
+) -> Reply {
+    let mut request = Request::builder().method(method).uri(url);
+    request = request.header("authorization", "Bearer phx_writer");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = if body.is_null() {
+        Body::empty()
+    } else {
+        request = request.header(CONTENT_TYPE, "application/json");
+        Body::from(body.to_string())
+    };
+    world.send(request.body(body).unwrap()).await
+}
+
+fn person(id: &str, rest: &str) -> String {
+    format!("/api/projects/1/persons/{id}{rest}")
+}
+
+async fn properties(world: &World, id: &str) -> Json {
+    world.get(&person(id, "")).await.json()["properties"].clone()
+}
+
+#[tokio::test]
+async fn a_patch_sets_the_given_keys_and_answers_the_person() {
+    let world = World::new();
+    let set = json!({"properties": {"plan": "team", "none": null, "n": 1.5}, "name": "ignored"});
+    for (method, id) in [(Method::PATCH, ANN), (Method::PUT, &ANN.to_uppercase())] {
+        let reply = write(&world, method, &person(id, "/"), &set).await;
+        assert!(!reply.header("x-personview-position").is_empty());
+        let body = reply.json();
+        assert_eq!(body["uuid"], ANN);
+        let properties = &body["properties"];
+        assert_eq!(properties["plan"], "team");
+        assert_eq!(properties["none"], Json::Null);
+        assert_eq!(properties["theme"], "dark", "the others stay");
+    }
+    assert!(world.get(&person(ANN, "")).await.body.contains("\"n\":1.5"), "as it was written");
+}
+
+#[tokio::test]
+async fn a_merged_person_is_written_as_what_it_became() {
+    let world = World::new();
+    let merged = person_uuid(1, "a-b-c-d-e");
+    let set = json!({"properties": {"plan": "team"}});
+    let body = write(&world, Method::PATCH, &person(&merged, ""), &set).await.json();
+    assert_eq!((&body["uuid"], &body["merged_from"]), (&json!(ANN), &json!(merged)));
+    assert_eq!(properties(&world, ANN).await["plan"], "team");
+}
+
+#[tokio::test]
+async fn properties_are_set_and_taken_away_one_by_one() {
+    let world = World::new();
+    let url = person(ANN, "/update_property");
+    let body = write(&world, Method::POST, &url, &json!({"key": "a.b", "value": [1]})).await.json();
+    assert_eq!(body["properties"]["a.b"], json!([1]));
+    let body = write(&world, Method::POST, &url, &json!({"$set": {"c": {}}})).await.json();
+    assert_eq!(body["properties"]["c"], json!({}));
+    let url = person(ANN, "/delete_property");
+    for unset in
+        [json!({"$unset": "a.b"}), json!({"$unset": ["c", "plan", "c"]}), json!({"$unset": "c"})]
+    {
+        let body = write(&world, Method::POST, &url, &unset).await.json();
+        assert_eq!(body, json!({"success": true}));
+    }
+    let left = properties(&world, ANN).await;
+    assert!(left.get("a.b").is_none() && left.get("c").is_none() && left.get("plan").is_none());
+}
+
+#[tokio::test]
+async fn a_form_and_a_query_are_fields_too() {
+    let world = World::new();
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(person(ANN, "/update_property?value=7"))
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Body::from("key=seven&personal_api_key=phx_writer"));
+    let body = world.send(request.unwrap()).await.json();
+    assert_eq!(body["properties"]["seven"], 7);
+}
+
+#[tokio::test]
+async fn a_deleted_person_is_gone_until_its_distinct_id_is_reset() {
+    let mut world = World::new();
+    let reply = write(&world, Method::DELETE, &person(ANN, ""), &Json::Null).await;
+    assert_eq!((reply.status.as_u16(), reply.body.as_str()), (202, r#"{"success":true}"#));
+    assert_eq!(world.get(&person(ANN, "")).await.status, 404);
+    assert_eq!(write(&world, Method::DELETE, &person(ANN, ""), &Json::Null).await.status, 404);
+    let late = || event("11:30", "ann").with(json!({"$set": {"plan": "late"}}));
+    world.ingest(&[late()]);
+    let found = "/api/projects/1/persons?distinct_id=ann";
+    assert_eq!(world.get(found).await.json()["count"], 0, "it happened before the deletion");
+    let url = "/api/projects/1/persons/reset_person_distinct_id/";
+    let reply = write(&world, Method::POST, url, &json!({"distinct_id": "ann"})).await;
+    assert_eq!(reply.json(), json!({"success": true}));
+    world.ingest(&[late()]);
+    assert_eq!(world.get(found).await.json()["results"][0]["properties"], json!({"plan": "late"}));
+    let unknown = write(&world, Method::POST, url, &json!({"distinct_id": "nobody"})).await;
+    assert_eq!(unknown.status, 404);
+    let missing = write(&world, Method::POST, url, &json!({"distinct_id": ""})).await;
+    assert!(missing.body.contains("distinct_id is required"), "{}", missing.body);
+}
+
+#[tokio::test]
+async fn many_are_deleted_at_once() {
+    let world = World::roomy();
+    let url = "/api/projects/1/persons/bulk_delete";
+    let both = json!({"ids": [ANN], "distinct_ids": ["bob"]});
+    assert_eq!(write(&world, Method::POST, url, &both).await.status, 400);
+    let many: Vec<_> = (0..1001).map(|id| id.to_string()).collect();
+    assert_eq!(write(&world, Method::POST, url, &json!({"ids": many})).await.status, 400);
+    let merged = person_uuid(1, "a-b-c-d-e");
+    let ids = json!({"ids": [ANN, merged, "12"]});
+    let reply = write(&world, Method::POST, url, &ids).await;
+    assert_eq!(reply.status, 202);
+    let expected = r#"{"persons_found":1,"persons_deleted":1,"deletion_errors":[]}"#;
+    assert_eq!(reply.body, expected);
+    let reply = write(&world, Method::POST, url, &json!({"distinct_ids": ["bob", "ann"]})).await;
+    assert_eq!(reply.body, expected);
+    assert_eq!(world.get("/api/projects/1/persons").await.json()["count"], 0);
+}
+
+#[tokio::test]
+async fn a_split_takes_what_it_names_and_nobody_elses() {
+    let world = World::new();
+    let url = person(ANN, "/split");
+    for (body, attr) in [
+        (json!({"main_distinct_id": "bob"}), "main_distinct_id"),
+        (json!({"distinct_ids_to_split": ["bob"]}), "distinct_ids_to_split"),
+        (json!({"distinct_ids_to_split": ["ann", "a-b-c-d-e"]}), "distinct_ids_to_split"),
+        (json!({"distinct_ids_to_split": ["ann"], "main_distinct_id": "ann"}), "main_distinct_id"),
+    ] {
+        let (status, error) = write(&world, Method::POST, &url, &body).await.error();
+        assert!(status == 400 && error.contains(attr), "{body}: {error}");
+    }
+    let reply = write(&world, Method::POST, &url, &json!({"main_distinct_id": "ann"})).await;
+    assert_eq!((reply.status.as_u16(), reply.body.as_str()), (201, r#"{"success":true}"#));
+    let other = world.get("/api/projects/1/persons?distinct_id=a-b-c-d-e").await.json();
+    assert_eq!(other["results"][0]["distinct_ids"], json!(["a-b-c-d-e"]));
+    let (status, _) = write(&world, Method::POST, &url, &Json::Null).await.error();
+    assert_eq!(status, 400, "there is nothing left to split");
+}
+
+#[tokio::test]
+async fn a_repeated_idempotency_key_gets_the_first_result() {
+    let world = World::new();
+    let key = [("idempotency-key", "k1")];
+    let set = |n: u8| json!({"properties": {"plan": n}});
+    for n in [1, 2] {
+        let reply = with_headers(&world, Method::PATCH, &person(ANN, ""), &set(n), &key).await;
+        assert_eq!(reply.json()["properties"]["plan"], 1);
+    }
+    for _ in 0..2 {
+        let reply = with_headers(&world, Method::DELETE, &person(ANN, ""), &Json::Null, &key).await;
+        assert_eq!(reply.status, 202, "another thing is done, and once");
+    }
+    let bulk = "/api/projects/1/persons/bulk_delete";
+    for _ in 0..2 {
+        let ids = json!({"distinct_ids": ["bob"]});
+        let reply = with_headers(&world, Method::POST, bulk, &ids, &key).await;
+        assert!(reply.body.contains("\"persons_deleted\":1"), "{}", reply.body);
+    }
+    let long = "x".repeat(256);
+    let reply =
+        with_headers(&world, Method::PATCH, bulk, &Json::Null, &[("idempotency-key", &long)]).await;
+    assert_eq!(reply.status, 405);
+    let url = person(ANN, "/split");
+    let reply =
+        with_headers(&world, Method::POST, &url, &Json::Null, &[("idempotency-key", &long)]).await;
+    assert_eq!(reply.status, 400);
+}
+
+#[tokio::test]
+async fn what_kafka_does_is_told() {
+    let world = World::new();
+    let set = json!({"properties": {"plan": "team"}});
+    for (kafka, status, words) in [
+        (Kafka::Away, 503, "\"unavailable\""),
+        (Kafka::Silent, 504, "\"timeout\""),
+        (Kafka::Slow, 202, r#"{"accepted":true,"position":""#),
+    ] {
+        *world.log.kafka.lock().unwrap() = kafka;
+        let reply = write(&world, Method::PATCH, &person(ANN, ""), &set).await;
+        assert_eq!(reply.status, status, "{}", reply.body);
+        assert!(reply.body.contains(words), "{}", reply.body);
+        assert_eq!(properties(&world, ANN).await["plan"], "pro", "nothing was applied");
+    }
+}
+
+#[tokio::test]
+async fn only_who_may_writes() {
+    let world = World::new();
+    let url = person(ANN, "");
+    let set = r#"{"properties": {"plan": "x"}, "personal_api_key": "phx_reader"}"#;
+    for (key, kind, body, status) in [
+        ("", "application/json", "{}", 401),
+        ("Bearer phx_x", "application/json", set, 401),
+        ("Bearer phx_reader", "application/json", "{", 403),
+        ("", "application/json", set, 403),
+        ("Bearer phx_writer", "application/json", "{", 400),
+        ("Bearer phx_writer", "application/json", "[]", 400),
+        ("Bearer phx_writer", "application/json", "{}", 400),
+        ("Bearer phx_writer", "application/json", r#"{"properties": [1]}"#, 400),
+        ("Bearer phx_writer", "text/plain", set, 415),
+    ] {
+        let request = Request::builder().method(Method::PATCH).uri(&url).header(CONTENT_TYPE, kind);
+        let request = if key.is_empty() { request } else { request.header("authorization", key) };
+        let reply = world.send(request.body(Body::from(body)).unwrap()).await;
+        assert_eq!(reply.status, status, "{key} {kind} {body}: {}", reply.body);
+    }
+    let wide = json!({"properties": {"wide": "x".repeat(2_000)}});
+    assert_eq!(write(&world, Method::PATCH, &url, &wide).await.status, 413);
+    assert_eq!(properties(&world, ANN).await["plan"], "pro");
+}

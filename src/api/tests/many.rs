@@ -1,0 +1,118 @@
+//! Many at once: persons by what they are called, the point-in-time join, and projects.
+
+use axum::http::header::CONTENT_TYPE;
+
+use super::*;
+
+async fn post(world: &World, url: &str, kind: &str, body: String) -> Reply {
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(format!("/api/projects/1/persons/{url}"))
+        .header("authorization", "Bearer phx_reader")
+        .header(CONTENT_TYPE, kind);
+    world.send(request.body(Body::from(body)).unwrap()).await
+}
+
+async fn ask(world: &World, url: &str, body: &Json) -> Reply {
+    post(world, url, "application/json", body.to_string()).await
+}
+
+#[tokio::test]
+async fn persons_are_found_by_what_was_asked() {
+    let world = World::roomy();
+    let ids = json!({"distinct_ids": ["bob", "nobody", "a-b-c-d-e", "bob"]});
+    let found = ask(&world, "batch_by_distinct_ids", &ids).await.json();
+    let results = found["results"].as_object().unwrap();
+    assert_eq!(results.keys().collect::<Vec<_>>(), ["a-b-c-d-e", "bob"]);
+    assert_eq!(results["a-b-c-d-e"]["uuid"], ANN);
+    let merged = person_uuid(1, "a-b-c-d-e");
+    let uuids = json!({"uuids": [merged, person_uuid(1, "nobody")]});
+    let found = ask(&world, "batch_by_uuids/", &uuids).await.json();
+    assert_eq!(found["results"][&merged]["uuid"], ANN);
+    assert_eq!(found["results"].as_object().unwrap().len(), 1);
+    let many: Vec<_> = (0..1001).map(|n| n.to_string()).collect();
+    for wrong in [json!({}), json!({"distinct_ids": many}), json!({"distinct_ids": {}})] {
+        assert_eq!(ask(&world, "batch_by_distinct_ids", &wrong).await.status, 400);
+    }
+    assert_eq!(ask(&world, "batch_by_uuids", &json!({"uuids": ["x"]})).await.status, 400);
+}
+
+fn line(who: &str, time: &str) -> String {
+    format!("{{\"distinct_id\":\"{who}\",\"timestamp\":\"2026-03-01T{time}:00Z\"}}\n")
+}
+
+#[tokio::test]
+async fn every_line_is_answered_in_its_place() {
+    let world = World::new();
+    let last = line("ann", "11:00");
+    let body = [
+        &line("ann", "10:00"),
+        "nonsense\r\n",
+        "\n",
+        &line("nobody", "10:00"),
+        "[1]\n",
+        "{\"distinct_id\":\"ann\"}\n",
+        last.trim_end(),
+    ];
+    let reply = post(&world, "properties_at_time", "application/x-ndjson", body.concat()).await;
+    assert_eq!(
+        (reply.status.as_u16(), reply.header("content-type")),
+        (200, "application/x-ndjson")
+    );
+    let lines: Vec<Json> =
+        reply.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let single = "/api/projects/1/persons/properties_at_time?distinct_id=ann&timestamp=2026-03-01T";
+    assert_eq!(lines[0], world.get(&format!("{single}10:00:00Z")).await.json());
+    assert_eq!(lines[1], json!({"error": "The line is not JSON.", "line": 2}));
+    assert_eq!(lines[2], json!({"error": "Person with distinct_id 'nobody' not found", "line": 4}));
+    assert_eq!(lines[3], json!({"error": "The line is JSON, but no object.", "line": 5}));
+    assert_eq!(lines[4]["line"], 6);
+    assert_eq!(lines[5], world.get(&format!("{single}11:00:00Z")).await.json());
+    assert_eq!(lines.len(), 6);
+}
+
+#[tokio::test]
+async fn more_than_memory_should_hold_is_joined() {
+    let world = World::new();
+    let long = format!("{{\"distinct_id\":\"{}\"}}\n", "x".repeat(200_000));
+    let body = line("ann", "11:00").repeat(5_000) + &long + &line("bob", "15:00").repeat(5_000);
+    assert!(body.len() > 500_000, "longer than the bodies of other requests may be");
+    let url = "properties_at_time?include_set_once=true";
+    let reply = post(&world, url, "application/x-ndjson", body).await;
+    let lines: Vec<_> = reply.body.lines().collect();
+    assert_eq!(lines.len(), 10_001);
+    assert!(lines[..5_000].iter().all(|line| line.contains("\"from\":\"ad\"")));
+    assert_eq!(lines[5_000], r#"{"error":"The line is longer than 65536 bytes.","line":5001}"#);
+    assert!(lines[5_001..].iter().all(|line| line.contains("bob@x.org")));
+}
+
+#[tokio::test]
+async fn what_all_lines_have_in_common_is_judged_first() {
+    let world = World::new();
+    for wrong in ["identity=x", "known_at=x", "include_set_once=2", "debug=true", "format=csv"] {
+        let url = format!("properties_at_time?{wrong}");
+        assert_eq!(post(&world, &url, "application/x-ndjson", String::new()).await.status, 400);
+    }
+    let empty = post(&world, "properties_at_time", "application/x-ndjson", String::new()).await;
+    assert_eq!((empty.status.as_u16(), empty.body.as_str()), (200, ""));
+}
+
+#[tokio::test]
+async fn a_key_has_its_projects() {
+    let world = World::new();
+    let as_two = [("authorization", "Bearer phx_two")];
+    for root in ["/api/projects", "/api/environments/"] {
+        let list = world.ask(Method::GET, root, &as_two).await.json();
+        assert_eq!((&list["count"], &list["next"]), (&json!(2), &Json::Null));
+        assert_eq!(list["results"][1]["name"], "Project 2");
+        assert_eq!(list["results"][1]["timezone"], "UTC");
+    }
+    let auditor = [("authorization", "Bearer phx_auditor")];
+    let list = world.ask(Method::GET, "/api/projects/", &auditor).await.json();
+    assert_eq!(list["count"], 1, "any key has projects");
+    let one = world.ask(Method::GET, "/api/projects/@current/", &auditor).await.json();
+    assert_eq!(one, list["results"][0]);
+    assert_eq!(world.ask(Method::GET, "/api/projects/2", &auditor).await.status, 403);
+    assert_eq!(world.ask(Method::GET, "/api/projects/x", &auditor).await.status, 404);
+    assert_eq!(world.ask(Method::GET, "/api/projects", &[]).await.status, 401);
+}

@@ -1,0 +1,206 @@
+//! What every write has in common: the key is judged, the fields are understood, a command goes
+//! to the log, and the answer waits until it was applied.
+
+use std::pin::Pin;
+use std::time::{Duration, Instant, SystemTime};
+
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::Response;
+use uuid::Uuid;
+
+use super::error::Error;
+use super::fields::Fields;
+use super::json::Object;
+use super::key::Scope;
+use super::posted::Posted;
+use super::read::{View, of_json};
+use super::{State, position, read};
+use crate::person::command::Seen;
+use crate::person::{Act, Command, ProjectId, Time};
+use crate::progress::Positions;
+use crate::store::CommandOutcome;
+
+/// A request with the key of an earlier one is answered as that one was, for a day.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The longest idempotency key, in bytes.
+const MAX_KEY: usize = 255;
+
+/// Where commands go.
+pub trait CommandLog: Send + Sync {
+    /// Adds a command to the log, and answers what has to be applied before it is.
+    fn append(&self, command: Command, within: Duration) -> Appending<'_>;
+}
+
+/// A command on its way to the log.
+pub type Appending<'a> = Pin<Box<dyn Future<Output = Result<Positions, NotAppended>> + Send + 'a>>;
+
+/// Why a command is not known to be in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAppended {
+    /// It is not there.
+    Nothing,
+    /// It may be there, or come to be.
+    Unknown,
+    /// It is larger than the log takes.
+    TooLarge,
+}
+
+/// A write by someone who may.
+pub struct Write {
+    /// What requests share.
+    pub state: State,
+    /// The project that is written to.
+    pub project: ProjectId,
+    /// The body and the query.
+    pub fields: Fields,
+    /// The label of the key.
+    author: String,
+    /// What is waited for before anything is written.
+    wanted: Positions,
+    idempotency_key: Option<String>,
+    /// By when it has to be answered.
+    deadline: Instant,
+}
+
+impl FromRequest<State> for Write {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &State) -> Result<Self, Error> {
+        let deadline = Instant::now() + state.settings.position_wait;
+        let posted = Posted::of(request, state, Scope::PersonWrite).await?;
+        let Posted { project, fields, author, wanted, headers } = posted;
+        let idempotency_key = idempotency_key(&headers)?;
+        let state = state.clone();
+        Ok(Self { state, project, fields, author, wanted, idempotency_key, deadline })
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    let text = value.to_str().ok().filter(|text| (1..=MAX_KEY).contains(&text.len()));
+    let detail = format!("Idempotency-Key must be 1 to {MAX_KEY} printable ASCII characters");
+    let text = text.ok_or_else(|| Error::invalid(IDEMPOTENCY_KEY.as_str(), detail))?;
+    Ok(Some(text.to_owned()))
+}
+
+/// A command to be written, and the key by which it is done once.
+pub struct Order {
+    /// Under which it is done once.
+    pub key: String,
+    /// What it does.
+    pub act: Act,
+}
+
+/// What became of commands.
+pub enum Written {
+    /// Each was applied.
+    Applied(Vec<CommandOutcome>),
+    /// The log has them, and they will be applied.
+    Accepted(Positions),
+}
+
+impl Write {
+    /// A command. `what` names what is done to whom, in the words of the request: a repeated
+    /// idempotency key counts for the same only.
+    pub fn order(&self, what: &str, act: Act) -> Order {
+        Order { key: self.key_of(what), act }
+    }
+
+    /// Under which a command is done once.
+    pub fn key_of(&self, what: &str) -> String {
+        match &self.idempotency_key {
+            Some(key) => format!("{} {key} {what}", self.author),
+            None => Uuid::new_v4().to_string(),
+        }
+    }
+
+    /// What became of the same command under the same idempotency key; `None` where there was
+    /// none in the last day.
+    pub async fn repeated(&self, what: &str) -> Result<Option<CommandOutcome>, Error> {
+        if self.idempotency_key.is_none() {
+            return Ok(None);
+        }
+        let key = self.key_of(what);
+        self.view(move |view| Ok(view.snapshot.outcome(view.project, &key)?)).await
+    }
+
+    /// Waits for what the caller wants to be applied first.
+    pub async fn wait(&self) -> Result<(), Error> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let reached =
+            self.wanted.is_empty() || self.state.progress.reached(&self.wanted, left).await;
+        reached.then_some(()).ok_or_else(Error::position_not_reached)
+    }
+
+    /// Reads something of the project.
+    pub async fn view<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        Ok(read::on_thread(self.state.clone(), self.project, read).await?.1)
+    }
+
+    /// Answers with what is read after the write.
+    pub async fn answer(
+        &self,
+        status: StatusCode,
+        body: impl FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
+    ) -> Result<Response, Error> {
+        let (position, body) = read::on_thread(self.state.clone(), self.project, body).await?;
+        let mut response = of_json(status, body);
+        response.headers_mut().insert(read::POSITION, position);
+        Ok(response)
+    }
+
+    /// Writes commands to the log and waits until they were applied.
+    pub async fn write(&self, orders: Vec<Order>) -> Result<Written, Error> {
+        let seen = self.state.progress.status().positions.into_iter();
+        let seen =
+            seen.map(|((topic, partition), next_offset)| Seen { topic, partition, next_offset });
+        let seen: Vec<_> = seen.collect();
+        let left = || self.deadline.saturating_duration_since(Instant::now());
+        let (mut positions, mut keys) = (Positions::new(), Vec::with_capacity(orders.len()));
+        for Order { key, act } in orders {
+            keys.push(key.clone());
+            let command = Command {
+                uuid: Uuid::new_v4(),
+                project: self.project,
+                idempotency_key: key,
+                author: self.author.clone(),
+                known: now(),
+                seen: seen.clone(),
+                act,
+            };
+            let appended = self.state.commands.append(command, left()).await;
+            positions.extend(appended.map_err(Error::not_appended)?);
+        }
+        if !self.state.progress.reached(&positions, left()).await {
+            return Ok(Written::Accepted(positions));
+        }
+        let outcomes = self.view(move |view| {
+            let outcomes = keys.iter().map(|key| view.snapshot.outcome(view.project, key));
+            outcomes.map(|outcome| outcome?.ok_or_else(Error::internal)).collect()
+        });
+        Ok(Written::Applied(outcomes.await?))
+    }
+}
+
+/// The clock of whoever writes.
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Time(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// The answer where the log has a write that is not applied yet.
+pub fn accepted(positions: &Positions) -> Response {
+    let mut body = Vec::new();
+    let mut object = Object::new(&mut body);
+    object.flag("accepted", true);
+    object.string("position", &position::opaque(positions));
+    object.end();
+    of_json(StatusCode::ACCEPTED, body)
+}

@@ -1,0 +1,103 @@
+//! Writes of the API, appended to the command topic.
+
+use std::time::Duration;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::future_producer::Delivery;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer, PurgeConfig};
+
+use super::Error;
+use super::kafka::Connection;
+use crate::person::Command;
+
+/// How long librdkafka may take to tell what became of a command that was given up.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
+/// Writes commands to their topic.
+pub struct Commands {
+    producer: FutureProducer,
+    topic: String,
+}
+
+/// Why a command is not known to be in the topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAppended {
+    /// It is not there.
+    Nothing,
+    /// It was sent, and Kafka did not answer.
+    Unknown,
+    /// It is larger than Kafka takes.
+    TooLarge,
+}
+
+impl Commands {
+    /// Connects to Kafka; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where librdkafka refuses the settings.
+    pub fn connect(connection: &Connection, topic: &str) -> Result<Self, Error> {
+        let mut config = connection.config();
+        config.set("acks", "all");
+        // A command that is there twice is done once, by its idempotency key; and what was never
+        // sent can be taken back without a gap in the numbers of an idempotent producer.
+        config.set("enable.idempotence", "false");
+        // Somebody waits for each.
+        config.set("linger.ms", "0");
+        Ok(Self { producer: config.create()?, topic: topic.to_owned() })
+    }
+
+    /// The topic that they are written to.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Appends a command; answers its partition and offset.
+    ///
+    /// # Errors
+    /// [`NotAppended`], where Kafka did not take it in time.
+    pub async fn append(
+        &self,
+        command: &Command,
+        within: Duration,
+    ) -> Result<(u32, u64), NotAppended> {
+        let json = command.to_json();
+        let key = command.uuid.to_string();
+        let record = FutureRecord::to(&self.topic).key(&key).payload(&json);
+        let mut delivery = self.producer.send_result(record).map_err(|(error, _)| judge(&error))?;
+        let mut answer = tokio::time::timeout(within, &mut delivery).await;
+        if answer.is_err() {
+            // What was not sent yet is not sent any more, and that is told at once.
+            self.producer.purge(PurgeConfig::default().queue());
+            answer = tokio::time::timeout(LAST_WORD, delivery).await;
+        }
+        let answer = answer.map_err(|_| NotAppended::Unknown)?;
+        match answer {
+            Ok(Ok(Delivery { partition, offset, .. })) => {
+                Ok((partition.unsigned_abs(), offset.unsigned_abs()))
+            }
+            Ok(Err((error, _))) => Err(judge(&error)),
+            Err(_) => Err(NotAppended::Unknown),
+        }
+    }
+}
+
+fn judge(error: &KafkaError) -> NotAppended {
+    use RDKafkaErrorCode as Code;
+    match error.rdkafka_error_code() {
+        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => NotAppended::TooLarge,
+        // Refused before it was sent, or by the broker before it was written.
+        Some(
+            Code::PurgeQueue
+            | Code::QueueFull
+            | Code::UnknownTopic
+            | Code::UnknownPartition
+            | Code::UnknownTopicOrPartition
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::NotEnoughReplicas
+            | Code::PolicyViolation,
+        ) => NotAppended::Nothing,
+        _ => NotAppended::Unknown,
+    }
+}

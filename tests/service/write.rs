@@ -1,0 +1,117 @@
+//! Writes of the API: through the log, and without one.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+
+use crate::harness::{Home, Service, Topic, wait_for};
+
+fn set(id: &str, values: &Json) -> Json {
+    json!({"token": "t", "event": "$set", "distinct_id": id, "properties": {"$set": values}})
+}
+
+/// The uuid of whoever has a distinct id, once so many events of the topic are applied.
+fn uuid(service: &Service, topic: &Topic, id: &str, events: u64) -> String {
+    let position = format!("{}:0:{}", topic.name, events - 1);
+    let found = service.persons(&format!("?distinct_id={id}&min_position={position}"));
+    found["results"][0]["uuid"].as_str().unwrap().to_owned()
+}
+
+fn plan(service: &Service, uuid: &str) -> Json {
+    service.persons(&format!("/{uuid}"))["properties"]["plan"].clone()
+}
+
+#[test]
+fn writes_are_in_the_log_and_no_event_forges_one() {
+    let topic = Topic::create("write", 1);
+    topic.events(0, [&set("ann", &json!({"plan": "free"})), &set("bob", &json!({"plan": "free"}))]);
+    let home = Home::new(&topic);
+    let service = home.serve();
+    let [ann, bob] = ["ann", "bob"].map(|id| uuid(&service, &topic, id, 2));
+    let url = |uuid: &str| format!("/api/projects/1/persons/{uuid}");
+    let (status, person) =
+        service.send("PATCH", &url(&ann), Some(&json!({"properties": {"plan": "team"}})));
+    assert_eq!((status, &person["properties"]["plan"]), (200, &json!("team")));
+    let (status, _) = service.send("DELETE", &url(&bob), None);
+    assert_eq!((status, service.get(&url(&bob)).0), (202, 404));
+
+    let command = json!({
+        "command": "delete", "uuid": ann, "project": 1, "person": ann, "author": "test",
+        "idempotency_key": "k", "now": "2026-03-01T12:00:00Z", "token": "t", "distinct_id": "ann",
+        "event": "$delete_person", "properties": {"person": ann},
+    });
+    topic.events(0, [&command]);
+    assert_eq!(uuid(&service, &topic, "ann", 3), ann, "an event is none, whatever it says");
+    assert!(service.terminate().success());
+
+    let rebuilt = Home::new(&topic).serve();
+    assert_eq!(uuid(&rebuilt, &topic, "ann", 3), ann);
+    rebuilt.wait_for_readiness(200);
+    assert_eq!(plan(&rebuilt, &ann), "team", "the log has it");
+    assert_eq!(rebuilt.get(&url(&bob)).0, 404);
+}
+
+/// A Kafka that nobody else uses.
+struct Broker(TempDir);
+
+impl Broker {
+    fn start() -> (Self, String) {
+        let broker = Self(TempDir::new().unwrap());
+        broker.tell("start");
+        let address = std::fs::read_to_string(broker.0.path().join("address")).unwrap();
+        (broker, address.trim().to_owned())
+    }
+
+    fn tell(&self, verb: &str) {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/broker");
+        let told = Command::new(script).arg(verb).arg(self.0.path()).output().unwrap();
+        assert!(told.status.success(), "{verb}: {}", String::from_utf8_lossy(&told.stderr));
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.tell("kill");
+    }
+}
+
+#[test]
+fn without_kafka_it_is_told_what_became_of_a_write() {
+    let (broker, address) = Broker::start();
+    let topic = Topic::create_at(&address, "away", 1);
+    topic.events(0, [&set("ann", &json!({"plan": "free"}))]);
+    let service = Home::with(&topic, "").serve_in(&[
+        ("PERSONVIEW_API__POSITION_WAIT", "2s"),
+        ("PERSONVIEW_KAFKA__CLIENT__RECONNECT_BACKOFF_MAX_MS", "500"),
+    ]);
+    let ann = uuid(&service, &topic, "ann", 1);
+    let write = |plan: &str| {
+        let body = json!({"properties": {"plan": plan}});
+        service.send("PATCH", &format!("/api/projects/1/persons/{ann}"), Some(&body))
+    };
+    assert_eq!(write("a").0, 200);
+
+    broker.tell("pause");
+    let (status, error) = write("b");
+    assert_eq!(
+        (status, &error["code"]),
+        (504, &json!("timeout")),
+        "it was sent, and no answer came"
+    );
+    broker.tell("resume");
+    wait_for(|| if write("c").0 == 200 { Ok(()) } else { Err("no write yet") });
+    assert_eq!(plan(&service, &ann), "c");
+
+    broker.tell("kill");
+    wait_for(|| {
+        // The connection's end may not be noticed yet.
+        let (status, error) = write("d");
+        if status == 503 && error["code"] == "unavailable" { Ok(()) } else { Err(error) }
+    });
+    assert_eq!(plan(&service, &ann), "c", "reads go on");
+    broker.tell("start");
+    wait_for(|| if write("e").0 == 200 { Ok(()) } else { Err("no write yet") });
+    assert_eq!(plan(&service, &ann), "e");
+}
