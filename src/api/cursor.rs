@@ -1,49 +1,100 @@
-//! Where a walk through a timeline goes on, as callers carry it from one page to the next.
+//! Where a walk through a list or a timeline goes on, as callers carry it from one page to the next.
 //!
-//! Opaque: URL-safe Base64 of the place before which it goes on, and a checksum.
+//! Opaque: URL-safe Base64 of the last row or operation that was answered, and a checksum.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::Error;
 use crate::person::{Place, Position, Time};
+use crate::store::{By, Row, Start};
 
 /// The parameter that asks for it.
 pub const PARAMETER: &str = "cursor";
 
+/// How a list is sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// By which time.
+    pub by: By,
+    /// The oldest first.
+    pub ascending: bool,
+}
+
+impl Order {
+    fn tag(self) -> u8 {
+        let by = match self.by {
+            By::CreatedAt => 2,
+            By::LastSeenAt => 4,
+        };
+        by + u8::from(self.ascending)
+    }
+}
+
+/// The tag of a place in a timeline.
+const TIMELINE: u8 = 1;
+
 /// The cursor that goes on after the operation at a place.
-pub fn after(place: Place) -> String {
-    let Position { topic, partition, offset } = place.position;
-    let mut bytes = Vec::with_capacity(30);
-    bytes.extend(place.time.0.to_be_bytes());
-    bytes.extend(topic.to_be_bytes());
-    bytes.extend(partition.to_be_bytes());
-    bytes.extend(offset.to_be_bytes());
-    bytes.extend(&xxh3_64(&bytes).to_be_bytes());
-    URL_SAFE_NO_PAD.encode(bytes)
+pub fn after(Place { time, position }: Place) -> String {
+    let mut bytes = vec![TIMELINE];
+    bytes.extend(time.0.to_be_bytes());
+    bytes.extend(position.topic.to_be_bytes());
+    bytes.extend(position.partition.to_be_bytes());
+    bytes.extend(position.offset.to_be_bytes());
+    seal(bytes)
 }
 
 /// Reads what [`after`] made: the place of the last operation that was answered.
 pub fn parse(text: &str) -> Result<Place, Error> {
-    read(text).ok_or_else(|| {
-        Error::invalid(PARAMETER, "cursor must be one that an answer of this list gave")
-    })
+    let place = open(text, TIMELINE).and_then(|bytes| {
+        let (time, rest) = bytes.split_first_chunk::<8>()?;
+        let (topic, rest) = rest.split_first_chunk::<2>()?;
+        let (partition, offset) = rest.split_first_chunk::<4>()?;
+        let position = Position {
+            topic: u16::from_be_bytes(*topic),
+            partition: u32::from_be_bytes(*partition),
+            offset: u64::from_be_bytes(offset.try_into().ok()?),
+        };
+        Some(Place { time: Time(i64::from_be_bytes(*time)), position })
+    });
+    place.ok_or_else(foreign)
 }
 
-fn read(text: &str) -> Option<Place> {
+/// The cursor that goes on after a row of a list.
+pub fn after_row(order: Order, row: &Row) -> String {
+    let mut bytes = vec![order.tag()];
+    bytes.extend(row.time.0.to_be_bytes());
+    bytes.extend(row.uuid.as_bytes());
+    seal(bytes)
+}
+
+/// Reads what [`after_row`] made for a list in the same order.
+pub fn row(text: &str, order: Order) -> Result<Start, Error> {
+    let start = open(text, order.tag()).and_then(|bytes| {
+        let (time, uuid) = bytes.split_first_chunk::<8>()?;
+        let uuid = Uuid::from_bytes(uuid.try_into().ok()?);
+        Some(Start::After(Time(i64::from_be_bytes(*time)), uuid))
+    });
+    start.ok_or_else(foreign)
+}
+
+fn foreign() -> Error {
+    Error::invalid(PARAMETER, "cursor must be one that an answer of this list gave")
+}
+
+fn seal(mut bytes: Vec<u8>) -> String {
+    bytes.extend(&xxh3_64(&bytes).to_be_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// What was sealed under a tag.
+fn open(text: &str, tag: u8) -> Option<Vec<u8>> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (rest, sum) = bytes.split_last_chunk::<8>()?;
-    let (time, rest) =
-        rest.split_first_chunk::<8>().filter(|_| *sum == xxh3_64(rest).to_be_bytes())?;
-    let (topic, rest) = rest.split_first_chunk::<2>()?;
-    let (partition, offset) = rest.split_first_chunk::<4>()?;
-    let position = Position {
-        topic: u16::from_be_bytes(*topic),
-        partition: u32::from_be_bytes(*partition),
-        offset: u64::from_be_bytes(offset.try_into().ok()?),
-    };
-    Some(Place { time: Time(i64::from_be_bytes(*time)), position })
+    let (found, rest) = rest.split_first().filter(|_| *sum == xxh3_64(rest).to_be_bytes())?;
+    (*found == tag).then(|| rest.to_vec())
 }
 
 #[cfg(test)]
@@ -56,8 +107,15 @@ mod tests {
         let place = Place { time: Time(-5), position };
         let text = after(place);
         assert_eq!(parse(&text).unwrap(), place);
-        for other in ["", "x", &text[1..], &text[..20], &text.replacen('_', "-", 1)] {
+        for other in ["", "x", &text[1..], &text[..20], &text.replacen('A', "B", 1)] {
             assert!(parse(other).is_err(), "{other}");
         }
+        let newest = Order { by: By::CreatedAt, ascending: false };
+        let last = Row { time: Time(7), uuid: Uuid::from_u128(9), person: 1 };
+        let text = after_row(newest, &last);
+        assert_eq!(row(&text, newest).unwrap(), Start::After(last.time, last.uuid));
+        assert!(row(&text, Order { ascending: true, ..newest }).is_err(), "another order");
+        assert!(row(&text, Order { by: By::LastSeenAt, ..newest }).is_err(), "another order");
+        assert!(parse(&text).is_err(), "another list");
     }
 }

@@ -89,11 +89,6 @@ impl Error {
         Self::new(StatusCode::BAD_REQUEST, kind, "required", detail).about(attr)
     }
 
-    /// A parameter of the contract that does not work yet.
-    pub fn unavailable(attr: &str) -> Self {
-        Self::invalid(attr, format!("{attr} is not available yet"))
-    }
-
     /// What was asked for is not there.
     pub fn not_found(detail: impl Into<String>) -> Self {
         let kind = "invalid_request";

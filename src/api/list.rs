@@ -1,21 +1,19 @@
 //! `GET …/persons`
 
-use std::time::Instant;
+use std::cmp::Reverse;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 
-use super::body;
 use super::error::Error;
 use super::json::{Object, array};
 use super::link::Link;
 use super::parameters::Parameters;
 use super::read::{Read, View};
-use crate::person::PersonId;
-use crate::store::Page;
-
-/// What the contract knows and this does not do yet.
-const UNAVAILABLE: [&str; 5] = ["search", "properties", "order_by", "cursor", "count"];
+use super::{body, cursor};
+use crate::person::{Filter, Head, PersonId, Time};
+use crate::store::{By, Row, Start, Wanted};
 
 const DEFAULT_LIMIT: u64 = 100;
 const MAX_LIMIT: u64 = 10_000;
@@ -26,102 +24,191 @@ pub const MAX_DISTINCT_IDS: usize = 1_000;
 /// Which persons are asked for.
 struct Query {
     limit: u64,
-    offset: u64,
+    start: Start,
+    /// Pages are walked by cursors, not by offsets.
+    walks: bool,
+    counts: bool,
+    order: cursor::Order,
     distinct_id: Option<String>,
     email: Option<String>,
+    wanted: Wanted,
 }
 
 impl Query {
     fn of(parameters: &Parameters) -> Result<Self, Error> {
-        parameters.refuse(&UNAVAILABLE)?;
         parameters.only_json()?;
         let owned = |name| parameters.get(name).map(str::to_owned);
+        let order = order(parameters)?;
+        let offset = parameters.whole("offset", 0..=u64::MAX)?;
+        let text = parameters.given(cursor::PARAMETER);
+        if text.is_some() && offset.is_some() {
+            let detail = "Cannot provide both cursor and offset";
+            return Err(Error::invalid(cursor::PARAMETER, detail));
+        }
+        let start = match text.filter(|text| !text.is_empty()) {
+            Some(text) => cursor::row(text, order)?,
+            None => Start::Offset(offset.unwrap_or(0)),
+        };
+        let search = parameters.get("search").map(|text| text.trim().to_lowercase());
         Ok(Self {
             limit: parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT),
-            offset: parameters.whole("offset", 0..=u64::MAX)?.unwrap_or(0),
+            start,
+            walks: text.is_some(),
+            counts: parameters.get("count").is_none() || parameters.flag("count")?,
+            order,
             distinct_id: owned("distinct_id"),
             email: owned("email"),
+            wanted: Wanted {
+                filter: filter(parameters)?,
+                search: search.filter(|text| !text.is_empty()),
+            },
         })
     }
 }
 
-/// Persons, newest first.
-pub async fn persons(read: Read, uri: Uri, headers: HeaderMap) -> Result<Response, Error> {
-    let query = Query::of(&read.parameters)?;
-    let settings = &read.state.settings;
-    let link = Link::of(&uri, &headers, settings.trust_forwarded, query.limit)?;
-    let deadline = Instant::now() + settings.request_timeout;
-    read.list(move |view| page(view, &query, &link, deadline)).await
+fn order(parameters: &Parameters) -> Result<cursor::Order, Error> {
+    let text = parameters.get("order_by").unwrap_or("-created_at");
+    let name = text.trim_start_matches('-');
+    let by = match name {
+        "created_at" => By::CreatedAt,
+        "last_seen_at" => By::LastSeenAt,
+        _ => {
+            let detail =
+                "order_by must be created_at or last_seen_at, with a - for the newest first";
+            return Err(Error::invalid("order_by", detail));
+        }
+    };
+    Ok(cursor::Order { by, ascending: name == text })
 }
 
-fn page(view: &View<'_>, query: &Query, link: &Link, deadline: Instant) -> Result<Vec<u8>, Error> {
-    let page = found(view, query)?;
-    let mut persons = Vec::with_capacity(page.persons.len().min(100) * 1_024);
+/// Every `properties` parameter, joined by AND.
+fn filter(parameters: &Parameters) -> Result<Filter, Error> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = Time(i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+    let given = parameters.all().filter(|(name, text)| *name == "properties" && !text.is_empty());
+    let filters = given.map(|(name, text)| {
+        Filter::parse(text, now).map_err(|error| Error::invalid(name, error.to_string()))
+    });
+    let mut filters = filters.collect::<Result<Vec<_>, _>>()?;
+    Ok(if filters.len() == 1 { filters.remove(0) } else { Filter::All(filters) })
+}
+
+/// Persons in an order.
+pub async fn persons(read: Read, uri: Uri, headers: HeaderMap) -> Result<Response, Error> {
+    let query = Query::of(&read.parameters)?;
+    let link = Link::of(&uri, &headers, read.state.settings.trust_forwarded, query.limit)?;
+    read.list(move |view| page(view, &query, &link)).await
+}
+
+fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
+    let Page { count, rows, more } = rows(view, query)?;
+    let mut persons = Vec::with_capacity(rows.len().min(100) * 1_024);
     let mut failed = Ok(());
-    array(&mut persons, &page.persons, |out, id| {
+    array(&mut persons, &rows, |out, row| {
         if failed.is_ok() {
-            failed = person(view, out, *id, deadline);
+            failed = person(view, out, row.person);
         }
     });
     failed?;
+    let (next, previous) = match query.start {
+        Start::Offset(offset) if !query.walks => (link.next(offset), link.previous(offset)),
+        _ => (rows.last().map(|row| link.cursor(&cursor::after_row(query.order, row))), None),
+    };
     let mut out = Vec::with_capacity(persons.len() + 512);
     let mut object = Object::new(&mut out);
-    object.optional_string("next", link.next(query.offset, page.count).as_deref());
-    object.optional_string("previous", link.previous(query.offset).as_deref());
-    object.number("count", page.count);
+    object.optional_string("next", next.filter(|_| more).as_deref());
+    object.optional_string("previous", previous.as_deref());
+    if query.counts {
+        object.number("count", count);
+    }
     object.field("results").append(&mut persons);
     object.end();
     Ok(out)
 }
 
-/// The persons of the page, and how many there are on all pages.
-fn found(view: &View<'_>, query: &Query) -> Result<Page, Error> {
-    let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
-    let found = match (&query.distinct_id, &query.email) {
-        (None, None) => return Ok(view.snapshot.page(view.project, query.offset, limit)?),
-        (Some(distinct_id), email) => {
-            let owner = owner_now(view, distinct_id, email.as_deref())?;
-            owner.into_iter().collect()
-        }
-        (None, Some(email)) => view.snapshot.persons_by_email(view.project, email)?,
-    };
-    let offset = usize::try_from(query.offset).unwrap_or(usize::MAX);
-    Ok(Page {
-        count: found.len() as u64,
-        persons: found.into_iter().skip(offset).take(limit).collect(),
-    })
+/// The rows of a page.
+struct Page {
+    /// How many there are on all pages.
+    count: u64,
+    rows: Vec<Row>,
+    /// Whether there is a row after them.
+    more: bool,
 }
 
-/// Who has a distinct id now, where its email is the one asked for.
-fn owner_now(
-    view: &View<'_>,
-    distinct_id: &str,
-    email: Option<&str>,
-) -> Result<Option<PersonId>, Error> {
+fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
     let View { ref snapshot, project, .. } = *view;
-    let Some(owner) = snapshot.owner(project, distinct_id)? else {
-        return Ok(None);
+    let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+    let cursor::Order { by, ascending } = query.order;
+    let go_on = || view.goes_on();
+    let is_one = query.distinct_id.is_some() || query.email.is_some();
+    if !is_one && query.wanted.is_everybody() {
+        let order = (by, ascending);
+        // One more tells whether there is another page.
+        let rows = snapshot.page(project, order, query.start, limit + 1, &go_on)?;
+        let mut rows = rows.ok_or_else(Error::query_timeout)?;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let count = if query.counts { snapshot.count(project)? } else { 0 };
+        return Ok(Page { count, rows, more });
+    }
+    let mut rows = if is_one {
+        few(view, query)?
+    } else {
+        let found = snapshot.find(project, &query.wanted, by, &go_on)?;
+        found.ok_or_else(Error::query_timeout)?
     };
-    let id = owner.now(&snapshot.lives(project))?.person;
-    let Some(head) = snapshot.head(project, id)? else {
-        return Ok(None);
+    let count = rows.len() as u64;
+    let key = |row: &Row| (Reverse(row.time), row.uuid);
+    rows.sort_unstable_by_key(key);
+    if ascending {
+        rows.reverse();
+    }
+    let skipped = match query.start {
+        Start::Offset(offset) => usize::try_from(offset).unwrap_or(usize::MAX),
+        Start::After(time, uuid) => {
+            let after = (Reverse(time), uuid);
+            let is_before =
+                |row: &Row| if ascending { key(row) >= after } else { key(row) <= after };
+            rows.partition_point(is_before)
+        }
     };
-    let Some(email) = email else {
-        return Ok(Some(id));
-    };
-    let property = view.store.dictionary().property(project, "email");
-    let value = property.and_then(|email| head.entries.get(&email)?.state.current.as_ref());
-    let same = value.is_some_and(|value| !value.is_null() && value.text() == email);
-    Ok(same.then_some(id))
+    let more = rows.len() > skipped.saturating_add(limit);
+    Ok(Page { count, rows: rows.into_iter().skip(skipped).take(limit).collect(), more })
 }
 
-fn person(
-    view: &View<'_>,
-    out: &mut Vec<u8>,
-    id: PersonId,
-    deadline: Instant,
-) -> Result<(), Error> {
-    if Instant::now() > deadline {
+/// Who has a distinct id or an email, and is wanted.
+fn few(view: &View<'_>, query: &Query) -> Result<Vec<Row>, Error> {
+    let View { ref snapshot, project, .. } = *view;
+    let persons = match (&query.distinct_id, &query.email) {
+        (Some(distinct_id), _) => {
+            let owner = snapshot.owner(project, distinct_id)?;
+            let now = owner.map(|owner| owner.now(&snapshot.lives(project))).transpose()?;
+            now.map(|life| life.person).into_iter().collect()
+        }
+        (None, Some(email)) => snapshot.persons_by_email(project, email)?,
+        (None, None) => Vec::new(),
+    };
+    let mut rows = Vec::new();
+    for id in persons {
+        let Some(head) = snapshot.head(project, id)? else { continue };
+        let email = query.email.as_deref();
+        if email.is_none_or(|email| has_email(view, &head, email))
+            && snapshot.is_wanted(project, (id, &head), &query.wanted)?
+        {
+            rows.push(snapshot.row(project, (id, &head), query.order.by)?);
+        }
+    }
+    Ok(rows)
+}
+
+fn has_email(view: &View<'_>, head: &Head, email: &str) -> bool {
+    let property = view.store.dictionary().property(view.project, "email");
+    let value = property.and_then(|email| head.entries.get(&email)?.state.current.as_ref());
+    value.is_some_and(|value| !value.is_null() && value.text() == email)
+}
+
+fn person(view: &View<'_>, out: &mut Vec<u8>, id: PersonId) -> Result<(), Error> {
+    if !view.goes_on() {
         return Err(Error::query_timeout());
     }
     let View { ref snapshot, project, settings, .. } = *view;

@@ -35,6 +35,7 @@ mod read;
 mod router;
 mod server;
 mod single;
+mod values;
 mod write;
 
 use std::sync::{Arc, PoisonError, RwLock};

@@ -84,17 +84,10 @@ impl Parameters {
         Ok(Some(time))
     }
 
-    /// Refuses parameters of the contract that do not work yet.
-    pub fn refuse(&self, unavailable: &[&str]) -> Result<(), Error> {
-        // An empty `cursor=` begins a walk, so it is not absent.
-        let asked = |name: &str| match name {
-            "cursor" => self.0.iter().any(|(found, _)| found == name),
-            _ => self.get(name).is_some(),
-        };
-        match unavailable.iter().find(|name| asked(name)) {
-            Some(name) => Err(Error::unavailable(name)),
-            None => Ok(()),
-        }
+    /// A parameter that means something also where it is empty.
+    pub fn given(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().rev().find(|(found, _)| found == name);
+        found.map(|(_, value)| value.as_str())
     }
 
     /// Refuses every format but JSON.

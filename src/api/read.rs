@@ -1,6 +1,10 @@
 //! What every read of persons has in common: the key is judged, the parameters are understood,
 //! the position is waited for, one snapshot answers, and the answer says how far that was.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
 use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
@@ -75,6 +79,9 @@ pub struct View<'s> {
     pub project: ProjectId,
     /// How the server answers.
     pub settings: &'s Settings,
+    deadline: Instant,
+    /// Nobody waits for the answer any more.
+    gone: Arc<AtomicBool>,
 }
 
 impl Read {
@@ -144,8 +151,12 @@ pub async fn on_thread<T: Send + 'static>(
     project: ProjectId,
     read: impl FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
 ) -> Result<(HeaderValue, T), Error> {
+    let gone = Gone::default();
+    let (deadline, is_gone) = (Instant::now() + state.settings.request_timeout, gone.0.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let view = View {
+            deadline,
+            gone: is_gone,
             store: &state.store,
             snapshot: state.store.snapshot(),
             project,
@@ -160,7 +171,22 @@ pub async fn on_thread<T: Send + 'static>(
     }
 }
 
+/// Notes, when it is dropped, that nobody waits any more.
+#[derive(Default)]
+struct Gone(Arc<AtomicBool>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl View<'_> {
+    /// Whether a long read should go on: there is time left, and somebody who waits.
+    pub fn goes_on(&self) -> bool {
+        !self.gone.load(Ordering::Relaxed) && Instant::now() < self.deadline
+    }
+
     /// A person's integer id by what the caller calls it; `None` where there is none.
     pub fn person(&self, called: Called) -> Result<Option<PersonId>, Error> {
         Ok(match called {

@@ -6,7 +6,9 @@ use axum::routing::{MethodRouter, any, get, post};
 use tower_http::limit::RequestBodyLimitLayer;
 
 use super::error::Error;
-use super::{State, as_of, batch, change, health, history, join, layers, list, projects, single};
+use super::{
+    State, as_of, batch, change, health, history, join, layers, list, projects, single, values,
+};
 
 /// Where the routes of a project are; both mean the same.
 const PREFIXES: [&str; 2] = ["/api/projects/{project}", "/api/environments/{project}"];
@@ -22,6 +24,7 @@ fn of_project() -> [(&'static str, MethodRouter<State>); 17] {
         ("/persons/bulk_delete", post(change::bulk_delete)),
         ("/persons/properties_at_time", get(as_of::person)),
         ("/persons/reset_person_distinct_id", post(change::reset)),
+        ("/persons/values", get(values::values)),
         ("/persons/{id}", one),
         ("/persons/{id}/delete_property", post(change::delete_property)),
         ("/persons/{id}/diff", get(history::diff)),
@@ -31,7 +34,6 @@ fn of_project() -> [(&'static str, MethodRouter<State>); 17] {
         // Names that are no ids, whose routes are still to come.
         ("/persons/activity", any(not_found)),
         ("/persons/changes", any(not_found)),
-        ("/persons/values", any(not_found)),
         ("/persons/{id}/activity", any(not_found)),
     ]
 }

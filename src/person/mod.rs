@@ -5,10 +5,12 @@
 //!
 //! Reading order: [`event`] what a record says → [`operation`] what that does to properties →
 //! [`history`] the fold → [`ownership`] who owns a distinct id → [`identity`] who merges →
-//! [`head`] the newest state of a person → [`command`] what the API writes.
+//! [`head`] the newest state of a person → [`command`] what the API writes → [`filter`] which persons
+//! a list asks for.
 
 pub mod command;
 pub mod event;
+pub mod filter;
 pub mod head;
 pub mod history;
 pub mod identity;
@@ -22,6 +24,7 @@ pub mod value;
 
 pub use command::{Act, Command, Leaving};
 pub use event::{Event, Rejection, Rules};
+pub use filter::Filter;
 pub use head::{Entry, Fact, Head, Known, Tombstone};
 pub use history::{Class, Histories, Mode, Row, State, Stored};
 pub use operation::{Action, Update};

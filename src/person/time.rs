@@ -39,9 +39,9 @@ impl Time {
         let text = text.trim();
         let bytes = text.as_bytes();
         if let Ok(moment) = speedate::DateTime::parse_bytes_rfc3339_with_config(bytes, &TRUNCATE) {
-            return Some(Self(
-                moment.timestamp_tz() * 1_000_000 + i64::from(moment.time.microsecond),
-            ));
+            let time = moment.timestamp_tz() * 1_000_000 + i64::from(moment.time.microsecond);
+            // An offset may lead out of the years that it was written in.
+            return Some(Self(time)).filter(|time| time.is_writable());
         }
         let date = speedate::Date::parse_str_rfc3339(text).ok()?;
         Some(Self(date.timestamp() * 1_000_000))
@@ -109,7 +109,14 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_time() {
-        for text in ["", "yesterday", "1700000000", "2026-13-01", "12026-01-01T00:00:00Z"] {
+        for text in [
+            "",
+            "yesterday",
+            "1700000000",
+            "2026-13-01",
+            "12026-01-01T00:00:00Z",
+            "9999-12-31T23:59:59-01:00",
+        ] {
             assert_eq!(shown(text), None, "{text}");
         }
     }

@@ -30,11 +30,18 @@ impl Store {
         }
         // The log of writes holds them too, and is dropped when every family is flushed.
         self.flush()?;
+        let mut columns = BTreeSet::new();
         for key in &due {
             let person = &key[1..];
             for family in Family::ALL_OF_PERSON {
                 self.compact(family, person, &keys::after(person));
             }
+            let properties = self.get(Family::Meta, key)?.unwrap_or_default();
+            let project = person.get(..4).unwrap_or_default();
+            columns.extend(properties.chunks_exact(4).map(|property| [project, property].concat()));
+        }
+        for column in columns {
+            self.compact(Family::Column, &column, &keys::after(&column));
         }
         for family in [Family::DistinctId, Family::ByEmail] {
             self.compact(family, &[], &[0xff; 16]);

@@ -27,6 +27,10 @@ pub enum Family {
     Uuid,
     /// Live persons, newest first.
     ByCreatedAt,
+    /// Live persons, those seen last first.
+    ByLastSeenAt,
+    /// Current values by property.
+    Column,
     /// Live persons by their email.
     ByEmail,
     /// What became of the commands of the last day.
@@ -35,7 +39,7 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Meta,
         Self::Person,
         Self::LastSeen,
@@ -48,6 +52,8 @@ impl Family {
         Self::Dropped,
         Self::Uuid,
         Self::ByCreatedAt,
+        Self::ByLastSeenAt,
+        Self::Column,
         Self::ByEmail,
         Self::Command,
     ];
@@ -79,6 +85,8 @@ impl Family {
             Self::Dropped => "dropped",
             Self::Uuid => "uuid",
             Self::ByCreatedAt => "by_created_at",
+            Self::ByLastSeenAt => "by_last_seen_at",
+            Self::Column => "column",
             Self::ByEmail => "by_email",
             Self::Command => "command",
         }

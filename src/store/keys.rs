@@ -16,14 +16,19 @@
 //! | `dropped` | project, keyed hash of a distinct id | when its person was deleted |
 //! | `uuid` | project, uuid | person, also of one merged away or deleted |
 //! | `by_created_at` | project, created at descending, uuid | person |
+//! | `by_last_seen_at` | project, last seen descending, uuid | person |
+//! | `column` | project, property, person | the current value, see [`super::column`] |
 //! | `by_email` | project, email, person | – |
 //! | `command` | 0, project, idempotency key | [`CommandOutcome`](super::CommandOutcome) |
 //! | `command` | 1, known time, project, idempotency key | – (what is forgotten after a day) |
 //!
 //! Times are stored with their sign bit flipped, so that those before 1970 sort first.
 
+mod index;
+
 use uuid::Uuid;
 
+pub use self::index::{COLUMN_BYTES, by_email, by_time, column, column_row, email, time_and_uuid};
 use crate::person::{Class, Life, PersonId, Place, Position, ProjectId, PropertyId, Time};
 
 /// Project and person: the first bytes of every key that belongs to one person.
@@ -33,9 +38,6 @@ pub const PERSON_BYTES: usize = 12;
 const PROPERTY_BYTES: usize = PERSON_BYTES + 4;
 
 const PLACE_BYTES: usize = 22;
-
-/// An email longer than this is indexed by its beginning.
-const EMAIL_BYTES: usize = 512;
 
 /// Keys of the family `meta`. Tags are never reused.
 #[derive(Clone, Copy, Debug)]
@@ -330,33 +332,6 @@ pub fn uuid(project: ProjectId, uuid: Uuid) -> Vec<u8> {
     key
 }
 
-/// Family `by_created_at`.
-#[must_use]
-pub fn by_created_at(project: ProjectId, created_at: Time, uuid: Uuid) -> Vec<u8> {
-    let mut key = project.to_be_bytes().to_vec();
-    key.extend(time_bytes(created_at).map(|byte| !byte));
-    key.extend(uuid.as_bytes());
-    key
-}
-
-/// Family `by_email`: the prefix of every person with this email, and perhaps of others whose
-/// long email begins the same.
-#[must_use]
-pub fn email(project: ProjectId, email: &str) -> Vec<u8> {
-    let mut key = project.to_be_bytes().to_vec();
-    key.extend(email.bytes().take(EMAIL_BYTES));
-    key.push(0);
-    key
-}
-
-/// Family `by_email`.
-#[must_use]
-pub fn by_email(project: ProjectId, email_text: &str, id: PersonId) -> Vec<u8> {
-    let mut key = email(project, email_text);
-    key.extend(id.to_be_bytes());
-    key
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,11 +363,5 @@ mod tests {
             assert_eq!(property_and_class_of(&key), Some((3, of)));
         }
         assert_eq!(property_and_class_of(&[0; 12]), None);
-    }
-
-    #[test]
-    fn newer_persons_come_first() {
-        let key = |time| by_created_at(1, Time(time), Uuid::nil());
-        assert!(key(5) < key(4) && key(4) < key(-4));
     }
 }

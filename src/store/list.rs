@@ -3,8 +3,10 @@
 use rocksdb::WriteBatch;
 use uuid::Uuid;
 
+use super::column::{LIVE, encode_live};
+use super::find::{By, Row};
 use super::keys::KeyReader;
-use super::snapshot::{Page, Snapshot};
+use super::snapshot::Snapshot;
 use super::transaction::decode;
 use super::{Family, Result, Store, codec, corrupt, keys};
 use crate::person::{Known, PersonId, ProjectId, PropertyId, Time};
@@ -12,8 +14,10 @@ use crate::person::{Known, PersonId, ProjectId, PropertyId, Time};
 /// What the indexes hold of a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    created_at: Time,
-    uuid: Uuid,
+    /// When it was created.
+    pub created_at: Time,
+    /// The uuid.
+    pub uuid: Uuid,
     email: Option<String>,
 }
 
@@ -33,7 +37,7 @@ impl Listed {
     /// The keys under which the indexes hold a person.
     pub fn keys(&self, project: ProjectId, person: PersonId) -> (Vec<u8>, Option<Vec<u8>>) {
         let email = self.email.as_ref().map(|email| keys::by_email(project, email, person));
-        (keys::by_created_at(project, self.created_at, self.uuid), email)
+        (keys::by_time(project, self.created_at, self.uuid), email)
     }
 
     /// Stages what changes in the indexes.
@@ -48,6 +52,15 @@ impl Listed {
             let keys = listed.map(|listed| listed.keys(project, person));
             keys.map_or((None, None), |(created_at, email)| (Some(created_at), email))
         };
+        let (was_live, live) = (before.map(encode_live), after.map(encode_live));
+        if was_live != live {
+            let (family, row) =
+                (store.family(Family::Column), keys::column_row(project, LIVE, person));
+            match live {
+                Some(live) => batch.put_cf(family, row, live),
+                None => batch.delete_cf(family, row),
+            }
+        }
         let (before, after) = (keys(before), keys(after));
         let keys = [(Family::ByCreatedAt, before.0, after.0), (Family::ByEmail, before.1, after.1)];
         for (index, before, after) in keys {
@@ -65,34 +78,76 @@ impl Listed {
     }
 }
 
+/// Where a page of a list begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// After so many rows.
+    Offset(u64),
+    /// After the row of this time and uuid, whether or not it is still there.
+    After(Time, Uuid),
+}
+
 impl Snapshot<'_> {
-    /// A page of live persons, newest first, and how many there are in all.
+    /// Live persons in the order of a list, from where it starts on and at most `limit`; `None`
+    /// where `go_on` ended the scan. The newest come first, or with `ascending` last.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn page(&self, project: ProjectId, offset: u64, limit: usize) -> Result<Page> {
+    pub fn page(
+        &self,
+        project: ProjectId,
+        (by, ascending): (By, bool),
+        start: Start,
+        limit: usize,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Vec<Row>>> {
+        let family = match by {
+            By::CreatedAt => Family::ByCreatedAt,
+            By::LastSeenAt => Family::ByLastSeenAt,
+        };
         let prefix = project.to_be_bytes();
-        let mut iterator = self.iterator(Family::ByCreatedAt);
-        iterator.seek(prefix);
-        let mut page = Page { count: self.count(project)?, persons: Vec::new() };
-        let mut passed = 0;
-        while page.persons.len() < limit {
-            let Some((key, person)) = iterator.item() else {
-                break;
-            };
-            if !key.starts_with(&prefix) {
+        let mut iterator = self.iterator(family);
+        let (mut skipped, mut after) = (0, None);
+        match start {
+            Start::After(time, uuid) => {
+                let key = keys::by_time(project, time, uuid);
+                if ascending {
+                    iterator.seek_for_prev(&key);
+                } else {
+                    iterator.seek(&key);
+                }
+                after = Some(key);
+            }
+            Start::Offset(offset) => {
+                skipped = offset;
+                if ascending {
+                    iterator.seek_for_prev([&prefix[..], &[0xff; 25]].concat());
+                } else {
+                    iterator.seek(prefix);
+                }
+            }
+        }
+        let (mut rows, mut read) = (Vec::new(), 0_u64);
+        while let Some((key, person)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix))
+        {
+            read += 1;
+            if rows.len() >= limit {
                 break;
             }
-            if passed == offset {
-                let person = KeyReader(person).u64().ok_or(corrupt(Family::ByCreatedAt))?;
-                page.persons.push(person);
-            } else {
-                passed += 1;
+            if read.is_multiple_of(1024) && !go_on() {
+                return Ok(None);
             }
-            iterator.next();
+            if skipped > 0 {
+                skipped -= 1;
+            } else if after.as_deref() != Some(key) {
+                let (time, uuid) = keys::time_and_uuid(key).ok_or(corrupt(family))?;
+                let person = KeyReader(person).u64().ok_or(corrupt(family))?;
+                rows.push(Row { time, uuid, person });
+            }
+            if ascending { iterator.prev() } else { iterator.next() }
         }
         iterator.status()?;
-        Ok(page)
+        Ok(Some(rows))
     }
 
     /// Every live person whose email is exactly this, newest first.

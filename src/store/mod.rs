@@ -10,9 +10,11 @@
 mod as_of;
 mod changes;
 pub mod codec;
+mod column;
 mod dictionary;
 mod erase;
 mod family;
+mod find;
 pub mod keys;
 mod list;
 mod lives;
@@ -40,14 +42,16 @@ pub use self::changes::{Asked, Change, Changed};
 pub use self::dictionary::Dictionary;
 pub use self::erase::Pending;
 pub use self::family::Family;
+pub use self::find::{By, NEVER, Row, Wanted};
 use self::keys::Meta;
+pub use self::list::Start;
 pub use self::lives::{LivesOf, Spans};
 pub use self::members::{Had, HadIds};
 pub use self::operation::{
     Above, Applied, CommandOutcome, Effect, Group, Joined, LifeSpan, Member, Operation,
 };
 pub use self::options::Measure;
-pub use self::snapshot::{Moment, Page, Person, Snapshot};
+pub use self::snapshot::{Moment, Person, Snapshot};
 pub use self::transaction::Transaction;
 use crate::person::Time;
 

@@ -44,15 +44,6 @@ pub struct Person {
     pub version: u64,
 }
 
-/// A page of a list.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// How many live persons the project has.
-    pub count: u64,
-    /// Those of this page.
-    pub persons: Vec<PersonId>,
-}
-
 /// A consistent view of the store.
 pub struct Snapshot<'s> {
     pub(super) store: &'s Store,

@@ -26,7 +26,7 @@ pub struct Transaction<'s> {
     store: &'s Store,
     owners: HashMap<Vec<u8>, Loaded<Option<Ownership>>>,
     persons: HashMap<(ProjectId, PersonId), LoadedPerson>,
-    last_seen: HashMap<(ProjectId, PersonId), Loaded<Option<Time>>>,
+    last_seen: HashMap<(ProjectId, PersonId), Seen>,
     lives: HashMap<(ProjectId, Life), LifeSpan>,
     /// Keys of the families `uuid`, `dropped` and `command`.
     points: [Staged; 3],
@@ -46,6 +46,20 @@ const POINTS: [Family; 3] = [Family::Uuid, Family::Dropped, Family::Command];
 struct Loaded<T> {
     value: T,
     dirty: bool,
+}
+
+/// When a person was last seen, and when it was before this transaction.
+#[derive(Clone, Copy)]
+struct Seen {
+    value: Option<Time>,
+    before: Option<Time>,
+}
+
+impl Seen {
+    /// Whether that changed in this transaction.
+    fn is_new(self) -> bool {
+        self.value != self.before
+    }
 }
 
 struct Overlay<'s> {
@@ -120,7 +134,7 @@ impl<'s> Transaction<'s> {
                 .ok_or(Error::Broken("a distinct id belongs to a person that is not there"))?;
             self.persons.insert(person, LoadedPerson::committed(self.store, person.0, &known)?);
             let value = seen.map(|bytes| decode_time(&bytes)).transpose()?;
-            self.last_seen.entry(person).or_insert(Loaded { value, dirty: false });
+            self.last_seen.entry(person).or_insert(Seen { value, before: value });
         }
         Ok(())
     }

@@ -96,7 +96,6 @@ async fn paths_that_are_none_are_not_found() {
     let expected = (404, shape("invalid_request", "not_found", "Endpoint not found."));
     for path in [
         "/",
-        "/api/projects/1/persons/values",
         "/api/projects/1/persons/activity/",
         "/api/projects/1/persons/changes?cursor=",
         "/api/projects/1/persons/1/activity",
@@ -105,7 +104,7 @@ async fn paths_that_are_none_are_not_found() {
     ] {
         assert_eq!(world.get(path).await.error(), expected, "{path}");
     }
-    let reply = world.ask(Method::POST, "/api/projects/1/persons/values", &[]).await;
+    let reply = world.ask(Method::POST, "/api/projects/1/persons/changes", &[]).await;
     assert_eq!(reply.error(), expected);
     let reply = world.get("/api/projects/1/persons/%FF").await;
     assert_eq!(reply.error().0, 400);

@@ -3,6 +3,7 @@
 mod as_of;
 mod change;
 mod errors;
+mod filter;
 mod health;
 mod history;
 mod list;

@@ -29,7 +29,7 @@ impl Applying<'_, '_> {
         for &person in &persons {
             let head = self.transaction.head(project, person)?;
             let tombstone = head.tombstone(Fact { time, known: at.known });
-            self.transaction.bury(project, person, tombstone);
+            self.transaction.bury(project, person, tombstone)?;
         }
         self.count("deletion");
         Ok(CommandOutcome::Done)

@@ -1,15 +1,15 @@
 //! Everything that a transaction staged, as one atomic batch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 
 use rocksdb::WriteOptions;
 
 use super::{POINTS, Transaction};
-use crate::person::ProjectId;
+use crate::person::{ProjectId, Time};
 use crate::store::keys::Meta;
 use crate::store::list::Listed;
-use crate::store::{Applied, Error, Family, Result, codec, keys};
+use crate::store::{Applied, Error, Family, NEVER, Result, codec, column, keys};
 
 /// So many rows of an erased person are deleted one by one.
 const FEW_ROWS: usize = 256;
@@ -43,6 +43,7 @@ impl Transaction<'_> {
         self.stage_erased()?;
         self.stage_names();
         self.stage_owners();
+        self.stage_last_seen()?;
         self.stage_persons()?;
         let overlays = [
             (Family::History, self.history.staged),
@@ -105,9 +106,9 @@ impl Transaction<'_> {
             }
         }
         let family = self.store.family(Family::LastSeen);
-        for (&(project, person), loaded) in self.last_seen.iter().filter(|(_, seen)| seen.dirty) {
+        for (&(project, person), seen) in self.last_seen.iter().filter(|(_, seen)| seen.is_new()) {
             let key = keys::person(project, person);
-            match loaded.value {
+            match seen.value {
                 Some(time) => self.batch.put_cf(family, key, time.0.to_be_bytes()),
                 None => self.batch.delete_cf(family, key),
             }
@@ -118,26 +119,47 @@ impl Transaction<'_> {
         }
     }
 
+    /// The list of those seen last, where somebody was seen again, or is on the lists as of now, or
+    /// no longer.
+    fn stage_last_seen(&mut self) -> Result<()> {
+        let changed = self.persons.iter().filter(|(_, loaded)| loaded.columns.is_some());
+        let mut changed: BTreeSet<_> = changed.map(|(of, _)| *of).collect();
+        changed.extend(self.last_seen.iter().filter(|(_, seen)| seen.is_new()).map(|(of, _)| *of));
+        for (project, person) in changed {
+            let seen = *self.loaded_last_seen(project, person)?;
+            let Some(loaded) = self.find(project, person)? else {
+                return Err(Error::Broken("somebody was seen who is not there"));
+            };
+            let after = Listed::of(&loaded.known, None);
+            let key = |listed: Option<&Listed>, seen: Option<Time>| {
+                listed.map(|it| keys::by_time(project, seen.unwrap_or(NEVER), it.uuid))
+            };
+            let before = key(loaded.listed.as_ref(), seen.before);
+            let after = key(after.as_ref(), seen.value);
+            if before == after {
+                continue;
+            }
+            let family = self.store.family(Family::ByLastSeenAt);
+            before.inspect(|key| self.batch.delete_cf(family, key));
+            after.inspect(|key| self.batch.put_cf(family, key, person.to_be_bytes()));
+        }
+        Ok(())
+    }
+
     fn stage_persons(&mut self) -> Result<()> {
         let mut live: HashMap<ProjectId, i64> = HashMap::new();
-        for (&(project, person), loaded) in self.persons.iter().filter(|(_, loaded)| loaded.dirty) {
+        for (&(project, person), loaded) in &self.persons {
+            let Some(before) = &loaded.columns else { continue };
+            let known = &loaded.known;
             let key = keys::person(project, person);
+            self.batch.put_cf(self.store.family(Family::Person), key, codec::encode_known(known));
             let email = self.store.dictionary().property(project, "email");
-            self.batch.put_cf(
-                self.store.family(Family::Person),
-                key,
-                codec::encode_known(&loaded.known),
-            );
-            let (before, after) = (&loaded.listed, Listed::of(&loaded.known, email));
+            let (listed, after) = (&loaded.listed, Listed::of(known, email));
             *live.entry(project).or_default() +=
-                i64::from(after.is_some()) - i64::from(before.is_some());
-            Listed::stage(
-                &mut self.batch,
-                self.store,
-                (project, person),
-                before.as_ref(),
-                after.as_ref(),
-            );
+                i64::from(after.is_some()) - i64::from(listed.is_some());
+            let of = (project, person);
+            Listed::stage(&mut self.batch, self.store, of, listed.as_ref(), after.as_ref());
+            column::stage(&mut self.batch, self.store, of, before, &column::columns(known));
         }
         for (project, change) in live.into_iter().filter(|(_, change)| *change != 0) {
             let count = self.store.count(project)?.saturating_add_signed(change);

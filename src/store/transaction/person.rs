@@ -2,17 +2,33 @@
 
 use std::collections::hash_map::Entry;
 
-use super::{Loaded, Transaction, decode, decode_time};
+use super::{Seen, Transaction, decode, decode_time};
 use crate::person::{Fact, Head, Known, PersonId, Place, ProjectId, Time, Tombstone, identity};
+use crate::store::column::{Columns, columns};
 use crate::store::keys::{self, KeyReader};
 use crate::store::list::Listed;
 use crate::store::{Error, Family, LifeSpan, Result, Store, codec, corrupt};
 
-/// A person, and how the lists show it before this transaction.
+/// A person, and how lists and columns show it before this transaction.
 pub(super) struct LoadedPerson {
     pub known: Known,
+    /// How the lists show it before this transaction.
     pub listed: Option<Listed>,
-    pub dirty: bool,
+    /// What the columns hold of it before this transaction; `None` while it is unchanged.
+    pub columns: Option<Columns>,
+}
+
+impl LoadedPerson {
+    /// One that is made in this transaction.
+    fn new(known: Known) -> Self {
+        Self { known, listed: None, columns: Some(Columns::new()) }
+    }
+
+    /// The person, to be changed.
+    fn change(&mut self) -> &mut Known {
+        self.columns.get_or_insert_with(|| columns(&self.known));
+        &mut self.known
+    }
 }
 
 /// What a uuid that a new person might have is in use for.
@@ -40,11 +56,8 @@ impl Transaction<'_> {
     /// # Errors
     /// As [`Transaction::head`].
     pub fn head_mut(&mut self, project: ProjectId, person: PersonId) -> Result<&mut Head> {
-        match self.find(project, person)? {
-            Some(LoadedPerson { known: Known::Person(head), dirty, .. }) => {
-                *dirty = true;
-                Ok(head)
-            }
+        match self.find(project, person)?.map(LoadedPerson::change) {
+            Some(Known::Person(head)) => Ok(head),
             _ => Err(Error::Broken("a person that others point to is not there")),
         }
     }
@@ -122,11 +135,27 @@ impl Transaction<'_> {
     }
 
     /// Puts a tombstone in a person's place.
-    pub fn bury(&mut self, project: ProjectId, person: PersonId, tombstone: Tombstone) {
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn bury(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+        tombstone: Tombstone,
+    ) -> Result<()> {
+        let loaded = self.persons.get(&(project, person)).map(|loaded| &loaded.known);
+        let properties = match loaded {
+            Some(Known::Person(head)) => {
+                head.entries.keys().flat_map(|of| of.to_be_bytes()).collect()
+            }
+            _ => Vec::new(),
+        };
         self.put_known(project, person, Known::Deleted(tombstone));
-        self.last_seen.insert((project, person), Loaded { value: None, dirty: true });
+        self.loaded_last_seen(project, person)?.value = None;
         let key = keys::Meta::Erased(project, person).key();
-        self.batch.put_cf(self.store.family(Family::Meta), key, []);
+        self.batch.put_cf(self.store.family(Family::Meta), key, properties);
+        Ok(())
     }
 
     fn used_for(&mut self, project: ProjectId, uuid: uuid::Uuid) -> Result<Use> {
@@ -147,7 +176,7 @@ impl Transaction<'_> {
             id = identity::next_person_id(id);
         }
         let known = Known::Person(Head::new(uuid, began));
-        self.persons.insert((project, id), LoadedPerson { known, listed: None, dirty: true });
+        self.persons.insert((project, id), LoadedPerson::new(known));
         self.set_point(Family::Uuid, keys::uuid(project, uuid), Some(id.to_be_bytes().to_vec()));
         Ok(id)
     }
@@ -181,10 +210,10 @@ impl Transaction<'_> {
     }
 
     fn put_known(&mut self, project: ProjectId, person: PersonId, known: Known) {
-        let loaded = self.persons.entry((project, person));
-        let loaded =
-            loaded.or_insert(LoadedPerson { known: known.clone(), listed: None, dirty: true });
-        (loaded.known, loaded.dirty) = (known, true);
+        match self.persons.entry((project, person)) {
+            Entry::Occupied(mut loaded) => *loaded.get_mut().change() = known,
+            Entry::Vacant(entry) => _ = entry.insert(LoadedPerson::new(known)),
+        }
     }
 
     /// When a person was last seen.
@@ -203,12 +232,16 @@ impl Transaction<'_> {
         let hour = Some(time.floor_to_hour());
         let loaded = self.loaded_last_seen(project, person)?;
         if hour > loaded.value {
-            *loaded = Loaded { value: hour, dirty: true };
+            loaded.value = hour;
         }
         Ok(())
     }
 
-    fn find(&mut self, project: ProjectId, person: PersonId) -> Result<Option<&mut LoadedPerson>> {
+    pub(super) fn find(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+    ) -> Result<Option<&mut LoadedPerson>> {
         match self.persons.entry((project, person)) {
             Entry::Occupied(entry) => Ok(Some(entry.into_mut())),
             Entry::Vacant(entry) => {
@@ -223,17 +256,17 @@ impl Transaction<'_> {
         }
     }
 
-    fn loaded_last_seen(
+    pub(super) fn loaded_last_seen(
         &mut self,
         project: ProjectId,
         person: PersonId,
-    ) -> Result<&mut Loaded<Option<Time>>> {
+    ) -> Result<&mut Seen> {
         match self.last_seen.entry((project, person)) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
                 let found = self.store.get(Family::LastSeen, &keys::person(project, person))?;
                 let value = found.map(|bytes| decode_time(&bytes)).transpose()?;
-                Ok(entry.insert(Loaded { value, dirty: false }))
+                Ok(entry.insert(Seen { value, before: value }))
             }
         }
     }
@@ -243,6 +276,6 @@ impl LoadedPerson {
     pub fn committed(store: &Store, project: ProjectId, bytes: &[u8]) -> Result<Self> {
         let known = decode(codec::decode_known, bytes, Family::Person)?;
         let email = store.dictionary().property(project, "email");
-        Ok(Self { listed: Listed::of(&known, email), known, dirty: false })
+        Ok(Self { listed: Listed::of(&known, email), known, columns: None })
     }
 }

@@ -1,10 +1,14 @@
 //! Lists, counts and look-ups say the same as the heads, in both directions.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{Law, Verifying, Who};
-use crate::person::{Known, PersonId, ProjectId};
-use crate::store::keys::{KeyReader, Meta};
+use crate::person::{Known, PersonId, ProjectId, PropertyId};
+use crate::store::column::{self, LIVE};
+use crate::store::keys::{self, KeyReader, Meta};
 use crate::store::list::Listed;
-use crate::store::{Family, Result, corrupt};
+use crate::store::transaction::decode_time;
+use crate::store::{Family, NEVER, Result, corrupt};
 
 impl Verifying<'_> {
     /// A head has its rows in the lists.
@@ -12,7 +16,12 @@ impl Verifying<'_> {
         let Some(listed) = self.listing(who.project, known) else { return Ok(()) };
         *self.live.entry(who.project).or_default() += 1;
         let (created_at, email) = listed.keys(who.project, who.person);
-        let keys = [(Family::ByCreatedAt, Some(created_at)), (Family::ByEmail, email)];
+        let seen = self.by_last_seen_at(who, &listed)?;
+        let keys = [
+            (Family::ByCreatedAt, Some(created_at)),
+            (Family::ByLastSeenAt, Some(seen)),
+            (Family::ByEmail, email),
+        ];
         for (family, key) in keys {
             let Some(key) = key else { continue };
             let found = self.snapshot.get(family, &key)?;
@@ -20,6 +29,56 @@ impl Verifying<'_> {
                 let found = found.and_then(|found| KeyReader(&found).u64());
                 let text = format!("found {found:?} in `{}`, due is itself", family.name());
                 self.differs(Law::Indexes, who, text);
+            }
+        }
+        Ok(())
+    }
+
+    fn by_last_seen_at(&self, who: Who, listed: &Listed) -> Result<Vec<u8>> {
+        let seen = self.snapshot.get(Family::LastSeen, &keys::person(who.project, who.person))?;
+        let seen = seen.map(|bytes| decode_time(&bytes)).transpose()?;
+        Ok(keys::by_time(who.project, seen.unwrap_or(NEVER), listed.uuid))
+    }
+
+    /// What the columns hold of a person is what its head has.
+    pub(super) fn in_columns(&mut self, who: Who, known: &Known) -> Result<()> {
+        let Some(listed) = self.listing(who.project, known) else { return Ok(()) };
+        let columns = column::columns(known);
+        let due =
+            columns.iter().map(|(property, value)| (*property, column::encode(value).to_vec()));
+        for (property, due) in due.chain([(LIVE, column::encode_live(&listed))]) {
+            *self.columns.entry((who.project, property)).or_default() += 1;
+            let row = keys::column_row(who.project, property, who.person);
+            let found = self.snapshot.get(Family::Column, &row)?;
+            if found.as_deref() != Some(&due[..]) {
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                let found = found.map_or("nothing".to_owned(), |found| text(&found));
+                let text = format!("found {found} in column {property}, due is {}", text(&due));
+                self.differs(Law::Indexes, who, text);
+            }
+        }
+        Ok(())
+    }
+
+    /// The columns hold nothing else.
+    pub(super) fn columns(&mut self) -> Result<()> {
+        let mut cursor = self.cursor(Family::Column);
+        let mut found: BTreeMap<(ProjectId, PropertyId), u64> = BTreeMap::new();
+        while let Some((key, _)) = cursor.row() {
+            let mut reader = KeyReader(key);
+            let column = reader.u32().zip(reader.u32()).ok_or(corrupt(Family::Column))?;
+            *found.entry(column).or_default() += 1;
+            self.report.count(Law::Indexes, "column rows");
+            self.tick();
+            cursor.next()?;
+        }
+        let due = std::mem::take(&mut self.columns);
+        for (project, property) in found.keys().chain(due.keys()).collect::<BTreeSet<_>>() {
+            let rows = |of: &BTreeMap<_, u64>| of.get(&(*project, *property)).copied().unwrap_or(0);
+            let (found, due) = (rows(&found), rows(&due));
+            if found != due {
+                let text = format!("found {found} rows in column {property}, due are {due}");
+                self.report.differs(Law::Indexes, (*project, None), text);
             }
         }
         Ok(())
@@ -58,9 +117,12 @@ impl Verifying<'_> {
 
     /// Every row of the lists has its head.
     pub(super) fn lists(&mut self) -> Result<()> {
-        for (family, kind) in
-            [(Family::ByCreatedAt, "created"), (Family::ByEmail, "emails"), (Family::Uuid, "uuids")]
-        {
+        for (family, kind) in [
+            (Family::ByCreatedAt, "created"),
+            (Family::ByLastSeenAt, "last seen"),
+            (Family::ByEmail, "emails"),
+            (Family::Uuid, "uuids"),
+        ] {
             let mut cursor = self.cursor(family);
             while let Some((key, value)) = cursor.row() {
                 let project = KeyReader(key).u32().ok_or(corrupt(family))?;
@@ -108,7 +170,11 @@ impl Verifying<'_> {
             };
             return Ok(Some(crate::store::keys::uuid(project, uuid)));
         }
-        let keys = self.listing(project, &known).map(|listed| listed.keys(project, person));
+        let listed = self.listing(project, &known);
+        if let (Family::ByLastSeenAt, Some(listed)) = (family, &listed) {
+            return self.by_last_seen_at(Who { project, person }, listed).map(Some);
+        }
+        let keys = listed.map(|listed| listed.keys(project, person));
         Ok(keys.and_then(|(created_at, email)| match family {
             Family::ByCreatedAt => Some(created_at),
             _ => email,

@@ -29,7 +29,7 @@ use super::snapshot::Snapshot;
 use super::staged::Ordered;
 use super::transaction::decode;
 use super::{Error, Family, Result, Store, codec, corrupt};
-use crate::person::{Known, Life, PersonId, Place, ProjectId, Time};
+use crate::person::{Known, Life, PersonId, Place, ProjectId, PropertyId, Time};
 
 /// How far a verification is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub struct Progress {
 }
 
 /// Families that are walked from end to end.
-const WALKED: [Family; 11] = [
+const WALKED: [Family; 13] = [
     Family::Person,
     Family::LastSeen,
     Family::History,
@@ -52,6 +52,8 @@ const WALKED: [Family; 11] = [
     Family::Life,
     Family::Uuid,
     Family::ByCreatedAt,
+    Family::ByLastSeenAt,
+    Family::Column,
     Family::ByEmail,
 ];
 
@@ -69,6 +71,7 @@ impl Snapshot<'_> {
             applied: HashMap::new(),
             strange: HashSet::new(),
             live: BTreeMap::new(),
+            columns: BTreeMap::new(),
             progress,
             read: Progress { rows: 0, about },
         };
@@ -76,6 +79,7 @@ impl Snapshot<'_> {
         verifying.persons()?;
         verifying.counts()?;
         verifying.lists()?;
+        verifying.columns()?;
         verifying.lives()?;
         verifying.distinct_ids()?;
         verifying.members()?;
@@ -117,6 +121,8 @@ struct Verifying<'a> {
     strange: HashSet<(u16, u32)>,
     /// Live persons by project.
     live: BTreeMap<ProjectId, u64>,
+    /// Rows that are due in each column.
+    columns: BTreeMap<(ProjectId, PropertyId), u64>,
     progress: &'a mut dyn FnMut(Progress),
     read: Progress,
 }

@@ -95,6 +95,7 @@ impl Verifying<'_> {
             self.differs(Law::Indexes, who, text);
         }
         self.listed(who, known)?;
+        self.in_columns(who, known)?;
         match known {
             Known::Person(head) => self.head(who, head, beside),
             Known::Deleted(tombstone) => {

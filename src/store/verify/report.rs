@@ -61,7 +61,9 @@ impl Law {
         match self {
             Self::Heads => &["persons", "properties", "rows"],
             Self::Merges => &["merged values", "of deleted persons"],
-            Self::Indexes => &["created", "emails", "uuids", "projects"],
+            Self::Indexes => {
+                &["created", "last seen", "emails", "uuids", "column rows", "projects"]
+            }
             Self::Ownership => &["distinct ids", "owners", "members"],
             Self::Lives => &["lives", "merges"],
             Self::Timeline => &["operations", "effects", "recorded events"],

@@ -17,8 +17,8 @@ use self::histories::histories;
 use self::oracle::{Answer, Oracle};
 use super::*;
 use crate::person::record::FIRST_COMMAND_TOPIC;
-use crate::person::{Mode, Time};
-use crate::store::{Config, Moment, Person, Snapshot};
+use crate::person::{Filter, Mode, Time};
+use crate::store::{By, Config, Moment, Person, Snapshot, Start, Wanted};
 
 const SETTINGS: Settings = Settings { record_volatile: false, properties_limit: 512 << 10 };
 const HOUR: i64 = 3_600_000_000;
@@ -202,6 +202,44 @@ fn compare(
         }
     }
     prop_assert_eq!(snapshot.count(project).unwrap(), oracle.live() as u64);
+    found_by_columns(&snapshot, project)
+}
+
+/// The last one comes with a search.
+const FILTERS: [&str; 3] = [
+    r#"[{"key": "p", "operator": "is_set", "value": ""}]"#,
+    r#"[{"key": "p", "operator": "is_not", "value": 1}, {"key": "q", "value": [1, 2]}]"#,
+    r#"{"type": "OR", "values": [{"key": "p", "value": 3},
+        {"key": "$browser", "operator": "is_not_set", "value": ""}]}"#,
+];
+
+/// What filters find by columns is what the heads have.
+fn found_by_columns(
+    snapshot: &Snapshot,
+    project: ProjectId,
+) -> std::result::Result<(), TestCaseError> {
+    let everybody = (By::CreatedAt, false);
+    let rows = snapshot.page(project, everybody, Start::Offset(0), usize::MAX, &|| true).unwrap();
+    let rows = rows.unwrap();
+    prop_assert_eq!(snapshot.count(project).unwrap(), rows.len() as u64);
+    for json in FILTERS {
+        let filter = Filter::parse(json, Time(START)).unwrap();
+        let search = json.contains("$browser").then(|| "a".to_owned());
+        let wanted = Wanted { filter, search };
+        for by in [By::CreatedAt, By::LastSeenAt] {
+            let mut found = snapshot.find(project, &wanted, by, &|| true).unwrap().unwrap();
+            let due = rows.iter().filter_map(|row| {
+                let head = snapshot.head(project, row.person).unwrap().unwrap();
+                let of = (row.person, &head);
+                let wanted = snapshot.is_wanted(project, of, &wanted).unwrap();
+                wanted.then(|| snapshot.row(project, of, by).unwrap())
+            });
+            let mut due: Vec<_> = due.collect();
+            found.sort_by_key(|row| row.person);
+            due.sort_by_key(|row| row.person);
+            prop_assert_eq!(found, due, "{}", json);
+        }
+    }
     Ok(())
 }
 

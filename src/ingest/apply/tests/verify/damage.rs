@@ -196,14 +196,14 @@ fn a_list_that_does_not_show_the_heads_is_found() {
     let (shown, merged) = (person("ann").to_be_bytes(), person("anon").to_be_bytes());
     let uuid = uuid::Uuid::nil();
     for (family, key, words) in [
-        (Family::ByCreatedAt, keys::by_created_at(1, Time(5), uuid), "`by_created_at`, but"),
+        (Family::ByCreatedAt, keys::by_time(1, Time(5), uuid), "`by_created_at`, but"),
         (Family::ByEmail, keys::by_email(1, "x", person("ann")), "`by_email`, but"),
         (Family::Uuid, keys::uuid(1, uuid), "`uuid`, but the person is listed otherwise"),
     ] {
         finds(Law::Indexes, words, |store| store.damage(family, &key, Some(&shown)));
     }
     finds(Law::Indexes, "the person is not to be listed", |store| {
-        let key = keys::by_created_at(1, Time(5), uuid);
+        let key = keys::by_time(1, Time(5), uuid);
         store.damage(Family::ByCreatedAt, &key, Some(&merged));
     });
     let count = || keys::Meta::Count(1).key();

@@ -1,0 +1,176 @@
+//! Which persons a list asks for, by their properties: `[{"key", "value", "operator"}, …]`, and
+//! groups of such joined by `AND` and `OR`.
+
+mod condition;
+
+use serde_json::Value as Tree;
+
+pub use self::condition::Condition;
+use super::{Time, Value};
+
+/// The most conditions of one filter.
+const MOST: usize = 100;
+
+/// The most levels of groups.
+const DEEPEST: usize = 10;
+
+/// A filter of persons.
+#[derive(Clone, Debug)]
+pub enum Filter {
+    /// All of these hold.
+    All(Vec<Filter>),
+    /// One of these holds.
+    Any(Vec<Filter>),
+    /// One property is like this.
+    Property(Test),
+}
+
+/// A condition on one property.
+#[derive(Clone, Debug)]
+pub struct Test {
+    /// The property.
+    pub key: String,
+    /// What is asked of a value that is there and not null.
+    pub condition: Condition,
+    /// The condition must not hold.
+    pub negated: bool,
+    /// What a property that is missing or null answers.
+    pub missing: bool,
+}
+
+/// Why a filter could not be understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It is no filter at all.
+    #[error("Properties are unparsable!")]
+    Unparsable,
+    /// A filter of something else than persons.
+    #[error("A filter of type '{0}' is not known here: type must be person.")]
+    Type(String),
+    /// An operator that nobody knows.
+    #[error("The operator '{0}' is not known.")]
+    Operator(String),
+    /// A value that the operator cannot use.
+    #[error("The value of '{key}' cannot be used by the operator {operator}: {due}.")]
+    Value {
+        /// The property.
+        key: String,
+        /// The operator.
+        operator: String,
+        /// What the value must be.
+        due: String,
+    },
+    /// It is too large.
+    #[error("A filter may have {MOST} conditions and {DEEPEST} levels of groups.")]
+    TooLarge,
+}
+
+impl Filter {
+    /// Reads a filter; relative dates count from `now`.
+    ///
+    /// # Errors
+    /// [`Error`], with words for whoever wrote it.
+    pub fn parse(json: &str, now: Time) -> Result<Self, Error> {
+        let tree: Tree = serde_json::from_str(json).map_err(|_| Error::Unparsable)?;
+        let mut tests = 0;
+        match tree {
+            Tree::Array(filters) => Ok(Self::All(all(filters, now, 0, &mut tests)?)),
+            group @ Tree::Object(_) => filter(group, now, 0, &mut tests),
+            _ => Err(Error::Unparsable),
+        }
+    }
+
+    /// The properties that it is about, each as often as it stands there.
+    #[must_use]
+    pub fn keys(&self) -> Vec<&str> {
+        match self {
+            Self::All(filters) | Self::Any(filters) => {
+                filters.iter().flat_map(Self::keys).collect()
+            }
+            Self::Property(test) => vec![&test.key],
+        }
+    }
+
+    /// A property that everybody has for whom the filter holds; `None` where there is none.
+    #[must_use]
+    pub fn driver(&self) -> Option<&str> {
+        match self {
+            Self::All(filters) => filters.iter().find_map(Self::driver),
+            Self::Any(filters) => match &filters[..] {
+                [one] => one.driver(),
+                _ => None,
+            },
+            Self::Property(test) => (!test.missing).then_some(test.key.as_str()),
+        }
+    }
+
+    /// Whether it holds for a person, whose values `value` gives.
+    pub fn holds<'v>(&self, value: &impl Fn(&str) -> Option<&'v Value>) -> bool {
+        match self {
+            Self::All(filters) => filters.iter().all(|filter| filter.holds(value)),
+            Self::Any(filters) => filters.iter().any(|filter| filter.holds(value)),
+            Self::Property(test) => test.holds(value(&test.key)),
+        }
+    }
+}
+
+impl Test {
+    /// Whether it holds for a value of the property.
+    #[must_use]
+    pub fn holds(&self, value: Option<&Value>) -> bool {
+        match value.filter(|value| !value.is_null()) {
+            None => self.missing,
+            Some(value) => self.condition.holds(value) != self.negated,
+        }
+    }
+}
+
+fn all(
+    filters: Vec<Tree>,
+    now: Time,
+    depth: usize,
+    tests: &mut usize,
+) -> Result<Vec<Filter>, Error> {
+    filters.into_iter().map(|tree| filter(tree, now, depth, tests)).collect()
+}
+
+fn filter(tree: Tree, now: Time, depth: usize, tests: &mut usize) -> Result<Filter, Error> {
+    *tests += 1;
+    if *tests > MOST || depth > DEEPEST {
+        return Err(Error::TooLarge);
+    }
+    let Tree::Object(mut fields) = tree else {
+        return Err(Error::Unparsable);
+    };
+    if let Some(values) = fields.remove("values") {
+        let Tree::Array(values) = values else {
+            return Err(Error::Unparsable);
+        };
+        let values = all(values, now, depth + 1, tests)?;
+        return match fields.get("type").and_then(Tree::as_str) {
+            Some("AND") => Ok(Filter::All(values)),
+            Some("OR") => Ok(Filter::Any(values)),
+            _ => Err(Error::Unparsable),
+        };
+    }
+    let text = |name: &str| match fields.get(name) {
+        None | Some(Tree::Null) => Ok(None),
+        Some(Tree::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(Error::Unparsable),
+    };
+    let key = text("key")?.ok_or(Error::Unparsable)?;
+    if let Some(other) = text("type")?.filter(|kind| kind != "person") {
+        return Err(Error::Type(other));
+    }
+    let operator = text("operator")?.unwrap_or_else(|| "exact".to_owned());
+    let value = fields.remove("value").unwrap_or(Tree::Null);
+    let (condition, negated, missing) = match Condition::parse(&operator, &value, now) {
+        Ok(understood) => understood,
+        Err(condition::Unknown::Operator) => return Err(Error::Operator(operator)),
+        Err(condition::Unknown::Value(due)) => return Err(Error::Value { key, operator, due }),
+    };
+    Ok(Filter::Property(Test { key, condition, negated, missing }))
+}
+
+#[cfg(test)]
+mod tests;

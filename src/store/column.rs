@@ -1,0 +1,132 @@
+//! Columns: the current values of one property, of every live person, in the order of the persons.
+//! What filters and `values` scan, rather than the people.
+
+use std::collections::BTreeMap;
+
+use rocksdb::{DBRawIterator, ReadOptions, WriteBatch};
+use uuid::Uuid;
+
+use super::keys::{self, KeyReader};
+use super::list::Listed;
+use super::snapshot::Snapshot;
+use super::{Family, Result, Store, corrupt};
+use crate::person::{CREATED, FIRST_PROPERTY, Known, PersonId, ProjectId, PropertyId, Time, Value};
+
+/// The column of everybody alive: when each was created, and its uuid.
+pub const LIVE: PropertyId = CREATED;
+
+/// A longer value, in bytes of JSON, is left to the head.
+const LONGEST: usize = 1024;
+
+/// Rows that are passed over one by one before a seek is cheaper.
+const STEPS: usize = 8;
+
+/// What the columns hold of a person.
+pub type Columns = BTreeMap<PropertyId, Value>;
+
+/// What the columns hold of a person; nothing of one that was merged away or deleted.
+pub fn columns(known: &Known) -> Columns {
+    let Known::Person(head) = known else {
+        return Columns::new();
+    };
+    let entries = head.entries.range(FIRST_PROPERTY..).filter(|_| head.merged.is_none());
+    let values = entries
+        .filter_map(|(property, entry)| Some((*property, entry.state.current.as_ref()?.clone())));
+    values.collect()
+}
+
+/// A row of a column: the value as JSON, or nothing where that is too long.
+pub fn encode(value: &Value) -> &[u8] {
+    let json = value.as_json().as_bytes();
+    if json.len() > LONGEST { &[] } else { json }
+}
+
+/// A row of the column of everybody alive.
+pub fn encode_live(listed: &Listed) -> Vec<u8> {
+    let mut value = keys::time_bytes(listed.created_at).to_vec();
+    value.extend(listed.uuid.as_bytes());
+    value
+}
+
+/// Stages what changes in the columns.
+pub fn stage(
+    batch: &mut WriteBatch,
+    store: &Store,
+    (project, person): (ProjectId, PersonId),
+    before: &Columns,
+    after: &Columns,
+) {
+    let family = store.family(Family::Column);
+    for property in before.keys().filter(|property| !after.contains_key(property)) {
+        batch.delete_cf(family, keys::column_row(project, *property, person));
+    }
+    for (property, value) in after {
+        let was = before.get(property).map(Value::as_json);
+        if was != Some(value.as_json()) {
+            batch.put_cf(family, keys::column_row(project, *property, person), encode(value));
+        }
+    }
+}
+
+/// A walk through a column, forward.
+pub struct Column<'a> {
+    iterator: DBRawIterator<'a>,
+    project: ProjectId,
+    property: PropertyId,
+}
+
+impl Column<'_> {
+    /// The person of the row that the walk is at; `None` at the end.
+    pub fn person(&self) -> Result<Option<PersonId>> {
+        let Some(key) = self.iterator.key() else {
+            self.iterator.status()?;
+            return Ok(None);
+        };
+        let person = key.get(keys::COLUMN_BYTES..).and_then(|rest| KeyReader(rest).u64());
+        person.map(Some).ok_or(corrupt(Family::Column))
+    }
+
+    /// The value of the row that the walk is at.
+    pub fn value(&self) -> &[u8] {
+        self.iterator.value().unwrap_or_default()
+    }
+
+    /// Goes on.
+    pub fn next(&mut self) {
+        self.iterator.next();
+    }
+
+    /// Goes on to a person, who is not before where the walk is; `None` where it has no row.
+    pub fn at(&mut self, person: PersonId) -> Result<Option<&[u8]>> {
+        for _ in 0..STEPS {
+            match self.person()? {
+                Some(found) if found < person => self.iterator.next(),
+                found => return Ok((found == Some(person)).then(|| self.value())),
+            }
+        }
+        self.iterator.seek(keys::column_row(self.project, self.property, person));
+        Ok((self.person()? == Some(person)).then(|| self.value()))
+    }
+}
+
+/// When somebody alive was created, and the uuid.
+pub fn decode_live(value: &[u8]) -> Result<(Time, Uuid)> {
+    let mut reader = KeyReader(value);
+    let read = reader.time().zip(reader.0.try_into().ok().map(Uuid::from_bytes));
+    read.ok_or(corrupt(Family::Column))
+}
+
+impl Snapshot<'_> {
+    /// A walk through a column from its beginning.
+    #[must_use]
+    pub fn column(&self, project: ProjectId, property: PropertyId) -> Column<'_> {
+        let prefix = keys::column(project, property);
+        let mut options = ReadOptions::default();
+        options.set_iterate_range(rocksdb::PrefixRange(prefix.clone()));
+        // A scan would push everything else out of the cache.
+        options.fill_cache(false);
+        let mut iterator = self.scan(Family::Column, options);
+        iterator.seek(prefix);
+        Column { iterator, project, property }
+    }
+}

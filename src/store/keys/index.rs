@@ -1,0 +1,76 @@
+//! Keys of the lists and columns of live persons.
+
+use uuid::Uuid;
+
+use super::{KeyReader, time_bytes};
+use crate::person::{PersonId, ProjectId, PropertyId, Time};
+
+/// An email longer than this is indexed by its beginning.
+const EMAIL_BYTES: usize = 512;
+
+/// Project and property: the first bytes of a key of `column`.
+pub const COLUMN_BYTES: usize = 8;
+
+/// Families `by_created_at` and `by_last_seen_at`: the newest first.
+#[must_use]
+pub fn by_time(project: ProjectId, time: Time, uuid: Uuid) -> Vec<u8> {
+    let mut key = project.to_be_bytes().to_vec();
+    key.extend(time_bytes(time).map(|byte| !byte));
+    key.extend(uuid.as_bytes());
+    key
+}
+
+/// The time and the uuid in a key of [`by_time`].
+#[must_use]
+pub fn time_and_uuid(key: &[u8]) -> Option<(Time, Uuid)> {
+    let (time, uuid) = key.get(4..)?.split_first_chunk::<8>()?;
+    let time = KeyReader(&time.map(|byte| !byte)).time()?;
+    Some((time, Uuid::from_bytes(uuid.try_into().ok()?)))
+}
+
+/// Family `by_email`: the prefix of every person with this email, and perhaps of others whose
+/// long email begins the same.
+#[must_use]
+pub fn email(project: ProjectId, email: &str) -> Vec<u8> {
+    let mut key = project.to_be_bytes().to_vec();
+    key.extend(email.bytes().take(EMAIL_BYTES));
+    key.push(0);
+    key
+}
+
+/// Family `by_email`.
+#[must_use]
+pub fn by_email(project: ProjectId, email_text: &str, id: PersonId) -> Vec<u8> {
+    let mut key = email(project, email_text);
+    key.extend(id.to_be_bytes());
+    key
+}
+
+/// Family `column`: the prefix of every row of a column.
+#[must_use]
+pub fn column(project: ProjectId, property: PropertyId) -> Vec<u8> {
+    let mut key = project.to_be_bytes().to_vec();
+    key.extend(property.to_be_bytes());
+    key
+}
+
+/// Family `column`.
+#[must_use]
+pub fn column_row(project: ProjectId, property: PropertyId, person: PersonId) -> Vec<u8> {
+    let mut key = column(project, property);
+    key.extend(person.to_be_bytes());
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newer_persons_come_first() {
+        let key = |time| by_time(1, Time(time), Uuid::nil());
+        assert!(key(5) < key(4) && key(4) < key(-4) && key(-4) < key(i64::MIN));
+        let uuid = Uuid::from_u128(7);
+        assert_eq!(time_and_uuid(&by_time(1, Time(-5), uuid)), Some((Time(-5), uuid)));
+    }
+}
