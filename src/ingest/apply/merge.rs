@@ -76,7 +76,8 @@ impl Applying<'_, '_> {
         let lives_on = head.lives_on;
         for (property, entry) in head.entries.clone() {
             let state = if entry.newest < lives_on {
-                None
+                // A merge may have brought it something by what was known earlier, and nothing now.
+                self.state_at(project, (source, property), place.time)?
             } else if entry.newest <= Some(place.time) {
                 Some(entry.state)
             } else {

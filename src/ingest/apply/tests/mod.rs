@@ -202,7 +202,7 @@ fn compare(
         }
     }
     prop_assert_eq!(snapshot.count(project).unwrap(), oracle.live() as u64);
-    found_by_columns(&snapshot, project)
+    found_by_columns(snapshot, project)
 }
 
 /// The last one comes with a search.
