@@ -1,3 +1,5 @@
+//! Filters as their JSON says them: what holds, what is refused, and which column drives the scan.
+
 use super::*;
 
 const NOW: &str = "2026-03-10T12:00:00Z";
