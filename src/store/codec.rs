@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 pub use self::identity::*;
 use self::wire::{Reader, Writer};
-use super::{Applied, CommandOutcome, Effect, Operation};
+use super::{Activity, Applied, CommandOutcome, Deed, Effect, Operation, Recency};
 use crate::person::{Entry, Head, Known, Place, Row, Stored, Time, Tombstone};
 
 /// Bytes that are no value of the kind asked for.
@@ -227,6 +227,69 @@ pub fn decode_applied(bytes: &[u8]) -> Decoded<Applied> {
     let hash = reader.bytes(8)?.try_into().map_err(|_| Corrupt)?;
     reader.end()?;
     Ok(Applied { next_offset, last_offset, last_timestamp, last_hash: u64::from_be_bytes(hash) })
+}
+
+/// A row of family `recency`.
+#[must_use]
+pub fn encode_recency(recency: &Recency) -> Vec<u8> {
+    let mut writer = Writer::new(FORM);
+    writer.maybe(recency.seen, Time::EPOCH);
+    writer.unsigned(recency.change);
+    writer.0
+}
+
+/// A row of family `recency`.
+///
+/// # Errors
+/// [`Corrupt`].
+pub fn decode_recency(bytes: &[u8]) -> Decoded<Recency> {
+    let mut reader = Reader::new(bytes, FORM)?;
+    let recency = Recency { seen: reader.maybe(Time::EPOCH)?, change: reader.unsigned()? };
+    reader.end()?;
+    Ok(recency)
+}
+
+/// A row of family `activity`.
+#[must_use]
+pub fn encode_activity(activity: &Activity) -> Vec<u8> {
+    let mut writer = Writer::new(FORM);
+    let (deed, source) = match activity.deed {
+        Deed::Updated => (0, None),
+        Deed::PropertiesDeleted => (1, None),
+        Deed::Split => (2, None),
+        Deed::Deleted => (3, None),
+        Deed::Merged(source) => (4, Some(source)),
+    };
+    writer.0.push(deed);
+    if let Some(source) = source {
+        writer.unsigned(source);
+    }
+    writer.unsigned(activity.person);
+    writer.place(activity.place, Time::EPOCH);
+    writer.time(activity.known, activity.place.time);
+    writer.maybe_text(activity.author.as_deref());
+    writer.0
+}
+
+/// A row of family `activity`.
+///
+/// # Errors
+/// [`Corrupt`].
+pub fn decode_activity(bytes: &[u8]) -> Decoded<Activity> {
+    let mut reader = Reader::new(bytes, FORM)?;
+    let deed = match reader.byte()? {
+        0 => Deed::Updated,
+        1 => Deed::PropertiesDeleted,
+        2 => Deed::Split,
+        3 => Deed::Deleted,
+        4 => Deed::Merged(reader.unsigned()?),
+        _ => return Err(Corrupt),
+    };
+    let (person, place) = (reader.unsigned()?, reader.place(Time::EPOCH)?);
+    let known = reader.time(place.time)?;
+    let author = reader.maybe_text()?.map(str::to_owned);
+    reader.end()?;
+    Ok(Activity { person, deed, place, known, author })
 }
 
 /// What became of a command.

@@ -7,8 +7,8 @@ pub enum Family {
     Meta,
     /// Heads, and what stays of deleted persons.
     Person,
-    /// When a person was last seen.
-    LastSeen,
+    /// When a person was last seen, and the number of its last change.
+    Recency,
     /// The rows of every property.
     History,
     /// Every recorded operation.
@@ -29,20 +29,24 @@ pub enum Family {
     ByCreatedAt,
     /// Live persons, those seen last first.
     ByLastSeenAt,
+    /// Persons in the order of their last change.
+    ByChange,
     /// Current values by property.
     Column,
     /// Live persons by their email.
     ByEmail,
     /// What became of the commands of the last day.
     Command,
+    /// What was done to persons, and by whom.
+    Activity,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Meta,
         Self::Person,
-        Self::LastSeen,
+        Self::Recency,
         Self::History,
         Self::Timeline,
         Self::Recorded,
@@ -53,15 +57,17 @@ impl Family {
         Self::Uuid,
         Self::ByCreatedAt,
         Self::ByLastSeenAt,
+        Self::ByChange,
         Self::Column,
         Self::ByEmail,
         Self::Command,
+        Self::Activity,
     ];
 
     /// Those whose keys begin with project and person.
     pub const ALL_OF_PERSON: [Self; 7] = [
         Self::Person,
-        Self::LastSeen,
+        Self::Recency,
         Self::History,
         Self::Timeline,
         Self::Recorded,
@@ -75,7 +81,7 @@ impl Family {
         match self {
             Self::Meta => "meta",
             Self::Person => "person",
-            Self::LastSeen => "last_seen",
+            Self::Recency => "recency",
             Self::History => "history",
             Self::Timeline => "timeline",
             Self::Recorded => "recorded",
@@ -86,9 +92,11 @@ impl Family {
             Self::Uuid => "uuid",
             Self::ByCreatedAt => "by_created_at",
             Self::ByLastSeenAt => "by_last_seen_at",
+            Self::ByChange => "by_change",
             Self::Column => "column",
             Self::ByEmail => "by_email",
             Self::Command => "command",
+            Self::Activity => "activity",
         }
     }
 }

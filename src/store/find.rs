@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::column::{Column, LIVE, decode_live};
 use super::snapshot::Snapshot;
-use super::transaction::{decode, decode_time};
+use super::transaction::decode;
 use super::{Error, Family, Result, codec, corrupt, keys};
 use crate::person::{Filter, Head, PersonId, ProjectId, PropertyId, Time, Value};
 
@@ -174,10 +174,7 @@ impl Snapshot<'_> {
     ) -> Result<Row> {
         let time = match by {
             By::CreatedAt => head.created_at,
-            By::LastSeenAt => {
-                let seen = self.get(Family::LastSeen, &keys::person(project, person))?;
-                seen.map(|bytes| decode_time(&bytes)).transpose()?.unwrap_or(NEVER)
-            }
+            By::LastSeenAt => self.recency(project, person)?.seen.unwrap_or(NEVER),
         };
         Ok(Row { time, uuid: head.uuid, person })
     }
@@ -301,7 +298,7 @@ impl Snapshot<'_> {
     }
 
     fn last_seen_of(&self, project: ProjectId) -> LastSeen<'_> {
-        let mut iterator = self.iterator(Family::LastSeen);
+        let mut iterator = self.iterator(Family::Recency);
         iterator.seek(project.to_be_bytes());
         LastSeen { project, iterator }
     }
@@ -330,6 +327,7 @@ impl LastSeen<'_> {
         }
         self.iterator.status()?;
         let row = self.iterator.item().filter(|(found, _)| *found == &key[..]);
-        row.map_or(Ok(NEVER), |(_, value)| decode_time(value))
+        let row = row.map(|(_, value)| decode(codec::decode_recency, value, Family::Recency));
+        Ok(row.transpose()?.and_then(|recency| recency.seen).unwrap_or(NEVER))
     }
 }

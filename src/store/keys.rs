@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `meta` | a tag, see [`Meta`] | format version, topic numbers, positions, property names, counts |
 //! | `person` | project, person | [`Known`](crate::person::Known): a head, or a tombstone |
-//! | `last_seen` | project, person | newest event time, floored to the hour |
+//! | `recency` | project, person | [`Recency`](super::Recency) |
 //! | `history` | project, person, property, class, event time, position | [`Row`](crate::person::Row) with its known time |
 //! | `timeline` | project, person, event time, position | [`Operation`](super::Operation) |
 //! | `recorded` | project, person, event time, uuid | – |
@@ -17,10 +17,13 @@
 //! | `uuid` | project, uuid | person, also of one merged away or deleted |
 //! | `by_created_at` | project, created at descending, uuid | person |
 //! | `by_last_seen_at` | project, last seen descending, uuid | person |
+//! | `by_change` | project, number of the last change | person, also one merged away or deleted |
 //! | `column` | project, property, person | the current value, see [`super::column`] |
 //! | `by_email` | project, email, person | – |
 //! | `command` | 0, project, idempotency key | [`CommandOutcome`](super::CommandOutcome) |
 //! | `command` | 1, known time, project, idempotency key | – (what is forgotten after a day) |
+//! | `activity` | 0, project, ordinal | [`Activity`](super::Activity) |
+//! | `activity` | 1, project, person, ordinal | – (what was done to one person) |
 //!
 //! Times are stored with their sign bit flipped, so that those before 1970 sort first.
 
@@ -28,7 +31,10 @@ mod index;
 
 use uuid::Uuid;
 
-pub use self::index::{COLUMN_BYTES, by_email, by_time, column, column_row, email, time_and_uuid};
+pub use self::index::{
+    COLUMN_BYTES, activities, activities_of, activity, activity_of, by_change, by_email, by_time,
+    column, column_row, email, number_at_end, time_and_uuid,
+};
 use crate::person::{Class, Life, PersonId, Place, Position, ProjectId, PropertyId, Time};
 
 /// Project and person: the first bytes of every key that belongs to one person.
@@ -56,6 +62,8 @@ pub enum Meta<'a> {
     Secret,
     /// A deleted person whose bytes are still on disk.
     Erased(ProjectId, PersonId),
+    /// What tells this store from every other one, be it built from the same log.
+    Identity,
 }
 
 impl Meta<'_> {
@@ -64,7 +72,7 @@ impl Meta<'_> {
     pub fn key(self) -> Vec<u8> {
         let mut key = vec![self.tag()];
         match self {
-            Self::Format | Self::Secret => {}
+            Self::Format | Self::Secret | Self::Identity => {}
             Self::Topic(name) => key.extend(name.as_bytes()),
             Self::Position(topic, partition) => {
                 key.extend(topic.to_be_bytes());
@@ -91,6 +99,7 @@ impl Meta<'_> {
             Self::Count(_) => 4,
             Self::Secret => 5,
             Self::Erased(..) => 6,
+            Self::Identity => 7,
         }
     }
 }
@@ -146,7 +155,7 @@ fn push_place(key: &mut Vec<u8>, place: Place) {
     key.extend(place.position.offset.to_be_bytes());
 }
 
-/// Families `person` and `last_seen`, and the prefix of those that list what a person has.
+/// Families `person` and `recency`, and the prefix of those that list what a person has.
 #[must_use]
 pub fn person(project: ProjectId, person: PersonId) -> Vec<u8> {
     let mut key = Vec::with_capacity(PROPERTY_BYTES + 1 + PLACE_BYTES);

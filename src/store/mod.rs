@@ -7,7 +7,9 @@
 //! rows and positions; after a failed one the store is poisoned and takes no further commit,
 //! since what was staged on top of it may be lost.
 
+mod activity;
 mod as_of;
+mod by_change;
 mod changes;
 pub mod codec;
 mod column;
@@ -37,6 +39,7 @@ use rocksdb::DB;
 use sha2::Sha256;
 use uuid::Uuid;
 
+pub use self::activity::Log;
 pub use self::as_of::Told;
 pub use self::changes::{Asked, Change, Changed};
 pub use self::dictionary::Dictionary;
@@ -48,7 +51,8 @@ pub use self::list::Start;
 pub use self::lives::{LivesOf, Spans};
 pub use self::members::{Had, HadIds};
 pub use self::operation::{
-    Above, Applied, CommandOutcome, Effect, Group, Joined, LifeSpan, Member, Operation,
+    Above, Activity, Applied, CommandOutcome, Deed, Effect, Group, Joined, LifeSpan, Member,
+    Operation, Recency,
 };
 pub use self::options::Measure;
 pub use self::snapshot::{Moment, Person, Snapshot};
@@ -56,7 +60,7 @@ pub use self::transaction::Transaction;
 use crate::person::Time;
 
 /// The format that this program reads and writes.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Where the store is and what it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +132,7 @@ pub struct Store {
     dictionary: Dictionary,
     /// What distinct ids of deleted persons are hashed with.
     secret: Vec<u8>,
+    identity: Uuid,
     poisoned: AtomicBool,
     read_only: bool,
     sync_writes: bool,
@@ -149,6 +154,7 @@ impl Store {
         let mut store = Self {
             dictionary: Dictionary::default(),
             secret: Vec::new(),
+            identity: Uuid::nil(),
             db,
             poisoned: AtomicBool::new(false),
             read_only: false,
@@ -167,6 +173,7 @@ impl Store {
         }
         store.load_dictionary()?;
         store.load_secret()?;
+        store.load_identity()?;
         Ok(store)
     }
 
@@ -200,8 +207,8 @@ impl Store {
         self.caches.measure(&self.db)
     }
 
-    /// Every key and value, to compare two stores by: but for the secret of each, and the keys that
-    /// are hashes with it.
+    /// Every key and value, to compare two stores by: but for the secret and the identity of each,
+    /// and the keys that are hashes with the secret.
     #[cfg(test)]
     pub(crate) fn content(&self) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         let rows = Family::ALL.into_iter().flat_map(|family| {
@@ -212,7 +219,8 @@ impl Store {
                 (family.name(), key, value.into_vec())
             })
         });
-        rows.filter(|(_, key, _)| *key != Meta::Secret.key()).collect()
+        let own = [Meta::Secret.key(), Meta::Identity.key()];
+        rows.filter(|(_, key, _)| !own.contains(key)).collect()
     }
 
     /// Damages a row, or takes it away, so that a test sees it found.
@@ -254,6 +262,15 @@ impl Store {
         Ok(Some(keys))
     }
 
+    /// The last key of a family that begins with a prefix, whose next eight bytes are not all ones.
+    fn last_key(&self, family: Family, prefix: &[u8]) -> Result<Option<Vec<u8>>> {
+        let mut iterator = self.db.raw_iterator_cf(self.family(family));
+        iterator.seek_for_prev([prefix, &[0xff; 8]].concat());
+        let key = iterator.key().filter(|key| key.starts_with(prefix)).map(<[u8]>::to_vec);
+        iterator.status()?;
+        Ok(key)
+    }
+
     /// A file without a name for what does not fit into memory, beside the store's own.
     ///
     /// # Errors
@@ -288,6 +305,24 @@ impl Store {
         let random = [Uuid::new_v4(), Uuid::new_v4()];
         self.secret = random.iter().flat_map(Uuid::as_bytes).copied().collect();
         Ok(self.db.put_cf(self.family(Family::Meta), key, &self.secret)?)
+    }
+
+    /// What tells this store from every other one, be it built from the same log.
+    #[must_use]
+    pub fn identity(&self) -> Uuid {
+        self.identity
+    }
+
+    fn load_identity(&mut self) -> Result<()> {
+        let key = Meta::Identity.key();
+        self.identity = if let Some(found) = self.get(Family::Meta, &key)? {
+            Uuid::from_slice(&found).map_err(|_| corrupt(Family::Meta))?
+        } else {
+            let new = Uuid::new_v4();
+            self.db.put_cf(self.family(Family::Meta), key, new.as_bytes())?;
+            new
+        };
+        Ok(())
     }
 
     fn load_dictionary(&self) -> Result<()> {

@@ -156,6 +156,48 @@ impl CommandOutcome {
     }
 }
 
+/// How recent a person is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recency {
+    /// Its newest event time, floored to the hour; `None` where no event showed it, or of one that
+    /// was deleted.
+    pub seen: Option<Time>,
+    /// The number of its last change. Every record that changes a person takes the next number of
+    /// the project for it, from 1 on.
+    pub change: u64,
+}
+
+/// What was done to a person, as the activity log keeps it: without any value, so that it may
+/// outlive the person. The values stand in the person's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// The person.
+    pub person: PersonId,
+    /// What was done.
+    pub deed: Deed,
+    /// Where its operation stands in the person's timeline.
+    pub place: Place,
+    /// When it was learned.
+    pub known: Time,
+    /// The label of the API key that did it; `None` where an event did.
+    pub author: Option<String>,
+}
+
+/// What was done to a person. The numbers of the codec are part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Properties were set.
+    Updated,
+    /// Properties were taken away.
+    PropertiesDeleted,
+    /// Distinct ids were given to persons of their own.
+    Split,
+    /// It was deleted.
+    Deleted,
+    /// This person was merged into it.
+    Merged(PersonId),
+}
+
 /// How far a partition was applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Applied {

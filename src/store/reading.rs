@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rocksdb::{DB, Options};
+use uuid::Uuid;
 
 use super::keys::Meta;
 use super::{Config, Dictionary, Error, FORMAT, Family, Result, Store, advice, options};
@@ -58,6 +59,7 @@ impl Store {
             db,
             dictionary: Dictionary::default(),
             secret: Vec::new(),
+            identity: Uuid::nil(),
             poisoned: AtomicBool::new(false),
             read_only: true,
             sync_writes: false,

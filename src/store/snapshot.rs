@@ -7,8 +7,10 @@ use rocksdb::{DBRawIterator, ReadOptions, SnapshotWithThreadMode};
 use uuid::Uuid;
 
 use super::keys::{KeyReader, Meta};
-use super::transaction::{decode, decode_time};
-use super::{Applied, CommandOutcome, Error, Family, Result, Spans, Store, codec, corrupt, keys};
+use super::transaction::decode;
+use super::{
+    Applied, CommandOutcome, Error, Family, Recency, Result, Spans, Store, codec, corrupt, keys,
+};
 use crate::person::{
     FIRST_PROPERTY, Head, Known, Life, Lives, Ownership, PersonId, ProjectId, PropertyId, Time,
     Value,
@@ -201,6 +203,16 @@ impl<'s> Snapshot<'s> {
         Ok(Life { person, number: head.first_life })
     }
 
+    /// How recent a person is.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn recency(&self, project: ProjectId, person: PersonId) -> Result<Recency> {
+        let bytes = self.get(Family::Recency, &keys::person(project, person))?;
+        let found = bytes.map(|bytes| decode(codec::decode_recency, &bytes, Family::Recency));
+        Ok(found.transpose()?.unwrap_or_default())
+    }
+
     /// A person as it is now, with at most so many distinct ids.
     ///
     /// # Errors
@@ -211,7 +223,6 @@ impl<'s> Snapshot<'s> {
         (id, head): (PersonId, &Head),
         distinct_ids: usize,
     ) -> Result<Person> {
-        let seen = self.get(Family::LastSeen, &keys::person(project, id))?;
         let values = head.entries.iter().filter_map(|(&property, entry)| {
             entry.state.current.clone().map(|value| (property, value))
         });
@@ -222,7 +233,7 @@ impl<'s> Snapshot<'s> {
             distinct_ids: self.distinct_ids(project, (id, head), now, distinct_ids)?,
             properties: self.named(project, values)?,
             created_at: Some(head.created_at),
-            last_seen_at: seen.map(|bytes| decode_time(&bytes)).transpose()?,
+            last_seen_at: self.recency(project, id)?.seen,
             is_identified: head.identified.is_some(),
             version: head.version,
         })

@@ -4,32 +4,41 @@
 //! A transaction sees what it staged over what is committed. Dropping it without a commit leaves
 //! the store as it was.
 
+mod activity;
 mod command;
 mod commit;
 mod identity;
 mod person;
+mod recency;
 mod timeline;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use rocksdb::{DBRawIterator, ReadOptions, WriteBatch};
 
 use self::person::LoadedPerson;
+use self::recency::LoadedRecency;
 use super::dictionary::NewNames;
 use super::staged::{Erased, Ordered, Staged};
 use super::{Error, Family, LifeSpan, Result, Store, codec, corrupt, keys};
-use crate::person::{Life, Ownership, PersonId, ProjectId, PropertyId, Time};
+use crate::person::{Life, Ownership, PersonId, ProjectId, PropertyId};
 
 /// One batch in the making.
 pub struct Transaction<'s> {
     store: &'s Store,
     owners: HashMap<Vec<u8>, Loaded<Option<Ownership>>>,
     persons: HashMap<(ProjectId, PersonId), LoadedPerson>,
-    last_seen: HashMap<(ProjectId, PersonId), Seen>,
+    recency: HashMap<(ProjectId, PersonId), LoadedRecency>,
+    /// Whom the record that is being applied changed.
+    touched: BTreeSet<(ProjectId, PersonId)>,
+    /// The number of the last change in each project.
+    last_change: HashMap<ProjectId, u64>,
+    /// The ordinal of the next activity in each project.
+    next_activity: HashMap<ProjectId, u64>,
     lives: HashMap<(ProjectId, Life), LifeSpan>,
-    /// Keys of the families `uuid`, `dropped` and `command`.
-    points: [Staged; 3],
+    /// Keys of the families in [`POINTS`].
+    points: [Staged; POINTS.len()],
     history: Overlay<'s>,
     timeline: Overlay<'s>,
     members: Overlay<'s>,
@@ -41,25 +50,11 @@ pub struct Transaction<'s> {
 }
 
 /// Families of which single rows are staged, in the order of [`Transaction::points`].
-const POINTS: [Family; 3] = [Family::Uuid, Family::Dropped, Family::Command];
+const POINTS: [Family; 4] = [Family::Uuid, Family::Dropped, Family::Command, Family::Activity];
 
 struct Loaded<T> {
     value: T,
     dirty: bool,
-}
-
-/// When a person was last seen, and when it was before this transaction.
-#[derive(Clone, Copy)]
-struct Seen {
-    value: Option<Time>,
-    before: Option<Time>,
-}
-
-impl Seen {
-    /// Whether that changed in this transaction.
-    fn is_new(self) -> bool {
-        self.value != self.before
-    }
 }
 
 struct Overlay<'s> {
@@ -86,9 +81,12 @@ impl<'s> Transaction<'s> {
             store,
             owners: HashMap::new(),
             persons: HashMap::new(),
-            last_seen: HashMap::new(),
+            recency: HashMap::new(),
+            touched: BTreeSet::new(),
+            last_change: HashMap::new(),
+            next_activity: HashMap::new(),
             lives: HashMap::new(),
-            points: [Staged::new(), Staged::new(), Staged::new()],
+            points: [const { Staged::new() }; POINTS.len()],
             history: Overlay::new(store, Family::History),
             timeline: Overlay::new(store, Family::Timeline),
             members: Overlay::new(store, Family::PersonDistinctId),
@@ -128,13 +126,13 @@ impl<'s> Transaction<'s> {
         persons.dedup();
         let keys: Vec<_> = persons.iter().map(|&(project, id)| keys::person(project, id)).collect();
         let found = self.get_sorted(Family::Person, &keys)?;
-        let last_seen = self.get_sorted(Family::LastSeen, &keys)?;
-        for ((person, known), seen) in persons.into_iter().zip(found).zip(last_seen) {
+        let recency = self.get_sorted(Family::Recency, &keys)?;
+        for ((person, known), recency) in persons.into_iter().zip(found).zip(recency) {
             let known = known
                 .ok_or(Error::Broken("a distinct id belongs to a person that is not there"))?;
             self.persons.insert(person, LoadedPerson::committed(self.store, person.0, &known)?);
-            let value = seen.map(|bytes| decode_time(&bytes)).transpose()?;
-            self.last_seen.entry(person).or_insert(Seen { value, before: value });
+            let loaded = LoadedRecency::committed(recency.as_deref())?;
+            self.recency.entry(person).or_insert(loaded);
         }
         Ok(())
     }
@@ -228,10 +226,4 @@ pub(super) fn decode<'b, T>(
     family: Family,
 ) -> Result<T> {
     decode(bytes).map_err(|_| corrupt(family))
-}
-
-/// Decodes a value of family `last_seen`.
-pub(super) fn decode_time(bytes: &[u8]) -> Result<Time> {
-    let bytes = bytes.try_into().map_err(|_| corrupt(Family::LastSeen))?;
-    Ok(Time(i64::from_be_bytes(bytes)))
 }

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use super::{Applying, At, Outcome};
 use crate::person::event::Rejection;
 use crate::person::{
-    Act, CREATED, Command, Known, Leaving, Life, Lives, Owned, Ownership, PersonId, Position,
-    ProjectId, Seat, Time, Update,
+    Act, Action, CREATED, Command, Known, Leaving, Life, Lives, Owned, Ownership, PersonId,
+    Position, ProjectId, Seat, Time, Update,
 };
-use crate::store::{CommandOutcome, Error, Joined, Member, Operation, Result};
+use crate::store::{CommandOutcome, Deed, Error, Joined, Member, Operation, Result};
 
 impl Applying<'_, '_> {
     /// Applies a command, once for each idempotency key.
@@ -64,8 +64,15 @@ impl Applying<'_, '_> {
         let time = self.not_before(at, life.person)?;
         let at = At { time, updates, ..at };
         let changes = self.weigh(at, life.person, time)?;
-        let recorded = self.record(at, life.person, time, changes, None)?;
-        Ok(recorded.map_or(CommandOutcome::TooLarge, |_| CommandOutcome::Done))
+        let Ok(recorded) = self.record(at, life.person, time, changes, None)? else {
+            return Ok(CommandOutcome::TooLarge);
+        };
+        if recorded {
+            let takes_away = updates.iter().all(|update| matches!(update.action, Action::Unset));
+            let deed = if takes_away { Deed::PropertiesDeleted } else { Deed::Updated };
+            self.log(at, life.person, time, deed)?;
+        }
+        Ok(CommandOutcome::Done)
     }
 
     fn reset(&mut self, project: ProjectId, distinct_id: &str) -> Result<CommandOutcome> {
@@ -100,6 +107,7 @@ impl Applying<'_, '_> {
         head.ownership_changed = Some(time);
         let split = Some(u32::try_from(leaving.len()).unwrap_or(u32::MAX));
         self.put_operation(at, life.person, time, &Operation { split, ..at.operation() })?;
+        self.log(at, life.person, time, Deed::Split)?;
         self.count("split");
         Ok(CommandOutcome::Done)
     }

@@ -9,7 +9,7 @@ use crate::person::{
     CREATED, Fact, Head, Known, Life, Lives, Merged, Ownership, PersonId, ProjectId, Row, Stored,
     Time,
 };
-use crate::store::{CommandOutcome, Joined, Result};
+use crate::store::{CommandOutcome, Deed, Joined, Result};
 
 impl Applying<'_, '_> {
     /// Deletes the person that is in this life now.
@@ -31,6 +31,7 @@ impl Applying<'_, '_> {
             let tombstone = head.tombstone(Fact { time, known: at.known });
             self.transaction.bury(project, person, tombstone)?;
         }
+        self.log(at, life.person, time, Deed::Deleted)?;
         self.count("deletion");
         Ok(CommandOutcome::Done)
     }

@@ -24,9 +24,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::person::event::{Rejection, Warning};
 use crate::person::{
-    Command, Event, Fact, Place, Position, ProjectId, Record, Rules, Time, Update,
+    Command, Event, Fact, PersonId, Place, Position, ProjectId, Record, Rules, Time, Update,
 };
-use crate::store::{Applied, Operation, Result, Store, Transaction};
+use crate::store::{Activity, Applied, Deed, Operation, Result, Store, Transaction};
 
 /// What a record was found to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,6 +144,7 @@ pub fn batch<'s>(
         }
         let mut applying = Applying { transaction: &mut transaction, tally: &mut tally, settings };
         let outcome = applying.apply(index, record, parsed_record)?;
+        transaction.number_changes()?;
         *tally.records.entry((record.position.topic, outcome)).or_default() += 1;
         done = index + 1;
         if transaction.staged_bytes() > STAGED_BYTES {
@@ -209,6 +210,14 @@ impl Applying<'_, '_> {
 
     fn warn(&mut self, warning: Warning) {
         *self.tally.warnings.entry(warning).or_default() += 1;
+    }
+
+    /// Notes in the activity log what was done to a person, and took its place at `time`.
+    fn log(&mut self, at: At, person: PersonId, time: Time, deed: Deed) -> Result<()> {
+        let place = Place { time, position: at.position };
+        let author = at.author.map(str::to_owned);
+        let activity = Activity { person, deed, place, known: at.known, author };
+        self.transaction.log(at.project, &activity)
     }
 
     fn count(&mut self, kind: &'static str) {

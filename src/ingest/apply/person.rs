@@ -9,7 +9,7 @@ use crate::person::{
     CREATED, Event, IDENTIFIED, Known, Life, Lives, Mode, Owned, Ownership, PersonId, Place,
     Position, ProjectId, PropertyId, Row, Seat, Stored, Time, Value, history,
 };
-use crate::store::{Effect, Error, Joined, Member, Operation, Result};
+use crate::store::{Deed, Effect, Error, Joined, Member, Operation, Result};
 
 /// Whom a distinct id belonged to at an event's time.
 enum Then {
@@ -77,6 +77,7 @@ impl Applying<'_, '_> {
         self.identify(at, target)?;
         let changes = self.weigh(at, target, effective)?;
         let rejection = self.record(at, target, effective, changes, Some(source))?;
+        self.log(at, target, effective, Deed::Merged(source))?;
         Ok((Outcome::Recorded, rejection.err()))
     }
 

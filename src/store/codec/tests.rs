@@ -179,12 +179,34 @@ proptest! {
     }
 
     #[test]
+    fn how_recent_comes_back(seen in prop::option::of(time()), change in any::<u64>()) {
+        let recency = Recency { seen, change };
+        prop_assert_eq!(decode_recency(&encode_recency(&recency)).unwrap(), recency);
+    }
+
+    #[test]
+    fn activities_come_back(
+        person in any::<u64>(),
+        deed in prop_oneof![
+            Just(Deed::Updated), Just(Deed::PropertiesDeleted), Just(Deed::Split),
+            Just(Deed::Deleted), any::<u64>().prop_map(Deed::Merged),
+        ],
+        place in place(),
+        known in time(),
+        author in prop::option::of(".*"),
+    ) {
+        let activity = Activity { person, deed, place, known, author };
+        prop_assert_eq!(decode_activity(&encode_activity(&activity)).unwrap(), activity);
+    }
+
+    #[test]
     fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..64), form in 1..7_u8) {
         let mut bytes = bytes;
         bytes.insert(0, form);
         let place = Place::default();
         let _ = (decode_row(place, &bytes), decode_known(&bytes), decode_ownership(&bytes));
         let _ = (decode_life_span(&bytes), decode_move(&bytes), decode_outcome(&bytes));
+        let _ = (decode_recency(&bytes), decode_activity(&bytes));
         let _ = (decode_member(&bytes), decode_operation(place, &bytes), decode_applied(&bytes));
     }
 

@@ -46,6 +46,42 @@ pub fn by_email(project: ProjectId, email_text: &str, id: PersonId) -> Vec<u8> {
     key
 }
 
+/// Family `by_change`: the person whose last change has this number.
+#[must_use]
+pub fn by_change(project: ProjectId, change: u64) -> Vec<u8> {
+    [&project.to_be_bytes()[..], &change.to_be_bytes()].concat()
+}
+
+/// The number at the end of a key of `by_change` or `activity`.
+#[must_use]
+pub fn number_at_end(key: &[u8]) -> Option<u64> {
+    key.last_chunk().map(|number| u64::from_be_bytes(*number))
+}
+
+/// Family `activity`: the prefix of everything that was done in a project.
+#[must_use]
+pub fn activities(project: ProjectId) -> Vec<u8> {
+    [&[0], &project.to_be_bytes()[..]].concat()
+}
+
+/// Family `activity`: what was done in a project.
+#[must_use]
+pub fn activity(project: ProjectId, ordinal: u64) -> Vec<u8> {
+    [activities(project), ordinal.to_be_bytes().to_vec()].concat()
+}
+
+/// Family `activity`: the prefix of everything that was done to a person.
+#[must_use]
+pub fn activities_of(project: ProjectId, person: PersonId) -> Vec<u8> {
+    [&[1], &project.to_be_bytes()[..], &person.to_be_bytes()].concat()
+}
+
+/// Family `activity`: that something was done to a person.
+#[must_use]
+pub fn activity_of(project: ProjectId, person: PersonId, ordinal: u64) -> Vec<u8> {
+    [activities_of(project, person), ordinal.to_be_bytes().to_vec()].concat()
+}
+
 /// Family `column`: the prefix of every row of a column.
 #[must_use]
 pub fn column(project: ProjectId, property: PropertyId) -> Vec<u8> {

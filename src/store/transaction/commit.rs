@@ -1,15 +1,16 @@
 //! Everything that a transaction staged, as one atomic batch.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
-use rocksdb::WriteOptions;
+use rocksdb::{WriteBatch, WriteOptions};
 
+use super::recency::LoadedRecency;
 use super::{POINTS, Transaction};
-use crate::person::{ProjectId, Time};
+use crate::person::{PersonId, ProjectId, Time};
 use crate::store::keys::Meta;
 use crate::store::list::Listed;
-use crate::store::{Applied, Error, Family, NEVER, Result, codec, column, keys};
+use crate::store::{Applied, Error, Family, NEVER, Result, Store, codec, column, keys};
 
 /// So many rows of an erased person are deleted one by one.
 const FEW_ROWS: usize = 256;
@@ -43,7 +44,7 @@ impl Transaction<'_> {
         self.stage_erased()?;
         self.stage_names();
         self.stage_owners();
-        self.stage_last_seen()?;
+        self.stage_recency()?;
         self.stage_persons()?;
         let overlays = [
             (Family::History, self.history.staged),
@@ -105,45 +106,58 @@ impl Transaction<'_> {
                 None => self.batch.delete_cf(family, key),
             }
         }
-        let family = self.store.family(Family::LastSeen);
-        for (&(project, person), seen) in self.last_seen.iter().filter(|(_, seen)| seen.is_new()) {
-            let key = keys::person(project, person);
-            match seen.value {
-                Some(time) => self.batch.put_cf(family, key, time.0.to_be_bytes()),
-                None => self.batch.delete_cf(family, key),
-            }
-        }
         let family = self.store.family(Family::Life);
         for (&(project, life), span) in &self.lives {
             self.batch.put_cf(family, keys::life(project, life), codec::encode_life_span(span));
         }
     }
 
-    /// The list of those seen last, where somebody was seen again, or is on the lists as of now, or
-    /// no longer.
-    fn stage_last_seen(&mut self) -> Result<()> {
-        let changed = self.persons.iter().filter(|(_, loaded)| loaded.columns.is_some());
-        let mut changed: BTreeSet<_> = changed.map(|(of, _)| *of).collect();
-        changed.extend(self.last_seen.iter().filter(|(_, seen)| seen.is_new()).map(|(of, _)| *of));
-        for (project, person) in changed {
-            let seen = *self.loaded_last_seen(project, person)?;
-            let Some(loaded) = self.find(project, person)? else {
-                return Err(Error::Broken("somebody was seen who is not there"));
-            };
-            let after = Listed::of(&loaded.known, None);
-            let key = |listed: Option<&Listed>, seen: Option<Time>| {
-                listed.map(|it| keys::by_time(project, seen.unwrap_or(NEVER), it.uuid))
-            };
-            let before = key(loaded.listed.as_ref(), seen.before);
-            let after = key(after.as_ref(), seen.value);
-            if before == after {
-                continue;
+    /// How recent everybody is who changed, and the lists of that.
+    fn stage_recency(&mut self) -> Result<()> {
+        self.number_changes()?;
+        let changed = self.recency.iter().filter(|(_, loaded)| loaded.now != loaded.before);
+        let changed: Vec<_> = changed.map(|(of, loaded)| (*of, *loaded)).collect();
+        for (of @ (project, person), LoadedRecency { now, before }) in changed {
+            let row = codec::encode_recency(&now);
+            let key = keys::person(project, person);
+            self.batch.put_cf(self.store.family(Family::Recency), key, row);
+            let family = self.store.family(Family::ByChange);
+            if before.change > 0 {
+                self.batch.delete_cf(family, keys::by_change(project, before.change));
             }
-            let family = self.store.family(Family::ByLastSeenAt);
-            before.inspect(|key| self.batch.delete_cf(family, key));
-            after.inspect(|key| self.batch.put_cf(family, key, person.to_be_bytes()));
+            let key = keys::by_change(project, now.change);
+            self.batch.put_cf(family, key, person.to_be_bytes());
+            let Some(loaded) = self.find(project, person)? else {
+                return Err(Error::Broken("somebody changed who is not there"));
+            };
+            let was_listed = loaded.listed.clone();
+            let listed = Listed::of(&loaded.known, None);
+            let before = was_listed.as_ref().map(|listed| (listed, before.seen));
+            let after = listed.as_ref().map(|listed| (listed, now.seen));
+            Self::stage_last_seen(&mut self.batch, self.store, of, before, after);
         }
         Ok(())
+    }
+
+    /// The list of those seen last, where somebody was seen again, or is on the lists as of now, or
+    /// no longer.
+    fn stage_last_seen(
+        batch: &mut WriteBatch,
+        store: &Store,
+        (project, person): (ProjectId, PersonId),
+        before: Option<(&Listed, Option<Time>)>,
+        after: Option<(&Listed, Option<Time>)>,
+    ) {
+        let key = |of: Option<(&Listed, Option<Time>)>| {
+            of.map(|(listed, seen)| keys::by_time(project, seen.unwrap_or(NEVER), listed.uuid))
+        };
+        let (before, after) = (key(before), key(after));
+        if before == after {
+            return;
+        }
+        let family = store.family(Family::ByLastSeenAt);
+        before.inspect(|key| batch.delete_cf(family, key));
+        after.inspect(|key| batch.put_cf(family, key, person.to_be_bytes()));
     }
 
     fn stage_persons(&mut self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::hash_map::Entry;
 
-use super::{Seen, Transaction, decode, decode_time};
+use super::{Transaction, decode};
 use crate::person::{Fact, Head, Known, PersonId, Place, ProjectId, Time, Tombstone, identity};
 use crate::store::column::{Columns, columns};
 use crate::store::keys::{self, KeyReader};
@@ -56,6 +56,7 @@ impl Transaction<'_> {
     /// # Errors
     /// As [`Transaction::head`].
     pub fn head_mut(&mut self, project: ProjectId, person: PersonId) -> Result<&mut Head> {
+        self.touched.insert((project, person));
         match self.find(project, person)?.map(LoadedPerson::change) {
             Some(Known::Person(head)) => Ok(head),
             _ => Err(Error::Broken("a person that others point to is not there")),
@@ -152,7 +153,7 @@ impl Transaction<'_> {
             _ => Vec::new(),
         };
         self.put_known(project, person, Known::Deleted(tombstone));
-        self.loaded_last_seen(project, person)?.value = None;
+        self.loaded_recency(project, person)?.now.seen = None;
         let key = keys::Meta::Erased(project, person).key();
         self.batch.put_cf(self.store.family(Family::Meta), key, properties);
         Ok(())
@@ -177,6 +178,7 @@ impl Transaction<'_> {
         }
         let known = Known::Person(Head::new(uuid, began));
         self.persons.insert((project, id), LoadedPerson::new(known));
+        self.touched.insert((project, id));
         self.set_point(Family::Uuid, keys::uuid(project, uuid), Some(id.to_be_bytes().to_vec()));
         Ok(id)
     }
@@ -210,31 +212,11 @@ impl Transaction<'_> {
     }
 
     fn put_known(&mut self, project: ProjectId, person: PersonId, known: Known) {
+        self.touched.insert((project, person));
         match self.persons.entry((project, person)) {
             Entry::Occupied(mut loaded) => *loaded.get_mut().change() = known,
             Entry::Vacant(entry) => _ = entry.insert(LoadedPerson::new(known)),
         }
-    }
-
-    /// When a person was last seen.
-    ///
-    /// # Errors
-    /// Where the store fails or is damaged.
-    pub fn last_seen(&mut self, project: ProjectId, person: PersonId) -> Result<Option<Time>> {
-        Ok(self.loaded_last_seen(project, person)?.value)
-    }
-
-    /// Moves forward when a person was last seen; a time before it changes nothing.
-    ///
-    /// # Errors
-    /// Where the store fails or is damaged.
-    pub fn see(&mut self, project: ProjectId, person: PersonId, time: Time) -> Result<()> {
-        let hour = Some(time.floor_to_hour());
-        let loaded = self.loaded_last_seen(project, person)?;
-        if hour > loaded.value {
-            loaded.value = hour;
-        }
-        Ok(())
     }
 
     pub(super) fn find(
@@ -252,21 +234,6 @@ impl Transaction<'_> {
                         Ok(Some(entry.insert(loaded)))
                     }
                 }
-            }
-        }
-    }
-
-    pub(super) fn loaded_last_seen(
-        &mut self,
-        project: ProjectId,
-        person: PersonId,
-    ) -> Result<&mut Seen> {
-        match self.last_seen.entry((project, person)) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => {
-                let found = self.store.get(Family::LastSeen, &keys::person(project, person))?;
-                let value = found.map(|bytes| decode_time(&bytes)).transpose()?;
-                Ok(entry.insert(Seen { value, before: value }))
             }
         }
     }

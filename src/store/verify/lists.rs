@@ -7,7 +7,6 @@ use crate::person::{Known, PersonId, ProjectId, PropertyId};
 use crate::store::column::{self, LIVE};
 use crate::store::keys::{self, KeyReader, Meta};
 use crate::store::list::Listed;
-use crate::store::transaction::decode_time;
 use crate::store::{Family, NEVER, Result, corrupt};
 
 impl Verifying<'_> {
@@ -35,8 +34,7 @@ impl Verifying<'_> {
     }
 
     fn by_last_seen_at(&self, who: Who, listed: &Listed) -> Result<Vec<u8>> {
-        let seen = self.snapshot.get(Family::LastSeen, &keys::person(who.project, who.person))?;
-        let seen = seen.map(|bytes| decode_time(&bytes)).transpose()?;
+        let seen = self.snapshot.recency(who.project, who.person)?.seen;
         Ok(keys::by_time(who.project, seen.unwrap_or(NEVER), listed.uuid))
     }
 

@@ -5,6 +5,8 @@
 //! person. The naive fold ([`history`]) sorts and applies rows, and shares no code with the seeks
 //! by which everybody else reads.
 
+mod activity;
+mod changes;
 mod cursor;
 mod history;
 mod identity;
@@ -41,9 +43,9 @@ pub struct Progress {
 }
 
 /// Families that are walked from end to end.
-const WALKED: [Family; 13] = [
+const WALKED: [Family; 15] = [
     Family::Person,
-    Family::LastSeen,
+    Family::Recency,
     Family::History,
     Family::Timeline,
     Family::Recorded,
@@ -53,8 +55,10 @@ const WALKED: [Family; 13] = [
     Family::Uuid,
     Family::ByCreatedAt,
     Family::ByLastSeenAt,
+    Family::ByChange,
     Family::Column,
     Family::ByEmail,
+    Family::Activity,
 ];
 
 impl Snapshot<'_> {
@@ -79,6 +83,8 @@ impl Snapshot<'_> {
         verifying.persons()?;
         verifying.counts()?;
         verifying.lists()?;
+        verifying.changes()?;
+        verifying.activities()?;
         verifying.columns()?;
         verifying.lives()?;
         verifying.distinct_ids()?;

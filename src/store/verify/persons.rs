@@ -2,8 +2,8 @@
 
 use super::history::Facts;
 use super::{Cursor, Law, Verifying, Who, time_text, who_of};
-use crate::person::{Fact, Head, Known, Life, Tombstone};
-use crate::store::transaction::{decode, decode_time};
+use crate::person::{Fact, Head, Known, Life, Time, Tombstone};
+use crate::store::transaction::decode;
 use crate::store::{Family, LifeSpan, Result, codec, corrupt, keys};
 
 /// What is walked side by side with the persons.
@@ -11,7 +11,7 @@ pub(super) struct Beside<'a> {
     pub history: Cursor<'a>,
     pub timeline: Cursor<'a>,
     pub recorded: Cursor<'a>,
-    pub last_seen: Cursor<'a>,
+    pub recency: Cursor<'a>,
 }
 
 impl<'a> Beside<'a> {
@@ -20,7 +20,7 @@ impl<'a> Beside<'a> {
             (Family::History, &mut self.history),
             (Family::Timeline, &mut self.timeline),
             (Family::Recorded, &mut self.recorded),
-            (Family::LastSeen, &mut self.last_seen),
+            (Family::Recency, &mut self.recency),
         ]
     }
 }
@@ -41,7 +41,7 @@ impl Verifying<'_> {
             history: self.cursor(Family::History),
             timeline: self.cursor(Family::Timeline),
             recorded: self.cursor(Family::Recorded),
-            last_seen: self.cursor(Family::LastSeen),
+            recency: self.cursor(Family::Recency),
         };
         while let Some((key, value)) = persons.row() {
             let key = key.to_vec();
@@ -96,11 +96,12 @@ impl Verifying<'_> {
         }
         self.listed(who, known)?;
         self.in_columns(who, known)?;
+        self.in_order(who)?;
         match known {
             Known::Person(head) => self.head(who, head, beside),
             Known::Deleted(tombstone) => {
                 self.tombstone(who, tombstone, beside);
-                Ok(())
+                self.unseen(who)
             }
         }
     }
@@ -109,13 +110,24 @@ impl Verifying<'_> {
         self.report.count(Law::Deletion, "tombstones");
         let prefix = keys::person(who.project, who.person);
         for (family, cursor) in beside.each() {
-            if cursor.within(&prefix).is_some() {
+            // That it changed is kept, for those who follow the changes.
+            let kept = family == Family::Recency;
+            if cursor.within(&prefix).is_some() && !kept {
                 let deleted = tombstone.deleted.time;
                 let found =
                     format!("found rows in `{}`, but it was deleted at {deleted}", family.name());
                 self.differs(Law::Deletion, who, found);
             }
         }
+    }
+
+    fn unseen(&mut self, who: Who) -> Result<()> {
+        let seen = self.snapshot.recency(who.project, who.person)?.seen;
+        if seen.is_some() {
+            let text = format!("found last seen {}, but it was deleted", time_text(seen));
+            self.differs(Law::Deletion, who, text);
+        }
+        Ok(())
     }
 
     fn head(&mut self, who: Who, head: &Head, beside: &mut Beside) -> Result<()> {
@@ -175,15 +187,9 @@ impl Verifying<'_> {
     }
 
     /// When the person was last seen is not before what it did.
-    pub fn seen(
-        &mut self,
-        who: Who,
-        newest: Option<crate::person::Time>,
-        cursor: &Cursor,
-    ) -> Result<()> {
-        let prefix = keys::person(who.project, who.person);
-        let seen = cursor.within(&prefix).map(|(_, value)| decode_time(value)).transpose()?;
-        let due = newest.map(crate::person::Time::floor_to_hour);
+    pub fn seen(&mut self, who: Who, newest: Option<Time>) -> Result<()> {
+        let seen = self.snapshot.recency(who.project, who.person)?.seen;
+        let due = newest.map(Time::floor_to_hour);
         if seen < due || seen.is_some_and(|seen| seen != seen.floor_to_hour()) {
             let (found, due) = (time_text(seen), time_text(due));
             let text = format!("found last seen {found}, due is a whole hour not before {due}");
@@ -194,7 +200,7 @@ impl Verifying<'_> {
 }
 
 /// The last part of a key of `recorded`: event time and uuid.
-pub(super) fn recorded_time(key: &[u8]) -> Result<crate::person::Time> {
+pub(super) fn recorded_time(key: &[u8]) -> Result<Time> {
     let mut reader = keys::KeyReader(key.get(keys::PERSON_BYTES..).unwrap_or_default());
     reader.time().ok_or(corrupt(Family::Recorded))
 }

@@ -22,6 +22,8 @@ pub enum Law {
     Lives,
     /// Every operation has its rows, and every row its operation.
     Timeline,
+    /// The activity log has no gap, and names who is there.
+    Activity,
     /// Nothing is beyond what was applied.
     Positions,
     /// Nothing is left of who was deleted.
@@ -30,13 +32,14 @@ pub enum Law {
 
 impl Law {
     /// Every law, in the order in which they are told.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Heads,
         Self::Merges,
         Self::Indexes,
         Self::Ownership,
         Self::Lives,
         Self::Timeline,
+        Self::Activity,
         Self::Positions,
         Self::Deletion,
     ];
@@ -51,6 +54,7 @@ impl Law {
             Self::Ownership => "ownership",
             Self::Lives => "lives",
             Self::Timeline => "timeline",
+            Self::Activity => "activity",
             Self::Positions => "positions",
             Self::Deletion => "deletion",
         }
@@ -62,11 +66,12 @@ impl Law {
             Self::Heads => &["persons", "properties", "rows"],
             Self::Merges => &["merged values", "of deleted persons"],
             Self::Indexes => {
-                &["created", "last seen", "emails", "uuids", "column rows", "projects"]
+                &["created", "last seen", "changes", "emails", "uuids", "column rows", "projects"]
             }
             Self::Ownership => &["distinct ids", "owners", "members"],
             Self::Lives => &["lives", "merges"],
             Self::Timeline => &["operations", "effects", "recorded events"],
+            Self::Activity => &["entries"],
             Self::Positions => &["partitions", "places"],
             Self::Deletion => &["tombstones"],
         }

@@ -47,7 +47,7 @@ impl Verifying<'_> {
         if head.version < sum.operations {
             self.version(person, sum.operations)?;
         }
-        self.seen(who, sum.seen, &beside.last_seen)
+        self.seen(who, sum.seen)
     }
 
     fn operation(&mut self, person: &Person, place: Place, operation: &Operation) -> Result<()> {

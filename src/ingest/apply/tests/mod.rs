@@ -1,6 +1,7 @@
 //! Random histories through the real store, in random batches, against the naive fold.
 
 mod example;
+mod follow;
 mod histories;
 mod oracle;
 mod verify;

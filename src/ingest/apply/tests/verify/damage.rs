@@ -191,7 +191,12 @@ fn a_list_that_does_not_show_the_heads_is_found() {
     finds(Law::Indexes, "in `by_email`, due is itself", take(Family::ByEmail));
     finds(Law::Indexes, "under its uuid", take(Family::Uuid));
     finds(Law::Indexes, "found last seen none", |store| {
-        store.damage(Family::LastSeen, &keys::person(1, person("ann")), None);
+        store.damage(Family::Recency, &keys::person(1, person("ann")), None);
+    });
+    finds(Law::Indexes, "under its last change", take(Family::ByChange));
+    finds(Law::Indexes, "found in `by_change` as change 99", |store| {
+        let key = keys::by_change(1, 99);
+        store.damage(Family::ByChange, &key, Some(&person("ann").to_be_bytes()));
     });
     let (shown, merged) = (person("ann").to_be_bytes(), person("anon").to_be_bytes());
     let uuid = uuid::Uuid::nil();
@@ -332,16 +337,17 @@ fn what_is_beyond_the_positions_is_found() {
 #[test]
 fn what_is_left_of_the_deleted_is_found() {
     let prefix = || keys::person(1, person("eve"));
-    for family in [Family::History, Family::Timeline, Family::Recorded, Family::LastSeen] {
-        finds(
-            Law::Deletion,
-            &format!("rows in `{}`, but it was deleted", family.name()),
-            |store| {
-                let (key, value) = first(store, family, &keys::person(1, person("ann")));
-                let key = [&prefix()[..], &key[keys::PERSON_BYTES..]].concat();
-                store.damage(family, &key, Some(&value));
-            },
-        );
+    for (family, words) in [
+        (Family::History, "rows in `history`, but it was deleted"),
+        (Family::Timeline, "rows in `timeline`, but it was deleted"),
+        (Family::Recorded, "rows in `recorded`, but it was deleted"),
+        (Family::Recency, "but it was deleted"),
+    ] {
+        finds(Law::Deletion, words, |store| {
+            let (key, value) = first(store, family, &keys::person(1, person("ann")));
+            let key = [&prefix()[..], &key[keys::PERSON_BYTES..]].concat();
+            store.damage(family, &key, Some(&value));
+        });
         finds(Law::Deletion, "of a person that is not there", |store| {
             let (key, value) = first(store, family, &keys::person(1, person("ann")));
             let key = [&keys::person(9, 9)[..], &key[keys::PERSON_BYTES..]].concat();
@@ -351,5 +357,33 @@ fn what_is_left_of_the_deleted_is_found() {
     finds(Law::Deletion, "which was deleted, and is still there", |store| {
         let (_, tombstone) = first(store, Family::Person, &prefix());
         store.damage(Family::Person, &keys::person(1, person("ann")), Some(&tombstone));
+    });
+}
+
+#[test]
+fn an_activity_log_that_does_not_add_up_is_found() {
+    let merge = || keys::activity(1, 0);
+    finds(Law::Activity, "found ordinal 1, due is 0", |store| {
+        store.damage(Family::Activity, &merge(), None);
+    });
+    finds(Law::Activity, "which is not its", |store| {
+        store.damage(Family::Activity, &merge(), None);
+    });
+    finds(Law::Activity, "cannot be read", |store| {
+        store.damage(Family::Activity, &merge(), Some(&[9]));
+    });
+    finds(Law::Activity, "activity 0 is not in its log", |store| {
+        let key = keys::activity_of(1, person("anon"), 0);
+        store.damage(Family::Activity, &key, None);
+    });
+    finds(Law::Activity, "is in its timeline: false, due: true", |store| {
+        let at = keys::at(keys::person(1, person("ann")), place(10, 3));
+        store.damage(Family::Timeline, &at, None);
+    });
+    finds(Law::Activity, "activity 0 is of nobody", |store| {
+        let (_, row) = first(store, Family::Activity, &merge());
+        let activity = codec::decode_activity(&row).unwrap();
+        let row = codec::encode_activity(&crate::store::Activity { person: 77, ..activity });
+        store.damage(Family::Activity, &merge(), Some(&row));
     });
 }

@@ -1,0 +1,76 @@
+//! The activity log, newest first: of a project, or of one person.
+
+use super::keys;
+use super::snapshot::Snapshot;
+use super::transaction::decode;
+use super::{Activity, Error, Family, Result, codec, corrupt};
+use crate::person::{PersonId, ProjectId};
+
+/// A part of the activity log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Log {
+    /// How many entries there are in all.
+    pub count: u64,
+    /// The entries of this part, the newest first.
+    pub entries: Vec<Activity>,
+}
+
+impl Snapshot<'_> {
+    /// What was done in a project, at most `limit` after the newest `skip`. Costs what is answered.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn activity(&self, project: ProjectId, skip: u64, limit: usize) -> Result<Log> {
+        let prefix = keys::activities(project);
+        let mut iterator = self.iterator(Family::Activity);
+        iterator.seek_for_prev(keys::activity(project, u64::MAX));
+        let last = iterator.key().filter(|key| key.starts_with(&prefix));
+        let count = last.and_then(keys::number_at_end).map_or(0, |last| last + 1);
+        let mut log = Log { count, entries: Vec::new() };
+        let Some(first) = count.checked_sub(skip).and_then(|left| left.checked_sub(1)) else {
+            return Ok(log);
+        };
+        iterator.seek_for_prev(keys::activity(project, first));
+        while let Some((_, row)) =
+            iterator.item().filter(|(key, _)| key.starts_with(&prefix) && log.entries.len() < limit)
+        {
+            log.entries.push(decode(codec::decode_activity, row, Family::Activity)?);
+            iterator.prev();
+        }
+        iterator.status()?;
+        Ok(log)
+    }
+
+    /// What was done to a person, likewise; its entries are counted one by one. `None` where `go_on`
+    /// ended that.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn activity_of(
+        &self,
+        project: ProjectId,
+        person: PersonId,
+        (skip, limit): (u64, usize),
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Log>> {
+        let prefix = keys::activities_of(project, person);
+        let mut iterator = self.iterator(Family::Activity);
+        iterator.seek_for_prev(keys::activity_of(project, person, u64::MAX));
+        let mut log = Log::default();
+        while let Some(key) = iterator.key().filter(|key| key.starts_with(&prefix)) {
+            if log.count >= skip && log.entries.len() < limit {
+                let ordinal = keys::number_at_end(key).ok_or(corrupt(Family::Activity))?;
+                let row = self.get(Family::Activity, &keys::activity(project, ordinal))?;
+                let row = row.ok_or(Error::Broken("an entry of a person's log is of nothing"))?;
+                log.entries.push(decode(codec::decode_activity, &row, Family::Activity)?);
+            }
+            log.count += 1;
+            if log.count.is_multiple_of(1024) && !go_on() {
+                return Ok(None);
+            }
+            iterator.prev();
+        }
+        iterator.status()?;
+        Ok(Some(log))
+    }
+}

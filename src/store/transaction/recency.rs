@@ -1,0 +1,88 @@
+//! How recent persons are: when they were last seen, and in which order they changed.
+
+use std::collections::hash_map::Entry;
+
+use super::{Transaction, decode};
+use crate::person::{PersonId, ProjectId, Time};
+use crate::store::{Family, Recency, Result, Store, codec, keys};
+
+/// How recent a person is, and how recent it was before this transaction.
+#[derive(Clone, Copy)]
+pub(super) struct LoadedRecency {
+    pub now: Recency,
+    pub before: Recency,
+}
+
+impl LoadedRecency {
+    /// As it is committed; nobody's is that of somebody who was never changed.
+    pub fn committed(bytes: Option<&[u8]>) -> Result<Self> {
+        let found = bytes.map(|bytes| decode(codec::decode_recency, bytes, Family::Recency));
+        let before = found.transpose()?.unwrap_or_default();
+        Ok(Self { now: before, before })
+    }
+}
+
+impl Transaction<'_> {
+    /// When a person was last seen.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn last_seen(&mut self, project: ProjectId, person: PersonId) -> Result<Option<Time>> {
+        Ok(self.loaded_recency(project, person)?.now.seen)
+    }
+
+    /// Moves forward when a person was last seen; a time before it changes nothing.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn see(&mut self, project: ProjectId, person: PersonId, time: Time) -> Result<()> {
+        let hour = Some(time.floor_to_hour());
+        let loaded = self.loaded_recency(project, person)?;
+        if hour > loaded.now.seen {
+            loaded.now.seen = hour;
+            self.touched.insert((project, person));
+        }
+        Ok(())
+    }
+
+    /// Ends a record: everybody whom it changed takes the next number of the project. So the order
+    /// is that of the records, however they are cut into batches.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn number_changes(&mut self) -> Result<()> {
+        for (project, person) in std::mem::take(&mut self.touched) {
+            let last = match self.last_change.entry(project) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(self.store.last_change(project)?),
+            };
+            *last += 1;
+            let change = *last;
+            self.loaded_recency(project, person)?.now.change = change;
+        }
+        Ok(())
+    }
+
+    pub(super) fn loaded_recency(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+    ) -> Result<&mut LoadedRecency> {
+        match self.recency.entry((project, person)) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let found = self.store.get(Family::Recency, &keys::person(project, person))?;
+                Ok(entry.insert(LoadedRecency::committed(found.as_deref())?))
+            }
+        }
+    }
+}
+
+impl Store {
+    /// The number of the last change in a project; 0 where there was none. Whoever changed last has
+    /// it, so it is always in the index.
+    fn last_change(&self, project: ProjectId) -> Result<u64> {
+        let last = self.last_key(Family::ByChange, &project.to_be_bytes())?;
+        Ok(last.as_deref().and_then(keys::number_at_end).unwrap_or(0))
+    }
+}

@@ -1,0 +1,97 @@
+//! The activity log has no gap, and what was done to a person stands in the person's log.
+
+use super::{Law, Verifying, Who};
+use crate::person::{Known, PersonId, ProjectId};
+use crate::store::keys::{self, KeyReader};
+use crate::store::transaction::decode;
+use crate::store::{Activity, Deed, Family, Result, codec, corrupt};
+
+impl Verifying<'_> {
+    /// The logs of projects, then those of persons.
+    pub(super) fn activities(&mut self) -> Result<()> {
+        let mut cursor = self.cursor(Family::Activity);
+        let mut last: Option<(ProjectId, u64)> = None;
+        while let Some((key, value)) = cursor.row() {
+            let corrupt = || corrupt(Family::Activity);
+            let (of_person, rest) = key.split_first().ok_or_else(corrupt)?;
+            let project = KeyReader(rest).u32().ok_or_else(corrupt)?;
+            let ordinal = keys::number_at_end(key).ok_or_else(corrupt)?;
+            self.report.count(Law::Activity, "entries");
+            if *of_person == 0 {
+                let next = last.filter(|(of, _)| *of == project).map_or(0, |(_, last)| last + 1);
+                if ordinal != next {
+                    let text = format!("found ordinal {ordinal}, due is {next}");
+                    self.report.differs(Law::Activity, (project, None), text);
+                }
+                last = Some((project, ordinal));
+                match decode(codec::decode_activity, value, Family::Activity) {
+                    Ok(activity) => {
+                        let checked = self.activity(project, ordinal, &activity);
+                        let person = activity.person;
+                        self.soft(Law::Activity, Who { project, person }, checked)?;
+                    }
+                    Err(error) => {
+                        self.report.differs(Law::Activity, (project, None), error.to_string());
+                    }
+                }
+            } else {
+                let person = KeyReader(&rest[4..]).u64().ok_or_else(corrupt)?;
+                self.entry(Who { project, person }, ordinal)?;
+            }
+            self.tick();
+            cursor.next()?;
+        }
+        Ok(())
+    }
+
+    /// What was done stands in the logs of the persons, and what is not deleted since in a timeline.
+    fn activity(&mut self, project: ProjectId, ordinal: u64, activity: &Activity) -> Result<()> {
+        for person in persons(activity) {
+            let key = keys::activity_of(project, person, ordinal);
+            if self.snapshot.get(Family::Activity, &key)?.is_none() {
+                let text = format!("activity {ordinal} is not in its log");
+                self.differs(Law::Activity, Who { project, person }, text);
+            }
+        }
+        let who = Who { project, person: activity.person };
+        self.place(who, activity.place);
+        let key = keys::at(keys::person(project, who.person), activity.place);
+        let told = self.snapshot.get(Family::Timeline, &key)?.is_some();
+        let expected = match self.snapshot.known(project, who.person)? {
+            // One born anew has nothing of before it was deleted.
+            Some(Known::Person(head)) if head.first_life > 0 => told,
+            Some(Known::Person(_)) => true,
+            Some(Known::Deleted(_)) => false,
+            None => {
+                self.differs(Law::Activity, who, format!("activity {ordinal} is of nobody"));
+                return Ok(());
+            }
+        };
+        if told != expected {
+            let text = format!("activity {ordinal} is in its timeline: {told}, due: {expected}");
+            self.differs(Law::Activity, who, text);
+        }
+        Ok(())
+    }
+
+    /// An entry of a person's log is of that person.
+    fn entry(&mut self, who: Who, ordinal: u64) -> Result<()> {
+        let found = self.snapshot.get(Family::Activity, &keys::activity(who.project, ordinal))?;
+        // One that cannot be read is told where the log of the project is walked.
+        let found = found.and_then(|found| codec::decode_activity(&found).ok());
+        if !found.is_some_and(|activity| persons(&activity).any(|person| person == who.person)) {
+            let text = format!("found activity {ordinal} in its log, which is not its");
+            self.differs(Law::Activity, who, text);
+        }
+        Ok(())
+    }
+}
+
+/// In whose logs an activity stands.
+fn persons(activity: &Activity) -> impl Iterator<Item = PersonId> + use<> {
+    let source = match activity.deed {
+        Deed::Merged(source) => Some(source),
+        _ => None,
+    };
+    source.into_iter().chain([activity.person])
+}

@@ -1,0 +1,46 @@
+//! Everybody stands in the order of changes, once, where the last change says.
+
+use super::{Law, Verifying, Who};
+use crate::store::keys::{self, KeyReader};
+use crate::store::{Family, Result, corrupt};
+
+impl Verifying<'_> {
+    /// A person has its row in the order of changes.
+    pub(super) fn in_order(&mut self, who: Who) -> Result<()> {
+        let change = self.snapshot.recency(who.project, who.person)?.change;
+        let found = self.snapshot.get(Family::ByChange, &keys::by_change(who.project, change))?;
+        if found.as_deref() != Some(&who.person.to_be_bytes()) {
+            let found = found.and_then(|found| KeyReader(&found).u64());
+            let text = format!("found {found:?} under its last change {change}, due is itself");
+            self.differs(Law::Indexes, who, text);
+        }
+        Ok(())
+    }
+
+    fn last_change(&mut self, who: Who, found: u64) -> Result<()> {
+        let due = self.snapshot.recency(who.project, who.person)?.change;
+        if found != due {
+            let text = format!("found in `by_change` as change {found}, its last is {due}");
+            self.differs(Law::Indexes, who, text);
+        }
+        Ok(())
+    }
+
+    /// Every row in the order of changes is somebody's last one.
+    pub(super) fn changes(&mut self) -> Result<()> {
+        let mut cursor = self.cursor(Family::ByChange);
+        while let Some((key, value)) = cursor.row() {
+            let corrupt = || corrupt(Family::ByChange);
+            let project = KeyReader(key).u32().ok_or_else(corrupt)?;
+            let change = keys::number_at_end(key).ok_or_else(corrupt)?;
+            let person = KeyReader(value).u64().ok_or_else(corrupt)?;
+            let who = Who { project, person };
+            let checked = self.last_change(who, change);
+            self.soft(Law::Indexes, who, checked)?;
+            self.report.count(Law::Indexes, "changes");
+            self.tick();
+            cursor.next()?;
+        }
+        Ok(())
+    }
+}
