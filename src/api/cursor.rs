@@ -8,7 +8,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::Error;
-use crate::person::{Place, Position, Time};
+use crate::person::{Place, Position, ProjectId, Time};
 use crate::store::{By, Row, Start};
 
 /// The parameter that asks for it.
@@ -35,6 +35,9 @@ impl Order {
 
 /// The tag of a place in a timeline.
 const TIMELINE: u8 = 1;
+
+/// The tag of a number in the order of changes.
+const CHANGES: u8 = 8;
 
 /// The cursor that goes on after the operation at a place.
 pub fn after(Place { time, position }: Place) -> String {
@@ -80,7 +83,27 @@ pub fn row(text: &str, order: Order) -> Result<Start, Error> {
     start.ok_or_else(foreign)
 }
 
-fn foreign() -> Error {
+/// The cursor that goes on after a change in a project of a store.
+pub fn after_change(store: Uuid, project: ProjectId, change: u64) -> String {
+    let mut bytes = vec![CHANGES];
+    bytes.extend(store.as_bytes());
+    bytes.extend(project.to_be_bytes());
+    bytes.extend(change.to_be_bytes());
+    seal(bytes)
+}
+
+/// Reads what [`after_change`] made for the same project of the same store.
+pub fn change(text: &str, store: Uuid, project: ProjectId) -> Result<u64, Error> {
+    let change = open(text, CHANGES).and_then(|bytes| {
+        let rest = bytes.strip_prefix(store.as_bytes())?;
+        let change = rest.strip_prefix(&project.to_be_bytes()[..])?;
+        Some(u64::from_be_bytes(change.try_into().ok()?))
+    });
+    change.ok_or_else(foreign)
+}
+
+/// What is told of a cursor that was not given out here.
+pub fn foreign() -> Error {
     Error::invalid(PARAMETER, "cursor must be one that an answer of this list gave")
 }
 
@@ -116,6 +139,12 @@ mod tests {
         assert_eq!(row(&text, newest).unwrap(), Start::After(last.time, last.uuid));
         assert!(row(&text, Order { ascending: true, ..newest }).is_err(), "another order");
         assert!(row(&text, Order { by: By::LastSeenAt, ..newest }).is_err(), "another order");
+        assert!(parse(&text).is_err(), "another list");
+        let store = Uuid::from_u128(5);
+        let text = after_change(store, 3, 77);
+        assert_eq!(change(&text, store, 3).unwrap(), 77);
+        assert!(change(&text, store, 4).is_err(), "another project");
+        assert!(change(&text, Uuid::nil(), 3).is_err(), "another store");
         assert!(parse(&text).is_err(), "another list");
     }
 }

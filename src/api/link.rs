@@ -54,6 +54,15 @@ impl Link {
         format!("{}?{}", self.address, query.join("&"))
     }
 
+    /// The page with a number.
+    pub fn page(&self, number: u64) -> String {
+        let kept = self.kept.join("&");
+        let mut query: Vec<_> = others(&kept, &["page"]).map(str::to_owned).collect();
+        query.push(format!("limit={}", self.limit));
+        query.push(format!("page={number}"));
+        format!("{}?{}", self.address, query.join("&"))
+    }
+
     /// The page after the one at `offset`.
     pub fn next(&self, offset: u64) -> Option<String> {
         offset.checked_add(self.limit).map(|next| self.to(next))

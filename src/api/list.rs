@@ -15,8 +15,10 @@ use super::{body, cursor};
 use crate::person::{Filter, Head, PersonId, Time};
 use crate::store::{By, Row, Start, Wanted};
 
-const DEFAULT_LIMIT: u64 = 100;
-const MAX_LIMIT: u64 = 10_000;
+/// Persons on a page, unless given.
+pub const DEFAULT_LIMIT: u64 = 100;
+/// The most persons on a page.
+pub const MAX_LIMIT: u64 = 10_000;
 
 /// Distinct ids that a list shows of one person.
 pub const MAX_DISTINCT_IDS: usize = 1_000;
@@ -106,7 +108,7 @@ fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
     let mut failed = Ok(());
     array(&mut persons, &rows, |out, row| {
         if failed.is_ok() {
-            failed = person(view, out, row.person);
+            failed = row_of(view, out, row.person);
         }
     });
     failed?;
@@ -207,13 +209,18 @@ fn has_email(view: &View<'_>, head: &Head, email: &str) -> bool {
     value.is_some_and(|value| !value.is_null() && value.text() == email)
 }
 
-fn person(view: &View<'_>, out: &mut Vec<u8>, id: PersonId) -> Result<(), Error> {
+fn row_of(view: &View<'_>, out: &mut Vec<u8>, id: PersonId) -> Result<(), Error> {
+    let head = view.snapshot.head(view.project, id)?.ok_or_else(Error::internal)?;
+    person(view, out, (id, &head))
+}
+
+/// A person as lists show it.
+pub fn person(view: &View<'_>, out: &mut Vec<u8>, of: (PersonId, &Head)) -> Result<(), Error> {
     if !view.goes_on() {
         return Err(Error::query_timeout());
     }
     let View { ref snapshot, project, settings, .. } = *view;
-    let head = snapshot.head(project, id)?.ok_or_else(Error::internal)?;
-    let person = snapshot.current(project, (id, &head), MAX_DISTINCT_IDS + 1)?;
+    let person = snapshot.current(project, of, MAX_DISTINCT_IDS + 1)?;
     let display = &settings.display_name_properties;
     body::person(out, &person, display, MAX_DISTINCT_IDS, |_| ());
     Ok(())

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`router`] the whole URL surface on one page → [`read`] what every read of
 //! persons has in common: key, project, position, snapshot, `ETag` → [`list`], [`single`],
-//! [`as_of`], [`history`], [`batch`] and [`join`] the reads → [`body`] a person as JSON →
+//! [`as_of`], [`history`], [`activity`], [`changes`], [`batch`] and [`join`] the reads → [`body`] a person as JSON →
 //! [`mod@write`] what every write has in common, [`change`] the writes → [`health`] what needs no key
 //! → [`server`] connections and their end.
 //!
@@ -11,10 +11,12 @@
 //! error and never ignored.
 
 mod access;
+mod activity;
 mod as_of;
 mod batch;
 mod body;
 mod change;
+mod changes;
 mod cursor;
 mod debug;
 mod error;

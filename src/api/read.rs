@@ -46,10 +46,27 @@ impl FromRequestParts<State> for Read {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Error> {
+        Self::with_scope(parts, state, Scope::PersonRead).await
+    }
+}
+
+/// A read of what was done to persons, by someone who may.
+pub struct Audit(pub Read);
+
+impl FromRequestParts<State> for Audit {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Error> {
+        Read::with_scope(parts, state, Scope::ActivityLogRead).await.map(Self)
+    }
+}
+
+impl Read {
+    async fn with_scope(parts: &mut Parts, state: &State, scope: Scope) -> Result<Self, Error> {
         let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
         let project = project_of(parts, state).await?;
         let secret = access::secret(&parts.headers, &parameters);
-        let (project, _) = state.access().admit(secret, &project, Scope::PersonRead)?;
+        let (project, _) = state.access().admit(secret, &project, scope)?;
         let wanted = parameters.get("min_position").map(position::parse);
         Ok(Self {
             state: state.clone(),

@@ -2,12 +2,13 @@
 
 use axum::Router;
 use axum::http::Method;
-use axum::routing::{MethodRouter, any, get, post};
+use axum::routing::{MethodRouter, get, post};
 use tower_http::limit::RequestBodyLimitLayer;
 
 use super::error::Error;
 use super::{
-    State, as_of, batch, change, health, history, join, layers, list, projects, single, values,
+    State, activity, as_of, batch, change, changes, health, history, join, layers, list, projects,
+    single, values,
 };
 
 /// Where the routes of a project are; both mean the same.
@@ -19,22 +20,21 @@ fn of_project() -> [(&'static str, MethodRouter<State>); 17] {
     [
         ("", get(projects::one)),
         ("/persons", get(list::persons).fallback(persons_come_from_events)),
+        ("/persons/activity", get(activity::of_project)),
         ("/persons/batch_by_distinct_ids", post(batch::by_distinct_ids)),
         ("/persons/batch_by_uuids", post(batch::by_uuids)),
         ("/persons/bulk_delete", post(change::bulk_delete)),
+        ("/persons/changes", get(changes::changes)),
         ("/persons/properties_at_time", get(as_of::person)),
         ("/persons/reset_person_distinct_id", post(change::reset)),
         ("/persons/values", get(values::values)),
         ("/persons/{id}", one),
+        ("/persons/{id}/activity", get(activity::of_person)),
         ("/persons/{id}/delete_property", post(change::delete_property)),
         ("/persons/{id}/diff", get(history::diff)),
         ("/persons/{id}/history", get(history::history)),
         ("/persons/{id}/split", post(change::split)),
         ("/persons/{id}/update_property", post(change::update_property)),
-        // Names that are no ids, whose routes are still to come.
-        ("/persons/activity", any(not_found)),
-        ("/persons/changes", any(not_found)),
-        ("/persons/{id}/activity", any(not_found)),
     ]
 }
 

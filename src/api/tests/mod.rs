@@ -1,7 +1,9 @@
 //! The whole of HTTP over a real store: a small world of events, asked through the router.
 
+mod activity;
 mod as_of;
 mod change;
+mod changes;
 mod errors;
 mod filter;
 mod health;

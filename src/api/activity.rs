@@ -1,0 +1,245 @@
+//! `GET …/persons/activity` and `GET …/persons/:id/activity`: what was done to persons, and by whom.
+
+use axum::extract::Path;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use uuid::Uuid;
+
+use super::error::Error;
+use super::json::{Object, array};
+use super::link::Link;
+use super::parameters::Parameters;
+use super::read::{Audit, Called, View};
+use crate::person::identity::NAMESPACE;
+use crate::person::{Head, Known, PersonId, Place, Time, Value};
+use crate::store::{Activity, Asked, Change, Deed, Had, Log};
+
+const DEFAULT_LIMIT: u64 = 10;
+const MAX_LIMIT: u64 = 1_000;
+
+/// Which part of the log is asked for.
+#[derive(Clone, Copy)]
+struct Query {
+    /// From 1 on.
+    page: u64,
+    limit: u64,
+}
+
+impl Query {
+    fn of(parameters: &Parameters) -> Result<Self, Error> {
+        parameters.only_json()?;
+        Ok(Self {
+            page: parameters.whole("page", 1..=u64::MAX)?.unwrap_or(1),
+            limit: parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT),
+        })
+    }
+
+    fn skip(self) -> u64 {
+        (self.page - 1).saturating_mul(self.limit)
+    }
+
+    fn most(self) -> usize {
+        usize::try_from(self.limit).unwrap_or(usize::MAX)
+    }
+}
+
+/// What was done in a project, to persons who were deleted since as well.
+pub async fn of_project(
+    Audit(read): Audit,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let query = Query::of(&read.parameters)?;
+    let link = Link::of(&uri, &headers, read.state.settings.trust_forwarded, query.limit)?;
+    read.list(move |view| {
+        let log = view.snapshot.activity(view.project, query.skip(), query.most())?;
+        answer(view, query, &link, &log)
+    })
+    .await
+}
+
+/// What was done to one person, also to one that was merged away or deleted.
+pub async fn of_person(
+    Path((_, id)): Path<(String, String)>,
+    Audit(read): Audit,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let query = Query::of(&read.parameters)?;
+    let called = Called::parse(&id, "id")?;
+    let link = Link::of(&uri, &headers, read.state.settings.trust_forwarded, query.limit)?;
+    read.list(move |view| {
+        let not_found = || Error::not_found("Not found.");
+        let id = view.person(called)?.ok_or_else(not_found)?;
+        view.snapshot.known(view.project, id)?.ok_or_else(not_found)?;
+        let part = (query.skip(), query.most());
+        let log = view.snapshot.activity_of(view.project, id, part, &|| view.goes_on())?;
+        answer(view, query, &link, &log.ok_or_else(Error::query_timeout)?)
+    })
+    .await
+}
+
+fn answer(view: &View<'_>, query: Query, link: &Link, log: &Log) -> Result<Vec<u8>, Error> {
+    let entries = log.entries.iter().map(|activity| Entry::read(view, activity));
+    let entries = entries.collect::<Result<Vec<_>, _>>()?;
+    let more = query.skip().saturating_add(entries.len() as u64) < log.count;
+    let next = (more && !entries.is_empty()).then(|| link.page(query.page + 1));
+    let previous = (query.page > 1).then(|| link.page(query.page - 1));
+    let mut out = Vec::new();
+    let mut object = Object::new(&mut out);
+    array(object.field("results"), &entries, |out, entry| entry.write(out));
+    object.optional_string("next", next.as_deref());
+    object.optional_string("previous", previous.as_deref());
+    object.number("total_count", log.count);
+    object.end();
+    Ok(out)
+}
+
+/// An entry of the log, with what the person's history still tells of it.
+struct Entry<'a> {
+    activity: &'a Activity,
+    id: Uuid,
+    uuid: Uuid,
+    changes: Vec<Detail>,
+}
+
+/// What changed.
+struct Detail {
+    action: &'static str,
+    field: Option<String>,
+    /// As JSON.
+    before: Option<String>,
+    after: Option<String>,
+}
+
+impl<'a> Entry<'a> {
+    fn read(view: &View<'_>, activity: &'a Activity) -> Result<Self, Error> {
+        let known = view.snapshot.known(view.project, activity.person)?;
+        let (uuid, changes) = match known.ok_or_else(Error::internal)? {
+            // What was done to one that was deleted has no values any more.
+            Known::Deleted(tombstone) => (tombstone.uuid, Vec::new()),
+            Known::Person(head) => (head.uuid, changes(view, activity, &head)?),
+        };
+        Ok(Self { activity, id: id(view, activity.place)?, uuid, changes })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        let author = self.activity.author.as_deref().unwrap_or("System");
+        let mut object = Object::new(out);
+        object.optional("id", Some(self.id));
+        let mut user = Object::new(object.field("user"));
+        user.string("first_name", author);
+        user.raw("email", "null");
+        user.end();
+        object.string("activity", name(self.activity.deed));
+        object.string("scope", "Person");
+        object.string("item_id", &self.activity.person.to_string());
+        let mut detail = Object::new(object.field("detail"));
+        array(detail.field("changes"), &self.changes, |out, change| {
+            let mut object = Object::new(out);
+            object.string("type", "Person");
+            object.string("action", change.action);
+            object.optional_string("field", change.field.as_deref());
+            object.raw("before", change.before.as_deref().unwrap_or("null"));
+            object.raw("after", change.after.as_deref().unwrap_or("null"));
+            object.end();
+        });
+        detail.optional("name", Some(self.uuid));
+        detail.raw("trigger", "null");
+        detail.raw("type", "null");
+        detail.end();
+        object.optional("created_at", Some(self.activity.known));
+        object.end();
+    }
+}
+
+fn name(deed: Deed) -> &'static str {
+    match deed {
+        Deed::Updated => "updated",
+        Deed::PropertiesDeleted => "delete_property",
+        Deed::Split => "split_person",
+        Deed::Deleted => "deleted",
+        Deed::Merged(_) => "merged",
+    }
+}
+
+/// Names an entry by the record that it came from: the same in every store of the same log.
+fn id(view: &View<'_>, Place { position, .. }: Place) -> Result<Uuid, Error> {
+    let topic = view.store.dictionary().topic_name(position.topic);
+    let topic = topic.ok_or_else(Error::internal)?;
+    let text = format!("activity:{topic}:{}:{}", position.partition, position.offset);
+    Ok(Uuid::new_v5(&NAMESPACE, text.as_bytes()))
+}
+
+fn changes(view: &View<'_>, activity: &Activity, head: &Head) -> Result<Vec<Detail>, Error> {
+    let of = (activity.person, head);
+    Ok(match activity.deed {
+        Deed::Updated | Deed::PropertiesDeleted => of_properties(view, of, activity.place)?,
+        Deed::Split => vec![of_split(view, of, activity.place.time)?],
+        Deed::Merged(source) => vec![of_merge(view, of, source)?],
+        Deed::Deleted => Vec::new(),
+    })
+}
+
+fn of_properties(
+    view: &View<'_>,
+    of: (PersonId, &Head),
+    place: Place,
+) -> Result<Vec<Detail>, Error> {
+    let asked = Asked { from: place.time, until: place, property: None, limit: 1 };
+    let found = view.snapshot.changes(view.project, of, asked)?;
+    // A person born anew has other operations than the one that is told of.
+    let found = found.into_iter().filter(|changed| changed.place == place);
+    let details = found.flat_map(|changed| changed.changes).map(|change| {
+        let Change { property, before, after } = change;
+        let name = view.store.dictionary().property_name(view.project, property);
+        let json = |value: Option<Value>| value.map(|value| value.as_json().to_owned());
+        let action = match (&before, &after) {
+            (None, _) => "created",
+            (_, None) => "deleted",
+            _ => "changed",
+        };
+        let field = Some(name.ok_or_else(Error::internal)?.to_string());
+        Ok(Detail { action, field, before: json(before), after: json(after) })
+    });
+    let mut details = details.collect::<Result<Vec<_>, Error>>()?;
+    details.sort_unstable_by(|a, b| a.field.cmp(&b.field));
+    Ok(details)
+}
+
+/// The distinct ids before a split and after it.
+fn of_split(view: &View<'_>, of: (PersonId, &Head), at: Time) -> Result<Detail, Error> {
+    let had = view.snapshot.had_distinct_ids(view.project, of, usize::MAX)?.first;
+    let before = had.iter().filter(|had| had.from <= at && had.until.is_none_or(|left| left >= at));
+    let before: Vec<&Had> = before.collect();
+    let after = before.iter().copied().filter(|had| had.until.is_none_or(|left| left > at));
+    let ids = |had: &mut dyn Iterator<Item = &Had>| {
+        let mut json = Vec::new();
+        array(&mut json, had, |out, had| super::json::string(out, &had.id));
+        String::from_utf8(json).ok()
+    };
+    Ok(Detail {
+        action: "split",
+        field: Some("distinct_ids".to_owned()),
+        before: ids(&mut before.iter().copied()),
+        after: ids(&mut after.into_iter()),
+    })
+}
+
+/// Who was merged into whom.
+fn of_merge(view: &View<'_>, of: (PersonId, &Head), source: PersonId) -> Result<Detail, Error> {
+    let uuid = match view.snapshot.known(view.project, source)?.ok_or_else(Error::internal)? {
+        Known::Person(head) => head.uuid,
+        Known::Deleted(tombstone) => tombstone.uuid,
+    };
+    let person = |id: PersonId, uuid: Uuid| {
+        let mut json = Vec::new();
+        let mut object = Object::new(&mut json);
+        object.number("id", id);
+        object.optional("uuid", Some(uuid));
+        object.end();
+        String::from_utf8(json).ok()
+    };
+    let (before, after) = (person(source, uuid), person(of.0, of.1.uuid));
+    Ok(Detail { action: "merged", field: None, before, after })
+}

@@ -1,0 +1,68 @@
+//! `GET …/persons/changes`: what changed since a caller asked before, to keep a copy of the persons.
+
+use axum::response::Response;
+
+use super::error::Error;
+use super::json::{Object, array};
+use super::list::{DEFAULT_LIMIT, MAX_LIMIT};
+use super::read::{NOW, Read, View};
+use super::{cursor, list};
+use crate::person::{Known, PersonId};
+
+/// Persons in the order of their last change, each once.
+pub async fn changes(read: Read) -> Result<Response, Error> {
+    read.parameters.only_json()?;
+    let after = read.parameters.get(cursor::PARAMETER);
+    let store = read.state.store.identity();
+    let after = after.map_or(Ok(0), |text| cursor::change(text, store, read.project))?;
+    let limit = read.parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    read.list(move |view| page(view, after, limit)).await
+}
+
+fn page(view: &View<'_>, after: u64, limit: usize) -> Result<Vec<u8>, Error> {
+    let View { ref snapshot, project, .. } = *view;
+    // A store that was restored from a backup may not have come so far again.
+    if after > snapshot.last_change(project)? {
+        return Err(cursor::foreign());
+    }
+    let changed = snapshot.changed(project, after, limit)?;
+    let last = changed.last().map_or(after, |(last, _)| *last);
+    let mut out = Vec::new();
+    let mut object = Object::new(&mut out);
+    let mut failed = Ok(());
+    array(object.field("results"), changed, |out, (_, id)| {
+        if failed.is_ok() {
+            failed = person(view, out, id);
+        }
+    });
+    failed?;
+    object.string("cursor", &cursor::after_change(view.store.identity(), project, last));
+    object.end();
+    Ok(out)
+}
+
+/// A person as lists show it, or that it is none any more.
+fn person(view: &View<'_>, out: &mut Vec<u8>, id: PersonId) -> Result<(), Error> {
+    let View { ref snapshot, project, .. } = *view;
+    let known = snapshot.known(project, id)?.ok_or_else(Error::internal)?;
+    let (uuid, merged_into) = match known {
+        Known::Person(head) if head.merged.is_none() => {
+            return list::person(view, out, (id, &head));
+        }
+        Known::Person(head) => {
+            let became = snapshot.became(project, id, NOW)?;
+            (head.uuid, became.map(|(_, became)| became.uuid))
+        }
+        Known::Deleted(tombstone) => (tombstone.uuid, None),
+    };
+    let mut object = Object::new(out);
+    object.number("id", id);
+    object.optional("uuid", Some(uuid));
+    object.flag("deleted", true);
+    if merged_into.is_some() {
+        object.optional("merged_into", merged_into);
+    }
+    object.end();
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! The activity log: who did what to whom, with the values before and after.
+
+use axum::http::header::CONTENT_TYPE;
+
+use super::*;
+
+const LOG: &str = "/api/projects/1/persons/activity";
+
+async fn log(world: &World, url: &str) -> Json {
+    world.ask(Method::GET, url, &[("authorization", "Bearer phx_auditor")]).await.json()
+}
+
+fn of(person: &str) -> String {
+    format!("/api/projects/1/persons/{person}/activity")
+}
+
+async fn write(world: &World, method: Method, rest: &str, body: &Json) {
+    let request = Request::builder().method(method).uri(format!("/api/projects/1/persons/{rest}"));
+    let request = request.header("authorization", "Bearer phx_writer");
+    let request = request.header(CONTENT_TYPE, "application/json");
+    let reply = world.send(request.body(Body::from(body.to_string())).unwrap()).await;
+    assert!(reply.status.is_success(), "{}", reply.body);
+}
+
+#[tokio::test]
+async fn a_merge_by_an_event_is_the_systems() {
+    let world = World::new();
+    let source = person_uuid(1, "a-b-c-d-e");
+    let all = log(&world, LOG).await;
+    let entry = &all["results"][0];
+    let (ann, visitor) =
+        (entry["item_id"].as_str().unwrap(), entry["detail"]["changes"][0].clone());
+    assert_eq!(
+        *entry,
+        json!({
+            "id": entry["id"],
+            "user": {"first_name": "System", "email": null},
+            "activity": "merged",
+            "scope": "Person",
+            "item_id": ann,
+            "detail": {
+                "changes": [{
+                    "type": "Person", "action": "merged", "field": null,
+                    "before": {"id": visitor["before"]["id"], "uuid": source},
+                    "after": {"id": ann.parse::<u64>().unwrap(), "uuid": ANN},
+                }],
+                "name": ANN, "trigger": null, "type": null,
+            },
+            "created_at": "2026-03-01T13:00:00Z",
+        })
+    );
+    assert_eq!((&all["total_count"], &all["next"]), (&json!(1), &Json::Null));
+    for person in [ANN, &source, ann] {
+        assert_eq!(log(&world, &of(person)).await, all, "in the log of both");
+    }
+    assert_eq!(log(&world, &of(&person_uuid(1, "bob"))).await["total_count"], 0);
+}
+
+#[tokio::test]
+async fn writes_show_with_their_author_and_the_values_before_and_after() {
+    let world = World::new();
+    let set = json!({"properties": {"plan": "team", "seats": 1.50}});
+    write(&world, Method::PATCH, ANN, &set).await;
+    let unset = json!({"$unset": ["theme", "nothing"]});
+    write(&world, Method::POST, &format!("{ANN}/delete_property"), &unset).await;
+    write(&world, Method::POST, &format!("{ANN}/split"), &json!({})).await;
+    let body = log(&world, &of(ANN)).await;
+    let entries = body["results"].as_array().unwrap();
+    let told: Vec<_> =
+        entries.iter().map(|entry| (&entry["activity"], &entry["user"]["first_name"])).collect();
+    let by = |activity: &str, author: &str| (json!(activity), json!(author));
+    let due = [
+        by("split_person", "phx_writer"),
+        by("delete_property", "phx_writer"),
+        by("updated", "phx_writer"),
+        by("merged", "System"),
+    ];
+    assert_eq!(told, due.iter().map(|(a, b)| (a, b)).collect::<Vec<_>>());
+    let changes = |index: usize| entries[index]["detail"]["changes"].clone();
+    let change = |action: &str, field: &str, before: Json, after: Json| {
+        let of = "Person";
+        json!({"type": of, "action": action, "field": field, "before": before, "after": after})
+    };
+    let (both, one) = (json!(["ann", "a-b-c-d-e"]), json!(["ann"]));
+    assert_eq!(changes(0), json!([change("split", "distinct_ids", both, one)]));
+    assert_eq!(changes(1), json!([change("deleted", "theme", json!("dark"), Json::Null)]));
+    let plan = change("changed", "plan", json!("pro"), json!("team"));
+    assert_eq!(changes(2), json!([plan, change("created", "seats", Json::Null, json!(1.5))]));
+}
+
+#[tokio::test]
+async fn of_the_deleted_it_is_known_who_did_it_and_no_value() {
+    let world = World::new();
+    write(&world, Method::PATCH, ANN, &json!({"properties": {"secret": "s3cr3t"}})).await;
+    write(&world, Method::DELETE, ANN, &json!({})).await;
+    for url in [LOG, &of(ANN)] {
+        let body = log(&world, url).await;
+        let entries = body["results"].as_array().unwrap();
+        let told: Vec<_> = entries.iter().map(|entry| entry["activity"].as_str()).collect();
+        assert_eq!(told, ["deleted", "updated", "merged"].map(Some));
+        for entry in entries {
+            assert_eq!(
+                entry["detail"],
+                json!({"changes": [], "name": ANN, "trigger": null, "type": null})
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_born_anew_has_what_was_done_before_without_its_values() {
+    let mut world = World::new();
+    write(&world, Method::PATCH, ANN, &json!({"properties": {"plan": "team"}})).await;
+    write(&world, Method::DELETE, ANN, &json!({})).await;
+    let future = "2099-03-01T10:00:00Z";
+    let value = json!({"token": "t1", "distinct_id": "ann", "event": "$set", "timestamp": future,
+        "now": future, "properties": {"$set": {"plan": "new"}}});
+    let record = Record {
+        position: Position { topic: 0, partition: 0, offset: world.applied },
+        topic: "events".into(),
+        timestamp: Time::parse(future).unwrap(),
+        value: Some(value.to_string().into_bytes()),
+        ..Record::default()
+    };
+    world.applied += 1;
+    commit(&world.state.store, &[record]);
+    write(&world, Method::PATCH, ANN, &json!({"properties": {"plan": "newer"}})).await;
+    let body = log(&world, &of(ANN)).await;
+    let told: Vec<_> = body["results"].as_array().unwrap().iter().collect();
+    assert_eq!(told[0]["detail"]["changes"][0]["before"], "new");
+    assert_eq!(told[2]["activity"], "updated");
+    assert_eq!(told[2]["detail"]["changes"], json!([]));
+}
+
+#[tokio::test]
+async fn pages_are_numbered() {
+    let world = World::new();
+    for plan in ["a", "b", "c"] {
+        write(&world, Method::PATCH, ANN, &json!({"properties": {"plan": plan}})).await;
+    }
+    for url in [LOG, &of(ANN)] {
+        let ids = |body: &Json| -> Vec<Json> {
+            body["results"].as_array().unwrap().iter().map(|entry| entry["id"].clone()).collect()
+        };
+        let whole = ids(&log(&world, url).await);
+        assert_eq!(whole.len(), 4);
+        assert_eq!(whole.iter().map(Json::to_string).collect::<BTreeSet<_>>().len(), 4);
+        let first = log(&world, &format!("{url}?limit=3&x=1")).await;
+        assert_eq!((&first["total_count"], &first["previous"]), (&json!(4), &Json::Null));
+        let next = first["next"].as_str().unwrap();
+        assert!(next.ends_with("?x=1&limit=3&page=2"), "{next}");
+        let second = log(&world, next.strip_prefix("http://localhost").unwrap()).await;
+        assert_eq!([ids(&first), ids(&second)].concat(), whole);
+        assert_eq!(second["next"], Json::Null);
+        assert!(second["previous"].as_str().unwrap().ends_with("page=1"));
+        let beyond = log(&world, &format!("{url}?page=9999999999999999999")).await;
+        assert_eq!(beyond["results"], json!([]));
+    }
+}
+
+#[tokio::test]
+async fn it_asks_for_a_scope_of_its_own() {
+    let world = World::new();
+    for url in [LOG, &of(ANN)] {
+        let (status, body) = world.get(url).await.error();
+        assert_eq!(status, 403);
+        assert!(body.contains("missing required scope 'activity_log:read'"), "{body}");
+    }
+    let nobody = of("1");
+    let reply = world.ask(Method::GET, &nobody, &[("authorization", "Bearer phx_auditor")]).await;
+    assert_eq!(reply.error().0, 404);
+}
