@@ -5,6 +5,7 @@
 
 mod command_line;
 mod crash;
+mod docs;
 mod harness;
 mod log;
 mod oracle;
