@@ -17,6 +17,9 @@ use super::{State, router};
 /// longer is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The most bytes of a request's line and headers; beyond it the answer is 431.
+const MAX_HEADERS: usize = 64 << 10;
+
 /// How long running requests may go on after the end was asked for.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -85,6 +88,7 @@ async fn connection(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended early");

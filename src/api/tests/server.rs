@@ -66,3 +66,21 @@ async fn running_requests_are_answered_before_the_end() {
     ended.expect("idle connections do not hold it up").unwrap().unwrap();
     drop(idle);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_without_end_are_refused() {
+    let (listener, address) = bind().await;
+    let world = World::new();
+    tokio::spawn(serve(listener, None, world.state.clone(), std::future::pending()));
+    let refused = spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let header = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}", "x".repeat(80 << 10));
+        // The answer may come before all is written.
+        let _ = stream.write_all(header.as_bytes());
+        let mut text = String::new();
+        let _ = stream.read_to_string(&mut text);
+        text
+    });
+    let refused = refused.await.unwrap();
+    assert!(refused.starts_with("HTTP/1.1 431 "), "{refused}");
+}
