@@ -6,16 +6,20 @@ use axum::response::Response;
 use uuid::Uuid;
 
 use super::error::Error;
+use super::export::Take;
 use super::json::{Object, array};
 use super::link::Link;
 use super::parameters::Parameters;
-use super::read::{Audit, Called, View};
+use super::read::{Audit, Called, Read, View};
 use crate::person::identity::NAMESPACE;
 use crate::person::{Head, Known, PersonId, Place, Time, Value};
 use crate::store::{Activity, Asked, Change, Deed, Had, Log};
 
 const DEFAULT_LIMIT: u64 = 10;
 const MAX_LIMIT: u64 = 1_000;
+
+/// Entries that an export reads at once.
+const CHUNK: usize = 10_000;
 
 /// Which part of the log is asked for.
 #[derive(Clone, Copy)]
@@ -27,7 +31,6 @@ struct Query {
 
 impl Query {
     fn of(parameters: &Parameters) -> Result<Self, Error> {
-        parameters.only_json()?;
         Ok(Self {
             page: parameters.whole("page", 1..=u64::MAX)?.unwrap_or(1),
             limit: parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT),
@@ -43,19 +46,35 @@ impl Query {
     }
 }
 
+/// Whose log is asked for.
+#[derive(Clone, Copy)]
+enum Whose {
+    Project,
+    Person(Called),
+}
+
+impl Whose {
+    /// A part of the log: at most so many after the newest `skip`.
+    fn part(self, view: &View<'_>, (skip, limit): (u64, usize)) -> Result<Log, Error> {
+        let View { ref snapshot, project, .. } = *view;
+        let Self::Person(called) = self else {
+            return Ok(snapshot.activity(project, skip, limit)?);
+        };
+        let not_found = || Error::not_found("Not found.");
+        let id = view.person(called)?.ok_or_else(not_found)?;
+        snapshot.known(project, id)?.ok_or_else(not_found)?;
+        let log = snapshot.activity_of(project, id, (skip, limit), &|| view.goes_on())?;
+        log.ok_or_else(Error::query_timeout)
+    }
+}
+
 /// What was done in a project, to persons who were deleted since as well.
 pub async fn of_project(
     Audit(read): Audit,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let query = Query::of(&read.parameters)?;
-    let link = Link::of(&uri, &headers, read.state.settings.trust_forwarded, query.limit)?;
-    read.list(move |view| {
-        let log = view.snapshot.activity(view.project, query.skip(), query.most())?;
-        answer(view, query, &link, &log)
-    })
-    .await
+    log(read, Whose::Project, &uri, &headers).await
 }
 
 /// What was done to one person, also to one that was merged away or deleted.
@@ -65,18 +84,38 @@ pub async fn of_person(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
+    let whose = Whose::Person(Called::parse(&id, "id")?);
+    log(read, whose, &uri, &headers).await
+}
+
+async fn log(read: Read, whose: Whose, uri: &Uri, headers: &HeaderMap) -> Result<Response, Error> {
     let query = Query::of(&read.parameters)?;
-    let called = Called::parse(&id, "id")?;
-    let link = Link::of(&uri, &headers, read.state.settings.trust_forwarded, query.limit)?;
+    if read.is_export() {
+        return read.export(move |view, take| export(view, whose, take)).await;
+    }
+    let link = Link::of(uri, headers, read.state.settings.trust_forwarded, query.limit)?;
     read.list(move |view| {
-        let not_found = || Error::not_found("Not found.");
-        let id = view.person(called)?.ok_or_else(not_found)?;
-        view.snapshot.known(view.project, id)?.ok_or_else(not_found)?;
-        let part = (query.skip(), query.most());
-        let log = view.snapshot.activity_of(view.project, id, part, &|| view.goes_on())?;
-        answer(view, query, &link, &log.ok_or_else(Error::query_timeout)?)
+        let log = whose.part(view, (query.skip(), query.most()))?;
+        answer(view, query, &link, &log)
     })
     .await
+}
+
+/// Every entry as a row.
+fn export(view: &View<'_>, whose: Whose, take: &mut Take<'_>) -> Result<(), Error> {
+    let (mut skip, mut out) = (0, Vec::new());
+    loop {
+        let log = whose.part(view, (skip, CHUNK))?;
+        for activity in &log.entries {
+            out.clear();
+            Entry::read(view, activity)?.write(&mut out);
+            take(&out)?;
+        }
+        skip += log.entries.len() as u64;
+        if log.entries.is_empty() || skip >= log.count {
+            return Ok(());
+        }
+    }
 }
 
 fn answer(view: &View<'_>, query: Query, link: &Link, log: &Log) -> Result<Vec<u8>, Error> {

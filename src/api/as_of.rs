@@ -6,7 +6,7 @@ use super::error::Error;
 use super::json::Object;
 use super::parameters::Parameters;
 use super::read::{Called, NOW, Read, View};
-use super::{body, debug};
+use super::{body, debug, format};
 use crate::person::{Head, Mode, PersonId, ProjectId, Time};
 use crate::store::{Moment, Person};
 
@@ -42,7 +42,6 @@ fn how(parameters: &Parameters) -> Result<(Option<Time>, Mode, bool), Error> {
         Some(_) => return Err(Error::invalid("identity", "identity must be as_of or current")),
     };
     let mode = if parameters.flag("include_set_once")? { Mode::WithOnce } else { Mode::SetOnly };
-    parameters.only_json()?;
     Ok((parameters.time("known_at")?, mode, today))
 }
 
@@ -50,6 +49,10 @@ fn how(parameters: &Parameters) -> Result<(Option<Time>, Mode, bool), Error> {
 pub fn common(parameters: &Parameters) -> Result<(), Error> {
     if parameters.flag("debug")? {
         return Err(Error::invalid("debug", "debug is for one person, without a body"));
+    }
+    if parameters.get(format::PARAMETER) == Some("csv") {
+        let detail = "format=csv is for one person: lines are answered with lines of JSON";
+        return Err(Error::invalid(format::PARAMETER, detail));
     }
     how(parameters).map(|_| ())
 }

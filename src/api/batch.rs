@@ -58,7 +58,7 @@ async fn asked(state: State, request: Request, name: &str) -> Result<(Read, Vec<
         let detail = format!("At most {MOST} persons can be asked for at once");
         return Err(Error::invalid(name, detail));
     }
-    Ok((Read::of(state, posted.project, posted.wanted), asked))
+    Ok((Read::of(state, posted.project, posted.format, posted.wanted), asked))
 }
 
 /// Answers who is found, by what was asked; who is not is left out.

@@ -12,7 +12,7 @@ use super::error::Error;
 use super::json::{Object, array};
 use super::read::{Called, NOW, View};
 use super::single;
-use super::write::{Order, Write, Written, accepted};
+use super::write::{Order, Write, Written};
 use crate::person::{Act, Action, Leaving, Update, Value};
 use crate::store::CommandOutcome;
 
@@ -152,7 +152,7 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
     let Found { mut outcomes, orders } = write.view(move |view| found(view, attr, keyed)).await?;
     let persons: Vec<_> = orders.iter().map(|order| order.act.person()).collect();
     match write.write(orders).await? {
-        Written::Accepted(positions) => return Ok(accepted(&positions)),
+        Written::Accepted(positions) => return write.accepted(&positions),
         Written::Applied(applied) => outcomes.extend(persons.into_iter().zip(applied)),
     }
     let (deleted, errors): (Vec<_>, Vec<_>) =
@@ -251,7 +251,9 @@ async fn once(
     let mut outcome = write.repeated(what).await?;
     if outcome.is_none() {
         match write.write(vec![write.order(what, act().await?)]).await? {
-            Written::Accepted(positions) => return Ok(Done::Accepted(accepted(&positions))),
+            Written::Accepted(positions) => {
+                return Ok(Done::Accepted(write.accepted(&positions)?));
+            }
             Written::Applied(outcomes) => outcome = outcomes.first().copied(),
         }
     }

@@ -6,12 +6,15 @@ use super::error::Error;
 use super::json::{Object, array};
 use super::list::{DEFAULT_LIMIT, MAX_LIMIT};
 use super::read::{NOW, Read, View};
-use super::{cursor, list};
+use super::{cursor, format, list};
 use crate::person::{Known, PersonId};
 
 /// Persons in the order of their last change, each once.
 pub async fn changes(read: Read) -> Result<Response, Error> {
-    read.parameters.only_json()?;
+    if read.format.is_csv() {
+        let detail = "changes are JSON: CSV has no place for the cursor";
+        return Err(Error::invalid(format::PARAMETER, detail));
+    }
     let after = read.parameters.get(cursor::PARAMETER);
     let store = read.state.store.identity();
     let after = after.map_or(Ok(0), |text| cursor::change(text, store, read.project))?;

@@ -5,6 +5,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICAT
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use super::format;
 use super::json::{self, Object};
 use super::key::Scope;
 use super::write::NotAppended;
@@ -109,9 +110,15 @@ impl Error {
     }
 
     /// Too many of the same are being read.
-    pub fn overloaded() -> Self {
-        let detail = "Too many lists are being read at once, try again soon.";
+    pub fn overloaded(what: &str) -> Self {
+        let detail = format!("Too many {what} are being read at once, try again soon.");
         Self::server("overloaded", detail).retry()
+    }
+
+    /// An export has more columns than are held.
+    pub fn too_many_columns() -> Self {
+        let detail = "There are too many columns for CSV: ask for JSON, or for fewer rows.";
+        Self::invalid(format::PARAMETER, detail)
     }
 
     /// A read took longer than it may.
@@ -185,7 +192,7 @@ impl Error {
         }
     }
 
-    fn server(code: &'static str, detail: &str) -> Self {
+    fn server(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", code, detail)
     }
 

@@ -10,17 +10,22 @@ use axum::response::Response;
 use super::as_of::{self, Who};
 use super::cursor;
 use super::error::Error;
+use super::export::Take;
 use super::json::{Object, array};
 use super::link::Link;
 use super::parameters::Parameters;
 use super::read::{Called, Read, View};
-use crate::person::{Mode, Place, Time, Value};
+use crate::person::{Head, Mode, PersonId, Place, Time, Value};
 use crate::store::{Asked, Change, Changed, Moment, Person};
 
 const DEFAULT_LIMIT: u64 = 100;
 const MAX_LIMIT: u64 = 1_000;
 
+/// Operations that an export reads at once.
+const CHUNK: usize = 100;
+
 /// Which part of a timeline is asked for.
+#[derive(Clone)]
 struct Query {
     called: Called,
     from: Time,
@@ -31,7 +36,6 @@ struct Query {
 
 impl Query {
     fn of(id: &str, parameters: &Parameters, limit: u64) -> Result<Self, Error> {
-        parameters.only_json()?;
         let to = parameters.time("to")?.unwrap_or(Time::MAX);
         let mut until = Some(Place::end_of(to));
         if let Some(text) = parameters.get(cursor::PARAMETER) {
@@ -56,22 +60,17 @@ pub async fn history(
 ) -> Result<Response, Error> {
     let limit = read.parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     let query = Query::of(&id, &read.parameters, limit)?;
+    if read.is_export() {
+        let query = Query { limit: CHUNK, ..query };
+        return read.export(move |view, take| export(view, query.clone(), take)).await;
+    }
     let link = Link::of(&uri, &headers, read.state.settings.trust_forwarded, limit)?;
     read.list(move |view| page(view, &query, &link)).await
 }
 
 fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
     let (id, head) = view.now(query.called)?;
-    let key = query.key.as_deref();
-    let property = key.map(|key| view.store.dictionary().property(view.project, key));
-    let mut changed = Vec::new();
-    // Nobody has a property that has no number.
-    if property != Some(None) {
-        // One more tells whether there is another page.
-        let (from, until, limit) = (query.from, query.until, query.limit + 1);
-        let asked = Asked { from, until, property: property.flatten(), limit };
-        changed = view.snapshot.changes(view.project, (id, &head), asked)?;
-    }
+    let mut changed = operations(view, (id, &head), query)?;
     let more = changed.len() > query.limit;
     changed.truncate(query.limit);
     let next = changed.last().filter(|_| more).map(|last| link.cursor(&cursor::after(last.place)));
@@ -81,6 +80,42 @@ fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
     object.optional_string("next", next.as_deref());
     object.end();
     Ok(out)
+}
+
+/// Every operation as a row.
+fn export(view: &View<'_>, mut query: Query, take: &mut Take<'_>) -> Result<(), Error> {
+    let (id, head) = view.now(query.called)?;
+    let mut out = Vec::new();
+    loop {
+        let changed = operations(view, (id, &head), &query)?;
+        for changed in changed.iter().take(query.limit) {
+            out.clear();
+            entry(view, &mut out, changed);
+            take(&out)?;
+        }
+        // One more is read than taken, so there is a next one where there is one before it.
+        match changed.get(query.limit) {
+            Some(next) => query.until = next.place,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Operations on a person, newest first, and one more than asked for, which tells that it goes on.
+fn operations(
+    view: &View<'_>,
+    person: (PersonId, &Head),
+    query: &Query,
+) -> Result<Vec<Changed>, Error> {
+    let key = query.key.as_deref();
+    let property = key.map(|key| view.store.dictionary().property(view.project, key));
+    // Nobody has a property that has no number.
+    if property == Some(None) {
+        return Ok(Vec::new());
+    }
+    let (from, until, limit) = (query.from, query.until, query.limit + 1);
+    let asked = Asked { from, until, property: property.flatten(), limit };
+    Ok(view.snapshot.changes(view.project, person, asked)?)
 }
 
 fn entry(view: &View<'_>, out: &mut Vec<u8>, Changed { operation, changes, .. }: &Changed) {
@@ -108,7 +143,6 @@ fn entry(view: &View<'_>, out: &mut Vec<u8>, Changed { operation, changes, .. }:
 
 /// What became of a person's properties from one moment to another.
 pub async fn diff(Path((_, id)): Path<(String, String)>, read: Read) -> Result<Response, Error> {
-    read.parameters.only_json()?;
     let called = Called::parse(&id, "id")?;
     let moment = |name: &str| {
         let time = read.parameters.time(name)?;

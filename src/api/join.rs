@@ -9,14 +9,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
-use futures_util::{StreamExt, stream};
-use tokio::sync::{mpsc, watch};
+use futures_util::StreamExt;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -25,13 +24,11 @@ use super::error::Error;
 use super::json::Object;
 use super::parameters::Parameters;
 use super::read::{self, Read, View};
+use super::stream::{self, PATIENCE};
 use crate::person::json::{self, Fault};
 
 /// About so much is answered at once, in bytes; a line may be as long.
 const CHUNK: usize = 64 << 10;
-
-/// A caller that neither sends nor takes anything for so long is left.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
@@ -46,38 +43,30 @@ pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
     })?;
     let spool = Arc::new(spool);
     let (came, mut coming) = watch::channel(Came::default());
-    let (answers, mut answered) = mpsc::channel(1);
+    let (answers, body) = stream::body();
     tokio::spawn(take(request.into_body(), spool.clone(), came));
     tokio::spawn(async move {
         let _permit = permit;
         let (state, project) = (read.state.clone(), read.project);
         let common = Arc::new(read.parameters);
         let mut lines = Lines { spool, at: 0, seen: 0, number: 0, skips: false };
-        loop {
-            let answer = match lines.wait(&mut coming).await {
-                Ok(None) => return,
-                Ok(Some(came)) => {
-                    let (here, common) = (lines.clone(), common.clone());
-                    let read = move |view: &View<'_>| here.answer(view, &common, came);
-                    let read = read::on_thread(state.clone(), project, read).await;
-                    read.map(|(_, (after, answer))| {
-                        lines = after;
-                        answer
-                    })
-                    .map_err(|_| io::Error::other("the store cannot be read"))
-                }
-                Err(error) => Err(error),
+        // Broken off where not all are answered.
+        while let Ok(came) = lines.wait(&mut coming).await {
+            let Some(came) = came else {
+                answers.end().await;
+                return;
             };
-            // Broken off where not all are answered, so that nobody takes some for all.
-            let last = answer.is_err();
-            let sent = timeout(PATIENCE, answers.send(answer)).await;
-            if last || !matches!(sent, Ok(Ok(()))) {
+            let (here, common) = (lines.clone(), common.clone());
+            let read = move |view: &View<'_>| here.answer(view, &common, came);
+            let read = read::on_thread(state.clone(), project, read).await;
+            let Ok((_, (after, answer))) = read else { return };
+            lines = after;
+            if !answers.send(answer).await {
                 return;
             }
         }
     });
-    let answers = stream::poll_fn(move |context| answered.poll_recv(context));
-    let mut response = Response::new(Body::from_stream(answers));
+    let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, CONTENT);
     let cache = HeaderValue::from_static("private, no-cache");
     response.headers_mut().insert(CACHE_CONTROL, cache);
@@ -92,7 +81,8 @@ struct Came {
     whole: bool,
 }
 
-/// Takes what comes, as fast as it does. Where it ends early, so does `came`.
+/// Takes what comes, as fast as it does; a caller that sends nothing for long is left. Where it
+/// ends early, so does `came`.
 async fn take(body: Body, spool: Arc<File>, came: watch::Sender<Came>) {
     let mut body = body.into_data_stream();
     let mut bytes = 0;

@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 
 use super::error::Error;
+use super::export::Take;
 use super::json::{Object, array};
 use super::link::Link;
 use super::parameters::Parameters;
@@ -19,6 +20,9 @@ use crate::store::{By, Row, Start, Wanted};
 pub const DEFAULT_LIMIT: u64 = 100;
 /// The most persons on a page.
 pub const MAX_LIMIT: u64 = 10_000;
+
+/// Rows of an index that an export reads at once.
+const CHUNK: usize = 1_000;
 
 /// Distinct ids that a list shows of one person.
 pub const MAX_DISTINCT_IDS: usize = 1_000;
@@ -38,7 +42,6 @@ struct Query {
 
 impl Query {
     fn of(parameters: &Parameters) -> Result<Self, Error> {
-        parameters.only_json()?;
         let owned = |name| parameters.get(name).map(str::to_owned);
         let order = order(parameters)?;
         let offset = parameters.whole("offset", 0..=u64::MAX)?;
@@ -98,6 +101,9 @@ fn filter(parameters: &Parameters) -> Result<Filter, Error> {
 /// Persons in an order.
 pub async fn persons(read: Read, uri: Uri, headers: HeaderMap) -> Result<Response, Error> {
     let query = Query::of(&read.parameters)?;
+    if read.is_export() {
+        return read.export(move |view, take| export(view, &query, take)).await;
+    }
     let link = Link::of(&uri, &headers, read.state.settings.trust_forwarded, query.limit)?;
     read.list(move |view| page(view, &query, &link)).await
 }
@@ -160,12 +166,20 @@ fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
         found.ok_or_else(Error::query_timeout)?
     };
     let count = rows.len() as u64;
+    let skipped = sorted(&mut rows, query);
+    let more = rows.len() > skipped.saturating_add(limit);
+    Ok(Page { count, rows: rows.into_iter().skip(skipped).take(limit).collect(), more })
+}
+
+/// Sorts rows, and answers how many of them are before the start.
+fn sorted(rows: &mut [Row], query: &Query) -> usize {
+    let ascending = query.order.ascending;
     let key = |row: &Row| (Reverse(row.time), row.uuid);
     rows.sort_unstable_by_key(key);
     if ascending {
         rows.reverse();
     }
-    let skipped = match query.start {
+    match query.start {
         Start::Offset(offset) => usize::try_from(offset).unwrap_or(usize::MAX),
         Start::After(time, uuid) => {
             let after = (Reverse(time), uuid);
@@ -173,9 +187,51 @@ fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
                 |row: &Row| if ascending { key(row) >= after } else { key(row) <= after };
             rows.partition_point(is_before)
         }
+    }
+}
+
+/// Everybody who is wanted, from the start on, as rows. Nobody is kept: those of a filter are found
+/// by asking of everybody in the order of the list.
+fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Error> {
+    let View { ref snapshot, project, .. } = *view;
+    let mut out = Vec::new();
+    let mut one = |id: PersonId, head: &Head| {
+        out.clear();
+        person(view, &mut out, (id, head))?;
+        take(&out)
     };
-    let more = rows.len() > skipped.saturating_add(limit);
-    Ok(Page { count, rows: rows.into_iter().skip(skipped).take(limit).collect(), more })
+    let found = |row: &Row| snapshot.head(project, row.person)?.ok_or_else(Error::internal);
+    if query.distinct_id.is_some() || query.email.is_some() {
+        let mut rows = few(view, query)?;
+        let skipped = sorted(&mut rows, query);
+        return rows.iter().skip(skipped).try_for_each(|row| one(row.person, &found(row)?));
+    }
+    let everybody = query.wanted.is_everybody();
+    let (mut start, mut skipped) = match query.start {
+        Start::Offset(offset) if !everybody => (Start::Offset(0), offset),
+        start => (start, 0),
+    };
+    let (order, go_on) = ((query.order.by, query.order.ascending), || view.goes_on());
+    loop {
+        let rows = snapshot.page(project, order, start, CHUNK, &go_on)?;
+        let rows = rows.ok_or_else(Error::query_timeout)?;
+        for row in &rows {
+            view.check()?;
+            let head = found(row)?;
+            if !everybody && !snapshot.is_wanted(project, (row.person, &head), &query.wanted)? {
+                continue;
+            }
+            if skipped > 0 {
+                skipped -= 1;
+            } else {
+                one(row.person, &head)?;
+            }
+        }
+        match rows.last() {
+            Some(last) if rows.len() == CHUNK => start = Start::After(last.time, last.uuid),
+            _ => return Ok(()),
+        }
+    }
 }
 
 /// Who has a distinct id or an email, and is wanted.
@@ -216,9 +272,7 @@ fn row_of(view: &View<'_>, out: &mut Vec<u8>, id: PersonId) -> Result<(), Error>
 
 /// A person as lists show it.
 pub fn person(view: &View<'_>, out: &mut Vec<u8>, of: (PersonId, &Head)) -> Result<(), Error> {
-    if !view.goes_on() {
-        return Err(Error::query_timeout());
-    }
+    view.check()?;
     let View { ref snapshot, project, settings, .. } = *view;
     let person = snapshot.current(project, of, MAX_DISTINCT_IDS + 1)?;
     let display = &settings.display_name_properties;

@@ -1,14 +1,15 @@
-//! HTTP: who asks, what for, and the answer as JSON; and writes, handed to the log.
+//! HTTP: who asks, what for, and the answer as JSON or CSV; and writes, handed to the log.
 //!
 //! Reading order: [`router`] the whole URL surface on one page → [`read`] what every read of
 //! persons has in common: key, project, position, snapshot, `ETag` → [`list`], [`single`],
-//! [`as_of`], [`history`], [`activity`], [`changes`], [`batch`] and [`join`] the reads → [`body`] a person as JSON →
-//! [`mod@write`] what every write has in common, [`change`] the writes → [`health`] what needs no key
-//! → [`server`] connections and their end.
+//! [`as_of`], [`history`], [`activity`], [`changes`], [`batch`] and [`join`] the reads → [`body`] a
+//! person as JSON → [`mod@format`] an answer as CSV, [`export`] all rows as CSV → [`mod@write`] what
+//! every write has in common, [`change`] the writes → [`health`] what needs no key → [`server`]
+//! connections and their end.
 //!
-//! Guarantees: an answer shows one consistent snapshot and names its position; every answer, a
+//! Guarantees: an answer shows one consistent snapshot and names its position; every error, a
 //! panic's and a timeout's too, is JSON of one shape; a parameter that is not understood is an
-//! error and never ignored.
+//! error and never ignored; a body that cannot be brought to its end is broken off.
 
 mod access;
 mod activity;
@@ -20,7 +21,9 @@ mod changes;
 mod cursor;
 mod debug;
 mod error;
+mod export;
 mod fields;
+mod format;
 mod health;
 mod history;
 mod join;
@@ -37,6 +40,8 @@ mod read;
 mod router;
 mod server;
 mod single;
+mod stream;
+mod table;
 mod values;
 mod write;
 
@@ -55,6 +60,13 @@ use crate::store::Store;
 /// Lists that are read at once; one more is turned away.
 const LISTS_AT_ONCE: usize = 8;
 
+/// Exports that are read at once. They have places of their own, so that whoever reads one slowly
+/// keeps nobody from a list.
+const EXPORTS_AT_ONCE: usize = 2;
+
+/// How long an export may read from one snapshot.
+pub const SNAPSHOT_LIFE: Duration = Duration::from_secs(600);
+
 /// How the server answers.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -62,6 +74,8 @@ pub struct Settings {
     pub display_name_properties: Vec<String>,
     /// The longest time that a request may take.
     pub request_timeout: Duration,
+    /// The longest time that an export may take: [`SNAPSHOT_LIFE`].
+    pub snapshot_life: Duration,
     /// The largest body of a request, in bytes.
     pub body_limit: u64,
     /// The longest time that a read waits for its position.
@@ -84,6 +98,8 @@ pub struct State {
     access: Arc<RwLock<Arc<Access>>>,
     /// One permit a list being read, kept until the reading has really ended.
     lists: Arc<Semaphore>,
+    /// The same for exports.
+    exports: Arc<Semaphore>,
 }
 
 impl State {
@@ -105,6 +121,7 @@ impl State {
             settings: Arc::new(settings),
             access: Arc::new(RwLock::new(Arc::new(access))),
             lists: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
+            exports: Arc::new(Semaphore::new(EXPORTS_AT_ONCE)),
         }
     }
 

@@ -89,15 +89,6 @@ impl Parameters {
         let found = self.0.iter().rev().find(|(found, _)| found == name);
         found.map(|(_, value)| value.as_str())
     }
-
-    /// Refuses every format but JSON.
-    pub fn only_json(&self) -> Result<(), Error> {
-        match self.get("format") {
-            None | Some("json") => Ok(()),
-            Some("csv") => Err(Error::invalid("format", "format=csv is not available yet")),
-            Some(_) => Err(Error::invalid("format", "format must be json or csv")),
-        }
-    }
 }
 
 /// The pairs of a query as they are written, without those in `without`.

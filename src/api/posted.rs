@@ -7,6 +7,7 @@ use axum::response::IntoResponse;
 
 use super::error::Error;
 use super::fields::Fields;
+use super::format::Format;
 use super::key::Scope;
 use super::parameters::Parameters;
 use super::{State, access, position, read};
@@ -19,6 +20,8 @@ pub struct Posted {
     pub project: ProjectId,
     /// The body and the query.
     pub fields: Fields,
+    /// The format of the answer, as the URL or the headers say.
+    pub format: Format,
     /// The label of the key.
     pub author: String,
     /// What has to be applied before it is answered.
@@ -47,8 +50,9 @@ impl Posted {
         let access = state.access();
         let (project, key) = access.admit(secret, &project, scope)?;
         let fields = fields?;
+        let format = Format::of(&parameters, &headers)?;
         let wanted = fields.text(position::PARAMETER)?;
         let wanted = wanted.map(|text| position::parse(&text)).transpose()?.unwrap_or_default();
-        Ok(Self { project, fields, author: key.label.clone(), wanted, headers })
+        Ok(Self { project, fields, format, author: key.label.clone(), wanted, headers })
     }
 }

@@ -9,9 +9,9 @@ use uuid::Uuid;
 use super::State;
 use super::access::{self, Project};
 use super::error::Error;
+use super::format::Format;
 use super::json::{Object, array};
 use super::parameters::Parameters;
-use super::read::of_json;
 use crate::person::identity::NAMESPACE;
 
 /// The projects of a key.
@@ -22,6 +22,7 @@ pub async fn list(
     let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
     let access = state.access();
     let key = access.key(access::secret(&parts.headers, &parameters))?;
+    let format = Format::of(&parameters, &parts.headers)?;
     let projects = access.projects.iter().filter(|project| key.projects.contains(&project.id));
     let projects: Vec<_> = projects.collect();
     let mut out = Vec::new();
@@ -31,7 +32,7 @@ pub async fn list(
     object.raw("previous", "null");
     array(object.field("results"), projects, project);
     object.end();
-    Ok(of_json(StatusCode::OK, out))
+    format.answer(StatusCode::OK, out)
 }
 
 /// One project of a key.
@@ -43,9 +44,10 @@ pub async fn one(
     let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
     let access = state.access();
     let key = access.key(access::secret(&parts.headers, &parameters))?;
+    let format = Format::of(&parameters, &parts.headers)?;
     let mut out = Vec::new();
     project(&mut out, access.project(key, &id)?);
-    Ok(of_json(StatusCode::OK, out))
+    format.answer(StatusCode::OK, out)
 }
 
 fn project(out: &mut Vec<u8>, Project { id, name }: &Project) {

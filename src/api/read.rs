@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use axum::body::Body;
 use axum::extract::{FromRequestParts, RawPathParams};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -16,9 +15,10 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::error::Error;
+use super::format::Format;
 use super::key::Scope;
 use super::parameters::Parameters;
-use super::{Settings, State, access, json, position};
+use super::{Settings, State, access, position};
 use crate::person::{Head, PersonId, ProjectId, Time};
 use crate::progress::Positions;
 use crate::store::{Moment, Snapshot, Store};
@@ -37,6 +37,12 @@ pub struct Read {
     pub project: ProjectId,
     /// The query.
     pub parameters: Parameters,
+    /// The format of the answer.
+    pub format: Format,
+    /// When it came.
+    pub begun: Instant,
+    /// Under which name a list is kept as a file.
+    pub file: Option<HeaderValue>,
     /// What the answer has to reflect.
     wanted: Positions,
     if_none_match: Option<HeaderValue>,
@@ -63,14 +69,19 @@ impl FromRequestParts<State> for Audit {
 
 impl Read {
     async fn with_scope(parts: &mut Parts, state: &State, scope: Scope) -> Result<Self, Error> {
+        let begun = Instant::now();
         let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
         let project = project_of(parts, state).await?;
         let secret = access::secret(&parts.headers, &parameters);
         let (project, _) = state.access().admit(secret, &project, scope)?;
+        let format = Format::of(&parameters, &parts.headers)?;
         let wanted = parameters.get("min_position").map(position::parse);
         Ok(Self {
             state: state.clone(),
             project,
+            format,
+            begun,
+            file: format.is_csv().then(|| file(parts.uri.path())).flatten(),
             wanted: wanted.transpose()?.unwrap_or_default(),
             parameters,
             if_none_match: parts.headers.get(IF_NONE_MATCH).cloned(),
@@ -86,6 +97,12 @@ pub async fn project_of(parts: &mut Parts, state: &State) -> Result<String, Erro
     Ok(project.map_or("", |(_, value)| value).to_owned())
 }
 
+/// How a list is kept as a file: under the name of its route.
+fn file(path: &str) -> Option<HeaderValue> {
+    let name = path.trim_end_matches('/').rsplit('/').next()?;
+    HeaderValue::try_from(format!("attachment; filename=\"{name}.csv\"")).ok()
+}
+
 /// What a read sees.
 pub struct View<'s> {
     /// The store, for its names.
@@ -96,15 +113,25 @@ pub struct View<'s> {
     pub project: ProjectId,
     /// How the server answers.
     pub settings: &'s Settings,
-    deadline: Instant,
-    /// Nobody waits for the answer any more.
-    gone: Arc<AtomicBool>,
+    /// When it ends.
+    pub deadline: Instant,
+    /// Whether nobody waits for the answer any more.
+    is_left: Box<dyn Fn() -> bool>,
 }
 
 impl Read {
     /// A read that is asked for in a body.
-    pub fn of(state: State, project: ProjectId, wanted: Positions) -> Self {
-        Self { state, project, wanted, parameters: Parameters::default(), if_none_match: None }
+    pub fn of(state: State, project: ProjectId, format: Format, wanted: Positions) -> Self {
+        Self {
+            state,
+            project,
+            parameters: Parameters::default(),
+            format,
+            begun: Instant::now(),
+            file: None,
+            wanted,
+            if_none_match: None,
+        }
     }
 
     /// Answers with one person.
@@ -112,29 +139,39 @@ impl Read {
     where
         F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
-        let if_none_match = self.if_none_match.clone();
+        let (format, if_none_match) = (self.format, self.if_none_match.clone());
         self.wait().await?;
-        let respond = move |body| tagged(body, if_none_match.as_ref());
+        let respond = move |body| tagged(format, body, if_none_match.as_ref());
         self.answer(None, body, respond).await
     }
 
-    /// Answers with a list, where not too many are being read.
+    /// Answers with a list, where not too many are being read. In CSV each of the `results` of
+    /// the body is a row.
     pub async fn list<F>(self, body: F) -> Result<Response, Error>
     where
         F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
         let permit = self.begin_list().await?;
-        self.answer(Some(permit), body, |body| of_json(StatusCode::OK, body)).await
+        let (format, file) = (self.format, self.file.clone());
+        let respond = move |body| {
+            let mut response = format.respond(StatusCode::OK, body);
+            if let Some(file) = file {
+                response.headers_mut().insert(CONTENT_DISPOSITION, file);
+            }
+            response
+        };
+        self.answer(Some(permit), body, respond).await
     }
 
     /// Waits for the position, and takes a permit to read a list.
     pub async fn begin_list(&self) -> Result<OwnedSemaphorePermit, Error> {
         self.wait().await?;
         let permit = self.state.lists.clone().try_acquire_owned();
-        permit.map_err(|_| Error::overloaded())
+        permit.map_err(|_| Error::overloaded("lists"))
     }
 
-    async fn wait(&self) -> Result<(), Error> {
+    /// Waits for the position.
+    pub async fn wait(&self) -> Result<(), Error> {
         let within = self.state.settings.position_wait;
         let reached =
             self.wanted.is_empty() || self.state.progress.reached(&self.wanted, within).await;
@@ -152,7 +189,7 @@ impl Read {
     {
         let read = on_thread(self.state, self.project, move |view| {
             let _permit = permit;
-            Ok(body(view))
+            Ok(body(view).and_then(|body| self.format.body(body)))
         });
         let (position, body) = read.await?;
         let mut response = body.map_or_else(IntoResponse::into_response, respond);
@@ -171,14 +208,8 @@ pub async fn on_thread<T: Send + 'static>(
     let gone = Gone::default();
     let (deadline, is_gone) = (Instant::now() + state.settings.request_timeout, gone.0.clone());
     let reading = tokio::task::spawn_blocking(move || {
-        let view = View {
-            deadline,
-            gone: is_gone,
-            store: &state.store,
-            snapshot: state.store.snapshot(),
-            project,
-            settings: &state.settings,
-        };
+        let is_left = move || is_gone.load(Ordering::Relaxed);
+        let view = View::of(&state, project, deadline, is_left);
         Ok((view.position()?, read(&view)?))
     });
     match reading.await {
@@ -198,10 +229,37 @@ impl Drop for Gone {
     }
 }
 
-impl View<'_> {
+impl<'s> View<'s> {
+    /// The store as it is now, until a deadline or until nobody waits any more.
+    pub fn of(
+        state: &'s State,
+        project: ProjectId,
+        deadline: Instant,
+        is_left: impl Fn() -> bool + 'static,
+    ) -> Self {
+        Self {
+            store: &state.store,
+            snapshot: state.store.snapshot(),
+            project,
+            settings: &state.settings,
+            deadline,
+            is_left: Box::new(is_left),
+        }
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub fn is_left(&self) -> bool {
+        (self.is_left)()
+    }
+
     /// Whether a long read should go on: there is time left, and somebody who waits.
     pub fn goes_on(&self) -> bool {
-        !self.gone.load(Ordering::Relaxed) && Instant::now() < self.deadline
+        !self.is_left() && Instant::now() < self.deadline
+    }
+
+    /// Ends a read that should not go on.
+    pub fn check(&self) -> Result<(), Error> {
+        self.goes_on().then_some(()).ok_or_else(Error::query_timeout)
     }
 
     /// A person's integer id by what the caller calls it; `None` where there is none.
@@ -219,7 +277,8 @@ impl View<'_> {
         self.snapshot.became(self.project, id, NOW)?.ok_or_else(not_found)
     }
 
-    fn position(&self) -> Result<HeaderValue, Error> {
+    /// How far the view is.
+    pub fn position(&self) -> Result<HeaderValue, Error> {
         let positions = self.snapshot.positions()?.into_iter();
         let positions =
             positions.map(|(topic, partition, applied)| ((topic, partition), applied.next_offset));
@@ -256,18 +315,8 @@ impl Called {
     }
 }
 
-/// An answer of JSON.
-pub fn of_json(status: StatusCode, body: Vec<u8>) -> Response {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, json::CONTENT);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    response
-}
-
 /// An answer with a strong `ETag`; without its body where the caller has it.
-fn tagged(body: Vec<u8>, if_none_match: Option<&HeaderValue>) -> Response {
+fn tagged(format: Format, body: Vec<u8>, if_none_match: Option<&HeaderValue>) -> Response {
     let tag = format!("\"{:032x}\"", xxh3_128(&body));
     let known = if_none_match.and_then(|value| value.to_str().ok());
     let is_known = known.is_some_and(|known| {
@@ -275,9 +324,9 @@ fn tagged(body: Vec<u8>, if_none_match: Option<&HeaderValue>) -> Response {
         tags.any(|known| known == "*" || known.trim_start_matches("W/") == tag)
     });
     let mut response = if is_known {
-        of_json(StatusCode::NOT_MODIFIED, Vec::new())
+        format.respond(StatusCode::NOT_MODIFIED, Vec::new())
     } else {
-        of_json(StatusCode::OK, body)
+        format.respond(StatusCode::OK, body)
     };
     if is_known {
         response.headers_mut().remove(CONTENT_TYPE);

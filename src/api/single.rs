@@ -9,7 +9,6 @@ use super::read::{Called, Read, View};
 
 /// One person as it is now; of one merged away what it became.
 pub async fn person(read: Read, Path((_, id)): Path<(String, String)>) -> Result<Response, Error> {
-    read.parameters.only_json()?;
     let called = Called::parse(&id, "id")?;
     read.person(move |view| current(view, called)).await
 }

@@ -3,6 +3,7 @@
 use axum::response::Response;
 
 use super::error::Error;
+use super::export::Take;
 use super::json::{Object, array};
 use super::read::{Read, View};
 
@@ -11,28 +12,59 @@ const MAX_LIMIT: u64 = 10_000;
 
 /// The values of a property, the most frequent first; or distinct ids.
 pub async fn values(read: Read) -> Result<Response, Error> {
-    read.parameters.only_json()?;
     let key = read.parameters.get("key").map(str::to_owned);
     let key =
         key.ok_or_else(|| Error::required("key", "key is required: the name of a property"))?;
     let part = read.parameters.get("value").map(str::to_lowercase);
     let limit = read.parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if read.is_export() {
+        return read.export(move |view, take| export(view, &key, part.as_deref(), take)).await;
+    }
     read.list(move |view| {
         let counted = counted(view, &key, part.as_deref(), limit)?;
         let mut out = Vec::new();
         let mut object = Object::new(&mut out);
-        array(object.field("results"), counted, |out, (name, count)| {
-            let mut object = Object::new(out);
-            object.string("name", &name);
-            object.number("count", count);
-            object.end();
-        });
+        array(object.field("results"), counted, |out, (name, count)| value(out, &name, count));
         object.flag("refreshing", false);
         object.end();
         Ok(out)
     })
     .await
+}
+
+fn value(out: &mut Vec<u8>, name: &str, count: u64) {
+    let mut object = Object::new(out);
+    object.string("name", name);
+    object.number("count", count);
+    object.end();
+}
+
+/// Every value as a row. Distinct ids are as many as there are; they are not kept.
+fn export(
+    view: &View<'_>,
+    key: &str,
+    part: Option<&str>,
+    take: &mut Take<'_>,
+) -> Result<(), Error> {
+    let mut out = Vec::new();
+    let mut row = |name: &str, count| {
+        out.clear();
+        value(&mut out, name, count);
+        take(&out)
+    };
+    if key != "distinct_id" {
+        let counted = counted(view, key, part, usize::MAX)?;
+        return counted.iter().try_for_each(|(name, count)| row(name, *count));
+    }
+    let (mut taken, go_on) = (Ok(()), || view.goes_on());
+    let part = part.unwrap_or_default();
+    let whole = view.snapshot.each_id_with(view.project, part, &go_on, |id| {
+        taken = row(id, 1);
+        taken.is_ok()
+    })?;
+    taken?;
+    whole.then_some(()).ok_or_else(Error::query_timeout)
 }
 
 fn counted(
@@ -44,9 +76,12 @@ fn counted(
     let View { ref snapshot, project, .. } = *view;
     let go_on = || view.goes_on();
     if key == "distinct_id" {
-        let ids = snapshot.ids_with(project, part.unwrap_or_default(), limit, &go_on)?;
-        let ids = ids.ok_or_else(Error::query_timeout)?;
-        return Ok(ids.into_iter().map(|id| (id, 1)).collect());
+        let mut ids = Vec::new();
+        let whole = snapshot.each_id_with(project, part.unwrap_or_default(), &go_on, |id| {
+            ids.push((id.to_owned(), 1));
+            ids.len() < limit
+        })?;
+        return whole.then_some(ids).ok_or_else(Error::query_timeout);
     }
     let counts = snapshot.values(project, key, part, &go_on)?.ok_or_else(Error::query_timeout)?;
     // They come by name, and the sort keeps that among equals.

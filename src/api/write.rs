@@ -11,10 +11,11 @@ use uuid::Uuid;
 
 use super::error::Error;
 use super::fields::Fields;
+use super::format::Format;
 use super::json::Object;
 use super::key::Scope;
 use super::posted::Posted;
-use super::read::{View, of_json};
+use super::read::View;
 use super::{State, position, read};
 use crate::person::command::Seen;
 use crate::person::{Act, Command, ProjectId, Time};
@@ -55,6 +56,8 @@ pub struct Write {
     pub project: ProjectId,
     /// The body and the query.
     pub fields: Fields,
+    /// The format of the answer.
+    format: Format,
     /// The label of the key.
     author: String,
     /// What is waited for before anything is written.
@@ -70,10 +73,10 @@ impl FromRequest<State> for Write {
     async fn from_request(request: Request, state: &State) -> Result<Self, Error> {
         let deadline = Instant::now() + state.settings.position_wait;
         let posted = Posted::of(request, state, Scope::PersonWrite).await?;
-        let Posted { project, fields, author, wanted, headers } = posted;
+        let Posted { project, fields, format, author, wanted, headers } = posted;
         let idempotency_key = idempotency_key(&headers)?;
         let state = state.clone();
-        Ok(Self { state, project, fields, author, wanted, idempotency_key, deadline })
+        Ok(Self { state, project, fields, format, author, wanted, idempotency_key, deadline })
     }
 }
 
@@ -151,9 +154,19 @@ impl Write {
         body: impl FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     ) -> Result<Response, Error> {
         let (position, body) = read::on_thread(self.state.clone(), self.project, body).await?;
-        let mut response = of_json(status, body);
+        let mut response = self.format.answer(status, body)?;
         response.headers_mut().insert(read::POSITION, position);
         Ok(response)
+    }
+
+    /// Answers where the log has a write that is not applied yet.
+    pub fn accepted(&self, positions: &Positions) -> Result<Response, Error> {
+        let mut body = Vec::new();
+        let mut object = Object::new(&mut body);
+        object.flag("accepted", true);
+        object.string("position", &position::opaque(positions));
+        object.end();
+        self.format.answer(StatusCode::ACCEPTED, body)
     }
 
     /// Writes commands to the log and waits until they were applied.
@@ -193,14 +206,4 @@ impl Write {
 fn now() -> Time {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Time(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
-}
-
-/// The answer where the log has a write that is not applied yet.
-pub fn accepted(positions: &Positions) -> Response {
-    let mut body = Vec::new();
-    let mut object = Object::new(&mut body);
-    object.flag("accepted", true);
-    object.string("position", &position::opaque(positions));
-    object.end();
-    of_json(StatusCode::ACCEPTED, body)
 }

@@ -72,6 +72,7 @@ impl Config {
         api::Settings {
             display_name_properties: self.ingest.display_name_properties.clone(),
             request_timeout: self.api.request_timeout,
+            snapshot_life: api::SNAPSHOT_LIFE,
             body_limit: self.api.body_limit,
             position_wait: self.api.position_wait,
             trust_forwarded: self.api.trust_forwarded,

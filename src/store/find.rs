@@ -215,24 +215,19 @@ impl Snapshot<'_> {
         Ok(Some(counts))
     }
 
-    /// Distinct ids of live persons that have a text somewhere, in their order; `None` where `go_on`
-    /// ended the scan.
+    /// Calls `each` with distinct ids of live persons that have a text somewhere, in their order,
+    /// until it answers `false`. Answers whether `go_on` let it come to its end.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn ids_with(
+    pub fn each_id_with(
         &self,
         project: ProjectId,
         part: &str,
-        limit: usize,
         go_on: &dyn Fn() -> bool,
-    ) -> Result<Option<Vec<String>>> {
-        let mut found = Vec::new();
-        let whole = self.each_id(project, part, go_on, |id, _| {
-            found.push(id.to_owned());
-            Ok(found.len() < limit)
-        })?;
-        Ok(whole.then_some(found))
+        mut each: impl FnMut(&str) -> bool,
+    ) -> Result<bool> {
+        self.each_id(project, part, go_on, |id, _| Ok(each(id)))
     }
 
     /// Whose distinct ids have a text somewhere.

@@ -170,3 +170,26 @@ async fn it_asks_for_a_scope_of_its_own() {
     let reply = world.ask(Method::GET, &nobody, &[("authorization", "Bearer phx_auditor")]).await;
     assert_eq!(reply.error().0, 404);
 }
+
+#[tokio::test]
+async fn as_csv_it_is_whole_and_has_the_values() {
+    let world = World::new();
+    for number in 0..12 {
+        let set = json!({"properties": {"n": number}});
+        write(&world, Method::PATCH, ANN, &set).await;
+    }
+    for url in [LOG, &of(ANN)] {
+        let key = [("authorization", "Bearer phx_auditor")];
+        let reply = world.ask(Method::GET, &format!("{url}?format=csv"), &key).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        let mut lines = reply.body.lines();
+        let header = lines.next().unwrap();
+        assert!(header.starts_with("activity,created_at,detail.changes.0.action,"), "{header}");
+        let lines: Vec<_> = lines.collect();
+        assert_eq!(lines.len(), 13, "more than a page");
+        assert!(lines[0].starts_with("updated,") && lines[0].contains(",10,n,"), "{}", lines[0]);
+        assert!(lines[12].starts_with("merged,"));
+    }
+    let reply = world.get("/api/projects/1/persons/changes?format=csv").await;
+    assert_eq!(reply.error().0, 400);
+}

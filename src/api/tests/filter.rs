@@ -22,7 +22,7 @@ async fn listed(world: &World, query: &str) -> Vec<String> {
     results.iter().map(|person| person["distinct_ids"][0].as_str().unwrap().to_owned()).collect()
 }
 
-fn properties(json: &Json) -> String {
+pub fn properties(json: &Json) -> String {
     let text = json.to_string();
     let escaped = text.bytes().map(|byte| format!("%{byte:02x}"));
     format!("properties={}", escaped.collect::<String>())

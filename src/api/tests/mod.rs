@@ -4,7 +4,9 @@ mod activity;
 mod as_of;
 mod change;
 mod changes;
+mod csv;
 mod errors;
+mod export;
 mod filter;
 mod health;
 mod history;
@@ -243,6 +245,7 @@ fn settings() -> Settings {
     Settings {
         display_name_properties: ["email", "name"].map(String::from).to_vec(),
         request_timeout: Duration::from_secs(5),
+        snapshot_life: SNAPSHOT_LIFE,
         body_limit: 1_024,
         position_wait: Duration::from_millis(50),
         trust_forwarded: false,

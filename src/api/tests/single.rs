@@ -133,24 +133,3 @@ async fn a_reader_waits_while_the_position_is_being_reached() {
     let reply = Reply::of(answer.await.unwrap().unwrap()).await;
     assert_eq!(reply.json()["count"], 1);
 }
-
-#[tokio::test]
-async fn unavailable_and_unknown_formats_are_refused() {
-    let world = World::new();
-    for (format, detail) in
-        [("csv", "format=csv is not available yet"), ("xml", "format must be json or csv")]
-    {
-        for path in [ANN, "", "properties_at_time"] {
-            let url = format!(
-                "/api/projects/1/persons/{path}?format={format}&distinct_id=ann&timestamp=2026-03-01"
-            );
-            let (status, body) = world.get(&url).await.error();
-            assert_eq!(status, 400);
-            assert!(body.contains(detail) && body.contains(r#""attr":"format""#), "{body}");
-        }
-    }
-    // The header alone asks for nothing that is not understood.
-    let url = format!("/api/projects/1/persons/{ANN}");
-    let headers = [("authorization", "Bearer phx_reader"), ("accept", "text/csv")];
-    world.ask(Method::GET, &url, &headers).await.ok();
-}

@@ -1,0 +1,157 @@
+//! Which format a request wants, and answers in it.
+//!
+//! Every route makes its answer as JSON. Where CSV is wanted [`Format::body`] makes that of it, so
+//! that no route says twice what it answers. Errors stay JSON.
+
+use axum::body::Body;
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+
+use super::error::Error;
+use super::parameters::Parameters;
+use super::{json, table};
+
+/// The parameter that names the format.
+pub const PARAMETER: &str = "format";
+
+const CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
+
+/// The format of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    csv: bool,
+    /// The header `Accept` decided: another one may get another answer at the same URL.
+    varies: bool,
+}
+
+impl Format {
+    /// What the parameter says, and without it the header `Accept`.
+    pub fn of(parameters: &Parameters, headers: &HeaderMap) -> Result<Self, Error> {
+        match parameters.get(PARAMETER) {
+            Some("json") => Ok(Self { csv: false, varies: false }),
+            Some("csv") => Ok(Self { csv: true, varies: false }),
+            Some(_) => Err(Error::invalid(PARAMETER, "format must be json or csv")),
+            None => Ok(Self { csv: prefers_csv(headers), varies: true }),
+        }
+    }
+
+    /// Whether it is CSV.
+    pub fn is_csv(self) -> bool {
+        self.csv
+    }
+
+    /// The body of an answer that was made as JSON.
+    pub fn body(self, json: Vec<u8>) -> Result<Vec<u8>, Error> {
+        if self.csv { Ok(table::of_answer(&json)?) } else { Ok(json) }
+    }
+
+    /// An answer with a [`body`](Self::body) of this format.
+    pub fn respond(self, status: StatusCode, body: impl Into<Body>) -> Response {
+        let mut response = Response::new(body.into());
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, if self.csv { CSV } else { json::CONTENT });
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        if self.varies {
+            headers.insert(VARY, HeaderValue::from_static("Accept"));
+        }
+        response
+    }
+
+    /// An answer that was made as JSON, in this format.
+    pub fn answer(self, status: StatusCode, json: Vec<u8>) -> Result<Response, Error> {
+        Ok(self.respond(status, self.body(json)?))
+    }
+}
+
+/// Whether the header `Accept` gives CSV more weight than JSON, or the same and names it more
+/// closely. A range that cannot be understood is passed over, as HTTP has it.
+fn prefers_csv(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let ranges: Vec<_> = values.flat_map(|value| value.split(',')).filter_map(range).collect();
+    let judged = |kinds: [&str; 3]| {
+        // The closest range decides about a type, whatever its weight.
+        let closest = kinds.iter().enumerate().find_map(|(distance, kind)| {
+            let found = ranges.iter().filter(|(range, _)| range == kind);
+            let weight = found.map(|(_, weight)| *weight).max()?;
+            Some((weight, 3 - distance))
+        });
+        closest.unwrap_or((0, 0))
+    };
+    let csv = judged(["text/csv", "text/*", "*/*"]);
+    csv.0 > 0 && csv > judged(["application/json", "application/*", "*/*"])
+}
+
+/// A media range in small letters, and its weight in thousandths.
+fn range(text: &str) -> Option<(String, u16)> {
+    let mut parts = text.split(';').map(str::trim);
+    let range = parts.next().filter(|range| range.contains('/'))?.to_ascii_lowercase();
+    let weight = parts.find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("q").then(|| value.trim())
+    });
+    let weight = weight.map_or(Some(1_000), thousandths)?;
+    Some((range, weight))
+}
+
+/// A weight: `0` or `1`, with at most three decimals.
+fn thousandths(text: &str) -> Option<u16> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if !matches!(whole, "0" | "1") || decimals.len() > 3 || !digits(decimals) {
+        return None;
+    }
+    let thousandths = format!("{whole}{decimals:0<3}").parse().ok();
+    thousandths.filter(|thousandths| *thousandths <= 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(accept: &[&str]) -> HeaderMap {
+        accept.iter().map(|value| (ACCEPT, value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn csv_is_for_who_prefers_it() {
+        for (accept, csv) in [
+            (&["text/csv"][..], true),
+            (&["TEXT/CSV; charset=utf-8; header=present"], true),
+            (&["text/csv, */*"], true),
+            (&["text/csv;q=0.9, application/json;q=0.8"], true),
+            (&["text/csv; q=0.9", "application/json;q=0.8"], true),
+            (&["text/*"], true),
+            (&["*/*;q=0.5, text/csv;q=0.501"], true),
+            (&["application/json;q=0, text/csv;q=0.001"], true),
+            (&[], false),
+            (&[""], false),
+            (&["*/*"], false),
+            (&["application/json"], false),
+            (&["text/csv, application/json"], false),
+            (&["text/csv;q=0.8, */*"], false),
+            (&["text/csv;q=0"], false),
+            (&["text/csv;q=0, text/*"], false),
+            (&["text/csv;q=x"], false),
+            (&["text/csv;q=1.001"], false),
+            (&["text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"], false),
+        ] {
+            assert_eq!(prefers_csv(&headers(accept)), csv, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn the_parameter_wins_over_the_header() {
+        let of = |query: &str, accept: &[&str]| {
+            Format::of(&Parameters::parse(query).unwrap(), &headers(accept))
+        };
+        assert!(!of("format=json", &["text/csv"]).unwrap().csv);
+        assert!(of("format=csv", &["application/json"]).unwrap().csv);
+        assert!(of("format=", &["text/csv"]).unwrap().csv);
+        for other in ["CSV", "xml", "json,csv"] {
+            let error = of(&format!("format={other}"), &[]).unwrap_err();
+            assert_eq!(error.detail(), "format must be json or csv");
+        }
+    }
+}

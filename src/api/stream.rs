@@ -1,0 +1,122 @@
+//! Bodies that are made while they are read.
+//!
+//! A body is whole only where it was brought to its [end](Sender::end). One that was not is broken
+//! off: the connection ends without the last chunk that HTTP asks for, so that nobody takes some
+//! for all. That is so whatever the reason: a failure, a panic, a caller that was left.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use futures_util::stream;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+/// A caller that takes nothing for so long is left.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the parts of a body go. Waits for the caller: one part is underway at a time.
+#[derive(Clone)]
+pub struct Sender(mpsc::Sender<Part>);
+
+enum Part {
+    Bytes(Bytes),
+    /// That was all.
+    End,
+}
+
+/// A body, and where its parts go.
+pub fn body() -> (Sender, Body) {
+    let (sender, receiver) = mpsc::channel(1);
+    let parts = stream::unfold(Some(receiver), |receiver| async {
+        let mut receiver = receiver?;
+        match receiver.recv().await {
+            Some(Part::Bytes(bytes)) => Some((Ok(bytes), Some(receiver))),
+            Some(Part::End) => None,
+            None => Some((Err(io::Error::other("the body is broken off")), None)),
+        }
+    });
+    (Sender(sender), Body::from_stream(parts))
+}
+
+impl Sender {
+    /// Sends a part; answers whether the caller takes more.
+    pub async fn send(&self, bytes: Bytes) -> bool {
+        self.part(Part::Bytes(bytes), PATIENCE).await
+    }
+
+    /// Ends the body: it is whole.
+    pub async fn end(self) -> bool {
+        self.part(Part::End, PATIENCE).await
+    }
+
+    /// Sends a part from a thread that may block, by a deadline.
+    pub fn send_by(&self, deadline: Instant, bytes: Bytes) -> bool {
+        self.part_by(deadline, Part::Bytes(bytes))
+    }
+
+    /// Ends the body from a thread that may block, by a deadline.
+    pub fn end_by(self, deadline: Instant) -> bool {
+        self.part_by(deadline, Part::End)
+    }
+
+    /// Whether nobody reads the body any more.
+    pub fn is_left(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    fn part_by(&self, deadline: Instant, part: Part) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        Handle::current().block_on(self.part(part, PATIENCE.min(left)))
+    }
+
+    async fn part(&self, part: Part, within: Duration) -> bool {
+        matches!(timeout(within, self.0.send(part)).await, Ok(Ok(())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn read(body: Body) -> Option<Bytes> {
+        axum::body::to_bytes(body, usize::MAX).await.ok()
+    }
+
+    #[tokio::test]
+    async fn a_body_is_whole_only_where_it_was_ended() {
+        for whole in [true, false] {
+            let (sender, body) = body();
+            let sending = tokio::spawn(async move {
+                assert!(sender.send("a".into()).await && sender.send("b".into()).await);
+                if whole {
+                    assert!(sender.end().await);
+                }
+            });
+            let expected = whole.then(|| Bytes::from("ab"));
+            assert_eq!(read(body).await, expected);
+            sending.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_takes_nothing_is_left_with_less_than_all() {
+        let (sender, body) = body();
+        let left = tokio::task::spawn_blocking(move || {
+            let deadline = Instant::now() + Duration::from_millis(20);
+            let sent = sender.send_by(deadline, "a".into());
+            (sent, sender.send_by(deadline, "b".into()), sender.end_by(deadline))
+        });
+        assert_eq!(left.await.unwrap(), (true, false, false));
+        assert_eq!(read(body).await, None, "what was on its way does not pass for all");
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_is_gone_is_noticed() {
+        let (sender, body) = body();
+        assert!(!sender.is_left());
+        drop(body);
+        assert!(sender.is_left() && !sender.send("a".into()).await);
+    }
+}

@@ -1,0 +1,229 @@
+//! JSON as CSV: an object is a row, and what is nested in it are columns of their own.
+//!
+//! The header is the union of the columns of all rows, sorted by name, so rows are gone through
+//! twice: [`Columns`] notes what there is, [`Table`] writes it. `a.b` names both what is `b` within
+//! `a` and a key `a.b`; where both occur they stay apart, as two columns of that name.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+
+use csv::{Terminator, Writer, WriterBuilder};
+use serde_json::value::RawValue;
+
+use super::error::Error;
+use crate::person::json;
+
+/// Before each step of a path. No key has it: NUL is replaced when a record is read.
+const STEP: char = '\0';
+
+/// The column of what was asked for, where answers stand under that.
+const ASKED: &str = "asked";
+
+/// What cannot be made a table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Broken;
+
+impl From<Broken> for Error {
+    fn from(_: Broken) -> Self {
+        tracing::error!("an answer was no JSON, or its rows changed while they were read");
+        Self::internal()
+    }
+}
+
+/// A row: an object, and what was asked for where that is not in it.
+#[derive(Clone, Debug)]
+pub struct Row<'j> {
+    asked: Option<Cow<'j, str>>,
+    json: &'j str,
+}
+
+impl<'j> Row<'j> {
+    /// The row of a JSON object.
+    pub fn of(json: &'j [u8]) -> Result<Self, Broken> {
+        Ok(Self { asked: None, json: std::str::from_utf8(json).map_err(|_| Broken)? })
+    }
+
+    /// Calls `each` with the path of every cell and its text.
+    fn cells(&self, each: &mut dyn FnMut(&str, Cow<'_, str>)) -> Result<(), Broken> {
+        if let Some(asked) = &self.asked {
+            each(&format!("{STEP}{ASKED}"), inert(asked));
+        }
+        cells(&mut String::new(), self.json, each)
+    }
+}
+
+fn cells(
+    path: &mut String,
+    json: &str,
+    each: &mut dyn FnMut(&str, Cow<'_, str>),
+) -> Result<(), Broken> {
+    let length = path.len();
+    let mut within = |step: &str, json: &str| {
+        path.push(STEP);
+        path.push_str(step);
+        let done = cells(path, json, each);
+        path.truncate(length);
+        done
+    };
+    match json.as_bytes().first().ok_or(Broken)? {
+        b'{' => {
+            let mut done = Ok(());
+            let read = json::fields(json, |key, value| {
+                if done.is_ok() {
+                    done = within(&key, value);
+                }
+            });
+            read.map_err(|_| Broken).and(done)
+        }
+        b'[' => {
+            let items: Vec<&RawValue> = serde_json::from_str(json).map_err(|_| Broken)?;
+            let mut items = items.into_iter().enumerate();
+            items.try_for_each(|(index, item)| within(&index.to_string(), item.get()))
+        }
+        b'"' => {
+            each(path, inert(&json::string(json).ok_or(Broken)?));
+            Ok(())
+        }
+        b'n' => {
+            each(path, Cow::Borrowed(""));
+            Ok(())
+        }
+        _ => {
+            each(path, Cow::Borrowed(json));
+            Ok(())
+        }
+    }
+}
+
+/// A text that no spreadsheet runs: what would begin a formula gets an apostrophe before it.
+/// Blanks before it do not count, since some programs take them away, and wide forms do, since
+/// some take them for the narrow ones.
+fn inert(text: &str) -> Cow<'_, str> {
+    let is_blank = |c: char| c.is_whitespace() || c == '\u{feff}';
+    let runs = text.starts_with(['\t', '\r', '\n'])
+        || text
+            .trim_start_matches(is_blank)
+            .starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']);
+    if runs { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+}
+
+/// The columns of rows.
+#[derive(Debug, Default)]
+pub struct Columns {
+    paths: BTreeSet<String>,
+    bytes: usize,
+}
+
+impl Columns {
+    /// Notes the columns of a row.
+    pub fn note(&mut self, row: &Row<'_>) -> Result<(), Broken> {
+        row.cells(&mut |path, _| {
+            if !self.paths.contains(path) {
+                self.bytes += path.len();
+                self.paths.insert(path.to_owned());
+            }
+        })
+    }
+
+    /// The length of the header, about, in bytes.
+    pub fn length(&self) -> usize {
+        self.bytes
+    }
+
+    /// A table of these columns, its header written.
+    pub fn table(self) -> Result<Table, Broken> {
+        let name = |path: &str| path.trim_start_matches(STEP).replace(STEP, ".");
+        let mut named: Vec<_> = self.paths.into_iter().map(|path| (name(&path), path)).collect();
+        named.sort_unstable();
+        let mut writer = writer();
+        if !named.is_empty() {
+            let header = named.iter().map(|(name, _)| inert(name).into_owned());
+            writer.write_record(header).map_err(|_| Broken)?;
+        }
+        let columns = named.into_iter().enumerate().map(|(index, (_, path))| (path, index));
+        let columns: HashMap<_, _> = columns.collect();
+        Ok(Table { cells: vec![0..0; columns.len()], columns, text: String::new(), writer })
+    }
+}
+
+/// A table being written.
+pub struct Table {
+    /// By their paths.
+    columns: HashMap<String, usize>,
+    /// The cells of a row, one after the other.
+    text: String,
+    /// Where in the text each column is; nowhere is empty.
+    cells: Vec<Range<usize>>,
+    writer: Writer<Vec<u8>>,
+}
+
+impl Table {
+    /// Writes a row. Every column of it was noted before.
+    pub fn row(&mut self, row: &Row<'_>) -> Result<(), Broken> {
+        self.text.clear();
+        self.cells.fill(0..0);
+        let mut known = true;
+        row.cells(&mut |path, cell| {
+            let start = self.text.len();
+            self.text.push_str(&cell);
+            match self.columns.get(path) {
+                Some(&column) => self.cells[column] = start..self.text.len(),
+                None => known = false,
+            }
+        })?;
+        if !known {
+            return Err(Broken);
+        }
+        for cell in &self.cells {
+            self.writer.write_field(&self.text[cell.clone()]).map_err(|_| Broken)?;
+        }
+        if !self.cells.is_empty() {
+            self.writer.write_record(None::<&[u8]>).map_err(|_| Broken)?;
+        }
+        Ok(())
+    }
+
+    /// The length of what was written and not taken, about, in bytes.
+    pub fn length(&self) -> usize {
+        self.writer.get_ref().len()
+    }
+
+    /// Takes what was written.
+    pub fn take(&mut self) -> Result<Vec<u8>, Broken> {
+        std::mem::replace(&mut self.writer, writer()).into_inner().map_err(|_| Broken)
+    }
+}
+
+fn writer() -> Writer<Vec<u8>> {
+    WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new())
+}
+
+/// An answer as CSV: a row for each of its `results`, or one where it has none.
+pub fn of_answer(json: &[u8]) -> Result<Vec<u8>, Broken> {
+    let rows = rows(Row::of(json)?)?;
+    let mut columns = Columns::default();
+    rows.iter().try_for_each(|row| columns.note(row))?;
+    let mut table = columns.table()?;
+    rows.iter().try_for_each(|row| table.row(row))?;
+    table.take()
+}
+
+fn rows(answer: Row<'_>) -> Result<Vec<Row<'_>>, Broken> {
+    let mut results = None;
+    let read = json::fields(answer.json, |name, value| {
+        if name == "results" && value.starts_with(['[', '{']) {
+            results = Some(value);
+        }
+    });
+    read.map_err(|_| Broken)?;
+    let Some(results) = results else { return Ok(vec![answer]) };
+    if results.starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(results).map_err(|_| Broken)?;
+        return Ok(items.into_iter().map(|item| Row { asked: None, json: item.get() }).collect());
+    }
+    let mut rows = Vec::new();
+    let read = json::fields(results, |asked, json| rows.push(Row { asked: Some(asked), json }));
+    read.map_err(|_| Broken)?;
+    Ok(rows)
+}
