@@ -5,7 +5,7 @@
 //! `a` and a key `a.b`; where both occur they stay apart, as two columns of that name.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use csv::{Terminator, Writer, WriterBuilder};
@@ -44,20 +44,36 @@ impl<'j> Row<'j> {
         Ok(Self { asked: None, json: std::str::from_utf8(json).map_err(|_| Broken)? })
     }
 
-    /// Calls `each` with the path of every cell and its text.
-    fn cells(&self, each: &mut dyn FnMut(&str, Cow<'_, str>)) -> Result<(), Broken> {
+    /// Calls `each` with the path of every cell and what stands there.
+    fn cells(&self, each: &mut Each<'_>) -> Result<(), Broken> {
         if let Some(asked) = &self.asked {
-            each(&format!("{STEP}{ASKED}"), inert(asked));
+            each(&format!("{STEP}{ASKED}"), Cell::Text(asked))?;
         }
         cells(&mut String::new(), self.json, each)
     }
 }
 
-fn cells(
-    path: &mut String,
-    json: &str,
-    each: &mut dyn FnMut(&str, Cow<'_, str>),
-) -> Result<(), Broken> {
+type Each<'e> = dyn FnMut(&str, Cell<'_>) -> Result<(), Broken> + 'e;
+
+/// What stands in a cell.
+enum Cell<'j> {
+    Text(&'j str),
+    /// Neither an object nor an array.
+    Json(&'j str),
+}
+
+impl<'j> Cell<'j> {
+    fn text(self) -> Result<Cow<'j, str>, Broken> {
+        Ok(match self {
+            Self::Text(text) => inert(Cow::Borrowed(text)),
+            Self::Json("null") => Cow::Borrowed(""),
+            Self::Json(json) if json.starts_with('"') => inert(json::string(json).ok_or(Broken)?),
+            Self::Json(json) => Cow::Borrowed(json),
+        })
+    }
+}
+
+fn cells(path: &mut String, json: &str, each: &mut Each<'_>) -> Result<(), Broken> {
     let length = path.len();
     let mut within = |step: &str, json: &str| {
         path.push(STEP);
@@ -66,52 +82,38 @@ fn cells(
         path.truncate(length);
         done
     };
-    match json.as_bytes().first().ok_or(Broken)? {
-        b'{' => {
-            let mut done = Ok(());
-            let read = json::fields(json, |key, value| {
-                if done.is_ok() {
-                    done = within(&key, value);
-                }
-            });
-            read.map_err(|_| Broken).and(done)
-        }
-        b'[' => {
-            let items: Vec<&RawValue> = serde_json::from_str(json).map_err(|_| Broken)?;
-            let mut items = items.into_iter().enumerate();
-            items.try_for_each(|(index, item)| within(&index.to_string(), item.get()))
-        }
-        b'"' => {
-            each(path, inert(&json::string(json).ok_or(Broken)?));
-            Ok(())
-        }
-        b'n' => {
-            each(path, Cow::Borrowed(""));
-            Ok(())
-        }
-        _ => {
-            each(path, Cow::Borrowed(json));
-            Ok(())
-        }
+    if json.starts_with('{') {
+        let mut done = Ok(());
+        let read = json::fields(json, |key, value| {
+            if done.is_ok() {
+                done = within(&key, value);
+            }
+        });
+        read.map_err(|_| Broken).and(done)
+    } else if json.starts_with('[') {
+        let items: Vec<&RawValue> = serde_json::from_str(json).map_err(|_| Broken)?;
+        let mut items = items.into_iter().enumerate();
+        items.try_for_each(|(index, item)| within(&index.to_string(), item.get()))
+    } else {
+        each(path, Cell::Json(json))
     }
 }
 
 /// A text that no spreadsheet runs: what would begin a formula gets an apostrophe before it.
 /// Blanks before it do not count, since some programs take them away, and wide forms do, since
 /// some take them for the narrow ones.
-fn inert(text: &str) -> Cow<'_, str> {
+fn inert(text: Cow<'_, str>) -> Cow<'_, str> {
     let is_blank = |c: char| c.is_whitespace() || c == '\u{feff}';
+    let shown = text.trim_start_matches(is_blank);
     let runs = text.starts_with(['\t', '\r', '\n'])
-        || text
-            .trim_start_matches(is_blank)
-            .starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']);
-    if runs { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+        || shown.starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠']);
+    if runs { Cow::Owned(format!("'{text}")) } else { text }
 }
 
 /// The columns of rows.
 #[derive(Debug, Default)]
 pub struct Columns {
-    paths: BTreeSet<String>,
+    paths: HashSet<String>,
     bytes: usize,
 }
 
@@ -123,6 +125,7 @@ impl Columns {
                 self.bytes += path.len();
                 self.paths.insert(path.to_owned());
             }
+            Ok(())
         })
     }
 
@@ -138,7 +141,7 @@ impl Columns {
         named.sort_unstable();
         let mut writer = writer();
         if !named.is_empty() {
-            let header = named.iter().map(|(name, _)| inert(name).into_owned());
+            let header = named.iter().map(|(name, _)| inert(Cow::Borrowed(name)).into_owned());
             writer.write_record(header).map_err(|_| Broken)?;
         }
         let columns = named.into_iter().enumerate().map(|(index, (_, path))| (path, index));
@@ -163,18 +166,13 @@ impl Table {
     pub fn row(&mut self, row: &Row<'_>) -> Result<(), Broken> {
         self.text.clear();
         self.cells.fill(0..0);
-        let mut known = true;
         row.cells(&mut |path, cell| {
             let start = self.text.len();
-            self.text.push_str(&cell);
-            match self.columns.get(path) {
-                Some(&column) => self.cells[column] = start..self.text.len(),
-                None => known = false,
-            }
+            self.text.push_str(&cell.text()?);
+            let column = *self.columns.get(path).ok_or(Broken)?;
+            self.cells[column] = start..self.text.len();
+            Ok(())
         })?;
-        if !known {
-            return Err(Broken);
-        }
         for cell in &self.cells {
             self.writer.write_field(&self.text[cell.clone()]).map_err(|_| Broken)?;
         }
