@@ -9,6 +9,7 @@ use super::error::Error;
 use super::export::Take;
 use super::json::{Object, array};
 use super::link::Link;
+use super::openapi::{answers, log, parameters};
 use super::parameters::Parameters;
 use super::read::{Audit, Called, Read, View};
 use crate::person::identity::NAMESPACE;
@@ -68,16 +69,33 @@ impl Whose {
     }
 }
 
-/// What was done in a project, to persons who were deleted since as well.
+/// List what was done in a project
+///
+/// Writes with the label of the key, and merges by events, newest first; to persons who were deleted
+/// since as well.
+#[utoipa::path(
+    get, path = "/persons/activity", tag = "log",
+    params(parameters::Activity, parameters::Position, parameters::Answer),
+    responses(answers::Listed<log::ActivityLog>),
+    extensions(("x-required-scope" = json!("activity_log:read"))),
+)]
 pub async fn of_project(
     Audit(read): Audit,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    log(read, Whose::Project, &uri, &headers).await
+    page(read, Whose::Project, &uri, &headers).await
 }
 
-/// What was done to one person, also to one that was merged away or deleted.
+/// List what was done to a person
+///
+/// Also to one that was merged away or deleted: each has what was done to that one.
+#[utoipa::path(
+    get, path = "/persons/{id}/activity", tag = "log",
+    params(parameters::Activity, parameters::Position, parameters::Answer),
+    responses(answers::Listed<log::ActivityLog>),
+    extensions(("x-required-scope" = json!("activity_log:read"))),
+)]
 pub async fn of_person(
     Path((_, id)): Path<(String, String)>,
     Audit(read): Audit,
@@ -85,10 +103,10 @@ pub async fn of_person(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let whose = Whose::Person(Called::parse(&id, "id")?);
-    log(read, whose, &uri, &headers).await
+    page(read, whose, &uri, &headers).await
 }
 
-async fn log(read: Read, whose: Whose, uri: &Uri, headers: &HeaderMap) -> Result<Response, Error> {
+async fn page(read: Read, whose: Whose, uri: &Uri, headers: &HeaderMap) -> Result<Response, Error> {
     let query = Query::of(&read.parameters)?;
     if read.is_export() {
         return read.export(move |view, take| export(view, whose, take)).await;

@@ -4,6 +4,7 @@ use axum::response::Response;
 
 use super::error::Error;
 use super::json::Object;
+use super::openapi::{answers, parameters, past};
 use super::parameters::Parameters;
 use super::read::{Called, NOW, Read, View};
 use super::{body, debug, format};
@@ -104,7 +105,17 @@ fn who(parameters: &Parameters) -> Result<Who, Error> {
     }
 }
 
-/// One person as it was.
+/// Get a person as it was
+///
+/// Whoever had a distinct id at a moment, or who a person was then, with the properties of that
+/// moment; `known_at` leaves out what was learned later. A person that had not begun is answered
+/// with 200, empty properties and `existed` false.
+#[utoipa::path(
+    get, path = "/persons/properties_at_time", tag = "past",
+    params(parameters::Whom, parameters::AsOf, parameters::Debug, parameters::Position, parameters::Answer, parameters::Known),
+    responses(answers::AsOf<past::PersonAtTime>),
+    extensions(("x-required-scope" = json!("person:read"))),
+)]
 pub async fn person(read: Read) -> Result<Response, Error> {
     let query = Query::of(&read.parameters).map_err(Error::repeated)?;
     read.person(move |view| past(view, &query).map_err(Error::repeated)).await

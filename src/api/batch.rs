@@ -8,6 +8,7 @@ use super::error::Error;
 use super::json::Object;
 use super::key::Scope;
 use super::list::MAX_DISTINCT_IDS;
+use super::openapi::{answers, bodies, parameters, requests};
 use super::posted::Posted;
 use super::read::{NOW, Read, View};
 use super::{State, body};
@@ -16,7 +17,19 @@ use crate::person::PersonId;
 /// The most persons that are asked for at once.
 const MOST: usize = 1_000;
 
-/// Persons by any of their distinct ids.
+/// Get many persons by their distinct ids
+///
+/// At most 1,000. Each person stands under what was asked for; who is not found is left out.
+#[utoipa::path(
+    post, path = "/persons/batch_by_distinct_ids", tag = "persons",
+    params(parameters::Position, parameters::Answer),
+    request_body(content(
+        (requests::DistinctIdsToFind = "application/json"),
+        (requests::DistinctIdsToFind = "application/x-www-form-urlencoded"),
+    )),
+    responses(answers::Found<bodies::PersonsFound>),
+    extensions(("x-required-scope" = json!("person:read"))),
+)]
 pub async fn by_distinct_ids(
     extract::State(state): extract::State<State>,
     request: Request,
@@ -32,7 +45,20 @@ pub async fn by_distinct_ids(
     .await
 }
 
-/// Persons by their uuids, also of those merged into them.
+/// Get many persons by their uuids
+///
+/// At most 1,000, those of persons merged away as well. Each person stands under what was asked
+/// for; who is not found is left out.
+#[utoipa::path(
+    post, path = "/persons/batch_by_uuids", tag = "persons",
+    params(parameters::Position, parameters::Answer),
+    request_body(content(
+        (requests::UuidsToFind = "application/json"),
+        (requests::UuidsToFind = "application/x-www-form-urlencoded"),
+    )),
+    responses(answers::Found<bodies::PersonsFound>),
+    extensions(("x-required-scope" = json!("person:read"))),
+)]
 pub async fn by_uuids(
     extract::State(state): extract::State<State>,
     request: Request,

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::error::Error;
 use super::json::{Object, array};
+use super::openapi::{answers, bodies, parameters, requests};
 use super::read::{Called, NOW, View};
 use super::single;
 use super::write::{Order, Write, Written};
@@ -19,7 +20,19 @@ use crate::store::CommandOutcome;
 /// The most persons that one request deletes.
 const MAX_BULK: usize = 1_000;
 
-/// Sets properties: `{"properties": {…}}`.
+/// Set properties of a person
+///
+/// Sets the given keys, null among the values, and leaves the others. `PUT` does the same.
+#[utoipa::path(
+    patch, path = "/persons/{id}", tag = "writes",
+    params(parameters::Position, parameters::Answer, parameters::Idempotency),
+    request_body(content(
+        (requests::PropertiesToSet = "application/json"),
+        (requests::PropertiesToSet = "application/x-www-form-urlencoded"),
+    )),
+    responses(answers::Written<200, bodies::Person>),
+    extensions(("x-required-scope" = json!("person:write"))),
+)]
 pub async fn patch(Path((_, id)): Path<(String, String)>, write: Write) -> Result<Response, Error> {
     let required = || {
         let detail = "properties is required: an object with the keys to set";
@@ -29,7 +42,19 @@ pub async fn patch(Path((_, id)): Path<(String, String)>, write: Write) -> Resul
     set_properties(write, &id, set).await
 }
 
-/// Sets one property, `{"key": …, "value": …}`, or some: `{"$set": {…}}`.
+/// Set one property of a person, or some
+///
+/// `{"key": …, "value": …}` or `{"$set": {…}}`; the others stay.
+#[utoipa::path(
+    post, path = "/persons/{id}/update_property", tag = "writes",
+    params(parameters::Position, parameters::Answer, parameters::Idempotency),
+    request_body(content(
+        (requests::PropertyToUpdate = "application/json"),
+        (requests::PropertyToUpdate = "application/x-www-form-urlencoded"),
+    )),
+    responses(answers::Written<200, bodies::Person>),
+    extensions(("x-required-scope" = json!("person:write"))),
+)]
 pub async fn update_property(
     Path((_, id)): Path<(String, String)>,
     write: Write,
@@ -45,7 +70,19 @@ pub async fn update_property(
     set_properties(write, &id, set).await
 }
 
-/// Takes properties away: `{"$unset": "key"}`, or several keys.
+/// Take properties of a person away
+///
+/// One key, or several; done as well where the person has no such property.
+#[utoipa::path(
+    post, path = "/persons/{id}/delete_property", tag = "writes",
+    params(parameters::Position, parameters::Answer, parameters::Idempotency),
+    request_body(content(
+        (requests::PropertiesToDelete = "application/json"),
+        (requests::PropertiesToDelete = "application/x-www-form-urlencoded"),
+    )),
+    responses(answers::Written<200, bodies::Success>),
+    extensions(("x-required-scope" = json!("person:write"))),
+)]
 pub async fn delete_property(
     Path((_, id)): Path<(String, String)>,
     write: Write,
@@ -61,7 +98,16 @@ pub async fn delete_property(
     }
 }
 
-/// Deletes a person, with everything that is known of it.
+/// Delete a person
+///
+/// With everyone merged into it and their history: nothing is found of them from then on, at no
+/// moment of the past either. A second time it is not found.
+#[utoipa::path(
+    delete, path = "/persons/{id}", tag = "writes",
+    params(parameters::Position, parameters::Answer, parameters::Idempotency),
+    responses(answers::Written<202, bodies::Success>),
+    extensions(("x-required-scope" = json!("person:write"))),
+)]
 pub async fn delete(
     Path((_, id)): Path<(String, String)>,
     write: Write,
@@ -72,7 +118,20 @@ pub async fn delete(
     }
 }
 
-/// Gives distinct ids to persons of their own.
+/// Give distinct ids to persons of their own
+///
+/// From now on; history stays where it was. With neither field the first distinct id stays and
+/// all others leave.
+#[utoipa::path(
+    post, path = "/persons/{id}/split", tag = "writes",
+    params(parameters::Position, parameters::Answer, parameters::Idempotency),
+    request_body(content(
+        (requests::DistinctIdsToSplit = "application/json"),
+        (requests::DistinctIdsToSplit = "application/x-www-form-urlencoded"),
+    )),
+    responses(answers::Written<201, bodies::Success>),
+    extensions(("x-required-scope" = json!("person:write"))),
+)]
 pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Result<Response, Error> {
     let main = write.fields.text("main_distinct_id")?;
     let these = write.fields.texts("distinct_ids_to_split")?.filter(|these| !these.is_empty());
@@ -111,7 +170,19 @@ fn are_hers(view: &View<'_>, called: Called, named: &[String], attr: &str) -> Re
     Ok(())
 }
 
-/// Lets events of a deleted person's distinct id in again.
+/// Let a deleted person's distinct id be used again
+///
+/// Earlier events of it that still come count again. Not found where nobody ever had it.
+#[utoipa::path(
+    post, path = "/persons/reset_person_distinct_id", tag = "writes",
+    params(parameters::Position, parameters::Answer, parameters::Idempotency),
+    request_body(content(
+        (requests::DistinctIdToReset = "application/json"),
+        (requests::DistinctIdToReset = "application/x-www-form-urlencoded"),
+    )),
+    responses(answers::Written<200, bodies::Success>),
+    extensions(("x-required-scope" = json!("person:write"))),
+)]
 pub async fn reset(write: Write) -> Result<Response, Error> {
     let distinct_id = write.fields.text("distinct_id")?;
     let required = || Error::required("distinct_id", "distinct_id is required");
@@ -124,7 +195,19 @@ pub async fn reset(write: Write) -> Result<Response, Error> {
     }
 }
 
-/// Deletes the persons that are called so, `ids` or `distinct_ids`.
+/// Delete many persons
+///
+/// At most 1,000, by `ids` or by `distinct_ids`; who is not found is passed over.
+#[utoipa::path(
+    post, path = "/persons/bulk_delete", tag = "writes",
+    params(parameters::Position, parameters::Answer, parameters::Idempotency),
+    request_body(content(
+        (requests::PersonsToDelete = "application/json"),
+        (requests::PersonsToDelete = "application/x-www-form-urlencoded"),
+    )),
+    responses(answers::Written<202, bodies::Deleted>),
+    extensions(("x-required-scope" = json!("person:write"))),
+)]
 pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
     let (ids, distinct_ids) = (write.fields.texts("ids")?, write.fields.texts("distinct_ids")?);
     let (attr, asked) = match (ids, distinct_ids) {

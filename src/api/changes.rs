@@ -5,11 +5,21 @@ use axum::response::Response;
 use super::error::Error;
 use super::json::{Object, array};
 use super::list::{DEFAULT_LIMIT, MAX_LIMIT};
+use super::openapi::{answers, log, parameters};
 use super::read::{NOW, Read, View};
 use super::{cursor, format, list};
 use crate::person::{Known, PersonId};
 
-/// Persons in the order of their last change, each once.
+/// List what changed since a cursor
+///
+/// Persons in the order of their last change, each once: keep `cursor`, and ask with it again. Whoever
+/// follows has what the list has.
+#[utoipa::path(
+    get, path = "/persons/changes", tag = "log",
+    params(parameters::Changes, parameters::Position),
+    responses(answers::Followed<log::Changes>),
+    extensions(("x-required-scope" = json!("person:read"))),
+)]
 pub async fn changes(read: Read) -> Result<Response, Error> {
     if read.format.is_csv() {
         let detail = "changes are JSON: CSV has no place for the cursor";

@@ -26,10 +26,13 @@ pub struct Format {
 }
 
 impl Format {
+    /// JSON, whatever is wanted.
+    pub const JSON: Self = Self { csv: false, varies: false };
+
     /// What the parameter says, and without it the header `Accept`.
     pub fn of(parameters: &Parameters, headers: &HeaderMap) -> Result<Self, Error> {
         match parameters.get(PARAMETER) {
-            Some("json") => Ok(Self { csv: false, varies: false }),
+            Some("json") => Ok(Self::JSON),
             Some("csv") => Ok(Self { csv: true, varies: false }),
             Some(_) => Err(Error::invalid(PARAMETER, "format must be json or csv")),
             None => Ok(Self { csv: prefers_csv(headers), varies: true }),

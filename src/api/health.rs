@@ -8,14 +8,29 @@ use axum::response::IntoResponse;
 use super::State;
 use super::error::Error;
 use super::json::{CONTENT, Object};
+use super::openapi::{answers, bodies};
 use crate::progress::Status;
 
-/// The process answers, so it is alive.
+/// Ask whether the process is alive
+#[utoipa::path(
+    get, path = "/_liveness", tag = "operation",
+    responses((status = 200, description = "It answers, so it is alive.", body = bodies::Liveness), answers::OrAbsent),
+)]
 pub async fn liveness() -> impl IntoResponse {
     ([(CONTENT_TYPE, CONTENT)], r#"{"status":"alive"}"#)
 }
 
-/// Whether requests may be sent here, and component by component why not.
+/// Ask whether requests may be sent here
+///
+/// And component by component why not.
+#[utoipa::path(
+    get, path = "/_readiness", tag = "operation",
+    responses(
+        (status = 200, description = "They may.", body = bodies::Readiness),
+        (status = 503, description = "They may not.", body = bodies::Readiness),
+        answers::OrAbsent,
+    ),
+)]
 pub async fn readiness(extract::State(state): extract::State<State>) -> impl IntoResponse {
     let components = components(&state.progress.status(), state.store.is_poisoned());
     let ready = components.iter().all(|component| component.ok);
@@ -80,7 +95,17 @@ fn components(status: &Status, poisoned: bool) -> [Component; 5] {
     ]
 }
 
-/// Every series, as Prometheus reads it.
+/// Read the metrics
+///
+/// Every series in Prometheus' text format.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operation",
+    responses(
+        (status = 200, description = "The series.", body = String,
+            content_type = "text/plain; version=0.0.4; charset=utf-8"),
+        answers::OrAbsent,
+    ),
+)]
 pub async fn metrics(
     extract::State(state): extract::State<State>,
 ) -> Result<impl IntoResponse, Error> {

@@ -13,6 +13,7 @@ use super::error::Error;
 use super::export::Take;
 use super::json::{Object, array};
 use super::link::Link;
+use super::openapi::{answers, parameters, past};
 use super::parameters::Parameters;
 use super::read::{Called, Read, View};
 use crate::person::{Head, Mode, PersonId, Place, Time, Value};
@@ -51,7 +52,16 @@ impl Query {
     }
 }
 
-/// A person's timeline, newest first.
+/// List what happened to a person
+///
+/// The operations on a person, newest first, and what each changed, `$set_once` included. A merge
+/// shows the properties that it brought.
+#[utoipa::path(
+    get, path = "/persons/{id}/history", tag = "past",
+    params(parameters::Timeline, parameters::Position, parameters::Answer),
+    responses(answers::Listed<past::History>),
+    extensions(("x-required-scope" = json!("person:read"))),
+)]
 pub async fn history(
     Path((_, id)): Path<(String, String)>,
     read: Read,
@@ -141,7 +151,16 @@ fn entry(view: &View<'_>, out: &mut Vec<u8>, Changed { operation, changes, .. }:
     object.end();
 }
 
-/// What became of a person's properties from one moment to another.
+/// Compare a person at two moments
+///
+/// The properties that were added, removed and changed from one moment to the other, `$set_once`
+/// included.
+#[utoipa::path(
+    get, path = "/persons/{id}/diff", tag = "past",
+    params(parameters::Difference, parameters::Position, parameters::Answer, parameters::Known),
+    responses(answers::Single<past::Difference>),
+    extensions(("x-required-scope" = json!("person:read"))),
+)]
 pub async fn diff(Path((_, id)): Path<(String, String)>, read: Read) -> Result<Response, Error> {
     let called = Called::parse(&id, "id")?;
     let moment = |name: &str| {

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use super::as_of::{self, Query};
 use super::error::Error;
 use super::json::Object;
+use super::openapi::{answers, parameters, requests};
 use super::parameters::Parameters;
 use super::read::{self, Read, View};
 use super::stream::{self, PATIENCE};
@@ -32,7 +33,18 @@ const CHUNK: usize = 64 << 10;
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
-/// Many persons, each as it was at a moment of its own.
+/// Join lines with persons as they were
+///
+/// A line of JSON for each line of JSON, in the same order, while they come: millions of lines in
+/// constant memory. A line that cannot be answered has `error` and its number in its place. What
+/// a line does not say of `known_at`, `include_set_once` and `identity` is taken from the query.
+#[utoipa::path(
+    post, path = "/persons/properties_at_time", tag = "past",
+    params(parameters::AsOf, parameters::Position),
+    request_body(content = requests::LinesToJoin, content_type = "application/x-ndjson"),
+    responses(answers::Joined),
+    extensions(("x-required-scope" = json!("person:read"))),
+)]
 pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
     // What all lines have in common is understood before the first one is read.
     as_of::common(&read.parameters)?;

@@ -10,6 +10,7 @@ use super::error::Error;
 use super::export::Take;
 use super::json::{Object, array};
 use super::link::Link;
+use super::openapi::{answers, bodies, parameters};
 use super::parameters::Parameters;
 use super::read::{Read, View};
 use super::{body, cursor};
@@ -98,7 +99,16 @@ fn filter(parameters: &Parameters) -> Result<Filter, Error> {
     Ok(if filters.len() == 1 { filters.remove(0) } else { Filter::All(filters) })
 }
 
-/// Persons in an order.
+/// List persons
+///
+/// Newest `created_at` first unless `order_by` says otherwise, among equals by uuid. All conditions
+/// given together hold.
+#[utoipa::path(
+    get, path = "/persons", tag = "persons",
+    params(parameters::List, parameters::Properties, parameters::Position, parameters::Answer),
+    responses(answers::Listed<bodies::Persons>),
+    extensions(("x-required-scope" = json!("person:read"))),
+)]
 pub async fn persons(read: Read, uri: Uri, headers: HeaderMap) -> Result<Response, Error> {
     let query = Query::of(&read.parameters)?;
     if read.is_export() {

@@ -4,8 +4,8 @@
 //! persons has in common: key, project, position, snapshot, `ETag` → [`list`], [`single`],
 //! [`as_of`], [`history`], [`activity`], [`changes`], [`batch`] and [`join`] the reads → [`body`] a
 //! person as JSON → [`mod@format`] an answer as CSV, [`export`] all rows as CSV → [`mod@write`] what
-//! every write has in common, [`change`] the writes → [`health`] what needs no key → [`server`]
-//! connections and their end.
+//! every write has in common, [`change`] the writes → [`health`] what needs no key → [`openapi`] how
+//! all of it is described → [`server`] connections and their end.
 //!
 //! Guarantees: an answer shows one consistent snapshot and names its position; every error, a
 //! panic's and a timeout's too, is JSON of one shape; a parameter that is not understood is an
@@ -32,6 +32,7 @@ pub mod key;
 mod layers;
 mod link;
 mod list;
+mod openapi;
 mod parameters;
 mod position;
 mod posted;
@@ -51,6 +52,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use self::access::{Access, Project};
+pub use self::openapi::page::text as openapi;
 pub use self::server::serve;
 pub use self::write::{Appending, CommandLog, NotAppended};
 use crate::metrics::Metrics;

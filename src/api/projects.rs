@@ -11,10 +11,17 @@ use super::access::{self, Project};
 use super::error::Error;
 use super::format::Format;
 use super::json::{Object, array};
+use super::openapi::{answers, bodies, parameters};
 use super::parameters::Parameters;
 use crate::person::identity::NAMESPACE;
 
-/// The projects of a key.
+/// List the projects of a key
+#[utoipa::path(
+    get, path = "/api/projects", tag = "projects",
+    params(parameters::Answer),
+    responses(answers::OfKey<bodies::Projects>),
+    extensions(("x-required-scope" = json!("any"))),
+)]
 pub async fn list(
     extract::State(state): extract::State<State>,
     parts: Parts,
@@ -35,7 +42,13 @@ pub async fn list(
     format.answer(StatusCode::OK, out)
 }
 
-/// One project of a key.
+/// Get one project of a key
+#[utoipa::path(
+    get, path = "", tag = "projects",
+    params(parameters::Answer),
+    responses(answers::OfKey<bodies::Project>),
+    extensions(("x-required-scope" = json!("any"))),
+)]
 pub async fn one(
     extract::State(state): extract::State<State>,
     Path(id): Path<String>,

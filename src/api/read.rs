@@ -316,7 +316,7 @@ impl Called {
 }
 
 /// An answer with a strong `ETag`; without its body where the caller has it.
-fn tagged(format: Format, body: Vec<u8>, if_none_match: Option<&HeaderValue>) -> Response {
+pub fn tagged(format: Format, body: Vec<u8>, if_none_match: Option<&HeaderValue>) -> Response {
     let tag = format!("\"{:032x}\"", xxh3_128(&body));
     let known = if_none_match.and_then(|value| value.to_str().ok());
     let is_known = known.is_some_and(|known| {

@@ -2,10 +2,11 @@
 
 use axum::Router;
 use axum::http::Method;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::MethodRouter;
 use tower_http::limit::RequestBodyLimitLayer;
 
 use super::error::Error;
+use super::openapi::{self, Route, page, route};
 use super::{
     State, activity, as_of, batch, change, changes, health, history, join, layers, list, projects,
     single, values,
@@ -15,41 +16,79 @@ use super::{
 const PREFIXES: [&str; 2] = ["/api/projects/{project}", "/api/environments/{project}"];
 
 /// The routes of a project, but for those whose bodies may be of any length.
-fn of_project() -> [(&'static str, MethodRouter<State>); 17] {
-    let one = get(single::person).patch(change::patch).put(change::patch).delete(change::delete);
-    [
-        ("", get(projects::one)),
-        ("/persons", get(list::persons).fallback(persons_come_from_events)),
-        ("/persons/activity", get(activity::of_project)),
-        ("/persons/batch_by_distinct_ids", post(batch::by_distinct_ids)),
-        ("/persons/batch_by_uuids", post(batch::by_uuids)),
-        ("/persons/bulk_delete", post(change::bulk_delete)),
-        ("/persons/changes", get(changes::changes)),
-        ("/persons/properties_at_time", get(as_of::person)),
-        ("/persons/reset_person_distinct_id", post(change::reset)),
-        ("/persons/values", get(values::values)),
-        ("/persons/{id}", one),
-        ("/persons/{id}/activity", get(activity::of_person)),
-        ("/persons/{id}/delete_property", post(change::delete_property)),
-        ("/persons/{id}/diff", get(history::diff)),
-        ("/persons/{id}/history", get(history::history)),
-        ("/persons/{id}/split", post(change::split)),
-        ("/persons/{id}/update_property", post(change::update_property)),
+fn of_project() -> Vec<Route> {
+    vec![
+        route!("", get projects::one),
+        route!("/persons", get list::persons),
+        route!("/persons/activity", get activity::of_project),
+        route!("/persons/batch_by_distinct_ids", post batch::by_distinct_ids),
+        route!("/persons/batch_by_uuids", post batch::by_uuids),
+        route!("/persons/bulk_delete", post change::bulk_delete),
+        route!("/persons/changes", get changes::changes),
+        route!("/persons/properties_at_time", get as_of::person),
+        route!("/persons/reset_person_distinct_id", post change::reset),
+        route!("/persons/values", get values::values),
+        route!(
+            "/persons/{id}",
+            get single::person,
+            patch change::patch,
+            put change::patch,
+            delete change::delete
+        ),
+        route!("/persons/{id}/activity", get activity::of_person),
+        route!("/persons/{id}/delete_property", post change::delete_property),
+        route!("/persons/{id}/diff", get history::diff),
+        route!("/persons/{id}/history", get history::history),
+        route!("/persons/{id}/split", post change::split),
+        route!("/persons/{id}/update_property", post change::update_property),
     ]
 }
 
 /// The routes of a project that take any number of lines.
-fn of_lines() -> [(&'static str, MethodRouter<State>); 1] {
-    [("/persons/properties_at_time", post(join::join))]
+fn of_lines() -> Vec<Route> {
+    vec![route!("/persons/properties_at_time", post join::join)]
+}
+
+/// Where a key's projects are.
+fn of_key() -> Vec<Route> {
+    vec![
+        route!("/api/projects", get projects::list),
+        route!("/api/environments", get projects::list),
+    ]
+}
+
+/// What this server is and can do; no key needed.
+fn of_document() -> Vec<Route> {
+    vec![
+        route!("/openapi.json", get page::document),
+        route!("/docs", get page::index),
+        route!("/docs/{file}", get page::file),
+    ]
 }
 
 /// What monitors ask; no key needed.
-fn of_health() -> [(&'static str, MethodRouter<State>); 3] {
-    [
-        ("/_liveness", get(health::liveness)),
-        ("/_readiness", get(health::readiness)),
-        ("/metrics", get(health::metrics)),
+fn of_health() -> Vec<Route> {
+    vec![
+        route!("/_liveness", get health::liveness),
+        route!("/_readiness", get health::readiness),
+        route!("/metrics", get health::metrics),
     ]
+}
+
+/// Every route, as the OpenAPI document tells of it.
+pub fn document() -> utoipa::openapi::OpenApi {
+    let of_project = of_project().into_iter().chain(of_lines());
+    let others = of_key().into_iter().chain(of_document()).chain(of_health());
+    openapi::document(&PREFIXES, &of_project.collect::<Vec<_>>(), &others.collect::<Vec<_>>())
+}
+
+/// Each path and, handler by handler, the one that is told of it.
+#[cfg(test)]
+pub fn told() -> Vec<(&'static str, String)> {
+    let all = of_project().into_iter().chain(of_lines()).chain(of_key());
+    let all = all.chain(of_document()).chain(of_health());
+    let told = all.flat_map(|route| route.told.into_iter().map(move |told| (route.path, told)));
+    told.collect()
 }
 
 /// The server's routes; with those of health unless these have a listener of their own.
@@ -58,15 +97,18 @@ pub fn main(state: &State) -> Router {
     let limit = usize::try_from(state.settings.body_limit).unwrap_or(usize::MAX);
     let limited = |methods: MethodRouter<State>| methods.layer(RequestBodyLimitLayer::new(limit));
     for prefix in PREFIXES {
-        for (path, methods) in of_project() {
+        for Route { path, mut methods, .. } in of_project() {
+            if path == "/persons" {
+                methods = methods.fallback(persons_come_from_events);
+            }
             router = with(router, &format!("{prefix}{path}"), &limited(methods));
         }
-        for (path, methods) in of_lines() {
+        for Route { path, methods, .. } in of_lines() {
             router = with(router, &format!("{prefix}{path}"), &methods);
         }
     }
-    for path in ["/api/projects", "/api/environments"] {
-        router = with(router, path, &limited(get(projects::list)));
+    for Route { path, methods, .. } in of_key().into_iter().chain(of_document()) {
+        router = with(router, path, &limited(methods));
     }
     if !state.settings.metrics_separate {
         router = with_health(router);
@@ -80,7 +122,7 @@ pub fn health(state: &State) -> Router {
 }
 
 fn with_health(mut router: Router<State>) -> Router<State> {
-    for (path, methods) in of_health() {
+    for Route { path, methods, .. } in of_health() {
         router = with(router, path, &methods);
     }
     router

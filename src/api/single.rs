@@ -5,9 +5,19 @@ use axum::response::Response;
 
 use super::body;
 use super::error::Error;
+use super::openapi::{answers, bodies, parameters};
 use super::read::{Called, Read, View};
 
-/// One person as it is now; of one merged away what it became.
+/// Get one person
+///
+/// As it is now. The id of a person merged away answers with the person that it became, and
+/// `merged_from` names the one that was asked for.
+#[utoipa::path(
+    get, path = "/persons/{id}", tag = "persons",
+    params(parameters::Position, parameters::Answer, parameters::Known),
+    responses(answers::Single<bodies::Person>),
+    extensions(("x-required-scope" = json!("person:read"))),
+)]
 pub async fn person(read: Read, Path((_, id)): Path<(String, String)>) -> Result<Response, Error> {
     let called = Called::parse(&id, "id")?;
     read.person(move |view| current(view, called)).await

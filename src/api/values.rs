@@ -5,12 +5,23 @@ use axum::response::Response;
 use super::error::Error;
 use super::export::Take;
 use super::json::{Object, array};
+use super::openapi::{answers, bodies, parameters};
 use super::read::{Read, View};
 
 const DEFAULT_LIMIT: u64 = 20;
 const MAX_LIMIT: u64 = 10_000;
 
-/// The values of a property, the most frequent first; or distinct ids.
+/// Count the values of a property
+///
+/// The values that it has now, the most frequent first, then by name, and how many persons have
+/// each. Null and the empty text are left out; what is not a text is shown as JSON.
+/// `key=distinct_id` answers distinct ids, by name.
+#[utoipa::path(
+    get, path = "/persons/values", tag = "persons",
+    params(parameters::Values, parameters::Position, parameters::Answer),
+    responses(answers::Listed<bodies::Values>),
+    extensions(("x-required-scope" = json!("person:read"))),
+)]
 pub async fn values(read: Read) -> Result<Response, Error> {
     let key = read.parameters.get("key").map(str::to_owned);
     let key =

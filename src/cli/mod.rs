@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::api::key::SCOPE_NAMES;
+use crate::api::{self, key::SCOPE_NAMES};
 use crate::config::{self, Config};
 use crate::logging;
 
@@ -122,6 +122,10 @@ enum Command {
 
     /// Ask the server at the configured address whether it is ready
     Health,
+
+    /// Print the OpenAPI document of the HTTP API, as /openapi.json serves it
+    #[command(name = "openapi")]
+    OpenApi,
 }
 
 #[derive(Debug, Subcommand)]
@@ -218,6 +222,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
             verify::run(&config, &mut output)
         }
         Command::Health => health::run(&load()?, &mut output),
+        Command::OpenApi => Ok(writeln!(output, "{}", api::openapi())?),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The whole of HTTP over a real store: a small world of events, asked through the router.
 
 mod activity;
+mod answers;
 mod as_of;
 mod change;
 mod changes;
+mod contract;
 mod csv;
 mod errors;
 mod export;
@@ -12,6 +14,7 @@ mod health;
 mod history;
 mod list;
 mod many;
+mod openapi;
 mod server;
 mod single;
 
@@ -149,6 +152,11 @@ impl World {
         Self::with_people(&Settings { body_limit: 64 << 10, ..settings() })
     }
 
+    /// The same, for bodies that are larger than a person's properties may be.
+    fn crowded() -> Self {
+        Self::with_people(&Settings { body_limit: 1 << 20, ..settings() })
+    }
+
     fn with_people(settings: &Settings) -> Self {
         let mut world = Self::with(settings);
         world.ingest(&[
@@ -189,7 +197,10 @@ impl World {
     }
 
     async fn send(&self, request: Request<Body>) -> Reply {
-        Reply::of(self.router.clone().oneshot(request).await.unwrap()).await
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let reply = Reply::of(self.router.clone().oneshot(request).await.unwrap()).await;
+        contract::check(&method, &path, &reply);
+        reply
     }
 }
 

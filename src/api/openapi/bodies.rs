@@ -1,0 +1,193 @@
+//! The bodies of answers as the document shows them. They are written by hand (`api::json`), so
+//! nothing is ever made of these types; tests hold every answer to them.
+#![allow(
+    dead_code,
+    clippy::struct_field_names,
+    reason = "the document is made of their fields alone"
+)]
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa::openapi::{ObjectBuilder, Type};
+
+/// A person as it is now.
+#[derive(ToSchema)]
+pub struct Person {
+    /// Safe in JavaScript.
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64, example = 120_747_818_924_389_u64)]
+    id: u64,
+    /// The first display name property that is there, else a distinct id, else the uuid.
+    #[schema(example = "bob@example.com")]
+    name: String,
+    /// In the order in which they joined, those that are not anonymous first. A list shows at most
+    /// 1,000 of one person.
+    distinct_ids: Vec<String>,
+    #[schema(value_type = Object, example = json!({"email": "bob@example.com", "plan": "starter"}))]
+    properties: Value,
+    /// The time of its first event.
+    #[schema(format = "date-time", example = "2026-01-11T08:00:00Z")]
+    created_at: String,
+    #[schema(format = "uuid", example = "7d15b82a-df57-5ed7-b9e0-6dd1cadab965")]
+    uuid: String,
+    /// The hour of its newest event, so it can be a little before `created_at`.
+    #[schema(required = true, format = "date-time", example = "2026-04-02T09:00:00Z")]
+    last_seen_at: Option<String>,
+    /// Whether it was identified.
+    is_identified: bool,
+    /// There where a list left distinct ids out.
+    #[schema(required = false)]
+    distinct_ids_truncated: bool,
+    /// The uuid that was asked for, where that person was merged into this one.
+    #[schema(required = false, format = "uuid")]
+    merged_from: String,
+}
+
+/// A page of a list.
+#[derive(ToSchema)]
+pub struct Persons {
+    /// The address of the next page; `null` on the last one.
+    #[schema(required = true, format = "uri")]
+    next: Option<String>,
+    /// The address of the page before; `null` on the first one and in a list by cursor.
+    #[schema(required = true, format = "uri")]
+    previous: Option<String>,
+    /// How many persons there are on all pages; left out with `count=false`.
+    #[schema(required = false, minimum = 0)]
+    count: u64,
+    results: Vec<Person>,
+}
+
+/// The values that a property has.
+#[derive(ToSchema)]
+pub struct Values {
+    /// The most frequent first, then by name.
+    results: Vec<Counted>,
+    /// Always false: what is counted is what is there.
+    refreshing: bool,
+}
+
+/// A value, and how many persons have it.
+#[derive(ToSchema)]
+pub struct Counted {
+    /// The value; what is not a text as its JSON.
+    #[schema(example = "starter")]
+    name: String,
+    #[schema(minimum = 1)]
+    count: u64,
+}
+
+/// Persons by what was asked; who is not found is left out.
+#[derive(ToSchema)]
+pub struct PersonsFound {
+    results: BTreeMap<String, Person>,
+}
+
+/// A project.
+#[derive(ToSchema)]
+pub struct Project {
+    #[schema(minimum = 1)]
+    id: u64,
+    #[schema(format = "uuid")]
+    uuid: String,
+    name: String,
+    /// Whoever runs this server.
+    #[schema(format = "uuid")]
+    organization: String,
+    #[schema(example = "UTC")]
+    timezone: String,
+}
+
+/// The projects of a key, on one page.
+#[derive(ToSchema)]
+pub struct Projects {
+    #[schema(minimum = 0)]
+    count: u64,
+    #[schema(schema_with = null)]
+    next: (),
+    #[schema(schema_with = null)]
+    previous: (),
+    results: Vec<Project>,
+}
+
+/// Nothing but null.
+pub fn null() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Null)
+}
+
+/// It was done.
+#[derive(ToSchema)]
+pub struct Success {
+    success: bool,
+}
+
+/// Kafka has it, and it was not applied in time. It will be: a read with `min_position` set to
+/// `position` waits for it.
+#[derive(ToSchema)]
+pub struct Accepted {
+    accepted: bool,
+    position: String,
+}
+
+/// What became of a deletion of many.
+#[derive(ToSchema)]
+pub struct Deleted {
+    #[schema(minimum = 0)]
+    persons_found: u64,
+    #[schema(minimum = 0)]
+    persons_deleted: u64,
+    deletion_errors: Vec<DeletionError>,
+}
+
+/// Why a person was not deleted.
+#[derive(ToSchema)]
+pub struct DeletionError {
+    #[schema(required = true, format = "uuid")]
+    person_uuid: Option<String>,
+    error: String,
+}
+
+/// The process answers.
+#[derive(ToSchema)]
+pub struct Liveness {
+    #[schema(example = "alive")]
+    status: String,
+}
+
+/// Whether requests may be sent here, and why not.
+#[derive(ToSchema)]
+pub struct Readiness {
+    #[schema(inline)]
+    status: ReadinessStatus,
+    components: Components,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum ReadinessStatus {
+    Ready,
+    NotReady,
+}
+
+/// The parts of the program.
+#[derive(ToSchema)]
+pub struct Components {
+    store: Component,
+    ingestion: Component,
+    caught_up: Component,
+    /// Always ok, as reads go on without it; `reason` says what is wrong.
+    kafka: Component,
+    process: Component,
+}
+
+/// A part of the program.
+#[derive(ToSchema)]
+pub struct Component {
+    ok: bool,
+    #[schema(required = false)]
+    reason: String,
+    /// Records that are not applied yet.
+    #[schema(required = false, minimum = 0)]
+    lag_records: u64,
+}

@@ -1,0 +1,252 @@
+//! The OpenAPI 3.1 document of the HTTP API, made from what stands beside the handlers.
+//!
+//! Reading order: [`Route`] what ties a handler to its words → [`document`] how they become one
+//! document, under both prefixes → [`parameters`], [`mod@filter`] and [`requests`] what is sent →
+//! [`bodies`], [`past`] and [`log`] what is answered → [`answers`] the answers of each kind of route, errors included →
+//! [`page`] how it is shown.
+//!
+//! Guarantees: a method is in the router and in the document, or in neither; what holds for every
+//! route is written once and added to each.
+
+pub mod answers;
+pub mod bodies;
+mod filter;
+pub mod log;
+pub mod page;
+pub mod parameters;
+pub mod past;
+pub mod requests;
+
+use axum::routing::MethodRouter;
+use utoipa::OpenApi;
+use utoipa::openapi::path::{HttpMethod, Operation, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{
+    Components, ObjectBuilder, OpenApi as Document, PathItem, Ref, RefOr, Required, Type,
+};
+
+use super::State;
+use super::access::KEY_PARAMETER;
+
+/// The extension that names the scope an operation asks for; `any` where every key will do.
+const SCOPE: &str = "x-required-scope";
+
+/// A path: what answers there, and what the document says of it.
+pub struct Route {
+    /// The path, under a prefix or alone.
+    pub path: &'static str,
+    /// What answers, method by method.
+    pub methods: MethodRouter<State>,
+    operations: Vec<(HttpMethod, Operation)>,
+    /// The paths that stand beside the handlers.
+    #[cfg(test)]
+    pub told: Vec<String>,
+}
+
+impl Route {
+    /// A path without any method yet.
+    pub fn new(path: &'static str) -> Self {
+        Self {
+            path,
+            methods: MethodRouter::new(),
+            operations: Vec::new(),
+            #[cfg(test)]
+            told: Vec::new(),
+        }
+    }
+
+    /// Adds a method with what is said beside its handler.
+    pub fn with<D>(mut self, method: HttpMethod, methods: MethodRouter<State>) -> Self
+    where
+        D: utoipa::Path + for<'t> utoipa::__dev::Tags<'t>,
+    {
+        let mut operation = D::operation();
+        operation.tags = Some(D::tags().into_iter().map(str::to_owned).collect());
+        #[cfg(test)]
+        self.told.push(D::path());
+        self.methods = self.methods.merge(methods);
+        self.operations.push((method, operation));
+        self
+    }
+}
+
+/// A [`Route`] of a path and its handlers, such as `route!("/persons", get list::persons)`. A
+/// handler without `#[utoipa::path]` does not compile here.
+macro_rules! route {
+    ($path:literal $(, $method:ident $room:ident::$handler:ident)+) => {
+        pastey::paste! {
+            $crate::api::openapi::Route::new($path)$(.with::<$room::[<__path_ $handler>]>(
+                utoipa::openapi::path::HttpMethod::[<$method:camel>],
+                axum::routing::$method($room::$handler),
+            ))+
+        }
+    };
+}
+pub(in crate::api) use route;
+
+/// What does not belong to one route.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "personview",
+        description = include_str!("description.md"),
+        license(name = "MIT", identifier = "MIT"),
+    ),
+    tags(
+        (name = "persons", description = "Persons as they are now."),
+        (name = "past", description = "Persons as they were at a moment, and how they came to be."),
+        (name = "log", description = "What changed, and who did what."),
+        (name = "writes", description = "Changes of persons, by way of Kafka."),
+        (name = "projects", description = "The projects of a key: where connectors begin."),
+        (name = "operation", description = "For monitors and tools; no key needed."),
+    ),
+    components(schemas(
+        bodies::Accepted, bodies::Deleted, past::Difference, past::History,
+        past::JoinedLine, past::LineToJoin, bodies::Liveness, bodies::Person,
+        past::PersonAtTime, log::Changes, log::ActivityLog, bodies::Persons, bodies::PersonsFound, bodies::Project,
+        bodies::Projects, bodies::Readiness, bodies::Success, bodies::Values,
+        filter::Filter, filter::Group, filter::Part, filter::Condition,
+        requests::PropertiesToSet, requests::PropertyToUpdate, requests::PropertiesToDelete,
+        requests::DistinctIdsToSplit, requests::DistinctIdToReset, requests::PersonsToDelete,
+        requests::DistinctIdsToFind, requests::UuidsToFind, requests::LinesToJoin,
+    )),
+)]
+struct Common;
+
+/// The document of these routes: those of a project under each prefix, and the others.
+pub fn document(prefixes: &[&str], of_project: &[Route], others: &[Route]) -> Document {
+    let mut document = Common::openapi();
+    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
+    components(document.components.get_or_insert_default());
+    let under =
+        |prefix: &str, route: &Route| (format!("{prefix}{}", route.path), route.operations.clone());
+    let of_prefixes =
+        prefixes.iter().flat_map(|prefix| of_project.iter().map(|route| under(prefix, route)));
+    for (path, operations) in of_prefixes.chain(others.iter().map(|route| under("", route))) {
+        let path = path.replace("{project}", "{project_id}");
+        let item = document.paths.paths.entry(path.clone()).or_default();
+        item.parameters = parameters_of(&path);
+        for (method, operation) in operations {
+            let operation = finished(&path, &method, operation);
+            put(item, &method, operation);
+        }
+    }
+    document
+}
+
+/// What holds for every operation: its name, its scope, and how everything can fail.
+fn finished(path: &str, method: &HttpMethod, mut operation: Operation) -> Operation {
+    operation.operation_id = Some(operation_id(path, method));
+    let scope =
+        operation.extensions.as_ref().and_then(|extensions| extensions.get(SCOPE)?.as_str());
+    let scope = scope.map(str::to_owned);
+    let failures = &mut operation.responses.responses;
+    for (status, failure) in answers::common(path, scope.is_some()) {
+        failures.entry(status).or_insert(failure);
+    }
+    if let Some(scope) = scope {
+        let words = match scope.as_str() {
+            "any" => "Any key will do, whatever its scopes.".to_owned(),
+            scope => format!("The key needs the scope `{scope}`."),
+        };
+        let description = operation.description.take().filter(|text| !text.is_empty());
+        let description = description.map_or(words.clone(), |text| format!("{text}\n\n{words}"));
+        operation.description = Some(description);
+        let scopes: Vec<_> = Some(scope).filter(|scope| scope != "any").into_iter().collect();
+        let by = |name: &str| SecurityRequirement::new(name, scopes.clone());
+        operation.security = Some(vec![by("bearer"), by(KEY_PARAMETER)]);
+    }
+    operation
+}
+
+/// The name of an operation, as PostHog's own document makes them: `persons_list`,
+/// `environments_persons_delete_property_create`.
+fn operation_id(path: &str, method: &HttpMethod) -> String {
+    let is_list = ["/persons", "/projects", "/environments"].iter().any(|end| path.ends_with(end));
+    let verb = match method {
+        HttpMethod::Get if is_list => "list",
+        HttpMethod::Get => "retrieve",
+        HttpMethod::Put => "update",
+        HttpMethod::Patch => "partial_update",
+        HttpMethod::Delete => "destroy",
+        _ => "create",
+    };
+    let path = path
+        .trim_start_matches("/api")
+        .replace("/projects/{project_id}/", "/")
+        // These would be called as others are, but for what stands in braces.
+        .replace("/persons/activity", "/persons/all_activity")
+        .replace("{file}", "file");
+    let names =
+        path.split(['/', '.', '_']).filter(|part| !part.is_empty() && !part.starts_with('{'));
+    let names: Vec<_> = names.filter(|part| !part.ends_with('}')).collect();
+    format!("{}_{verb}", names.join("_"))
+}
+
+/// The parameters in a path.
+fn parameters_of(path: &str) -> Option<Vec<RefOr<Parameter>>> {
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let refs: Vec<_> =
+        names.map(|name| RefOr::Ref(Ref::new(format!("#/components/parameters/{name}")))).collect();
+    (!refs.is_empty()).then_some(refs)
+}
+
+fn put(item: &mut PathItem, method: &HttpMethod, operation: Operation) {
+    let place = match method {
+        HttpMethod::Get => &mut item.get,
+        HttpMethod::Put => &mut item.put,
+        HttpMethod::Post => &mut item.post,
+        HttpMethod::Delete => &mut item.delete,
+        HttpMethod::Options => &mut item.options,
+        HttpMethod::Head => &mut item.head,
+        HttpMethod::Patch => &mut item.patch,
+        HttpMethod::Trace => &mut item.trace,
+    };
+    *place = Some(operation);
+}
+
+/// What operations refer to, aside from schemas.
+fn components(components: &mut Components) {
+    let in_path = |name: &str, pattern: &str, example: &str, words: &str| {
+        let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
+        let parameter = ParameterBuilder::new()
+            .name(name)
+            .parameter_in(ParameterIn::Path)
+            .required(Required::True)
+            .description(Some(words))
+            .schema(Some(schema))
+            .example(Some(example.into()));
+        (name.to_owned(), parameter.build().into())
+    };
+    components.parameters.extend([
+        in_path(
+            "project_id",
+            "^([0-9]+|@current)$",
+            "1",
+            "The project's id; `@current` is the only project of the key.",
+        ),
+        in_path(
+            "id",
+            requests::PERSON_ID,
+            "120747818924389",
+            "The person's integer id or its uuid, in upper or lower case, with or without hyphens.",
+        ),
+        in_path("file", "^[a-z0-9.-]+$", "swagger-ui.css", "A file of the page."),
+    ]);
+    components.responses.extend(answers::failures());
+    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some(
+        "The key, as `Authorization: Bearer <key>`. A write or a batch may have it in the field \
+         `personal_api_key` of its body instead. Header, body, query: only the first one present \
+         is tried.",
+    ));
+    let query = ApiKeyValue::with_description(
+        KEY_PARAMETER,
+        "The key in the query, for those who cannot send a header: URLs end up in proxies' logs.",
+    );
+    components.security_schemes.extend([
+        ("bearer".to_owned(), SecurityScheme::Http(bearer.build()).into()),
+        (KEY_PARAMETER.to_owned(), SecurityScheme::ApiKey(ApiKey::Query(query)).into()),
+    ]);
+}

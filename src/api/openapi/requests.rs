@@ -1,0 +1,156 @@
+//! The bodies of requests as the document shows them, JSON and form. They are read by name, so
+//! nothing is ever made of these types.
+#![allow(dead_code, reason = "the document is made of their fields alone")]
+
+use serde_json::Value;
+use utoipa::openapi::schema::SchemaType;
+use utoipa::openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+/// How an id of a person is written: the integer, or the uuid in any form.
+pub const PERSON_ID: &str = "^([0-9]+|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{32})$";
+
+/// The most persons that one request names.
+const MOST: usize = 1_000;
+
+/// The properties to set; the others stay.
+#[derive(ToSchema)]
+#[schema(examples(json!({"properties": {"plan": "team", "seats": null}})))]
+pub struct PropertiesToSet {
+    /// Keys and values; `null` is a value.
+    #[schema(value_type = Object)]
+    properties: Value,
+}
+
+/// A property to set, or several.
+#[derive(ToSchema)]
+#[schema(examples(json!({"key": "plan", "value": "team"})))]
+#[serde(untagged)]
+pub enum PropertyToUpdate {
+    One {
+        #[schema(schema_with = text)]
+        key: String,
+        value: Value,
+    },
+    Several {
+        /// Keys and values.
+        #[schema(rename = "$set", value_type = Object)]
+        set: Value,
+    },
+}
+
+/// The properties to take away.
+#[derive(ToSchema)]
+#[schema(examples(json!({"$unset": "plan"})))]
+pub struct PropertiesToDelete {
+    /// A key, or several.
+    #[schema(rename = "$unset", schema_with = texts)]
+    unset: Vec<String>,
+}
+
+/// Which distinct ids leave a person: these, or all but one.
+#[derive(ToSchema)]
+#[schema(examples(json!({"distinct_ids_to_split": ["0190cccc-c3d4-7e5f-8a9b-0c1d2e3f4a5b"]})))]
+#[serde(untagged)]
+pub enum DistinctIdsToSplit {
+    These {
+        /// Those that leave.
+        #[schema(schema_with = texts)]
+        distinct_ids_to_split: Vec<String>,
+    },
+    AllBut {
+        /// The one that stays.
+        #[schema(schema_with = text)]
+        main_distinct_id: String,
+    },
+    #[schema(max_properties = 0)]
+    AllButTheFirst {},
+}
+
+/// The distinct id to be used again.
+#[derive(ToSchema)]
+#[schema(examples(json!({"distinct_id": "bob"})))]
+pub struct DistinctIdToReset {
+    #[schema(schema_with = text)]
+    distinct_id: String,
+}
+
+/// Whom to delete.
+#[derive(ToSchema)]
+#[schema(examples(json!({"distinct_ids": ["bob"]})))]
+#[serde(untagged)]
+pub enum PersonsToDelete {
+    ByIds {
+        /// Integer ids or uuids.
+        #[schema(schema_with = ids)]
+        ids: Vec<String>,
+    },
+    ByDistinctIds {
+        #[schema(schema_with = texts)]
+        distinct_ids: Vec<String>,
+    },
+}
+
+/// Whom to find.
+#[derive(ToSchema)]
+#[schema(examples(json!({"distinct_ids": ["bob", "nobody"]})))]
+pub struct DistinctIdsToFind {
+    #[schema(schema_with = texts)]
+    distinct_ids: Vec<String>,
+}
+
+/// Whom to find.
+#[derive(ToSchema)]
+#[schema(examples(json!({"uuids": ["7d15b82a-df57-5ed7-b9e0-6dd1cadab965"]})))]
+pub struct UuidsToFind {
+    #[schema(max_items = 1_000, value_type = Vec<Uuid>)]
+    uuids: Vec<String>,
+}
+
+/// A uuid.
+#[derive(ToSchema)]
+#[schema(format = "uuid")]
+pub struct Uuid(String);
+
+/// Lines of JSON, as many as there are; each is a `LineToJoin`.
+pub struct LinesToJoin;
+
+impl PartialSchema for LinesToJoin {
+    fn schema() -> RefOr<Schema> {
+        lines("LineToJoin", "A `LineToJoin` a line, as many as there are.")
+    }
+}
+
+impl ToSchema for LinesToJoin {}
+
+/// Lines of JSON, of which each is such a schema.
+pub fn lines(schema: &str, words: &str) -> RefOr<Schema> {
+    let line = utoipa::openapi::Ref::from_schema_name(schema);
+    let lines = ObjectBuilder::new().schema_type(Type::String).description(Some(words));
+    lines.content_media_type("application/json").content_schema(Some(line)).into()
+}
+
+/// A text; a number counts as the text that it is written as.
+fn text() -> ObjectBuilder {
+    let types = SchemaType::from_iter([Type::String, Type::Number]);
+    ObjectBuilder::new().schema_type(types).min_length(Some(1))
+}
+
+/// A text, or several.
+fn texts() -> OneOfBuilder {
+    several(text)
+}
+
+/// An id of a person, or several.
+fn ids() -> OneOfBuilder {
+    let types = SchemaType::from_iter([Type::String, Type::Integer]);
+    several(|| {
+        let id = ObjectBuilder::new().schema_type(types.clone());
+        id.pattern(Some(PERSON_ID)).minimum(Some(0))
+    })
+}
+
+fn several(one: impl Fn() -> ObjectBuilder) -> OneOfBuilder {
+    let several = ArrayBuilder::new().items(one()).max_items(Some(MOST));
+    OneOfBuilder::new().item(several).item(one())
+}

@@ -1,0 +1,209 @@
+//! The OpenAPI document: whole, sound, and of the router's routes.
+
+use std::collections::BTreeMap;
+
+use super::contract::{DOCUMENT, resolve, template};
+use super::*;
+
+const METHODS: [Method; 5] =
+    [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+/// Every operation: its path, its method, and what is said of it.
+fn operations(document: &Json) -> impl Iterator<Item = (&str, Method, &Json)> {
+    let paths = document["paths"].as_object().unwrap().iter();
+    paths.flat_map(|(path, item)| {
+        METHODS.into_iter().filter_map(move |method| {
+            let operation = item.get(method.as_str().to_lowercase())?;
+            Some((path.as_str(), method, operation))
+        })
+    })
+}
+
+/// A path with something in its braces.
+fn filled(path: &str) -> String {
+    path.replace("{project_id}", "1").replace("{id}", ANN).replace("{file}", "index.css")
+}
+
+#[tokio::test]
+async fn a_method_is_in_the_router_where_it_is_in_the_document() {
+    let world = World::new();
+    let paths = DOCUMENT["paths"].as_object().unwrap();
+    assert!(paths.len() > 30);
+    for (path, item) in paths {
+        for method in METHODS {
+            let is_told = item.get(method.as_str().to_lowercase()).is_some();
+            for slash in ["", "/"] {
+                let url = format!("{}{slash}", filled(path));
+                let reply = world.ask(method.clone(), &url, &[]).await;
+                assert_eq!(reply.status == 405, !is_told, "{method} {url}: {}", reply.body);
+                assert!(!reply.body.contains("Endpoint not found"), "{method} {url}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stands_beside_a_handler_is_of_the_route_that_it_has() {
+    for (path, told) in router::told() {
+        assert!(path == told || path == "/api/environments", "{path} is told of as {told}");
+    }
+}
+
+#[test]
+fn both_prefixes_have_the_same_routes() {
+    let of = |prefix: &str| -> BTreeMap<_, _> {
+        let all = operations(&DOCUMENT);
+        let mut found = BTreeMap::new();
+        for (path, method, operation) in all {
+            if let Some(rest) = path.strip_prefix(prefix) {
+                let mut operation = operation.clone();
+                operation["operationId"] = Json::Null;
+                found.insert(format!("{method} {rest}"), operation);
+            }
+        }
+        found
+    };
+    let projects = of("/api/projects");
+    assert!(projects.len() > 15);
+    assert_eq!(projects, of("/api/environments"));
+}
+
+#[test]
+fn operations_have_a_name_of_their_own_and_words() {
+    let mut names = BTreeSet::new();
+    for (path, method, operation) in operations(&DOCUMENT) {
+        let text = |name: &str| operation[name].as_str().unwrap_or_default().to_owned();
+        assert!(names.insert(text("operationId")), "{} is there twice", text("operationId"));
+        assert!(!text("summary").is_empty(), "{method} {path}");
+        assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{method} {path}");
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let parameter = resolve(&DOCUMENT, parameter);
+            assert!(parameter["description"].is_string(), "{method} {path} {parameter}");
+        }
+    }
+    for name in ["persons_list", "environments_persons_partial_update", "persons_update"] {
+        assert!(names.contains(name), "{names:#?}");
+    }
+}
+
+#[test]
+fn every_reference_leads_somewhere_and_everything_is_referred_to() {
+    fn collect(json: &Json, found: &mut BTreeSet<String>) {
+        match json {
+            Json::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Json::as_str).map(str::to_owned));
+                fields.values().for_each(|value| collect(value, found));
+            }
+            Json::Array(items) => items.iter().for_each(|item| collect(item, found)),
+            _ => {}
+        }
+    }
+    let mut found = BTreeSet::new();
+    collect(&DOCUMENT, &mut found);
+    let mut there = BTreeSet::new();
+    for kind in ["schemas", "responses", "parameters"] {
+        let named = DOCUMENT["components"][kind].as_object().unwrap().keys();
+        there.extend(named.map(|name| format!("#/components/{kind}/{name}")));
+    }
+    assert_eq!(found, there);
+}
+
+#[tokio::test]
+async fn a_key_without_the_scope_that_is_told_is_turned_away() {
+    let world = World::new();
+    let mut asked = 0;
+    for (path, method, operation) in operations(&DOCUMENT) {
+        let url = filled(path);
+        let Some(scope) = operation["x-required-scope"].as_str() else {
+            let reply = world.ask(method.clone(), &url, &[]).await;
+            assert_ne!(reply.status, 401, "{method} {url}");
+            continue;
+        };
+        assert_eq!(world.ask(method.clone(), &url, &[]).await.status, 401, "{method} {url}");
+        let lacking: &[&str] = match scope {
+            "any" => continue,
+            "person:read" => &[AUDITOR],
+            "person:write" => &[AUDITOR, READER],
+            _ => &[READER, WRITER],
+        };
+        for key in lacking {
+            let key = format!("Bearer {key}");
+            let reply = world.ask(method.clone(), &url, &[("authorization", &key)]).await;
+            let detail = format!("API key missing required scope '{scope}'");
+            assert!(reply.body.contains(&detail), "{method} {url}: {}", reply.body);
+            asked += 1;
+        }
+    }
+    assert!(asked > 30);
+}
+
+#[tokio::test]
+async fn the_document_is_served_with_a_tag() {
+    let world = World::new();
+    let reply = world.ask(Method::GET, "/openapi.json", &[]).await;
+    let tag = reply.header("etag").to_owned();
+    let served: Json = serde_json::from_str(&reply.ok()).unwrap();
+    assert_eq!(served["openapi"], "3.1.0");
+    assert_eq!(served, serde_json::from_str::<Json>(&openapi()).unwrap());
+    let reply = world.ask(Method::GET, "/openapi.json/", &[("if-none-match", &tag)]).await;
+    assert_eq!(reply.status, 304);
+}
+
+#[tokio::test]
+async fn the_page_asks_nobody_else() {
+    let world = World::new();
+    let reply = world.ask(Method::GET, "/docs", &[]).await;
+    assert_eq!((reply.status.as_u16(), reply.header("location")), (308, "docs/"));
+    let page = world.ask(Method::GET, "/docs/", &[]).await;
+    assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html"));
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("default-src 'none'") && !policy.contains("http"), "{policy}");
+    let named = page.body.split('"').filter(|text| text.contains(".css") || text.contains(".js"));
+    let named: Vec<_> = named.collect();
+    assert!(named.len() >= 4, "{named:?}");
+    for name in named {
+        let url = format!("/docs/{}", name.strip_prefix("./").unwrap_or(name));
+        let reply = world.ask(Method::GET, &url, &[]).await;
+        assert_eq!(reply.status, 200, "{url}");
+    }
+    let script = world.ask(Method::GET, "/docs/swagger-initializer.js", &[]).await;
+    assert!(script.body.contains("../openapi.json"), "{}", script.body);
+    assert!(script.body.contains(r#""validatorUrl": "none""#), "{}", script.body);
+    assert_eq!(world.ask(Method::GET, "/docs/nothing.js", &[]).await.status, 404);
+}
+
+#[test]
+fn the_document_is_the_one_that_was_reviewed() {
+    insta::assert_snapshot!("document", openapi());
+}
+
+/// The commands of a page's `sh` blocks, each on one line.
+fn commands(page: &str) -> Vec<String> {
+    let blocks = page.split("```sh\n").skip(1);
+    let lines = blocks.map(|block| block.split("```").next().unwrap().replace("\\\n", " "));
+    let lines: Vec<_> = lines.collect();
+    let lines = lines.iter().flat_map(|block| block.lines());
+    lines.filter(|line| line.starts_with("curl ")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_route_has_an_example_in_the_reference() {
+    let page = include_str!("../../../docs/api.md");
+    let mut shown = BTreeSet::new();
+    for command in commands(page) {
+        let words: Vec<_> = command.split_whitespace().collect();
+        let given = words.iter().position(|word| *word == "-X").map(|index| words[index + 1]);
+        let is_post = words.iter().any(|word| matches!(*word, "-d" | "--data-binary"));
+        let method = given.unwrap_or(if is_post { "POST" } else { "GET" });
+        let url =
+            command.split("http://127.0.0.1:8000").nth(1).unwrap_or_else(|| panic!("{command}"));
+        let path = url.split(['\'', '?', ' ']).next().unwrap();
+        let (path, _) = template(&DOCUMENT, path).unwrap_or_else(|| panic!("{command}"));
+        shown.insert(format!("{method} {path}"));
+    }
+    let of_project =
+        operations(&DOCUMENT).filter(|(path, ..)| !path.starts_with("/api/environments"));
+    let all = of_project.map(|(path, method, _)| format!("{method} {path}"));
+    let missing: Vec<_> = all.filter(|route| !shown.contains(route)).collect();
+    assert!(missing.is_empty(), "no example for {missing:#?}");
+}
