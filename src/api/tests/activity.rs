@@ -187,7 +187,11 @@ async fn as_csv_it_is_whole_and_has_the_values() {
         assert!(header.starts_with("activity,created_at,detail.changes.0.action,"), "{header}");
         let lines: Vec<_> = lines.collect();
         assert_eq!(lines.len(), 13, "more than a page");
-        assert!(lines[0].starts_with("updated,") && lines[0].contains(",10,n,"), "{}", lines[0]);
+        assert!(
+            lines[0].starts_with("updated,") && lines[0].contains(",changed,11,,,10,,,n,"),
+            "{}",
+            lines[0]
+        );
         assert!(lines[12].starts_with("merged,"));
     }
     let reply = world.get("/api/projects/1/persons/changes?format=csv").await;

@@ -165,6 +165,8 @@ async fn errors_of_requests(story: &mut Story) {
         "/properties_at_time?distinct_id=nobody&timestamp=2026-03-01",
         "/properties_at_time?person_id=1&timestamp=2026-03-01",
         "?cursor=x",
+        "?format=xml",
+        "/changes?format=csv",
         "?min_position=events:0:7",
     ] {
         story.read(&world, path).await;
@@ -192,12 +194,25 @@ async fn errors_of_requests(story: &mut Story) {
     ] {
         story.write(&world, method, &path, body).await;
     }
+    let join = "/api/projects/1/persons/properties_at_time?format=csv";
+    story.ask(&world, READER, Method::POST, join, "{}").await;
+    too_wide(story).await;
     story.read(&world, &format!("?x={long}")).await;
     let text = Request::patch(format!("/api/projects/1/persons/{ANN}"))
         .header("authorization", "Bearer phx_writer")
         .header(CONTENT_TYPE, "text/plain");
     let reply = world.send(text.body(Body::from("x")).unwrap()).await;
     story.tell("PATCH with text/plain", &reply);
+}
+
+/// More names of columns than a table may have.
+async fn too_wide(story: &mut Story) {
+    let mut world = World::new();
+    for id in ["a", "b", "c"] {
+        let wide = json!({"$set": {id.repeat(400 << 10): 1}});
+        world.ingest(&[event("17:00", id).with(wide)]);
+    }
+    story.read(&world, "?format=csv").await;
 }
 
 /// And of the server.
@@ -216,6 +231,9 @@ async fn errors_of_the_server(story: &mut Story) {
     let world = World::new();
     let permits = world.state.lists.clone().acquire_many_owned(8).await.unwrap();
     story.read(&world, "").await;
+    drop(permits);
+    let permits = world.state.exports.clone().acquire_many_owned(2).await.unwrap();
+    story.read(&world, "?format=csv").await;
     drop(permits);
     *world.log.kafka.lock().unwrap() = Kafka::Away;
     story.write(&world, Method::DELETE, &format!("/{ANN}"), "").await;
