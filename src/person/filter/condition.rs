@@ -261,7 +261,7 @@ fn when(order: &str, text: &str, now: Time) -> Result<Condition, Unknown> {
 
 /// A version as people write it: a `v` before it and missing parts are overlooked.
 fn version(text: &str) -> Option<Version> {
-    let text = text.trim().trim_start_matches(['v', 'V']);
+    let text = bare(text);
     if let Ok(version) = Version::parse(text) {
         return Some(version);
     }
@@ -269,6 +269,10 @@ fn version(text: &str) -> Option<Version> {
     let (core, rest) = text.split_at(end);
     let missing = 2_usize.checked_sub(core.matches('.').count())?;
     Version::parse(&format!("{core}{}{rest}", ".0".repeat(missing))).ok()
+}
+
+fn bare(text: &str) -> &str {
+    text.trim().trim_start_matches(['v', 'V'])
 }
 
 fn versions(order: &str, text: &str) -> Result<(Condition, bool), Unknown> {
@@ -282,9 +286,9 @@ fn versions(order: &str, text: &str) -> Result<(Condition, bool), Unknown> {
         "gte" => (compares(Order::GreaterOrEqual)?, false),
         "lt" => (compares(Order::Less)?, false),
         "lte" => (compares(Order::LessOrEqual)?, false),
-        "tilde" => (Condition::Meets(requirement(format!("~{text}"))?), false),
-        "caret" => (Condition::Meets(requirement(format!("^{text}"))?), false),
-        "wildcard" => (Condition::Meets(requirement(text.to_owned())?), false),
+        "tilde" => (Condition::Meets(requirement(format!("~{}", bare(text)))?), false),
+        "caret" => (Condition::Meets(requirement(format!("^{}", bare(text)))?), false),
+        "wildcard" => (Condition::Meets(requirement(bare(text).to_owned())?), false),
         _ => return Err(Unknown::Operator),
     })
 }
