@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use utoipa::ToSchema;
-use utoipa::openapi::{ObjectBuilder, Type};
+
+use super::requests;
 
 /// A person as it is now.
 #[derive(ToSchema)]
@@ -104,16 +105,11 @@ pub struct Project {
 pub struct Projects {
     #[schema(minimum = 0)]
     count: u64,
-    #[schema(schema_with = null)]
+    #[schema(schema_with = requests::null)]
     next: (),
-    #[schema(schema_with = null)]
+    #[schema(schema_with = requests::null)]
     previous: (),
     results: Vec<Project>,
-}
-
-/// Nothing but null.
-pub fn null() -> ObjectBuilder {
-    ObjectBuilder::new().schema_type(Type::Null)
 }
 
 /// It was done.

@@ -15,8 +15,8 @@ const DATE: &str =
     "^(-[0-9]{1,4}[hdwmy]|[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?)$";
 
 /// A semantic version; of `semver_wildcard` parts may be stars.
-const VERSION: &str = "^v?[0-9]{1,9}([.][0-9]{1,9}){0,2}$";
-const WILDCARD: &str = "^[0-9]{1,9}([.][0-9]{1,9}){0,1}[.][*]$";
+const VERSION: &str = "^v?(0|[1-9][0-9]{0,8})([.](0|[1-9][0-9]{0,8})){0,2}$";
+const WILDCARD: &str = "^v?(0|[1-9][0-9]{0,8})([.](0|[1-9][0-9]{0,8}))?[.][*]$";
 
 /// Conditions that all have to hold, or a group.
 pub struct Filter;

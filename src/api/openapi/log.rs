@@ -80,7 +80,7 @@ pub struct User {
     /// The label of the API key; `System` where an event did it.
     #[schema(example = "dashboard")]
     first_name: String,
-    #[schema(schema_with = super::bodies::null)]
+    #[schema(schema_with = super::requests::null)]
     email: (),
 }
 
@@ -103,9 +103,9 @@ pub struct Detail {
     /// The person's uuid.
     #[schema(format = "uuid")]
     name: String,
-    #[schema(schema_with = super::bodies::null)]
+    #[schema(schema_with = super::requests::null)]
     trigger: (),
-    #[schema(rename = "type", schema_with = super::bodies::null)]
+    #[schema(rename = "type", schema_with = super::requests::null)]
     kind: (),
 }
 

@@ -128,12 +128,29 @@ pub fn document(prefixes: &[&str], of_project: &[Route], others: &[Route]) -> Do
         let path = path.replace("{project}", "{project_id}");
         let item = document.paths.paths.entry(path.clone()).or_default();
         item.parameters = parameters_of(&path);
-        for (method, operation) in operations {
+        for (method, mut operation) in operations {
+            describe_form(&mut operation, document.components.as_ref());
             let operation = finished(&path, &method, operation);
             put(item, &method, operation);
         }
     }
     document
+}
+
+/// Says how the fields of a body are written in a form.
+fn describe_form(operation: &mut Operation, components: Option<&Components>) {
+    let Some(RefOr::T(body)) = &mut operation.request_body else { return };
+    let Some(RefOr::T(form)) = body.content.get_mut("application/x-www-form-urlencoded") else {
+        return;
+    };
+    let name = match &form.schema {
+        Some(RefOr::Ref(to)) => to.ref_location.rsplit('/').next(),
+        _ => None,
+    };
+    let schema = name.zip(components).and_then(|(name, all)| all.schemas.get(name));
+    if let Some(RefOr::T(schema)) = schema {
+        form.encoding = requests::encoding(schema);
+    }
 }
 
 /// What holds for every operation: its name, its scope, and how everything can fail.

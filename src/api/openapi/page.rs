@@ -83,7 +83,7 @@ pub async fn index(uri: Uri) -> Result<Response, Error> {
     get, path = "/docs/{file}", tag = "operation",
     responses((status = 200, description = "The file.", content(
         (String = "text/css"), (String = "text/javascript"), (String = "text/html"),
-        (Vec<u8> = "image/png"),
+        (String = "image/png"),
     )), answers::OrAbsent),
 )]
 pub async fn file(Path(file): Path<String>) -> Result<Response, Error> {

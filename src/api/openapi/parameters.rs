@@ -31,7 +31,7 @@ pub struct Position {
     /// `topic:partition:offset` of a record. Where that does not come in time the answer is 503.
     #[param(
         required = false,
-        pattern = "^([A-Za-z0-9_-]+|.+:[0-9]+:[0-9]+)$",
+        pattern = "^([A-Za-z0-9_-]+|[A-Za-z0-9._-]{1,249}:[0-9]{1,9}:[0-9]{1,18})$",
         example = "events_plugin_ingestion:0:10"
     )]
     min_position: String,
@@ -101,7 +101,13 @@ pub struct List {
     #[param(required = false, minimum = 1, maximum = 10_000, default = 100)]
     limit: u32,
     /// Persons to skip. Not together with `cursor`.
-    #[param(required = false, minimum = 0, default = 0)]
+    #[param(
+        required = false,
+        format = "uint64",
+        minimum = 0,
+        maximum = 18_446_744_073_709_551_615_u64,
+        default = 0
+    )]
     offset: u64,
     /// Pages by cursor: an empty one begins, and `next` of the answer goes on. It passes over
     /// nobody whose place stays the same, whoever comes or goes meanwhile.

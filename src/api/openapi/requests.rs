@@ -2,9 +2,12 @@
 //! nothing is ever made of these types.
 #![allow(dead_code, reason = "the document is made of their fields alone")]
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
+use utoipa::openapi::encoding::Encoding;
 use utoipa::openapi::schema::SchemaType;
-use utoipa::openapi::{ArrayBuilder, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
+use utoipa::openapi::{ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 /// How an id of a person is written: the integer, or the uuid in any form.
@@ -31,6 +34,8 @@ pub enum PropertyToUpdate {
         #[schema(schema_with = text)]
         key: String,
         value: Value,
+        #[schema(rename = "$set", required = false, schema_with = null)]
+        set: (),
     },
     Several {
         /// Keys and values.
@@ -44,7 +49,7 @@ pub enum PropertyToUpdate {
 #[schema(examples(json!({"$unset": "plan"})))]
 pub struct PropertiesToDelete {
     /// A key, or several.
-    #[schema(rename = "$unset", schema_with = texts)]
+    #[schema(rename = "$unset", schema_with = some_texts)]
     unset: Vec<String>,
 }
 
@@ -57,11 +62,15 @@ pub enum DistinctIdsToSplit {
         /// Those that leave.
         #[schema(schema_with = texts)]
         distinct_ids_to_split: Vec<String>,
+        #[schema(required = false, schema_with = null)]
+        main_distinct_id: (),
     },
     AllBut {
         /// The one that stays.
         #[schema(schema_with = text)]
         main_distinct_id: String,
+        #[schema(required = false, schema_with = null)]
+        distinct_ids_to_split: (),
     },
     #[schema(max_properties = 0)]
     AllButTheFirst {},
@@ -84,10 +93,14 @@ pub enum PersonsToDelete {
         /// Integer ids or uuids.
         #[schema(schema_with = ids)]
         ids: Vec<String>,
+        #[schema(required = false, schema_with = null)]
+        distinct_ids: (),
     },
     ByDistinctIds {
         #[schema(schema_with = texts)]
         distinct_ids: Vec<String>,
+        #[schema(required = false, schema_with = null)]
+        ids: (),
     },
 }
 
@@ -130,6 +143,29 @@ pub fn lines(schema: &str, words: &str) -> RefOr<Schema> {
     lines.content_media_type("application/json").content_schema(Some(line)).into()
 }
 
+/// How the fields of a body are written in a form: those that are more than a text as JSON.
+pub fn encoding(body: &Schema) -> BTreeMap<String, Encoding> {
+    let objects: Vec<&Object> = match body {
+        Schema::Object(object) => vec![object],
+        Schema::OneOf(one_of) => one_of.items.iter().filter_map(object).collect(),
+        _ => Vec::new(),
+    };
+    let fields = objects.into_iter().flat_map(|object| &object.properties);
+    let is_text = |field: &RefOr<Schema>| {
+        let kind = object(field).map(|field| &field.schema_type);
+        matches!(kind, Some(SchemaType::Array(_) | SchemaType::Type(Type::Null)))
+    };
+    let json = || Encoding::builder().content_type(Some("application/json")).build();
+    fields.filter(|(_, field)| !is_text(field)).map(|(name, _)| (name.clone(), json())).collect()
+}
+
+fn object(schema: &RefOr<Schema>) -> Option<&Object> {
+    match schema {
+        RefOr::T(Schema::Object(object)) => Some(object),
+        _ => None,
+    }
+}
+
 /// A text; a number counts as the text that it is written as.
 fn text() -> ObjectBuilder {
     let types = SchemaType::from_iter([Type::String, Type::Number]);
@@ -138,19 +174,33 @@ fn text() -> ObjectBuilder {
 
 /// A text, or several.
 fn texts() -> OneOfBuilder {
-    several(text)
+    several(text, 0)
+}
+
+/// A text, or several, of which there must be one.
+fn some_texts() -> OneOfBuilder {
+    several(text, 1)
+}
+
+/// What must not be there beside another field; null counts as absent.
+pub fn null() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::Null)
 }
 
 /// An id of a person, or several.
 fn ids() -> OneOfBuilder {
     let types = SchemaType::from_iter([Type::String, Type::Integer]);
-    several(|| {
-        let id = ObjectBuilder::new().schema_type(types.clone());
-        id.pattern(Some(PERSON_ID)).minimum(Some(0))
-    })
+    several(
+        || {
+            let id = ObjectBuilder::new().schema_type(types.clone());
+            id.pattern(Some(PERSON_ID)).minimum(Some(0))
+        },
+        0,
+    )
 }
 
-fn several(one: impl Fn() -> ObjectBuilder) -> OneOfBuilder {
+fn several(one: impl Fn() -> ObjectBuilder, least: usize) -> OneOfBuilder {
     let several = ArrayBuilder::new().items(one()).max_items(Some(MOST));
+    let several = several.min_items((least > 0).then_some(least));
     OneOfBuilder::new().item(several).item(one())
 }
