@@ -39,6 +39,15 @@ fn exit_codes_are_as_documented() {
 }
 
 #[test]
+fn the_openapi_document_is_printed_without_a_configuration() {
+    let (code, document, _) = run(&["openapi", "--config", "/does/not/exist"]);
+    assert_eq!(code, 0);
+    let document: Json = serde_json::from_str(&document).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    assert_eq!(document["info"]["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
 fn a_created_key_opens_the_api() {
     let (code, created, _) =
         run(&["key", "create", "--label", "new", "--scope", "person:read", "--project", "1"]);
