@@ -77,7 +77,7 @@ impl Demo {
     /// What a command of the reference prints.
     fn run(&self, command: &str) -> String {
         let script = format!(
-            "set -e; curl() {{ command curl -sS --max-time 30 \"$@\"; }}\n{}",
+            "set -e; curl() {{ command curl -sS --fail-with-body --max-time 30 \"$@\"; }}\n{}",
             command.replace(PRINTED, &self.url)
         );
         let output = Command::new("bash").args(["-c", &script]).output().unwrap();

@@ -97,7 +97,7 @@ pub fn failures() -> impl Iterator<Item = (String, RefOr<Response>)> {
 impl Failure {
     /// Whether it can be found out while reading.
     fn is_read(&self) -> bool {
-        let codes = ["not_found", "query_timeout", "error"];
+        let codes = ["invalid_input", "not_found", "query_timeout", "error"];
         self.codes.iter().any(|code| codes.contains(code))
     }
 
