@@ -1,5 +1,6 @@
 //! The seeks against the naive fold: sort, apply one after the other.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
@@ -69,6 +70,47 @@ impl Histories for Rows {
 
     fn lives_on(&self, _: Life) -> Result<Option<Place>, Infallible> {
         Ok(None)
+    }
+}
+
+/// Counts the rows that are looked at.
+struct Counting<'r> {
+    rows: &'r Rows,
+    looked: Cell<usize>,
+}
+
+impl Counting<'_> {
+    fn counted<T>(&self, row: T) -> T {
+        self.looked.set(self.looked.get() + 1);
+        row
+    }
+}
+
+impl Histories for Counting<'_> {
+    type Error = Infallible;
+
+    fn last(
+        &self,
+        person: PersonId,
+        property: PropertyId,
+        class: Class,
+        until: Place,
+    ) -> Result<Option<Stored>, Infallible> {
+        self.counted(self.rows.last(person, property, class, until))
+    }
+
+    fn first(
+        &self,
+        person: PersonId,
+        property: PropertyId,
+        class: Class,
+        after: Option<Place>,
+    ) -> Result<Option<Stored>, Infallible> {
+        self.counted(self.rows.first(person, property, class, after))
+    }
+
+    fn lives_on(&self, life: Life) -> Result<Option<Place>, Infallible> {
+        self.rows.lives_on(life)
     }
 }
 
@@ -152,5 +194,49 @@ proptest! {
         };
         let places = rows.0.keys().filter(counts);
         prop_assert_eq!(newest(&rows, query).unwrap(), places.map(|key| key.2.time).max());
+    }
+}
+
+/// Puts a row of `$set` with `$unset` as ingestion does, and answers how many rows it looked at.
+fn put_either(rows: &mut Rows, place: Place) -> usize {
+    let mut row = Row::SetUnset(Value::from_json(&place.time.0.to_string()));
+    let counting = Counting { rows, looked: Cell::default() };
+    if is_crowded(&counting, TARGET, 0, place).unwrap() {
+        row = Row::Decided(state(&counting, at_place(place)).unwrap().then(&row));
+    }
+    let looked = counting.looked.get();
+    rows.put(TARGET, Stored { place, known: place.time, row });
+    looked
+}
+
+fn at_place(until: Place) -> Query {
+    Query { person: TARGET, property: 0, after: None, until, known: Time::MAX }
+}
+
+proptest! {
+    #[test]
+    fn a_crowd_of_dependent_rows_costs_a_read_no_more_than_a_few(
+        order in Just((0..60_i64).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        // A read meets those that may follow one another and the row before them, and what may fill
+        // the property between them. The one after a crowd asks that crowd, under both modes.
+        let most = (MAX_DEPENDENT + 1) * (1 + Class::filling(Mode::WithOnce).len());
+        let mut rows = Rows::default();
+        for time in order {
+            let place = Place::end_of(Time(time));
+            let looked = put_either(&mut rows, place);
+            prop_assert!(looked <= MAX_DEPENDENT + 2 + 2 * most, "{looked} to put one at {time}");
+        }
+        for time in 0..60 {
+            let until = Place::end_of(Time(time));
+            for mode in Mode::ALL {
+                let counting = Counting { rows: &rows, looked: Cell::default() };
+                let found = value(&counting, at_place(until), mode).unwrap();
+                let looked = counting.looked.get();
+                prop_assert!(looked <= most, "{looked} for a read at {time}");
+                let naive = rows.naive(TARGET, until.time, Time::MAX);
+                prop_assert_eq!(found.as_ref(), naive.get(mode));
+            }
+        }
     }
 }

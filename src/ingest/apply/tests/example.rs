@@ -39,6 +39,10 @@ pub fn identify(id: &str, anonymous: &str) -> Json {
     json!({"distinct_id": id, "event": "$identify", "properties": {"$anon_distinct_id": anonymous}})
 }
 
+pub fn unset(id: &str, keys: &[&str]) -> Json {
+    json!({"distinct_id": id, "event": "$set", "properties": {"$unset": keys}})
+}
+
 fn properties(store: &Store, id: &str) -> Json {
     let values = current(&store.snapshot(), id).properties;
     values
@@ -261,11 +265,14 @@ fn what_was_deleted_leaves_the_disk() {
     let (folder, store) = world(&[
         (0, set("ann-the-secret", &json!({"plan": "property-secret", "email": "secret@x.org"}))),
         (1, set("bob", &json!({"plan": "public-value"}))),
+        (2, set("anon-the-secret", &json!({"plan": "merged-secret", "from": "visitor-secret"}))),
+        (3, identify("ann-the-secret", "anon-the-secret")),
+        (2, set("anon-the-secret", &json!({"from": "late-secret"}))),
         (10, command(&json!({"command": "delete", "of": "ann-the-secret"}))),
     ]);
     let (erased, pending) = store.erase(&crate::store::Pending::new()).unwrap();
-    assert_eq!((erased, pending.len()), (0, 1), "a reader of before may still be there");
-    assert_eq!(store.erase(&pending).unwrap().0, 1);
+    assert_eq!((erased, pending.len()), (0, 2), "a reader of before may still be there");
+    assert_eq!(store.erase(&pending).unwrap().0, 2);
     drop(store);
     // Opening writes the list of files anew.
     drop(open(folder.path()));
@@ -273,7 +280,14 @@ fn what_was_deleted_leaves_the_disk() {
     let bytes: Vec<u8> = files.flat_map(|file| std::fs::read(file).unwrap()).collect();
     let holds = |text: &str| memchr::memmem::find(&bytes, text.as_bytes()).is_some();
     assert!(holds("public-value"), "what is not deleted can be found this way");
-    for secret in ["ann-the-secret", "property-secret", "secret@x.org"] {
+    for secret in [
+        "the-secret",
+        "property-secret",
+        "secret@x.org",
+        "merged-secret",
+        "visitor-secret",
+        "late-secret",
+    ] {
         assert!(!holds(secret), "{secret}");
     }
 }
@@ -300,4 +314,61 @@ fn an_id_split_off_before_it_was_seen_outlives_its_first_owner() {
     ]);
     assert_eq!(tally.rejections, []);
     assert_eq!(properties(&store, "x"), json!({"plan": "pro"}));
+}
+
+#[test]
+fn what_a_late_event_took_away_from_a_merge_is_handed_on_by_earlier_knowledge() {
+    let merge = |id: &str, other: &str| json!({"distinct_id": id, "event": "$merge_dangerously", "properties": {"alias": other}});
+    // When it happened, and when it was learned.
+    let lines = [
+        (0, 0, set("bob", &json!({"mood": "good"}))),
+        (10, 10, set("ann", &json!({"mood": "bad"}))),
+        (20, 20, identify("ann", "bob")),
+        (30, 30, command(&json!({"command": "split", "of": "bob", "distinct_ids": ["bob"]}))),
+        // Bob lives on, and a merge brings him something that a late event takes away.
+        (35, 35, set("carl", &json!({"mood": "calm"}))),
+        (40, 40, merge("bob", "carl")),
+        (37, 90, unset("carl", &["mood"])),
+        (50, 50, json!({"distinct_id": "dora", "event": "visit"})),
+        (60, 60, merge("dora", "bob")),
+    ];
+    let lines = lines.iter().enumerate();
+    let records: Vec<_> = lines
+        .map(|(offset, (minutes, known, line))| record(offset, *minutes, *known, line))
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    apply(&store, &records, &[records.len()], SETTINGS);
+    let snapshot = store.snapshot();
+    let mood = |known| {
+        let dora = as_of(&snapshot, "dora", at(70), at(known), Mode::SetOnly).unwrap();
+        dora.properties.get("mood").map(|mood| mood.as_json().to_owned())
+    };
+    assert_eq!(mood(89).as_deref(), Some("\"calm\""), "the late event was not known yet");
+    assert_eq!(mood(90), None);
+    assert_eq!(properties(&store, "dora"), json!({}));
+}
+
+#[test]
+fn what_a_crowd_of_sets_with_unset_came_to_stays_when_a_late_one_comes() {
+    let either = |value: i64| {
+        let properties = json!({"$set": {"p": value}, "$unset": ["p"]});
+        json!({"distinct_id": "ann", "event": "visit", "properties": properties})
+    };
+    let line = |minutes| (minutes, either(minutes));
+    let (_folder, store) = world(&[1, 2, 3, 4, 6, 7, 8, 9].map(line));
+    let each = || {
+        let snapshot = store.snapshot();
+        let then =
+            |minutes| as_of(&snapshot, "ann", at(minutes), Time::MAX, Mode::SetOnly).unwrap();
+        let value =
+            |minutes| then(minutes).properties.get("p").map(|p| p.as_json().parse().unwrap());
+        (1..10).map(value).collect::<Vec<Option<i64>>>()
+    };
+    let in_order = [Some(1), None, Some(3), None, None, Some(6), None, Some(8), None];
+    assert_eq!(each(), in_order);
+    // One after two that follow one another is decided, which the third and the sixth of these were.
+    applied(&store, &[line(5)]);
+    assert_eq!(each(), [Some(1), None, Some(3), None, Some(5), None, None, Some(8), None]);
+    assert_eq!(properties(&store, "ann"), json!({}));
 }

@@ -3,7 +3,7 @@
 
 mod damage;
 
-use super::example::{given, identify, set};
+use super::example::{given, identify, set, unset};
 use super::*;
 use crate::person::identity;
 use crate::store::verify::{Law, Report};
@@ -18,10 +18,6 @@ pub fn named(store: &Store) {
 
 pub fn report(store: &Store) -> Report {
     store.snapshot().verify(&mut |_| {}).unwrap()
-}
-
-fn unset(id: &str, keys: &[&str]) -> Json {
-    json!({"distinct_id": id, "event": "$set", "properties": {"$unset": keys}})
 }
 
 fn command(of: &str, mut command: Json) -> Json {
