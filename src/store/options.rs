@@ -28,7 +28,11 @@ pub struct Measure {
 
 /// Opens the database with every family.
 pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
-    let (mut options, families) = shared(config.memory);
+    let (mut options, cache, families) = shared(config.memory);
+    // Write buffers are charged to the cache: together they stay within the configured memory.
+    let half = usize::try_from(config.memory / 2).unwrap_or(usize::MAX);
+    let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(half, false, cache);
+    options.set_write_buffer_manager(&buffers);
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_max_open_files(512);
@@ -38,24 +42,22 @@ pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
 
 /// Opens the database with every family to be read, beside the process that writes it.
 pub fn open_to_read(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
-    let (mut options, families) = shared(config.memory.min(READING_MEMORY));
+    // What the one that writes has not flushed is read from its log into memory, and may be more than
+    // this: it is not charged to the cache, or no block would stay in there.
+    let (mut options, _, families) = shared(config.memory.min(READING_MEMORY));
     // Every file is open from the start, so that none can be taken away by the one that writes.
     options.set_max_open_files(-1);
     let db = DB::open_cf_descriptors_read_only(&options, &config.path, families, false)?;
     Ok((db, Caches { options }))
 }
 
-/// The most memory for one that only reads: the other process has its own.
+/// The most memory for the blocks of one that only reads: the other process has its own.
 const READING_MEMORY: u64 = 128 << 20;
 
-fn shared(memory: u64) -> (Options, [ColumnFamilyDescriptor; Family::ALL.len()]) {
+fn shared(memory: u64) -> (Options, Cache, [ColumnFamilyDescriptor; Family::ALL.len()]) {
     let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-    // Write buffers are charged to the cache: together they stay within the configured memory.
     let cache = Cache::new_lru_cache(memory);
-    let buffers =
-        WriteBufferManager::new_write_buffer_manager_with_cache(memory / 2, false, cache.clone());
     let mut options = Options::default();
-    options.set_write_buffer_manager(&buffers);
     options.increase_parallelism(
         std::thread::available_parallelism()
             .map_or(2, |cores| i32::try_from(cores.get()).unwrap_or(2)),
@@ -69,7 +71,7 @@ fn shared(memory: u64) -> (Options, [ColumnFamilyDescriptor; Family::ALL.len()])
     let families = Family::ALL.map(|family| {
         ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache, memory))
     });
-    (options, families)
+    (options, cache, families)
 }
 
 fn family_options(family: Family, cache: &Cache, memory: usize) -> Options {

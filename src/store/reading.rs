@@ -120,6 +120,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_flushed_takes_no_room_from_the_blocks_that_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = Store::open(&Config { memory: 512 << 20, ..config(folder.path()) }).unwrap();
+        let give_many = |name: &str, count: usize| {
+            let life = Life { person: 3, number: 0 };
+            let owned = Owned { from: Time(1), known: Time(2), life, seat: Seat::Own(0) };
+            let mut transaction = writer.transaction();
+            for number in 0..count {
+                let id = format!("{name}-{number:0>150}");
+                transaction.set_owner(1, &id, Some(Ownership::new(owned)));
+            }
+            transaction.commit().unwrap();
+        };
+        give_many("ann", 2_000);
+        writer.db.flush_cf(writer.family(Family::DistinctId)).unwrap();
+        give_many("bob", 50_000);
+        let small = Config { memory: 4 << 20, ..config(folder.path()) };
+        let reader = Store::open_to_read(&small).unwrap();
+        for number in 0..2_000 {
+            let id = format!("ann-{number:0>150}");
+            assert!(reader.snapshot().owner(1, &id).unwrap().is_some());
+        }
+        let misses = reader.measure().cache_misses;
+        assert!(misses < 500, "{misses} blocks were read for 2,000 rows that stand side by side");
+    }
+
+    #[test]
     fn one_that_reads_takes_no_commit() {
         let folder = tempfile::tempdir().unwrap();
         drop(Store::open(&config(folder.path())).unwrap());
