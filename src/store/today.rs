@@ -144,6 +144,12 @@ impl Today<'_, '_, '_> {
     }
 }
 
+/// Whether a row depends on what was before it. The copy that a merge made of it may be decided, by
+/// what was before it on that timeline, and counts for nothing then.
+fn depends(row: &Stored) -> bool {
+    row.row.is_dependent()
+}
+
 impl Histories for Today<'_, '_, '_> {
     type Error = Error;
 
@@ -162,7 +168,8 @@ impl Histories for Today<'_, '_, '_> {
                     break;
                 };
                 if self.row_counts(person, &row)? {
-                    newest = newest.filter(|newest| newest.place >= row.place).or(Some(row));
+                    newest =
+                        newest.into_iter().chain([row]).max_by_key(|row| (row.place, depends(row)));
                     break;
                 }
                 until = row.place.before();
@@ -183,7 +190,10 @@ impl Histories for Today<'_, '_, '_> {
             let mut after = after;
             while let Some(row) = self.rows.first(person, property, class, after)? {
                 if self.row_counts(person, &row)? {
-                    oldest = oldest.filter(|oldest| oldest.place <= row.place).or(Some(row));
+                    oldest = oldest
+                        .into_iter()
+                        .chain([row])
+                        .min_by_key(|row| (row.place, !depends(row)));
                     break;
                 }
                 after = Some(row.place);

@@ -122,14 +122,15 @@ impl Applying<'_, '_> {
         (source, target): (PersonId, PersonId),
         property: PropertyId,
     ) -> Result<()> {
-        for class in [Class::Anchor, Class::Once] {
+        // What an anchor comes to may depend on what fills the property before it.
+        for class in [Class::Once, Class::Anchor] {
             let rows = self.transaction.rows_after(
                 project,
                 (source, property, class),
                 Place::end_of(time),
             )?;
             for row in rows {
-                self.transaction.put_row(project, target, property, &row);
+                self.put_own(project, target, property, row)?;
             }
         }
         self.fold_anew(project, target, property)

@@ -75,9 +75,9 @@ impl Applying<'_, '_> {
         let place = Place { time, position: at.position };
         let mut entries = Vec::with_capacity(changes.len());
         for change in &changes {
-            let row = self.row_of(project, person, place, change)?;
+            let row = change.update.action.clone().into_row();
             let stored = Stored { place, known, row };
-            self.transaction.put_row(project, person, change.property, &stored);
+            let stored = self.put_own(project, person, change.property, stored)?;
             let entry = if change.late {
                 self.folded(project, person, change.property)?
             } else {
@@ -108,23 +108,26 @@ impl Applying<'_, '_> {
         Ok(Ok(()))
     }
 
-    /// The row of a change that is about to be put.
-    fn row_of(
+    /// Puts a row that an event or command made, as [`Row::Decided`] where too many like it follow
+    /// one another there; answers what was put.
+    pub fn put_own(
         &mut self,
         project: ProjectId,
         person: PersonId,
-        place: Place,
-        Change { property, update, .. }: &Change,
-    ) -> Result<Row> {
-        let row = update.action.clone().into_row();
-        if !row.is_dependent()
-            || !history::is_crowded(&self.transaction.rows(project), person, *property, place)?
+        property: PropertyId,
+        mut stored: Stored,
+    ) -> Result<Stored> {
+        let Stored { place, ref row, .. } = stored;
+        if row.is_dependent()
+            && history::is_crowded(&self.transaction.rows(project), person, property, place)?
         {
-            return Ok(row);
+            let life = self.life_at(project, person, place)?;
+            let query = self.query(project, (life, property), place)?;
+            let before = history::state(&self.transaction.rows(project), query)?;
+            stored.row = Row::Decided(before.then(row));
         }
-        let life = self.life_at(project, person, place)?;
-        let query = self.query(project, (life, *property), place)?;
-        Ok(Row::Decided(history::state(&self.transaction.rows(project), query)?.then(&row)))
+        self.transaction.put_row(project, person, property, &stored);
+        Ok(stored)
     }
 
     fn is_too_large(

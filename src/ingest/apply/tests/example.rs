@@ -16,7 +16,7 @@ fn current(snapshot: &Snapshot, id: &str) -> Answer {
     reads(snapshot).now(id).unwrap()
 }
 
-fn as_of(snapshot: &Snapshot, id: &str, time: Time, known: Time, mode: Mode) -> Option<Answer> {
+pub fn as_of(snapshot: &Snapshot, id: &str, time: Time, known: Time, mode: Mode) -> Option<Answer> {
     reads(snapshot).as_of(id, Moment { time, known }, mode)
 }
 
@@ -141,21 +141,21 @@ fn command(what: &Json) -> Json {
 }
 
 /// Records and commands, each at its minute, known then.
-fn applied(store: &Store, lines: &[(i64, Json)]) -> Tally {
+pub fn applied(store: &Store, lines: &[(i64, Json)]) -> Tally {
     let lines = lines.iter().enumerate();
     let records: Vec<_> =
         lines.map(|(offset, (minutes, line))| record(offset, *minutes, *minutes, line)).collect();
     apply(store, &records, &[records.len()], SETTINGS)
 }
 
-fn world(lines: &[(i64, Json)]) -> (tempfile::TempDir, Store) {
+pub fn world(lines: &[(i64, Json)]) -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     applied(&store, lines);
     (folder, store)
 }
 
-fn at(minutes: i64) -> Time {
+pub fn at(minutes: i64) -> Time {
     Time(START + minutes * HOUR / 60)
 }
 
@@ -347,28 +347,4 @@ fn what_a_late_event_took_away_from_a_merge_is_handed_on_by_earlier_knowledge() 
     assert_eq!(mood(89).as_deref(), Some("\"calm\""), "the late event was not known yet");
     assert_eq!(mood(90), None);
     assert_eq!(properties(&store, "dora"), json!({}));
-}
-
-#[test]
-fn what_a_crowd_of_sets_with_unset_came_to_stays_when_a_late_one_comes() {
-    let either = |value: i64| {
-        let properties = json!({"$set": {"p": value}, "$unset": ["p"]});
-        json!({"distinct_id": "ann", "event": "visit", "properties": properties})
-    };
-    let line = |minutes| (minutes, either(minutes));
-    let (_folder, store) = world(&[1, 2, 3, 4, 6, 7, 8, 9].map(line));
-    let each = || {
-        let snapshot = store.snapshot();
-        let then =
-            |minutes| as_of(&snapshot, "ann", at(minutes), Time::MAX, Mode::SetOnly).unwrap();
-        let value =
-            |minutes| then(minutes).properties.get("p").map(|p| p.as_json().parse().unwrap());
-        (1..10).map(value).collect::<Vec<Option<i64>>>()
-    };
-    let in_order = [Some(1), None, Some(3), None, None, Some(6), None, Some(8), None];
-    assert_eq!(each(), in_order);
-    // One after two that follow one another is decided, which the third and the sixth of these were.
-    applied(&store, &[line(5)]);
-    assert_eq!(each(), [Some(1), None, Some(3), None, Some(5), None, None, Some(8), None]);
-    assert_eq!(properties(&store, "ann"), json!({}));
 }

@@ -3,9 +3,6 @@
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use super::record;
-use crate::person::{ProjectId, Record, identity};
-
 fn event() -> impl Strategy<Value = Json> {
     let id = || prop::sample::select(IDS.to_vec());
     let value = || prop::sample::select(vec![json!(1), json!(2), json!(null), json!(1.0)]);
@@ -19,6 +16,11 @@ fn event() -> impl Strategy<Value = Json> {
             json!({"distinct_id": id, "event": name, "properties": properties})
         },
     );
+    // Set and unset of one key: what it comes to depends on what was before.
+    let either = (id(), value(), any::<bool>()).prop_map(|(id, value, once)| {
+        let set = if once { "$set_once" } else { "$set" };
+        json!({"distinct_id": id, "event": "visit", "properties": {set: {"p": value}, "$unset": ["p"]}})
+    });
     let visit = (id(), value()).prop_map(|(id, browser)| {
         json!({"distinct_id": id, "event": "visit", "properties": {"$browser": browser, "$os": "x"}})
     });
@@ -30,7 +32,7 @@ fn event() -> impl Strategy<Value = Json> {
         };
         json!({"distinct_id": id, "event": name, "properties": {key: other, "$set": set}})
     });
-    prop_oneof![5 => ordinary, 2 => visit, 4 => merge, 3 => command()]
+    prop_oneof![5 => ordinary, 2 => visit, 2 => either, 4 => merge, 3 => command()]
 }
 
 /// Distinct ids, one of which looks anonymous.
@@ -61,39 +63,13 @@ fn command() -> impl Strategy<Value = Json> {
 /// Events in the order of their arrival, each with the minutes at which it happened and was
 /// learned.
 #[derive(Clone)]
-pub struct History(Vec<(i64, i64, Json)>);
+pub struct History(pub Vec<(i64, i64, Json)>);
 
 impl std::fmt::Debug for History {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut lines = self.0.iter();
         lines.try_for_each(|(minutes, known, event)| write!(f, "\n  {minutes:3} {known:3} {event}"))
     }
-}
-
-impl History {
-    /// As records of a project, in their order.
-    pub fn records(&self, project: ProjectId) -> Vec<Record> {
-        let lines = self.0.iter().enumerate();
-        lines
-            .map(|(offset, (minutes, known, line))| {
-                record(offset, *minutes, *known, &of_project(project, line))
-            })
-            .collect()
-    }
-}
-
-/// Commands name project and person.
-fn of_project(project: ProjectId, line: &Json) -> Json {
-    let mut line = line.clone();
-    if !line["command"].is_null() {
-        line["project"] = project.into();
-    }
-    if let Some(Json::Array(of)) = line.as_object_mut().and_then(|line| line.remove("of")) {
-        let number = usize::from(of[1] == 1);
-        let person = identity::person_uuids(project, of[0].as_str().unwrap()).nth(number);
-        line["person"] = person.unwrap().to_string().into();
-    }
-    line
 }
 
 /// Some events come twice, at once or later.

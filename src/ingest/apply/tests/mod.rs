@@ -1,5 +1,6 @@
 //! Random histories through the real store, in random batches, against the naive fold.
 
+mod crowd;
 mod example;
 mod follow;
 mod histories;
@@ -14,11 +15,11 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use serde_json::{Value as Json, json};
 
-use self::histories::histories;
+use self::histories::{History, histories};
 use self::oracle::{Answer, Oracle};
 use super::*;
 use crate::person::record::FIRST_COMMAND_TOPIC;
-use crate::person::{Filter, Mode, Time};
+use crate::person::{Filter, Mode, Time, identity};
 use crate::store::{By, Config, Moment, Person, Snapshot, Start, Wanted};
 
 const SETTINGS: Settings = Settings { record_volatile: false, properties_limit: 512 << 10 };
@@ -60,6 +61,32 @@ fn record(offset: usize, minutes: i64, known: i64, event: &Json) -> Record {
         value: Some(value.to_string().into_bytes()),
         ..Record::default()
     }
+}
+
+impl History {
+    /// As records of a project, in their order.
+    fn records(&self, project: ProjectId) -> Vec<Record> {
+        let lines = self.0.iter().enumerate();
+        lines
+            .map(|(offset, (minutes, known, line))| {
+                record(offset, *minutes, *known, &of_project(project, line))
+            })
+            .collect()
+    }
+}
+
+/// Commands name project and person.
+fn of_project(project: ProjectId, line: &Json) -> Json {
+    let mut line = line.clone();
+    if !line["command"].is_null() {
+        line["project"] = project.into();
+    }
+    if let Some(Json::Array(of)) = line.as_object_mut().and_then(|line| line.remove("of")) {
+        let number = usize::from(of[1] == 1);
+        let person = identity::person_uuids(project, of[0].as_str().unwrap()).nth(number);
+        line["person"] = person.unwrap().to_string().into();
+    }
+    line
 }
 
 /// Applies records of project 1 in batches of the sizes given, over and over.

@@ -5,6 +5,7 @@
 //! for. A person that is born anew after a deletion is another one with the same uuid.
 
 mod command;
+mod merge;
 mod read;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -232,44 +233,6 @@ impl Oracle {
         }
     }
 
-    fn merge(&mut self, event: &Event, position: Position, source: usize, target: usize) -> Time {
-        let joined = self.owners[&event.distinct_id].entries.iter().skip(1).last();
-        let joined = joined.map(|entry| entry.from);
-        let changed = self.persons[source].ownership_changed;
-        let lives_on = self.persons[target].lives.last().unwrap().lives_on;
-        let lives_on = lives_on.map(|(place, _)| place.time);
-        let bounds = [joined, changed, lives_on].into_iter().flatten().map(|time| time.plus(1));
-        let e = bounds.fold(event.event_time, std::cmp::max);
-        let (place, known) = (Place { time: e, position }, event.known_time);
-        let (life, into) = (self.newest_life(source), self.newest_life(target));
-        let old = &self.persons[source];
-        let (rows, operations) = (old.rows.clone(), old.operations.clone());
-        let (seen, newest) = (old.seen, old.newest);
-        for (key, mut rows) in rows {
-            rows.retain(|row| row.place.time > e);
-            self.persons[target].rows.entry(key).or_default().extend(rows);
-        }
-        let later = operations.into_iter().filter(|operation| operation.place.time > e);
-        self.persons[target].operations.extend(later);
-        for id in self.ids_now(source) {
-            self.give(&id, Entry { from: e, known, life: into });
-        }
-        let person = &mut self.persons[target];
-        person.ownership_changed = person.ownership_changed.max(Some(e));
-        (person.seen, person.newest) = (person.seen.max(seen), person.newest.max(newest));
-        person.sources.push(Merge { life, place, known });
-        let merged = Some(Merge { life: into, place, known });
-        self.persons[source].lives.last_mut().unwrap().merged = merged;
-        e
-    }
-
-    /// Adds an owner to a distinct id.
-    fn give(&mut self, id: &str, entry: Entry) {
-        let owners = self.owners.get_mut(id).unwrap();
-        self.persons[entry.life.0].joined.push((id.to_owned(), owners.entries.len()));
-        owners.entries.push(entry);
-    }
-
     fn record(&mut self, event: &Event, place: Place, person: usize, merged: Option<usize>) {
         let kept = self.kept(&event.name, &event.updates, place, person);
         if kept.is_empty() && merged.is_none() {
@@ -336,14 +299,25 @@ impl Oracle {
             let new = matches!(update.action, Action::Set(_)) && with_once.is_none();
             any |= explicit_unset || new || !promotion::is_volatile(key);
             let row = update.action.clone().into_row();
-            let row = if row.is_dependent() && self.is_crowded(person, key, place) {
-                Row::Decided(State { current: with_once, set_only }.then(&row))
-            } else {
-                row
-            };
+            let row = self.decided(person, key, place, (row, [with_once, set_only]));
             kept.push((key.to_owned(), row));
         }
         if any { kept } else { Vec::new() }
+    }
+
+    /// A row as it is kept at a place where a property was this, under either mode.
+    fn decided(
+        &self,
+        person: usize,
+        key: &str,
+        place: Place,
+        (row, [current, set_only]): (Row, [Option<Value>; 2]),
+    ) -> Row {
+        if row.is_dependent() && self.is_crowded(person, key, place) {
+            Row::Decided(State { current, set_only }.then(&row))
+        } else {
+            row
+        }
     }
 
     /// Whether two rows around a place depend on what was before them.

@@ -248,7 +248,11 @@ impl Oracle {
         let mut rows = BTreeMap::new();
         for (key, row) in self.persons.iter().flat_map(|person| &person.rows).flat_map(each) {
             if let (Step::Own(own), true) = (&row.step, counted.contains_key(&row.place)) {
-                rows.insert((key, row.place), own.clone());
+                let kept = rows.entry((key, row.place)).or_insert_with(|| own.clone());
+                // A copy of it may be decided.
+                if own.is_dependent() {
+                    *kept = own.clone();
+                }
             }
         }
         let mut properties = BTreeMap::new();

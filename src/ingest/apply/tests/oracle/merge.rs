@@ -1,0 +1,81 @@
+//! Two persons become one.
+
+use super::{Entry, Merge, Oracle, Recorded, Step};
+use crate::person::event::Event;
+use crate::person::history::Mode;
+use crate::person::identity::MAX_COPIED;
+use crate::person::{Place, Position, Time};
+
+impl Oracle {
+    /// Merges the source into the target and answers when that takes effect.
+    pub(super) fn merge(
+        &mut self,
+        event: &Event,
+        position: Position,
+        source: usize,
+        target: usize,
+    ) -> Time {
+        let joined = self.owners[&event.distinct_id].entries.iter().skip(1).last();
+        let joined = joined.map(|entry| entry.from);
+        let changed = self.persons[source].ownership_changed;
+        let lives_on = self.persons[target].lives.last().unwrap().lives_on;
+        let lives_on = lives_on.map(|(place, _)| place.time);
+        let bounds = [joined, changed, lives_on].into_iter().flatten().map(|time| time.plus(1));
+        let e = bounds.fold(event.event_time, std::cmp::max);
+        let e = self.few_after(e, source);
+        let (place, known) = (Place { time: e, position }, event.known_time);
+        let (life, into) = (self.newest_life(source), self.newest_life(target));
+        let old = &self.persons[source];
+        let (rows, operations) = (old.rows.clone(), old.operations.clone());
+        let (seen, newest) = (old.seen, old.newest);
+        let later = operations.into_iter().filter(|operation| operation.place.time > e);
+        self.persons[target].operations.extend(later);
+        for id in self.ids_now(source) {
+            self.give(&id, Entry { from: e, known, life: into });
+        }
+        let person = &mut self.persons[target];
+        person.ownership_changed = person.ownership_changed.max(Some(e));
+        (person.seen, person.newest) = (person.seen.max(seen), person.newest.max(newest));
+        person.sources.push(Merge { life, place, known });
+        let merged = Some(Merge { life: into, place, known });
+        self.persons[source].lives.last_mut().unwrap().merged = merged;
+        for (key, mut rows) in rows {
+            rows.retain(|row| row.place.time > e);
+            self.copy(target, &key, rows);
+        }
+        e
+    }
+
+    /// The least time from this one on after which no more operations of a person stand than a merge
+    /// may copy.
+    fn few_after(&self, e: Time, source: usize) -> Time {
+        let times = self.persons[source].operations.iter().map(|operation| operation.place.time);
+        let mut after: Vec<_> = times.filter(|time| *time > e).collect();
+        after.sort_unstable();
+        after.iter().rev().nth(MAX_COPIED).map_or(e, |time| *time)
+    }
+
+    /// Gives a person rows of another one.
+    fn copy(&mut self, target: usize, key: &str, mut rows: Vec<Recorded>) {
+        rows.sort_by_key(|row| row.place);
+        for Recorded { place, known, step } in rows {
+            let step = match step {
+                Step::Own(row) => {
+                    let life = self.life_at(target, place, Time::MAX);
+                    let before = |mode| self.value(life, key, place, Time::MAX, mode);
+                    Step::Own(self.decided(target, key, place, (row, Mode::ALL.map(before))))
+                }
+                step => step,
+            };
+            let row = Recorded { place, known, step };
+            self.persons[target].rows.entry(key.to_owned()).or_default().push(row);
+        }
+    }
+
+    /// Adds an owner to a distinct id.
+    pub(super) fn give(&mut self, id: &str, entry: Entry) {
+        let owners = self.owners.get_mut(id).unwrap();
+        self.persons[entry.life.0].joined.push((id.to_owned(), owners.entries.len()));
+        owners.entries.push(entry);
+    }
+}
