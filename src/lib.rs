@@ -30,7 +30,8 @@
 //! - How records are cut into batches leaves no trace: `batches_leave_no_trace` beside it.
 //! - Every store can be held against its laws: `store::verify`, and each law broken once in
 //!   `ingest::apply::tests::verify`.
-//! - Each record is applied once, whatever kills the process: `tests/service/crash.rs`, kill -9.
+//! - Each record is applied once, whatever kills the process: `tests/service/crash.rs`, kill -9 and a
+//!   rebuild from the log.
 //! - A store of another format is left untouched: `store::tests`.
 //!
 //! Reading order: [`person`], [`store`], [`ingest`], [`api`].

@@ -4,24 +4,162 @@
 use std::time::{Duration, Instant};
 
 use personview::person::identity;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 use serde_json::{Value as Json, json};
 
 use crate::harness::{Home, Service, Topic, personview};
+use crate::histories::histories;
 
-const EVENTS: usize = 30_000;
-const PERSONS: usize = 500;
 const KILLS: usize = 8;
 
-/// A command comes after so many events.
-const COMMAND_EVERY: usize = 150;
+/// A stream in Kafka, and what there is to ask about it.
+struct Stream {
+    topic: Topic,
+    /// The last record of every partition, as `min_position` names it.
+    ends: Vec<String>,
+    ids: Vec<String>,
+    /// Moments of the past.
+    times: Vec<String>,
+    known_at: String,
+    /// How many records a transaction takes: few enough to be killed in many places.
+    batch_records: u64,
+}
+
+/// Sends lines to the partitions in turn, and commands to their topic: their authors had seen all
+/// lines before.
+fn send(partitions: usize, lines: impl IntoIterator<Item = Json>) -> (Topic, Vec<String>) {
+    let topic = Topic::create("crash", i32::try_from(partitions).unwrap());
+    let commands = topic.commands();
+    let (mut sent, mut next, mut commanded) = (vec![0_u64; partitions], 0, 0_u64);
+    for mut line in lines {
+        if line["command"].is_null() {
+            let partition = i32::try_from(next).unwrap();
+            topic.send(partition, Some(line.to_string().as_bytes()), &[]);
+            sent[next] += 1;
+            next = (next + 1) % partitions;
+        } else {
+            let seen = sent.iter().enumerate().map(|(partition, next_offset)| {
+                json!({"topic": topic.name, "partition": partition, "next_offset": next_offset})
+            });
+            line["seen"] = seen.collect();
+            commands.send(0, Some(line.to_string().as_bytes()), &[]);
+            commanded += 1;
+        }
+    }
+    topic.flush();
+    commands.flush();
+    let ends = sent.iter().enumerate();
+    let ends = ends.map(|(partition, sent)| format!("{}:{partition}:{}", topic.name, sent - 1));
+    let end_of_commands = format!("{}:0:{}", commands.name, commanded - 1);
+    let ends = ends.chain([end_of_commands]).collect();
+    (topic, ends)
+}
 
 fn time(seconds: usize) -> String {
     let (hours, minutes) = (seconds / 3600 % 24, seconds / 60 % 60);
     format!("2026-01-01T{hours:02}:{minutes:02}:{:02}Z", seconds % 60)
 }
 
+/// Waits until every record is applied and answers everything there is to ask.
+fn everything(service: &Service, stream: &Stream) -> Vec<Json> {
+    service.wait_for_readiness(200);
+    for end in &stream.ends {
+        service.persons(&format!("?limit=1&min_position={end}"));
+    }
+    let mut answers = vec![service.persons("?limit=10000")];
+    // Links name the port, which is another one for every process.
+    answers[0]["next"].take();
+    let known_at = format!("&known_at={}", stream.known_at);
+    for id in &stream.ids {
+        for time in &stream.times {
+            for more in ["", &known_at, "&identity=current"] {
+                let at = format!("timestamp={time}&include_set_once=true{more}");
+                let of = format!("distinct_id={id}&{at}&debug=true");
+                let path = format!("/api/projects/1/persons/properties_at_time?{of}");
+                let (status, body) = service.get(&path);
+                answers.push(json!([status, body]));
+            }
+        }
+    }
+    answers
+}
+
+/// Starts the service and kills it at random moments of its work, several times; every store that it
+/// leaves keeps the laws. Answers after how many records of each start it was killed.
+pub fn killed(home: &Home, topic: &Topic, most: u64) -> Vec<f64> {
+    let applied =
+        format!("personview_ingest_records_total{{result=\"recorded\",topic=\"{}\"}}", topic.name);
+    let mut killed_at = Vec::new();
+    for _ in 0..KILLS {
+        let service = home.serve();
+        let began = Instant::now();
+        let enough = uuid::Uuid::new_v4().as_u64_pair().0 % most;
+        let enough = f64::from(u32::try_from(enough).unwrap());
+        while service.metric(&applied) < enough && began.elapsed() < Duration::from_secs(5) {}
+        killed_at.push(service.metric(&applied));
+        service.kill();
+        verify(home);
+    }
+    killed_at
+}
+
+/// A store that nobody serves keeps the laws.
+pub fn verify(home: &Home) {
+    let verified = personview(&["verify", "--config", home.config().to_str().unwrap()]).output();
+    let verified = verified.unwrap();
+    let said = String::from_utf8_lossy(&verified.stdout);
+    assert!(verified.status.success(), "{said}\n{}", String::from_utf8_lossy(&verified.stderr));
+}
+
+fn kill_9_loses_and_repeats_nothing(stream: &Stream) {
+    let small_batches = format!("[ingest]\nbatch_records = {}\n", stream.batch_records);
+    let home = Home::with(&stream.topic, &small_batches);
+    let killed_at = killed(&home, &stream.topic, stream.batch_records * 10);
+    assert!(killed_at.iter().any(|applied| *applied > 0.0), "killed while at work: {killed_at:?}");
+    let service = home.serve();
+    let found = everything(&service, stream);
+    let rebuilt = Home::with(&stream.topic, &small_batches).serve();
+    let expected = everything(&rebuilt, stream);
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found, expected);
+    }
+    for kind in ["merge", "split", "deletion"] {
+        let series = format!("personview_ingest_operations_total{{kind=\"{kind}\"}}");
+        let done = rebuilt.metric(&series);
+        assert!(done >= 5.0, "{kind}: {done}");
+    }
+    let ended = service.terminate();
+    assert!(ended.success(), "{ended}");
+    verify(&home);
+}
+
 /// A stream in which a lost or repeated record shows: values name their event, keys are added
 /// and removed, persons are merged, and some events come late.
+fn numbered(partitions: usize) -> Stream {
+    const EVENTS: usize = 30_000;
+    /// A command comes after so many events.
+    const COMMAND_EVERY: usize = 150;
+    let lines = (0..EVENTS).flat_map(|number| {
+        let commands = (number + 1).is_multiple_of(COMMAND_EVERY);
+        let command =
+            commands.then(|| command((number + 1) / COMMAND_EVERY, time(20_001 + number)));
+        [event(number)].into_iter().chain(command)
+    });
+    let (topic, ends) = send(partitions, lines);
+    Stream {
+        topic,
+        ends,
+        ids: (0..PERSONS).step_by(9).map(|person| format!("user-{person}")).collect(),
+        times: [6, 8, 10, 12, 14].map(|hour| time(hour * 3600 + 1800)).into(),
+        known_at: time(11 * 3600),
+        batch_records: 200,
+    }
+}
+
+const PERSONS: usize = 500;
+
 fn event(number: usize) -> Json {
     let person = number * 7919 % PERSONS;
     let late = if number.is_multiple_of(11) { 5_000 } else { 0 };
@@ -52,10 +190,9 @@ fn event(number: usize) -> Json {
     })
 }
 
-/// What the API writes after so many events, having seen them all.
-fn command(number: usize, topic: &Topic, partitions: usize) -> Json {
-    let id = format!("user-{}", number / COMMAND_EVERY * 37 % PERSONS);
-    let mut command = match number / COMMAND_EVERY % 5 {
+fn command(number: usize, now: String) -> Json {
+    let id = format!("user-{}", number * 37 % PERSONS);
+    let mut command = match number % 5 {
         0 => json!({"command": "delete"}),
         1 => json!({"command": "reset", "distinct_id": id}),
         2 => json!({"command": "set", "properties": {"newest": format!("command {number}")}}),
@@ -65,108 +202,89 @@ fn command(number: usize, topic: &Topic, partitions: usize) -> Json {
     if command["command"] != "reset" {
         command["person"] = identity::person_uuid(1, &id).to_string().into();
     }
-    let seen = |partition| {
-        let next_offset = (number + partitions - 1 - partition) / partitions;
-        json!({"topic": topic.name, "partition": partition, "next_offset": next_offset})
-    };
-    command["seen"] = (0..partitions).map(seen).collect();
     (command["project"], command["author"]) = (1.into(), "test".into());
     let uuid = uuid::Uuid::from_u64_pair(9, number as u64).to_string();
     (command["uuid"], command["idempotency_key"]) = (uuid.clone().into(), uuid.into());
-    command["now"] = time(20_000 + number).into();
+    command["now"] = now.into();
     command
 }
 
-/// The stream in Kafka.
-fn stream(partitions: usize) -> Topic {
-    let topic = Topic::create("crash", i32::try_from(partitions).unwrap());
-    let commands = topic.commands();
-    for number in 0..EVENTS {
-        let partition = i32::try_from(number % partitions).unwrap();
-        topic.send(partition, Some(event(number).to_string().as_bytes()), &[]);
-        if (number + 1).is_multiple_of(COMMAND_EVERY) {
-            topic.flush();
-            commands.events(0, [&command(number + 1, &topic, partitions)]);
-        }
+/// The random histories by which the store is held against the naive fold, side by side in one
+/// project: a line of each in turn.
+fn random(partitions: usize) -> Stream {
+    const HISTORIES: usize = 250;
+    let asked = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = asked.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
+    eprintln!("{HISTORIES} histories, PROPTEST_RNG_SEED={seed}");
+    let config = Config { rng_seed: RngSeed::Fixed(seed), ..Config::default() };
+    let mut runner = TestRunner::new(config);
+    let mut history = || histories().new_tree(&mut runner).unwrap().current().0;
+    let histories: Vec<_> = (0..HISTORIES).map(|_| history()).collect();
+    let longest = histories.iter().map(Vec::len).max().unwrap();
+    let lines = (0..longest).flat_map(|number| {
+        let each = histories.iter().enumerate();
+        each.filter_map(move |(of, history)| Some(random_line(of, history.get(number)?)))
+    });
+    let (topic, ends) = send(partitions, lines);
+    Stream {
+        topic,
+        ends,
+        ids: (0..HISTORIES).map(|of| format!("{of}{}", ["a", "b", "c"][of % 3])).collect(),
+        times: [60, 120, 300].map(|minutes| time(minutes * 60)).into(),
+        known_at: time(150 * 60),
+        batch_records: 20,
     }
-    topic.flush();
-    topic
 }
 
-/// Waits until every record is applied and answers everything there is to ask.
-fn everything(service: &Service, topic: &Topic, partitions: usize) -> Vec<Json> {
-    service.wait_for_readiness(200);
-    // The last record of every partition, and the last command.
-    for partition in 0..partitions {
-        let last = EVENTS / partitions - 1;
-        service.persons(&format!("?limit=1&min_position={}:{partition}:{last}", topic.name));
-    }
-    let last = EVENTS / COMMAND_EVERY - 1;
-    service.persons(&format!("?limit=1&min_position={}-commands:0:{last}", topic.name));
-    let mut answers = vec![service.persons("?limit=10000")];
-    // Links name the port, which is another one for every process.
-    answers[0]["next"].take();
-    for person in (0..PERSONS).step_by(9) {
-        for time in ["06:00", "08:00", "10:00", "12:00", "14:30"] {
-            for more in ["", "&known_at=2026-01-01T11:00:00Z", "&identity=current"] {
-                let at = format!("timestamp=2026-01-01T{time}:00Z&include_set_once=true{more}");
-                let of = format!("distinct_id=user-{person}&{at}&debug=true");
-                let path = format!("/api/projects/1/persons/properties_at_time?{of}");
-                let (status, body) = service.get(&path);
-                answers.push(json!([status, body]));
-            }
+/// A line of a history whose ids begin with its number.
+fn random_line(of: usize, (minutes, known, line): &(i64, i64, Json)) -> Json {
+    let at = |minutes: i64| Json::from(time(usize::try_from(minutes * 60).unwrap()));
+    let mine = |id: &Json| Json::from(format!("{of}{}", id.as_str().unwrap()));
+    let mut line = line.clone();
+    for field in ["/distinct_id", "/properties/alias", "/properties/$anon_distinct_id"] {
+        if let Some(id) = line.pointer_mut(field) {
+            *id = mine(id);
         }
     }
-    answers
-}
-
-fn applied(topic: &Topic) -> String {
-    format!("personview_ingest_records_total{{result=\"recorded\",topic=\"{}\"}}", topic.name)
-}
-
-fn kill_9_loses_and_repeats_nothing(partitions: usize) {
-    let topic = stream(partitions);
-    let small_batches = "[ingest]\nbatch_records = 200\n";
-    let home = Home::with(&topic, small_batches);
-    let mut killed_at = Vec::new();
-    for kill in 0..KILLS {
-        let service = home.serve();
-        let began = Instant::now();
-        let enough = 20.0 + 170.0 * f64::from(u32::try_from(kill * kill % 13).unwrap());
-        while service.metric(&applied(&topic)) < enough && began.elapsed() < Duration::from_secs(5)
-        {
-        }
-        killed_at.push(service.metric(&applied(&topic)));
-        service.kill();
+    for id in line["distinct_ids"].as_array_mut().into_iter().flatten() {
+        *id = mine(id);
     }
-    let service = home.serve();
-    let found = everything(&service, &topic, partitions);
-    assert!(killed_at.iter().any(|applied| *applied > 0.0), "killed while at work: {killed_at:?}");
-    let rebuilt = Home::with(&topic, small_batches).serve();
-    let expected = everything(&rebuilt, &topic, partitions);
-    assert_eq!(found.len(), expected.len());
-    for (found, expected) in found.iter().zip(&expected) {
-        assert_eq!(found, expected);
+    let uuid: uuid::Uuid = line["uuid"].as_str().unwrap().parse().unwrap();
+    let uuid = uuid::Uuid::from_u64_pair(of as u64, uuid.as_u64_pair().1).to_string();
+    line["uuid"] = uuid.clone().into();
+    if line["command"].is_null() {
+        line["token"] = "t".into();
+        line["timestamp"] = at(*minutes);
+        line["now"] = at(*known.max(minutes));
+        return line;
     }
-    for kind in ["merge", "split", "deletion"] {
-        let series = format!("personview_ingest_operations_total{{kind=\"{kind}\"}}");
-        let done = rebuilt.metric(&series);
-        assert!(done >= 5.0, "{kind}: {done}");
+    if let Some(person) = line.as_object_mut().and_then(|line| line.remove("of")) {
+        let id = mine(&person[0]);
+        let number = usize::from(person[1] == 1);
+        let person = identity::person_uuids(1, id.as_str().unwrap()).nth(number).unwrap();
+        line["person"] = person.to_string().into();
     }
-    let ended = service.terminate();
-    assert!(ended.success(), "{ended}");
-    let verified = personview(&["verify", "--config", home.config().to_str().unwrap()]).output();
-    let verified = verified.unwrap();
-    let said = String::from_utf8_lossy(&verified.stdout);
-    assert!(verified.status.success(), "{said}\n{}", String::from_utf8_lossy(&verified.stderr));
+    (line["project"], line["now"]) = (1.into(), at(*known));
+    line["idempotency_key"] = uuid.into();
+    line
 }
 
 #[test]
 fn kill_9_at_any_moment_loses_and_repeats_nothing_of_one_partition() {
-    kill_9_loses_and_repeats_nothing(1);
+    kill_9_loses_and_repeats_nothing(&numbered(1));
 }
 
 #[test]
 fn kill_9_at_any_moment_loses_and_repeats_nothing_of_four_partitions() {
-    kill_9_loses_and_repeats_nothing(4);
+    kill_9_loses_and_repeats_nothing(&numbered(4));
+}
+
+#[test]
+fn kill_9_at_any_moment_leaves_random_histories_of_one_partition_as_they_are() {
+    kill_9_loses_and_repeats_nothing(&random(1));
+}
+
+#[test]
+fn kill_9_at_any_moment_leaves_random_histories_of_four_partitions_as_they_are() {
+    kill_9_loses_and_repeats_nothing(&random(4));
 }

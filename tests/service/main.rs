@@ -7,6 +7,8 @@ mod command_line;
 mod crash;
 mod docs;
 mod harness;
+#[path = "../../src/ingest/apply/tests/histories.rs"]
+mod histories;
 mod log;
 mod oracle;
 mod write;

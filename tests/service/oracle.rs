@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::crash::{killed, verify};
 use crate::harness::{Home, KEY, Topic, kafka};
 
 fn python(script: &str) -> Command {
@@ -50,13 +51,14 @@ fn an_independent_fold_of_the_same_topic_gives_the_same_answers() {
         std::fs::write(file("queries"), queries).unwrap();
         let asked = ["--queries", &file("queries"), "--out", &file("answers")];
         output(python("fold.py").arg(file("records")).args(project).args(asked));
-        let home = Home::new(&topic);
+        let home = Home::with(&topic, "[ingest]\nbatch_records = 100\n");
         let config = std::fs::read_to_string(home.config()).unwrap();
         std::fs::write(
             home.config(),
             config.replace("tokens = [\"t\"]", "tokens = [\"phc_example\"]"),
         )
         .unwrap();
+        killed(&home, &topic, 500);
         let service = home.serve();
         service.wait_for_readiness(200);
         let where_to = ["--url", &service.url, "--key", KEY];
@@ -64,5 +66,7 @@ fn an_independent_fold_of_the_same_topic_gives_the_same_answers() {
             output(python("compare.py").args(where_to).args([file("queries"), file("answers")]));
         let compared = String::from_utf8_lossy(&compared);
         assert!(compared.contains(", 0 different"), "{compared}");
+        assert!(service.terminate().success());
+        verify(&home);
     }
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
-use crate::harness::{Home, Service, Topic, wait_for};
+use crate::harness::{Home, PATIENCE, Service, Topic, wait_for};
 
 fn set(id: &str, values: &Json) -> Json {
     json!({"token": "t", "event": "$set", "distinct_id": id, "properties": {"$set": values}})
@@ -51,6 +51,42 @@ fn writes_are_in_the_log_and_no_event_forges_one() {
     rebuilt.wait_for_readiness(200);
     assert_eq!(plan(&rebuilt, &ann), "team", "the log has it");
     assert_eq!(rebuilt.get(&url(&bob)).0, 404);
+}
+
+#[test]
+fn a_deleted_person_leaves_the_disk_of_a_server_that_goes_on() {
+    let topic = Topic::create("erase", 1);
+    let identify = json!({"token": "t", "event": "$identify", "distinct_id": "ann-secret",
+        "properties": {"$anon_distinct_id": "visitor-secret"}});
+    topic.events(
+        0,
+        [
+            &set("visitor-secret", &json!({"mood": "mood-secret"})),
+            &set("ann-secret", &json!({"email": "email-secret@x.org"})),
+            &identify,
+            &set("bob", &json!({"mood": "mood-public"})),
+        ],
+    );
+    let home = Home::new(&topic);
+    let service = home.serve_in(&[("PERSONVIEW_STORE__ERASE_INTERVAL", "50ms")]);
+    let ann = uuid(&service, &topic, "ann-secret", 4);
+    assert_eq!(service.send("DELETE", &format!("/api/projects/1/persons/{ann}"), None).0, 202);
+    wait_for(|| {
+        let line = service.log.recv_timeout(PATIENCE).unwrap();
+        if line.contains("deleted persons are off the disk") { Ok(()) } else { Err(line) }
+    });
+    assert!(service.terminate().success());
+    // The list of files names keys, and is written anew by each start.
+    let service = home.serve();
+    assert_eq!(service.get(&format!("/api/projects/1/persons/{ann}")).0, 404);
+    assert!(service.terminate().success());
+    let files = std::fs::read_dir(home.store()).unwrap().map(|file| file.unwrap().path());
+    let bytes: Vec<u8> = files.flat_map(|file| std::fs::read(file).unwrap()).collect();
+    let holds = |text: &str| memchr::memmem::find(&bytes, text.as_bytes()).is_some();
+    assert!(holds("mood-public"), "what is not deleted can be found this way");
+    for secret in ["ann-secret", "visitor-secret", "mood-secret", "email-secret"] {
+        assert!(!holds(secret), "{secret}");
+    }
 }
 
 /// A Kafka that nobody else uses.
