@@ -67,9 +67,13 @@ fn everything(service: &Service, stream: &Stream) -> Vec<Json> {
     for end in &stream.ends {
         service.persons(&format!("?limit=1&min_position={end}"));
     }
-    let mut answers = vec![service.persons("?limit=10000")];
-    // Links name the port, which is another one for every process.
-    answers[0]["next"].take();
+    let paths = ["?limit=10000", "/activity?limit=1000", "/changes?limit=10000"];
+    let mut answers = paths.map(|path| service.persons(path)).to_vec();
+    // Links name the port, which is another one for every process, and cursors the store.
+    for answer in &mut answers {
+        answer["next"].take();
+        answer["cursor"].take();
+    }
     let known_at = format!("&known_at={}", stream.known_at);
     for id in &stream.ids {
         for time in &stream.times {
