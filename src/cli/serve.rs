@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
@@ -11,6 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::Start;
 use crate::config::Config;
 use crate::progress::Progress;
+
+/// How long tasks may take to let go of what they hold.
+const LEAVE: Duration = Duration::from_secs(3);
 
 /// Runs the service on a runtime of its own.
 pub fn run(config: Config, accept_gap: bool) -> anyhow::Result<()> {
@@ -25,8 +29,9 @@ pub fn run(config: Config, accept_gap: bool) -> anyhow::Result<()> {
         let shutdown = signalled()?;
         Ok(crate::run(config, start, Arc::<Progress>::default(), shutdown).await?)
     });
-    // Whatever still waits for Kafka is left where it is: the store does not need it.
-    runtime.shutdown_background();
+    // The last task that holds the store closes it, and the process must not end meanwhile: RocksDB
+    // would find its locks gone. Whatever waits for Kafka longer is left where it is.
+    runtime.shutdown_timeout(LEAVE);
     ended
 }
 

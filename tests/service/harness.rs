@@ -285,10 +285,15 @@ impl Service {
         self.process.wait().unwrap();
     }
 
-    pub fn terminate(mut self) -> ExitStatus {
+    /// Ends it in order.
+    #[track_caller]
+    pub fn terminate(mut self) {
         let pid = Pid::from_raw(self.process.id().try_into().unwrap());
         kill(pid, Signal::SIGTERM).unwrap();
-        wait_for(|| self.process.try_wait().unwrap().ok_or("still running"))
+        let ended: ExitStatus =
+            wait_for(|| self.process.try_wait().unwrap().ok_or("still running"));
+        let said = || self.log.try_iter().collect::<Vec<_>>().join("\n");
+        assert!(ended.success(), "{ended}\n{}", said());
     }
 }
 

@@ -66,7 +66,7 @@ fn an_independent_fold_of_the_same_topic_gives_the_same_answers() {
             output(python("compare.py").args(where_to).args([file("queries"), file("answers")]));
         let compared = String::from_utf8_lossy(&compared);
         assert!(compared.contains(", 0 different"), "{compared}");
-        assert!(service.terminate().success());
+        service.terminate();
         verify(&home);
     }
 }
