@@ -6,6 +6,7 @@ use axum::http::header::AUTHORIZATION;
 use super::error::Error;
 use super::key::{ApiKey, Keys, Scope};
 use super::parameters::Parameters;
+use super::rate::Rate;
 use crate::person::ProjectId;
 
 /// The name of the parameter that may hold the key.
@@ -42,10 +43,12 @@ impl Access {
         if key.scopes.allows(scope) { Ok((project, key)) } else { Err(Error::missing_scope(scope)) }
     }
 
-    /// The key whose secret this is.
+    /// The key whose secret this is, where it does not ask too often.
     pub(super) fn key(&self, secret: Option<&str>) -> Result<&ApiKey, Error> {
         let secret = secret.ok_or_else(Error::not_authenticated)?;
-        self.keys.find(secret).ok_or_else(Error::authentication_failed)
+        let (key, rate) = self.keys.with_rate(secret).ok_or_else(Error::authentication_failed)?;
+        rate.map_or(Ok(()), Rate::take).map_err(Error::throttled)?;
+        Ok(key)
     }
 
     /// The project that a URL names, if it is one of the key's.

@@ -1,5 +1,7 @@
 //! Every error an answer can be: `{"type","code","detail","attr"}` and a status.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{Method, StatusCode};
@@ -12,7 +14,7 @@ use super::write::NotAppended;
 use crate::store;
 
 /// After how many seconds a request that was turned away may come again.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+const RETRY_SECONDS: u64 = 1;
 
 /// An error as its caller reads it.
 #[derive(Debug)]
@@ -24,8 +26,8 @@ pub struct Error {
     attr: Option<String>,
     /// Whether the detail stands under `error` as well, where clients look for it there.
     repeated: bool,
-    /// Whether trying again soon may help.
-    again: bool,
+    /// After how many seconds trying again may help.
+    retry_after: Option<u64>,
 }
 
 impl Error {
@@ -42,7 +44,7 @@ impl Error {
             detail: detail.into(),
             attr: None,
             repeated: false,
-            again: false,
+            retry_after: None,
         }
     }
 
@@ -58,6 +60,16 @@ impl Error {
         let detail = "The personal API key is invalid.";
         let kind = "authentication_error";
         Self::new(StatusCode::UNAUTHORIZED, kind, "authentication_failed", detail)
+    }
+
+    /// The key asks more often than it may.
+    pub fn throttled(wait: Duration) -> Self {
+        // A second that has begun is a whole one, or the next request would come too early.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let detail = format!("Request was throttled. Expected available in {seconds} seconds.");
+        let (status, kind) = (StatusCode::TOO_MANY_REQUESTS, "throttled_error");
+        let error = Self::new(status, kind, "throttled", detail);
+        Self { retry_after: Some(seconds), ..error }
     }
 
     fn permission_denied(detail: String) -> Self {
@@ -203,7 +215,7 @@ impl Error {
     }
 
     fn retry(mut self) -> Self {
-        self.again = true;
+        self.retry_after = Some(RETRY_SECONDS);
         self
     }
 
@@ -250,8 +262,8 @@ impl IntoResponse for Error {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if self.again {
-            headers.insert(RETRY_AFTER, RETRY_SECONDS);
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, seconds.into());
         }
         response
     }

@@ -5,13 +5,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand::distr::{Alphanumeric, SampleString};
 use rand::rngs::{OsRng, StdRng};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
+
+use super::rate::Rate;
 
 /// Every name that a key's `scopes` may hold.
 pub const SCOPE_NAMES: [&str; 6] =
@@ -142,31 +146,51 @@ pub struct ApiKey {
     pub scopes: Scopes,
     /// Ids of the projects it reaches. Never empty when it comes from a checked configuration.
     pub projects: BTreeSet<u32>,
+    /// The most requests a minute; `None` for any number.
+    pub requests_per_minute: Option<NonZeroU32>,
 }
 
 /// All keys of a server.
 #[derive(Debug, Clone, Default)]
-pub struct Keys(Vec<ApiKey>);
+pub struct Keys(Arc<[Held]>);
+
+/// A key, and what is counted of it.
+#[derive(Debug)]
+struct Held {
+    key: ApiKey,
+    rate: Option<Rate>,
+}
 
 impl Keys {
     /// Takes keys in any order. Of two with the same hash the later one counts.
     #[must_use]
     pub fn new(keys: Vec<ApiKey>) -> Self {
-        Self(keys)
+        let held = keys.into_iter().map(|key| {
+            let rate = key.requests_per_minute.map(Rate::per_minute);
+            Held { key, rate }
+        });
+        Self(held.collect())
     }
 
     /// The key whose secret this is.
+    #[must_use]
+    pub fn find(&self, secret: &str) -> Option<&ApiKey> {
+        self.with_rate(secret).map(|(key, _)| key)
+    }
+
+    /// The key whose secret this is, and how often it may ask, where that is limited.
     ///
     /// Every key is compared, and all of each, so that the time taken says nothing about how much
     /// of a guess was right, nor about which key it was.
     #[must_use]
-    pub fn find(&self, secret: &str) -> Option<&ApiKey> {
+    pub(super) fn with_rate(&self, secret: &str) -> Option<(&ApiKey, Option<&Rate>)> {
         let sha256 = hash(secret);
         let mut found = u64::MAX;
-        for (index, key) in (0_u64..).zip(&self.0) {
-            found.conditional_assign(&index, key.sha256.ct_eq(&sha256));
+        for (index, held) in (0_u64..).zip(self.0.iter()) {
+            found.conditional_assign(&index, held.key.sha256.ct_eq(&sha256));
         }
-        usize::try_from(found).ok().and_then(|index| self.0.get(index))
+        let held = usize::try_from(found).ok().and_then(|index| self.0.get(index))?;
+        Some((&held.key, held.rate.as_ref()))
     }
 }
 
@@ -234,6 +258,7 @@ mod tests {
             sha256: hash(secret),
             scopes: Scopes::parse(scopes.iter().copied()).expect("known scopes"),
             projects: BTreeSet::from([1]),
+            requests_per_minute: None,
         }
     }
 

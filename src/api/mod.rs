@@ -37,6 +37,7 @@ mod parameters;
 mod position;
 mod posted;
 mod projects;
+mod rate;
 mod read;
 mod router;
 mod server;

@@ -59,6 +59,7 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
         sha256: key::to_hex(&key::hash(KEY)),
         scopes: vec!["*".to_owned()],
         projects: vec![1],
+        requests_per_minute: None,
     }];
     serve::runtime()?.block_on(async {
         let listener = bind_near(config.api.listen).await?;

@@ -60,6 +60,7 @@ mod tests {
             sha256: String::new(),
             scopes: vec!["person:read".to_owned()],
             projects: vec![1],
+            requests_per_minute: Some(600),
         };
         let mut output = Vec::new();
         create(wanted, &mut output).expect("a key");

@@ -151,6 +151,9 @@ enum KeyCommand {
         #[arg(long = "project", required = true, num_args = 1.., value_delimiter = ',')]
         #[arg(value_name = "ID", value_parser = clap::value_parser!(u32).range(1..))]
         projects: Vec<u32>,
+        /// The most requests a minute; any number where it is left out
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        requests_per_minute: Option<u32>,
     },
 
     /// Print the hash of the key on standard input
@@ -201,8 +204,14 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
             logging::start()?;
             produce::run(&config, &file)
         }
-        Command::Key(KeyCommand::Create { label, scopes, projects }) => {
-            let wanted = config::ApiKey { label, sha256: String::new(), scopes, projects };
+        Command::Key(KeyCommand::Create { label, scopes, projects, requests_per_minute }) => {
+            let wanted = config::ApiKey {
+                label,
+                sha256: String::new(),
+                scopes,
+                projects,
+                requests_per_minute,
+            };
             key::create(wanted, &mut output)
         }
         Command::Key(KeyCommand::Hash) => key::hash(io::stdin().lock(), &mut output),

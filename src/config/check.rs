@@ -215,6 +215,9 @@ impl Check {
             }
             self.scopes(&at("scopes"), &api_key.scopes);
             self.reach(&at("projects"), &api_key.projects, &ids);
+            self.expect(api_key.requests_per_minute != Some(0), &at("requests_per_minute"), || {
+                "is 0, so the key may never ask; leave it out for any number".to_owned()
+            });
         }
     }
 

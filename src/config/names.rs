@@ -22,6 +22,7 @@ label = ""
 sha256 = ""
 scopes = [""]
 projects = [1]
+requests_per_minute = 1
 "#;
 /// How alike two names must be, 0 to 1, for one to be taken as meant by the other.
 const ALIKE: f64 = 0.6;

@@ -2,6 +2,7 @@
 //! `config/default.toml`; the names are the same.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -125,6 +126,9 @@ pub struct ApiKey {
     pub scopes: Vec<String>,
     /// Ids of the projects it reaches. At least one; they exist.
     pub projects: Vec<u32>,
+    /// The most requests a minute. Not zero; any number where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
 }
 
 impl TryFrom<&ApiKey> for key::ApiKey {
@@ -136,6 +140,7 @@ impl TryFrom<&ApiKey> for key::ApiKey {
             sha256: key::from_hex(&text.sha256)?,
             scopes: key::Scopes::parse(text.scopes.iter().map(String::as_str))?,
             projects: text.projects.iter().copied().collect(),
+            requests_per_minute: text.requests_per_minute.and_then(NonZeroU32::new),
         })
     }
 }

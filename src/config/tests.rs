@@ -243,7 +243,8 @@ fn projects_and_keys_that_cannot_work_are_told_all_at_once() {
                 [[projects]]\nid = 2\nname = \"c\"\ntokens = [\"t\"]\n\
                 [[api_keys]]\nlabel = \"\"\nsha256 = \"phx_local\"\nscopes = [\"persons:read\"]\n\
                 projects = [2, 3]\n\
-                [[api_keys]]\nlabel = \"x\"\nsha256 = \"\"\nscopes = []\nprojects = []\n";
+                [[api_keys]]\nlabel = \"x\"\nsha256 = \"\"\nscopes = []\nprojects = []\n\
+                requests_per_minute = 0\n";
     let known = "person:read, person:write, activity_log:read, activity_log:write, project:read, *";
     let expected = [
         "`projects[0].id` is 0; write a number from 1 to 2147483647".to_owned(),
@@ -267,6 +268,8 @@ fn projects_and_keys_that_cannot_work_are_told_all_at_once() {
             .to_owned(),
         format!("`api_keys[1].scopes` is empty, so the key may do nothing; write some of: {known}"),
         "`api_keys[1].projects` is empty, so the key reaches nothing; write the ids of its projects"
+            .to_owned(),
+        "`api_keys[1].requests_per_minute` is 0, so the key may never ask; leave it out for any number"
             .to_owned(),
     ];
     assert_eq!(problems(file, &[]), expected);

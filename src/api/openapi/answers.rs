@@ -36,7 +36,7 @@ const KEY: &[&str] = &["authentication_error"];
 const FILE: &str = "attachment; filename=\"persons.csv\"";
 
 #[rustfmt::skip]
-const FAILURES: [Failure; 16] = [
+const FAILURES: [Failure; 17] = [
     Failure { name: "BadRequest", kinds: INVALID, codes: &["invalid_input", "required"], repeated: false,
         words: "A parameter is missing or cannot be understood; `attr` names it." },
     Failure { name: "BadMoment", kinds: INVALID, codes: &["invalid_input", "required"], repeated: true,
@@ -48,6 +48,8 @@ const FAILURES: [Failure; 16] = [
         repeated: false, words: "There is no key, or it is nobody's." },
     Failure { name: "Forbidden", kinds: KEY, codes: &["permission_denied"], repeated: false,
         words: "The key lacks the scope, or the project is none of its own." },
+    Failure { name: "Throttled", kinds: &["throttled_error"], codes: &["throttled"], repeated: false,
+        words: "The key asks more often than its `requests_per_minute`." },
     Failure { name: "NotFound", kinds: REQUEST, codes: &["not_found"], repeated: false,
         words: "There is no such project or person." },
     Failure { name: "NobodyThen", kinds: REQUEST, codes: &["not_found"], repeated: true,
@@ -79,7 +81,7 @@ pub fn failures() -> impl Iterator<Item = (String, RefOr<Response>)> {
         let mut response = ResponseBuilder::new()
             .description(failure.words)
             .content("application/json", json(failure.schema()));
-        if failure.name.ends_with("Unavailable") {
+        if failure.name.ends_with("Unavailable") || failure.name == "Throttled" {
             let after = always(header("Seconds to wait before the next try.", "1"));
             response = response.header("Retry-After", after);
         }
@@ -125,6 +127,7 @@ pub fn common(path: &str, keyed: bool) -> Vec<(String, RefOr<Response>)> {
     let mut failures = vec![failure(414, "UrlTooLong"), failure(500, "ServerError")];
     if keyed {
         failures.extend([failure(400, "BadRequest"), failure(401, "Unauthorized")]);
+        failures.push(failure(429, "Throttled"));
     }
     if path.contains("{project_id}") {
         failures.extend([failure(403, "Forbidden"), failure(404, "NotFound")]);

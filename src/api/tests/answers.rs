@@ -194,6 +194,9 @@ async fn errors_of_requests(story: &mut Story) {
     ] {
         story.write(&world, method, &path, body).await;
     }
+    for _ in 0..3 {
+        story.ask(&world, HASTY, Method::GET, "/api/projects/@current", "").await;
+    }
     let join = "/api/projects/1/persons/properties_at_time?format=csv";
     story.ask(&world, READER, Method::POST, join, "{}").await;
     too_wide(story).await;

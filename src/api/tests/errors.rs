@@ -187,3 +187,17 @@ async fn a_host_that_is_none_is_refused() {
     assert_eq!(status, 400);
     assert!(body.contains(r#""attr":"host""#), "{body}");
 }
+
+#[tokio::test]
+async fn a_key_that_asks_too_often_is_told_when_to_come_again() {
+    let world = World::new();
+    let hasty = [("authorization", "Bearer phx_hasty")];
+    for _ in 0..2 {
+        world.ask(Method::GET, LIST, &hasty).await.ok();
+    }
+    let reply = world.ask(Method::GET, LIST, &hasty).await;
+    assert_eq!(reply.header("retry-after"), "30");
+    let detail = "Request was throttled. Expected available in 30 seconds.";
+    assert_eq!(reply.error(), (429, shape("throttled_error", "throttled", detail)));
+    world.get(LIST).await.ok();
+}

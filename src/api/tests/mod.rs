@@ -19,6 +19,7 @@ mod server;
 mod single;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -45,6 +46,8 @@ const OF_TWO: &str = "phx_two";
 const WRITER: &str = "phx_writer";
 /// May do something, but not read persons.
 const AUDITOR: &str = "phx_auditor";
+/// May read project 1 twice a minute.
+const HASTY: &str = "phx_hasty";
 
 const ANN: &str = "fe27503b-3771-5a01-819d-96bf829dfb35";
 
@@ -270,6 +273,7 @@ fn access() -> Access {
         sha256: hash(secret),
         scopes: Scopes::parse([scopes]).unwrap(),
         projects: projects.iter().copied().collect::<BTreeSet<_>>(),
+        requests_per_minute: (secret == HASTY).then_some(NonZeroU32::new(2)).flatten(),
     };
     let project = |id| Project { id, name: format!("Project {id}") };
     Access {
@@ -279,6 +283,7 @@ fn access() -> Access {
             key(OF_TWO, "person:read", &[1, 2]),
             key(WRITER, "person:write", &[1]),
             key(AUDITOR, "activity_log:read", &[1]),
+            key(HASTY, "person:read", &[1]),
         ]),
     }
 }
