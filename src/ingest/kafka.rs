@@ -48,6 +48,9 @@ impl Connection {
         config.set("fetch.queue.backoff.ms", "5");
         // How long a partition without news may keep those with news waiting.
         config.set("fetch.wait.max.ms", "100");
+        // An answer that is so late does not come any more; the default is a minute in which nothing is
+        // read.
+        config.set("socket.timeout.ms", "10000");
         // The operator's word counts for these, and not for what follows.
         let shared = self.config();
         config.extend(

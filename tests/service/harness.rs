@@ -299,6 +299,10 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("what {} logged:", self.url);
+            self.log.try_iter().for_each(|line| eprintln!("{line}"));
+        }
         // Where the test killed or ended it there is nothing left to kill.
         let _ = self.process.kill();
         let _ = self.process.wait();
