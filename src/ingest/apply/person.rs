@@ -205,7 +205,8 @@ impl Applying<'_, '_> {
         self.begin(at, life.person)?;
         self.transaction.see(at.project, life.person, at.time)?;
         let now = self.transaction.lives(at.project).now(life)?;
-        if now == life {
+        // An earlier life of somebody who lives on may have gone on in one who was deleted since.
+        if now == life || self.is_deleted(at.project, now)? {
             return Ok(());
         }
         self.transaction.see(at.project, now.person, at.time)

@@ -3,7 +3,7 @@
 
 mod damage;
 
-use super::example::{given, identify, set, unset};
+use super::example::{given, identify, set, unset, world};
 use super::*;
 use crate::person::identity;
 use crate::store::verify::{Law, Report};
@@ -89,4 +89,19 @@ fn a_difficult_history_verifies() {
         assert!(checked.to_string().ends_with(": ok"), "{checked}");
     }
     assert_eq!(report.laws.iter().map(|it| it.law).collect::<Vec<_>>(), Law::ALL);
+}
+
+#[test]
+fn nobody_who_was_deleted_is_seen_by_a_late_event_of_one_who_lives_on() {
+    let (_folder, store) = world(&[
+        (0, set("bob", &json!({"mood": "good"}))),
+        (10, set("ann", &json!({"plan": "pro"}))),
+        (20, identify("ann", "bob")),
+        (30, command("bob", json!({"command": "split", "distinct_ids": ["bob"]}))),
+        (40, command("ann", json!({"command": "delete"}))),
+        (5, set("bob", &json!({"mood": "late"}))),
+    ]);
+    named(&store);
+    let report = report(&store);
+    assert!(report.first.is_empty(), "{:#?}", report.first);
 }
