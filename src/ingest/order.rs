@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use crate::person::Record;
 use crate::person::command::Seen;
 
-/// How long a partition that should have records is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a partition that should have records is waited for. Longer than a busy Kafka takes to
+/// answer, or its delays would decide the order; one that is down holds the others up no longer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Records of one partition, fetched and not yet handed on.
 #[derive(Debug)]
