@@ -69,10 +69,13 @@ fn everything(service: &Service, stream: &Stream) -> Vec<Json> {
     }
     let paths = ["?limit=10000", "/activity?limit=1000", "/changes?limit=10000"];
     let mut answers = paths.map(|path| service.persons(path)).to_vec();
-    // Links name the port, which is another one for every process, and cursors the store.
+    // Links name the port, which is another one for every process, and cursors the store. Two topics
+    // have no order between them that everybody must keep.
     for answer in &mut answers {
         answer["next"].take();
         answer["cursor"].take();
+        let results = answer["results"].as_array_mut().unwrap();
+        results.sort_by_cached_key(|result| result["id"].to_string());
     }
     let known_at = format!("&known_at={}", stream.known_at);
     for id in &stream.ids {
