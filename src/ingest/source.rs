@@ -66,6 +66,8 @@ pub struct Source {
     asked: Option<Instant>,
     /// Every owned partition of every topic is being read.
     is_assigned: bool,
+    /// Kafka told once of every topic which partitions there are.
+    is_told: bool,
     /// Stored positions that were given up for later ones, to be written.
     gaps: Vec<Gap>,
 }
@@ -100,6 +102,7 @@ impl Source {
             told: None,
             asked: None,
             is_assigned: false,
+            is_told: false,
             gaps: Vec::new(),
         })
     }
@@ -123,6 +126,10 @@ impl Source {
     pub fn fill(&mut self, batch: &mut Batch) -> Result<(), Error> {
         self.discover()?;
         self.fetch()?;
+        // Of a partition that is not read yet nobody knows what comes first.
+        if !self.is_told {
+            return Ok(());
+        }
         let now = Instant::now();
         let mut lanes: Vec<_> =
             self.partitions.iter_mut().map(|partition| &mut partition.lane).collect();
@@ -195,6 +202,7 @@ impl Source {
         {
             tracing::warn!("{text}");
         }
+        self.is_told |= is_assigned;
         self.is_assigned = is_assigned && missing.is_none();
         self.handed.is_complete = self.is_assigned;
         let is_assigned = self.is_assigned;
