@@ -18,6 +18,7 @@ use crate::store::{Activity, Asked, Change, Deed, Had, Log};
 
 const DEFAULT_LIMIT: u64 = 10;
 const MAX_LIMIT: u64 = 1_000;
+const MAX_PAGE: u64 = 1 << 32;
 
 /// Entries that an export reads at once.
 const CHUNK: usize = 10_000;
@@ -33,7 +34,7 @@ struct Query {
 impl Query {
     fn of(parameters: &Parameters) -> Result<Self, Error> {
         Ok(Self {
-            page: parameters.whole("page", 1..=u64::MAX)?.unwrap_or(1),
+            page: parameters.whole("page", 1..=MAX_PAGE)?.unwrap_or(1),
             limit: parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT),
         })
     }

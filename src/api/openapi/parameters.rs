@@ -231,7 +231,7 @@ pub struct Changes {
 #[into_params(parameter_in = Query)]
 pub struct Activity {
     /// The number of the page.
-    #[param(required = false, minimum = 1, default = 1)]
+    #[param(required = false, minimum = 1, maximum = 4_294_967_296_u64, default = 1)]
     page: u64,
     /// Entries on a page.
     #[param(required = false, minimum = 1, maximum = 1_000, default = 10)]
