@@ -173,12 +173,13 @@ struct Detail {
 impl<'a> Entry<'a> {
     fn read(view: &View<'_>, activity: &'a Activity) -> Result<Self, Error> {
         let known = view.snapshot.known(view.project, activity.person)?;
-        let (uuid, changes) = match known.ok_or_else(Error::internal)? {
+        let known = known.ok_or_else(Error::internal)?;
+        let changes = match &known {
             // What was done to one that was deleted has no values any more.
-            Known::Deleted(tombstone) => (tombstone.uuid, Vec::new()),
-            Known::Person(head) => (head.uuid, changes(view, activity, &head)?),
+            Known::Deleted(_) => Vec::new(),
+            Known::Person(head) => changes(view, activity, head)?,
         };
-        Ok(Self { activity, id: id(view, activity.place)?, uuid, changes })
+        Ok(Self { activity, id: id(view, activity.place)?, uuid: known.uuid(), changes })
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -286,10 +287,8 @@ fn of_split(view: &View<'_>, of: (PersonId, &Head), at: Time) -> Result<Detail, 
 
 /// Who was merged into whom.
 fn of_merge(view: &View<'_>, of: (PersonId, &Head), source: PersonId) -> Result<Detail, Error> {
-    let uuid = match view.snapshot.known(view.project, source)?.ok_or_else(Error::internal)? {
-        Known::Person(head) => head.uuid,
-        Known::Deleted(tombstone) => tombstone.uuid,
-    };
+    let known = view.snapshot.known(view.project, source)?;
+    let uuid = known.ok_or_else(Error::internal)?.uuid();
     let person = |id: PersonId, uuid: Uuid| {
         let mut json = Vec::new();
         let mut object = Object::new(&mut json);

@@ -3,27 +3,22 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
+use governor::clock::Clock;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 /// The requests of one key: so many a minute, and as many at once where none came before.
 #[derive(Debug)]
-pub struct Rate {
-    limiter: DefaultDirectRateLimiter,
-    clock: DefaultClock,
-}
+pub struct Rate(DefaultDirectRateLimiter);
 
 impl Rate {
     /// At most so many requests a minute.
     pub fn per_minute(requests: NonZeroU32) -> Self {
-        let clock = DefaultClock::default();
-        let limiter = RateLimiter::direct_with_clock(Quota::per_minute(requests), clock.clone());
-        Self { limiter, clock }
+        Self(RateLimiter::direct(Quota::per_minute(requests)))
     }
 
     /// Takes one request; of one too many it answers how long to wait.
     pub fn take(&self) -> Result<(), Duration> {
-        self.limiter.check().map_err(|until| until.wait_time_from(self.clock.now()))
+        self.0.check().map_err(|until| until.wait_time_from(self.0.clock().now()))
     }
 }
 

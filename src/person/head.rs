@@ -92,6 +92,17 @@ pub enum Known {
     Deleted(Tombstone),
 }
 
+impl Known {
+    /// The person's uuid, which it keeps when it is deleted.
+    #[must_use]
+    pub fn uuid(&self) -> Uuid {
+        match self {
+            Self::Person(head) => head.uuid,
+            Self::Deleted(tombstone) => tombstone.uuid,
+        }
+    }
+}
+
 impl Head {
     /// A person that begins.
     #[must_use]

@@ -33,7 +33,8 @@ impl Snapshot<'_> {
         Ok(changed)
     }
 
-    /// The number of the last change in a project; 0 where there was none.
+    /// The number of the last change in a project; 0 where there was none. Whoever changed last has
+    /// it, so it is always in the index.
     ///
     /// # Errors
     /// Where the store fails or is damaged.

@@ -262,15 +262,6 @@ impl Store {
         Ok(Some(keys))
     }
 
-    /// The last key of a family that begins with a prefix, whose next eight bytes are not all ones.
-    fn last_key(&self, family: Family, prefix: &[u8]) -> Result<Option<Vec<u8>>> {
-        let mut iterator = self.db.raw_iterator_cf(self.family(family));
-        iterator.seek_for_prev([prefix, &[0xff; 8]].concat());
-        let key = iterator.key().filter(|key| key.starts_with(prefix)).map(<[u8]>::to_vec);
-        iterator.status()?;
-        Ok(key)
-    }
-
     /// A file without a name for what does not fit into memory, beside the store's own.
     ///
     /// # Errors

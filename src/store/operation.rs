@@ -183,6 +183,17 @@ pub struct Activity {
     pub author: Option<String>,
 }
 
+impl Activity {
+    /// In whose logs it stands: the person's, and that of one that was merged into it.
+    pub fn persons(&self) -> impl Iterator<Item = PersonId> + use<> {
+        let source = match self.deed {
+            Deed::Merged(source) => Some(source),
+            _ => None,
+        };
+        source.into_iter().chain([self.person])
+    }
+}
+
 /// What was done to a person. The numbers of the codec are part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {

@@ -127,12 +127,12 @@ impl Transaction<'_> {
             }
             let key = keys::by_change(project, now.change);
             self.batch.put_cf(family, key, person.to_be_bytes());
-            let Some(loaded) = self.find(project, person)? else {
+            self.find(project, person)?;
+            let Some(loaded) = self.persons.get(&of) else {
                 return Err(Error::Broken("somebody changed who is not there"));
             };
-            let was_listed = loaded.listed.clone();
             let listed = Listed::of(&loaded.known, None);
-            let before = was_listed.as_ref().map(|listed| (listed, before.seen));
+            let before = loaded.listed.as_ref().map(|listed| (listed, before.seen));
             let after = listed.as_ref().map(|listed| (listed, now.seen));
             Self::stage_last_seen(&mut self.batch, self.store, of, before, after);
         }

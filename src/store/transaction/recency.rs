@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 
 use super::{Transaction, decode};
 use crate::person::{PersonId, ProjectId, Time};
-use crate::store::{Family, Recency, Result, Store, codec, keys};
+use crate::store::{Family, Recency, Result, codec, keys};
 
 /// How recent a person is, and how recent it was before this transaction.
 #[derive(Clone, Copy)]
@@ -54,7 +54,7 @@ impl Transaction<'_> {
         for (project, person) in std::mem::take(&mut self.touched) {
             let last = match self.last_change.entry(project) {
                 Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => entry.insert(self.store.last_change(project)?),
+                Entry::Vacant(entry) => entry.insert(self.store.snapshot().last_change(project)?),
             };
             *last += 1;
             let change = *last;
@@ -75,14 +75,5 @@ impl Transaction<'_> {
                 Ok(entry.insert(LoadedRecency::committed(found.as_deref())?))
             }
         }
-    }
-}
-
-impl Store {
-    /// The number of the last change in a project; 0 where there was none. Whoever changed last has
-    /// it, so it is always in the index.
-    fn last_change(&self, project: ProjectId) -> Result<u64> {
-        let last = self.last_key(Family::ByChange, &project.to_be_bytes())?;
-        Ok(last.as_deref().and_then(keys::number_at_end).unwrap_or(0))
     }
 }

@@ -1,10 +1,10 @@
 //! The activity log has no gap, and what was done to a person stands in the person's log.
 
 use super::{Law, Verifying, Who};
-use crate::person::{Known, PersonId, ProjectId};
+use crate::person::{Known, ProjectId};
 use crate::store::keys::{self, KeyReader};
 use crate::store::transaction::decode;
-use crate::store::{Activity, Deed, Family, Result, codec, corrupt};
+use crate::store::{Activity, Family, Result, codec, corrupt};
 
 impl Verifying<'_> {
     /// The logs of projects, then those of persons.
@@ -46,7 +46,7 @@ impl Verifying<'_> {
 
     /// What was done stands in the logs of the persons, and what is not deleted since in a timeline.
     fn activity(&mut self, project: ProjectId, ordinal: u64, activity: &Activity) -> Result<()> {
-        for person in persons(activity) {
+        for person in activity.persons() {
             let key = keys::activity_of(project, person, ordinal);
             if self.snapshot.get(Family::Activity, &key)?.is_none() {
                 let text = format!("activity {ordinal} is not in its log");
@@ -79,19 +79,10 @@ impl Verifying<'_> {
         let found = self.snapshot.get(Family::Activity, &keys::activity(who.project, ordinal))?;
         // One that cannot be read is told where the log of the project is walked.
         let found = found.and_then(|found| codec::decode_activity(&found).ok());
-        if !found.is_some_and(|activity| persons(&activity).any(|person| person == who.person)) {
+        if !found.is_some_and(|activity| activity.persons().any(|person| person == who.person)) {
             let text = format!("found activity {ordinal} in its log, which is not its");
             self.differs(Law::Activity, who, text);
         }
         Ok(())
     }
-}
-
-/// In whose logs an activity stands.
-fn persons(activity: &Activity) -> impl Iterator<Item = PersonId> + use<> {
-    let source = match activity.deed {
-        Deed::Merged(source) => Some(source),
-        _ => None,
-    };
-    source.into_iter().chain([activity.person])
 }
