@@ -2,12 +2,11 @@
 
 use super::{Law, Verifying, Who};
 use crate::store::keys::{self, KeyReader};
-use crate::store::{Family, Result, corrupt};
+use crate::store::{Family, Recency, Result, corrupt};
 
 impl Verifying<'_> {
     /// A person has its row in the order of changes.
-    pub(super) fn in_order(&mut self, who: Who) -> Result<()> {
-        let change = self.snapshot.recency(who.project, who.person)?.change;
+    pub(super) fn in_order(&mut self, who: Who, Recency { change, .. }: Recency) -> Result<()> {
         let found = self.snapshot.get(Family::ByChange, &keys::by_change(who.project, change))?;
         if found.as_deref() != Some(&who.person.to_be_bytes()) {
             let found = found.and_then(|found| KeyReader(&found).u64());

@@ -7,15 +7,15 @@ use crate::person::{Known, PersonId, ProjectId, PropertyId};
 use crate::store::column::{self, LIVE};
 use crate::store::keys::{self, KeyReader, Meta};
 use crate::store::list::Listed;
-use crate::store::{Family, NEVER, Result, corrupt};
+use crate::store::{Family, NEVER, Recency, Result, corrupt};
 
 impl Verifying<'_> {
     /// A head has its rows in the lists.
-    pub(super) fn listed(&mut self, who: Who, known: &Known) -> Result<()> {
+    pub(super) fn listed(&mut self, who: Who, known: &Known, recency: Recency) -> Result<()> {
         let Some(listed) = self.listing(who.project, known) else { return Ok(()) };
         *self.live.entry(who.project).or_default() += 1;
         let (created_at, email) = listed.keys(who.project, who.person);
-        let seen = self.by_last_seen_at(who, &listed)?;
+        let seen = by_last_seen_at(who.project, recency, &listed);
         let keys = [
             (Family::ByCreatedAt, Some(created_at)),
             (Family::ByLastSeenAt, Some(seen)),
@@ -31,11 +31,6 @@ impl Verifying<'_> {
             }
         }
         Ok(())
-    }
-
-    fn by_last_seen_at(&self, who: Who, listed: &Listed) -> Result<Vec<u8>> {
-        let seen = self.snapshot.recency(who.project, who.person)?.seen;
-        Ok(keys::by_time(who.project, seen.unwrap_or(NEVER), listed.uuid))
     }
 
     /// What the columns hold of a person is what its head has.
@@ -162,15 +157,12 @@ impl Verifying<'_> {
             return Ok(None);
         };
         if family == Family::Uuid {
-            let uuid = match &known {
-                Known::Person(head) => head.uuid,
-                Known::Deleted(tombstone) => tombstone.uuid,
-            };
-            return Ok(Some(crate::store::keys::uuid(project, uuid)));
+            return Ok(Some(keys::uuid(project, known.uuid())));
         }
         let listed = self.listing(project, &known);
         if let (Family::ByLastSeenAt, Some(listed)) = (family, &listed) {
-            return self.by_last_seen_at(Who { project, person }, listed).map(Some);
+            let recency = self.snapshot.recency(project, person)?;
+            return Ok(Some(by_last_seen_at(project, recency, listed)));
         }
         let keys = listed.map(|listed| listed.keys(project, person));
         Ok(keys.and_then(|(created_at, email)| match family {
@@ -178,4 +170,9 @@ impl Verifying<'_> {
             _ => email,
         }))
     }
+}
+
+/// The key under which the list of those seen last holds a person.
+fn by_last_seen_at(project: ProjectId, recency: Recency, listed: &Listed) -> Vec<u8> {
+    keys::by_time(project, recency.seen.unwrap_or(NEVER), listed.uuid)
 }

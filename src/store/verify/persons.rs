@@ -4,7 +4,7 @@ use super::history::Facts;
 use super::{Cursor, Law, Verifying, Who, time_text, who_of};
 use crate::person::{Fact, Head, Known, Life, Time, Tombstone};
 use crate::store::transaction::decode;
-use crate::store::{Family, LifeSpan, Result, codec, corrupt, keys};
+use crate::store::{Family, LifeSpan, Recency, Result, codec, corrupt, keys};
 
 /// What is walked side by side with the persons.
 pub(super) struct Beside<'a> {
@@ -23,12 +23,20 @@ impl<'a> Beside<'a> {
             (Family::Recency, &mut self.recency),
         ]
     }
+
+    /// How recent the person is that is walked by.
+    fn recency_of(&self, who: Who) -> Result<Recency> {
+        let row = self.recency.within(&keys::person(who.project, who.person));
+        let found = row.map(|(_, value)| decode(codec::decode_recency, value, Family::Recency));
+        Ok(found.transpose()?.unwrap_or_default())
+    }
 }
 
 /// A person that is verified.
 pub(super) struct Person<'h> {
     pub who: Who,
     pub head: &'h Head,
+    pub recency: Recency,
     /// Its lives that are not deleted, oldest first.
     pub lives: Vec<(Life, LifeSpan)>,
 }
@@ -85,23 +93,22 @@ impl Verifying<'_> {
     }
 
     fn person(&mut self, who: Who, known: &Known, beside: &mut Beside) -> Result<()> {
-        let uuid = match known {
-            Known::Person(head) => head.uuid,
-            Known::Deleted(tombstone) => tombstone.uuid,
-        };
+        let uuid = known.uuid();
         let found = self.snapshot.person_of_uuid(who.project, uuid)?;
         if found != Some(who.person) {
             let text = format!("found {found:?} under its uuid {uuid}, due is itself");
             self.differs(Law::Indexes, who, text);
         }
-        self.listed(who, known)?;
+        let recency = beside.recency_of(who)?;
+        self.listed(who, known, recency)?;
         self.in_columns(who, known)?;
-        self.in_order(who)?;
+        self.in_order(who, recency)?;
         match known {
-            Known::Person(head) => self.head(who, head, beside),
+            Known::Person(head) => self.head((who, head), recency, beside),
             Known::Deleted(tombstone) => {
                 self.tombstone(who, tombstone, beside);
-                self.unseen(who)
+                self.unseen(who, recency.seen);
+                Ok(())
             }
         }
     }
@@ -121,22 +128,25 @@ impl Verifying<'_> {
         }
     }
 
-    fn unseen(&mut self, who: Who) -> Result<()> {
-        let seen = self.snapshot.recency(who.project, who.person)?.seen;
+    fn unseen(&mut self, who: Who, seen: Option<Time>) {
         if seen.is_some() {
             let text = format!("found last seen {}, but it was deleted", time_text(seen));
             self.differs(Law::Deletion, who, text);
         }
-        Ok(())
     }
 
-    fn head(&mut self, who: Who, head: &Head, beside: &mut Beside) -> Result<()> {
+    fn head(
+        &mut self,
+        (who, head): (Who, &Head),
+        recency: Recency,
+        beside: &mut Beside,
+    ) -> Result<()> {
         self.report.count(Law::Heads, "persons");
         let lives = (head.first_life..=head.life).map(|number| {
             let life = Life { person: who.person, number };
             Ok((life, self.span(who.project, life)?))
         });
-        let person = Person { who, head, lives: lives.collect::<Result<_>>()? };
+        let person = Person { who, head, recency, lives: lives.collect::<Result<_>>()? };
         self.lives_of_head(&person);
         self.not_deleted(&person)?;
         let facts = self.history(&person, &mut beside.history)?;
@@ -187,15 +197,14 @@ impl Verifying<'_> {
     }
 
     /// When the person was last seen is not before what it did.
-    pub fn seen(&mut self, who: Who, newest: Option<Time>) -> Result<()> {
-        let seen = self.snapshot.recency(who.project, who.person)?.seen;
+    pub fn seen(&mut self, Person { who, recency, .. }: &Person, newest: Option<Time>) {
+        let seen = recency.seen;
         let due = newest.map(Time::floor_to_hour);
         if seen < due || seen.is_some_and(|seen| seen != seen.floor_to_hour()) {
             let (found, due) = (time_text(seen), time_text(due));
             let text = format!("found last seen {found}, due is a whole hour not before {due}");
-            self.differs(Law::Indexes, who, text);
+            self.differs(Law::Indexes, *who, text);
         }
-        Ok(())
     }
 }
 

@@ -47,7 +47,8 @@ impl Verifying<'_> {
         if head.version < sum.operations {
             self.version(person, sum.operations)?;
         }
-        self.seen(who, sum.seen)
+        self.seen(person, sum.seen);
+        Ok(())
     }
 
     fn operation(&mut self, person: &Person, place: Place, operation: &Operation) -> Result<()> {
