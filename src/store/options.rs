@@ -1,8 +1,8 @@
 //! How RocksDB is set up, and what it tells of itself.
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, Options,
-    SliceTransform, WriteBufferManager, properties, statistics::StatsLevel, statistics::Ticker,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
+    Options, SliceTransform, WriteBufferManager, properties, statistics::StatsLevel, statistics::Ticker,
 };
 
 use super::keys::PERSON_BYTES;
@@ -80,6 +80,11 @@ fn family_options(family: Family, cache: &Cache, memory: usize) -> Options {
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     blocks.set_bloom_filter(10.0, false);
+    // In parts of a few kilobytes. One filter per file is of megabytes, which the cache has no place
+    // for when it is small: every look-up then reads the whole of it from disk.
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_pin_top_level_index_and_filter(true);
     blocks.set_format_version(5);
     let mut options = Options::default();
     let lists_per_person =
