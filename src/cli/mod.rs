@@ -1,5 +1,6 @@
 //! The command line: flags, then configuration, then logging, then the command, then an exit code.
 
+mod backup;
 mod demo;
 mod health;
 mod inspect;
@@ -34,6 +35,7 @@ Examples:
   personview produce events.ndjson                    capture events to the topic
   personview key create --label dashboard --scope person:read --project 1
   personview inspect person --project 1 --distinct-id ann
+  personview backup /backups                          a copy, while the server runs
   personview verify                                   whether the store keeps the laws
   personview config check --config /etc/personview.toml
 
@@ -61,6 +63,21 @@ const VERIFY_HELP: &str = "\
 Reads the store from end to end, as it is at this moment, and compares heads, histories, timelines,
 merges, lists, distinct ids and positions with each other. Writes nothing; a server may run on it.
 Prints a line for each law and the first 20 differences, and exits with 1 where there is any.";
+
+const BACKUP_HELP: &str = "\
+Copies what no earlier backup in the folder has: files of the store never change. A server that runs
+on the store is asked over a socket in store.path, so run this as its user, or as root, where it runs.
+
+Examples:
+  personview backup /backups --keep 7";
+
+const RESTORE_HELP: &str = "\
+Every file is compared with the checksum that it had when it was copied. The server then goes on where
+the backup ends, as far back as Kafka still has the records.
+
+Examples:
+  personview restore --list /backups
+  personview restore /backups";
 
 const INSPECT_EXAMPLES: &str = "\
 Reads the store as it is at this moment. Writes nothing; a server may run on it.
@@ -119,6 +136,14 @@ enum Command {
     /// Check that the store keeps the laws, also while a server runs on it
     #[command(after_help = VERIFY_HELP)]
     Verify,
+
+    /// Copy the store into a folder of backups, also while a server runs on it
+    #[command(after_help = BACKUP_HELP)]
+    Backup(backup::Wanted),
+
+    /// Make the store of a backup, where there is none yet
+    #[command(after_help = RESTORE_HELP)]
+    Restore(backup::From),
 
     /// Ask the server at the configured address whether it is ready
     Health,
@@ -184,7 +209,8 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<()> {
-    let load = || Config::load(cli.config.as_deref(), environment());
+    let file = cli.config;
+    let load = move || Config::load(file.as_deref(), environment());
     let mut output = io::stdout();
     match cli.command {
         Command::Serve { accept_gap } => {
@@ -192,7 +218,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
             config.check_serve()?;
             config.check_kafka()?;
             logging::start()?;
-            serve::run(config, accept_gap)
+            serve::run(config, accept_gap, load)
         }
         Command::Demo => {
             let config = load()?;
@@ -229,6 +255,16 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
             let config = load()?;
             logging::start()?;
             verify::run(&config, &mut output)
+        }
+        Command::Backup(wanted) => {
+            let config = load()?;
+            logging::start()?;
+            backup::back_up(&config, &wanted, &mut output)
+        }
+        Command::Restore(from) => {
+            let config = load()?;
+            logging::start()?;
+            backup::restore(&config, &from, &mut output)
         }
         Command::Health => health::run(&load()?, &mut output),
         Command::OpenApi => Ok(writeln!(output, "{}", api::openapi())?),

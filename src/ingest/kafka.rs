@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::Error;
+use crate::progress::Progress;
 
 /// How Kafka is reached.
 #[derive(Clone, Debug)]
@@ -149,4 +150,23 @@ pub fn watermarks<C: ConsumerContext>(
     let partition = i32::try_from(partition).unwrap_or(i32::MAX);
     let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
     Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+}
+
+/// Tells Kafka how far the store is. Lag monitors read the group's offsets; nothing here depends on
+/// them, so nothing waits for Kafka to take them.
+pub fn tell<C: ConsumerContext>(consumer: &BaseConsumer<C>, progress: &Progress) {
+    if progress.is_in_trouble() {
+        return;
+    }
+    let mut list = TopicPartitionList::new();
+    for ((topic, partition), next) in &progress.status().positions {
+        let partition = i32::try_from(*partition).unwrap_or(i32::MAX);
+        let offset = Offset::Offset(i64::try_from(*next).unwrap_or(i64::MAX));
+        if list.add_partition_offset(topic, partition, offset).is_err() {
+            return;
+        }
+    }
+    if let Err(error) = consumer.commit(&list, CommitMode::Async) {
+        tracing::debug!(%error, "the group's offsets were not committed");
+    }
 }

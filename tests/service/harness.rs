@@ -280,6 +280,21 @@ impl Service {
         })
     }
 
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// The next line of the log that has this text.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        loop {
+            let line = self.log.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("it did not log {text:?}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
     pub fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -288,8 +303,7 @@ impl Service {
     /// Ends it in order.
     #[track_caller]
     pub fn terminate(mut self) {
-        let pid = Pid::from_raw(self.process.id().try_into().unwrap());
-        kill(pid, Signal::SIGTERM).unwrap();
+        self.signal(Signal::SIGTERM);
         let ended: ExitStatus =
             wait_for(|| self.process.try_wait().unwrap().ok_or("still running"));
         let said = || self.log.try_iter().collect::<Vec<_>>().join("\n");

@@ -10,5 +10,6 @@ mod harness;
 #[path = "../../src/ingest/apply/tests/histories.rs"]
 mod histories;
 mod log;
+mod operator;
 mod oracle;
 mod write;
