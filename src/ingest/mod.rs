@@ -16,6 +16,7 @@ mod dead_letter;
 pub mod embedded;
 mod handed;
 pub mod kafka;
+pub mod letters;
 mod order;
 mod partitions;
 pub mod produce;
@@ -93,6 +94,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// A topic that must be there is not.
+    #[error("there is no topic {0}")]
+    NoTopic(String),
     /// Going on would skip or repeat records.
     #[error("{0}")]
     Stopped(Stop),

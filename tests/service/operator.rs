@@ -39,9 +39,12 @@ fn a_backup_of_a_running_service_comes_back_and_reads_on() {
     let topic = Topic::create("backup", 2);
     let home = Home::new(&topic);
     let service = home.serve();
-    for number in 0..200 {
-        topic.events(number % 2, [&plan(number.try_into().unwrap())]);
-    }
+    let send = |numbers: std::ops::Range<usize>| {
+        let (even, odd): (Vec<_>, Vec<_>) = numbers.partition(|number| number % 2 == 0);
+        topic.events(0, &even.into_iter().map(plan).collect::<Vec<_>>());
+        topic.events(1, &odd.into_iter().map(plan).collect::<Vec<_>>());
+    };
+    send(0..200);
     let at = |offset: u32| format!("?min_position={0}:0:{offset},{0}:1:{offset}", topic.name);
     service.persons(&at(99));
     assert!(service.metric("personview_store_last_backup_timestamp_seconds") < 1.0);
@@ -53,11 +56,7 @@ fn a_backup_of_a_running_service_comes_back_and_reads_on() {
     assert!(service.metric("personview_store_last_backup_timestamp_seconds") > 1.7e9);
     // More comes after the first backup, and the second one is taken while it does.
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for number in 200..400 {
-                topic.events(number % 2, [&plan(number.try_into().unwrap())]);
-            }
-        });
+        scope.spawn(|| send(200..400));
         let told = done(&home, &["backup", backups, "--keep", "2"]);
         assert!(told.starts_with("backup 2 of 20"), "{told}");
     });
@@ -142,5 +141,63 @@ fn projects_and_keys_are_read_again_on_sighup() {
             other => Err(other),
         }
     });
+    service.terminate();
+}
+
+#[test]
+fn dead_letters_are_seen_mended_and_sent_once_more() {
+    let topic = Topic::create("letters", 1);
+    let home = Home::with(&topic, "[ingest]\nperson_properties_limit = \"1KiB\"");
+    let service = home.serve();
+    let large = "x".repeat(2000);
+    // Neither has a uuid nor a time of its own: both come from where the record stood.
+    let big = json!({"token": "t", "event": "$set", "distinct_id": "ann", "$set": {"big": large}});
+    topic.events(0, [&big]);
+    topic.send(0, Some(b"{\"token\": \"t\",\n\"event\": \"x\", \"distinct_id\": \"bob\""), &[]);
+    topic.flush();
+    service.persons(&format!("?min_position={}:0:1", topic.name));
+    service.terminate();
+
+    let list = done(&home, &["dead-letters", "list"]);
+    let lines: Vec<&str> = list.lines().collect();
+    assert_eq!(lines.len(), 3, "{list}");
+    let origin = |offset| format!("{}:0:{offset}  key", topic.name);
+    assert!(
+        lines[0].contains("person_properties_size") && lines[0].ends_with(&origin(0)),
+        "{list}"
+    );
+    assert!(lines[1].contains("not_json") && lines[1].ends_with(&origin(1)), "{list}");
+    assert_eq!(lines[2], "2 dead letters: not_json 1, person_properties_size 1");
+    assert_eq!(done(&home, &["dead-letters", "list", "--from", "2"]), "no dead letters\n");
+
+    // One is mended by hand, the other one by a configuration that allows it.
+    let broken = done(&home, &["dead-letters", "list", "--reason", "not_json", "--values"]);
+    let mended = home.config().with_file_name("mended.ndjson");
+    std::fs::write(&mended, format!("{}}}\n", broken.trim_end())).unwrap();
+    done(&home, &["produce", mended.to_str().unwrap()]);
+    let config = std::fs::read_to_string(home.config()).unwrap();
+    std::fs::write(home.config(), config.replace("1KiB", "64KiB")).unwrap();
+    let before = chrono::Utc::now().to_rfc3339();
+    let replay = ["dead-letters", "replay", "--reason", "person_properties_size"];
+    for _ in 0..2 {
+        assert_eq!(done(&home, &replay), "1 records were sent once more\n");
+    }
+    let service = home.serve();
+    let ann = service.persons(&format!("?distinct_id=ann&min_position={}:0:4", topic.name));
+    assert_eq!(ann["results"][0]["properties"]["big"], large.as_str());
+    assert_eq!(service.persons("?distinct_id=bob")["count"], 1);
+    let duplicates = format!("{{result=\"duplicate\",topic=\"{}\"}}", topic.name);
+    let duplicates = service.metric(&format!("personview_ingest_records_total{duplicates}"));
+    assert!(
+        (duplicates - 1.0).abs() < 0.5,
+        "the second replay is known as the first: {duplicates}"
+    );
+    // It happened, and was known, when it was captured.
+    let as_of = |known: &str| {
+        let at = format!("/properties_at_time?distinct_id=ann&timestamp={before}{known}");
+        service.persons(&at.replace('+', "%2B"))["properties"].clone()
+    };
+    assert_eq!(as_of("")["big"], large.as_str());
+    assert_eq!(as_of(&format!("&known_at={before}")), as_of(""));
     service.terminate();
 }
