@@ -50,12 +50,36 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // Comes through the partition's queue as well, which is where it is wanted.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            self.progress.trouble(&format!("{error}: {reason}"));
-        }
+        tell(&self.progress, &error, reason);
     }
 }
+
+/// Notes an error of a client: as the cause of the trouble where it is one.
+fn tell(progress: &Progress, error: &KafkaError, reason: &str) {
+    match error.rdkafka_error_code() {
+        // Comes through the partition's queue as well, which is where it is wanted.
+        Some(RDKafkaErrorCode::PartitionEOF) => {}
+        // Nobody answers, whatever the cause is.
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::OperationTimedOut,
+        ) => progress.trouble(&format!("{error}: {reason}")),
+        _ => progress.cause(&format!("{error}: {reason}")),
+    }
+}
+
+/// What a client tells that is there before the consumer: what is wrong.
+#[derive(Clone)]
+pub struct Preparing(pub Arc<Progress>);
+
+impl ClientContext for Preparing {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tell(&self.0, &error, reason);
+    }
+}
+
+impl ConsumerContext for Preparing {}
 
 impl ConsumerContext for Context {}
 

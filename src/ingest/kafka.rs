@@ -10,6 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::Error;
+use super::context::Preparing;
 use crate::progress::Progress;
 
 /// How Kafka is reached.
@@ -31,10 +32,14 @@ impl Connection {
     #[must_use]
     pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
+        self.shared(&mut config);
+        config
+    }
+
+    fn shared(&self, config: &mut ClientConfig) {
         config.set("bootstrap.servers", &self.bootstrap_servers);
         config.set("client.id", "personview");
         config.extend(self.client.clone());
-        config
     }
 
     /// Settings of a consumer whose positions are kept by the store. Each partition has a queue
@@ -53,10 +58,7 @@ impl Connection {
         // read.
         config.set("socket.timeout.ms", "10000");
         // The operator's word counts for these, and not for what follows.
-        let shared = self.config();
-        config.extend(
-            shared.config_map().iter().map(|(name, value)| ((*name).into(), (*value).into())),
-        );
+        self.shared(&mut config);
         config.set("group.id", &self.group);
         config.set("enable.auto.commit", "false");
         config.set("enable.auto.offset.store", "false");
@@ -92,9 +94,15 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::Kafka`] where Kafka does not answer or refuses.
-    pub async fn create_missing_topics(&self, names: &[String]) -> Result<(), Error> {
+    pub async fn create_missing_topics(
+        &self,
+        names: &[String],
+        context: &Preparing,
+    ) -> Result<(), Error> {
         // A consumer asks without making the broker create what it asks for.
-        let probe: BaseConsumer = self.config().set("group.id", &self.group).create()?;
+        let mut config = self.config();
+        config.set("group.id", &self.group);
+        let probe: BaseConsumer<Preparing> = config.create_with_context(context.clone())?;
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let mut missing = Vec::new();
         for name in names {

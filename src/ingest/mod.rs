@@ -38,6 +38,7 @@ use tokio::runtime::Handle;
 pub use self::append::{Commands, NotAppended};
 use self::apply::{Parsed, Tally};
 use self::batch::{Batch, Gap};
+use self::context::Preparing;
 use self::dead_letter::DeadLetters;
 pub use self::kafka::Connection;
 pub use self::partitions::Partitions;
@@ -185,8 +186,10 @@ impl Stage {
     /// Dead letters must have a place to go before the first record is read.
     fn create_topics(&self) -> Result<(), Error> {
         let names = [self.settings.command_topic.clone(), self.settings.dead_letter_topic.clone()];
+        let context = Preparing(self.progress.clone());
         while self.is_going() {
-            let created = self.runtime.block_on(self.settings.kafka.create_missing_topics(&names));
+            let creating = self.settings.kafka.create_missing_topics(&names, &context);
+            let created = self.runtime.block_on(creating);
             let Err(error) = created else { return Ok(()) };
             self.progress.trouble(&format!("topics {names:?} cannot be created: {error}"));
             thread::sleep(Duration::from_millis(500));

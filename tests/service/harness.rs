@@ -147,6 +147,11 @@ impl Home {
 
     /// `more` is added to the configuration.
     pub fn with(topic: &Topic, more: &str) -> Self {
+        Self::at(&topic.address, &topic.name, more)
+    }
+
+    /// For a topic of a Kafka that the tests themselves need not reach.
+    pub fn at(address: &str, topic: &str, more: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let mut config = String::new();
         let hash = personview::api::key::to_hex(&personview::api::key::hash(KEY));
@@ -159,9 +164,8 @@ impl Home {
              [[projects]]\nid = 1\nname = \"Test\"\ntokens = [\"t\"]\n\
              [[api_keys]]\nlabel = \"test\"\nsha256 = \"{hash}\"\nscopes = [\"*\"]\nprojects = [1]\n\
              {more}\n",
-            topic.address,
+            address,
             folder.path().join("store").display(),
-            topic = topic.name,
         )
         .unwrap();
         std::fs::write(folder.path().join("config.toml"), config).unwrap();
