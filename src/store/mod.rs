@@ -81,7 +81,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// RocksDB failed.
-    #[error("the store failed: {0}")]
+    #[error("the store failed: {}", advice(.0.as_ref()))]
     Rocks(#[from] rocksdb::Error),
     /// The store cannot be opened.
     #[error("cannot open the store in {path}: {reason}")]
@@ -375,15 +375,22 @@ fn check_format(path: &Path) -> Result<()> {
     }
 }
 
-/// What an operator may do about an error of opening.
+/// What an operator may do about an error of RocksDB or of the file system.
 fn advice(text: &str) -> String {
     let lower = text.to_lowercase();
-    if lower.contains("lock") {
+    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    // "block" has a lock in it.
+    if has(&["while lock file", "lock hold by"]) {
         format!("another process uses it ({text}); stop that one, or set another store.path")
-    } else if lower.contains("permission") {
+    } else if has(&["permission denied", "read-only file system"]) {
         format!("this user may not write there ({text}); change the folder's owner or mode")
-    } else if lower.contains("no space") {
-        format!("the disk is full ({text}); free some space")
+    } else if has(&["no space left", "quota exceeded"]) {
+        format!("the disk is full ({text}); make room there, then start again")
+    } else if has(&["corruption", "no such file"]) {
+        format!(
+            "a file is damaged or missing ({text}); restore a backup, or build the store anew from \
+             the log in an empty folder"
+        )
     } else {
         text.to_owned()
     }
