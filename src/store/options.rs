@@ -18,6 +18,9 @@ pub struct Caches {
     pub cache: Cache,
 }
 
+/// The most that a start reads of the log of writes, in bytes: about a second.
+const MOST_WAL: u64 = 96 << 20;
+
 /// Opens the database with every family.
 pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
     let (mut options, cache, families) = shared(config.memory);
@@ -29,6 +32,8 @@ pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_max_open_files(512);
+    // What is in the log of writes only is read again at the start, and that takes its time.
+    options.set_max_total_wal_size((config.memory / 4).min(MOST_WAL));
     let db = DB::open_cf_descriptors(&options, &config.path, families)?;
     Ok((db, Caches { options, cache }))
 }
