@@ -18,6 +18,7 @@
 //! | [`progress`] | what the write path tells the read path | nothing here |
 //! | [`metrics`] | every series once | store's measures |
 //! | [`config`] | what an operator may decide | the rooms' own types |
+//! | [`control`] | what a running server does for a command beside it | store |
 //! | [`cli`] | the commands | everything |
 //!
 //! `tests/tidy.rs` holds these arrows.
@@ -39,6 +40,7 @@
 pub mod api;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod ingest;
 pub mod logging;
 pub mod metrics;
@@ -52,9 +54,11 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::ingest::{Commands, Ingest};
+use crate::control::Control;
+use crate::ingest::{Commands, Ingest, SharedRules};
 use crate::metrics::Metrics;
 use crate::person::Command;
 use crate::progress::Progress;
@@ -89,6 +93,8 @@ pub struct Start {
     pub metrics_listener: Option<TcpListener>,
     /// Go on at the earliest record where those in between have expired.
     pub accept_gap: bool,
+    /// The configuration as it was read again, or why it cannot be used.
+    pub reloads: mpsc::Receiver<Result<Config, config::Error>>,
 }
 
 /// The service, from configuration to the end: opens the store, reads the log into it and serves
@@ -109,6 +115,7 @@ pub async fn run(
     let (access, settings) = (config.access()?, config.api_settings());
     let (shared, measured) = (progress.clone(), metrics.clone());
     let ingest_settings = config.ingest_settings(start.accept_gap);
+    let rules = ingest_settings.rules.clone();
     let commands = Commands::connect(&ingest_settings.kafka, &ingest_settings.command_topic)?;
     let state = api::State::new(
         store.clone(),
@@ -118,8 +125,10 @@ pub async fn run(
         access,
         settings,
     );
+    let _control = listen(&store, &config);
     let ingest = Ingest::start(ingest_settings, store.clone(), shared, measured, Handle::current());
     let erasing = tokio::spawn(erase(store, config.store.erase_interval));
+    let reloading = tokio::spawn(reload(start.reloads, config, state.clone(), rules, metrics));
     tracing::info!(address = %start.listener.local_addr()?, "listening");
     let ending = async {
         shutdown.await;
@@ -134,6 +143,7 @@ pub async fn run(
     };
     let served = api::serve(start.listener, start.metrics_listener, state, ending).await;
     erasing.abort();
+    reloading.abort();
     served?;
     tracing::info!("done");
     Ok(())
@@ -150,6 +160,50 @@ impl api::CommandLog for Commands {
             let (partition, offset) = appended?;
             Ok([((self.topic().to_owned(), partition), offset + 1)].into())
         })
+    }
+}
+
+/// Serves checkpoints, where there can be a socket for it.
+fn listen(store: &Arc<Store>, config: &Config) -> Option<Control> {
+    let listening = Control::listen(store, &config.store.path);
+    let say = |error: &io::Error| {
+        tracing::warn!(%error, "no socket in store.path, so no backups while this server runs");
+    };
+    listening.inspect_err(say).ok()
+}
+
+/// Takes over projects and keys whenever the configuration is read again. What cannot be used
+/// changes nothing.
+async fn reload(
+    mut reloads: mpsc::Receiver<Result<Config, config::Error>>,
+    mut config: Config,
+    state: api::State,
+    rules: SharedRules,
+    metrics: Arc<Metrics>,
+) {
+    metrics.config_reloaded(true, control::now());
+    while let Some(read) = reloads.recv().await {
+        let taken = read.map_err(anyhow::Error::from).and_then(|new| {
+            new.check_serve()?;
+            state.replace_access(new.access()?);
+            Ok(new)
+        });
+        metrics.config_reloaded(taken.is_ok(), control::now());
+        match taken {
+            Ok(new) => {
+                rules.replace(new.rules());
+                let (projects, api_keys) = (new.projects.len(), new.api_keys.len());
+                tracing::info!(projects, api_keys, "projects and keys were read again");
+                config.projects.clone_from(&new.projects);
+                config.api_keys.clone_from(&new.api_keys);
+                if config != new {
+                    tracing::warn!("other settings have changed too; they count after a restart");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the configuration was read again and changes nothing");
+            }
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::filter::EnvFilter;
 
-/// What is logged when `RUST_LOG` does not say: what matters, of librdkafka only what is wrong.
-const DEFAULT_FILTER: &str = "info,rdkafka=warn";
+/// What is logged when `RUST_LOG` does not say: what matters, of librdkafka only what is wrong,
+/// and that once.
+const DEFAULT_FILTER: &str = "info,rdkafka=off,librdkafka=warn";
 
 /// Why logging could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +22,7 @@ pub enum Error {
 }
 
 /// Begins logging for the whole process, by the filter in `RUST_LOG` or else
-/// `info,rdkafka=warn`.
+/// `info,rdkafka=off,librdkafka=warn`.
 ///
 /// # Errors
 ///
@@ -52,7 +53,7 @@ mod tests {
     fn without_a_filter_the_default_one_counts() {
         for text in [None, Some(""), Some("  ")] {
             let filter = filter(text).expect("the default filter").to_string();
-            assert!(filter.contains("info") && filter.contains("rdkafka=warn"), "{filter}");
+            assert!(filter.contains("info") && filter.contains("librdkafka=warn"), "{filter}");
         }
     }
 

@@ -3,14 +3,17 @@
 //! `series!` below is every series once: name with its unit, labels, help. Labels are bounded:
 //! no project, no distinct id and no property ever becomes one.
 
-use std::sync::{Mutex, PoisonError};
+mod build;
 
-use prometheus::core::Collector;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
 use prometheus::{
-    Counter, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Counter, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry, TextEncoder,
 };
 
+use self::build::Build;
 use crate::store::Measure;
 
 /// From an answer of the cache to one that just made its deadline.
@@ -70,10 +73,29 @@ series! {
     ingest_late_operations: IntCounter = "ingest_late_operations_total" [] "Operations that took a place before one already recorded.";
     ingest_running: IntGauge = "ingest_running" [] "1 while records are read and applied, 0 after ingestion has ended for good.";
     kafka_reachable: IntGauge = "kafka_reachable" [] "1 while Kafka can be read, 0 while it is away and tried again.";
+    kafka_broker_up: IntGaugeVec = "kafka_broker_up" [broker] "1 while the connection to a broker stands.";
+    kafka_broker_round_trip: GaugeVec = "kafka_broker_round_trip_seconds" [broker] "From a request to a broker until its answer, on average over the last second.";
+    kafka_broker_errors: IntCounterVec = "kafka_broker_errors_total" [broker] "Requests to a broker that failed or were not answered in time.";
+    kafka_broker_disconnects: IntCounterVec = "kafka_broker_disconnects_total" [broker] "Connections to a broker that broke.";
+    kafka_received_bytes: IntCounter = "kafka_received_bytes_total" [] "Bytes that came from Kafka, as they were on the wire.";
+    kafka_fetch_queue_bytes: IntGauge = "kafka_fetch_queue_bytes" [] "Bytes of records that are fetched and not yet taken into a batch.";
     store_bytes: IntGaugeVec = "store_bytes" [family] "Bytes on disk, by column family.";
     store_write_stall: Counter = "store_write_stall_seconds_total" [] "How long writes waited for compaction.";
     store_block_cache_hits: IntCounter = "store_block_cache_hits_total" [] "Blocks found in the block cache.";
     store_block_cache_misses: IntCounter = "store_block_cache_misses_total" [] "Blocks that had to be read from disk.";
+    store_block_cache_bytes: IntGauge = "store_block_cache_bytes" [] "Bytes that block cache and write buffers hold, of store.memory.";
+    store_memtable_bytes: IntGaugeVec = "store_memtable_bytes" [family] "Bytes in write buffers, by column family.";
+    store_compaction_pending_bytes: IntGaugeVec = "store_compaction_pending_bytes" [family] "Bytes that compaction has yet to rewrite, by column family.";
+    store_compactions_running: IntGauge = "store_compactions_running" [] "Compactions at work.";
+    store_compaction_read_bytes: IntCounter = "store_compaction_read_bytes_total" [] "Bytes that compaction read.";
+    store_compaction_written_bytes: IntCounter = "store_compaction_written_bytes_total" [] "Bytes that compaction wrote.";
+    store_flush_written_bytes: IntCounter = "store_flush_written_bytes_total" [] "Bytes written out of full write buffers.";
+    store_wal_written_bytes: IntCounter = "store_wal_written_bytes_total" [] "Bytes written to the log of writes.";
+    store_disk_available_bytes: IntGauge = "store_disk_available_bytes" [] "Bytes that the disk of the store still takes.";
+    store_poisoned: IntGauge = "store_poisoned" [] "1 after a commit failed: no further one is taken before a restart.";
+    store_last_backup: IntGauge = "store_last_backup_timestamp_seconds" [] "When the last backup came to its end, in seconds since 1970; 0 where there was none.";
+    config_reload_successful: IntGauge = "config_last_reload_successful" [] "1 where the configuration could be used when it was last read.";
+    config_reload_success: IntGauge = "config_last_reload_success_timestamp_seconds" [] "When the configuration that is in force was read, in seconds since 1970.";
     http_request_duration: HistogramVec = "http_request_duration_seconds" [route, method, status] (REQUEST_SECONDS) "Time until a request was answered, by matched route.";
     http_requests_in_flight: IntGauge = "http_requests_in_flight" [] "Requests being answered just now.";
     build_info: IntGaugeVec = "build_info" [version] "1, labelled with the version that runs.";
@@ -139,6 +161,30 @@ impl Metrics {
         self.kafka_reachable.set(kafka_reachable.into());
     }
 
+    /// What librdkafka tells of the connection to a broker, since the start.
+    pub fn kafka_broker(&self, broker: &BrokerMeasure) {
+        let label = [broker.name.as_str()];
+        self.kafka_broker_up.with_label_values(&label).set(broker.is_up.into());
+        self.kafka_broker_round_trip.with_label_values(&label).set(broker.round_trip.as_secs_f64());
+        raise(&self.kafka_broker_errors.with_label_values(&label), broker.errors);
+        raise(&self.kafka_broker_disconnects.with_label_values(&label), broker.disconnects);
+    }
+
+    /// How much came from Kafka since the start, and how much of it waits to be taken, in bytes.
+    pub fn kafka_bytes(&self, received: u64, waiting: u64) {
+        raise(&self.kafka_received_bytes, received);
+        self.kafka_fetch_queue_bytes.set(gauge(waiting));
+    }
+
+    /// The configuration was read, and is in force where it could be used. `now` is in seconds since
+    /// 1970.
+    pub fn config_reloaded(&self, successful: bool, now: u64) {
+        self.config_reload_successful.set(successful.into());
+        if successful {
+            self.config_reload_success.set(gauge(now));
+        }
+    }
+
     /// How long it took from when a record was received until it could be read here.
     pub fn ingest_freshness(&self, seconds: f64) {
         self.ingest_freshness.observe(seconds.max(0.0));
@@ -188,19 +234,46 @@ impl Metrics {
     }
 
     fn take_over(&self, store: &Measure) {
-        for (family, bytes) in &store.bytes {
-            self.store_bytes.with_label_values(&[*family]).set(gauge(*bytes));
+        for family in &store.families {
+            let label = [family.name];
+            self.store_bytes.with_label_values(&label).set(gauge(family.bytes));
+            self.store_memtable_bytes.with_label_values(&label).set(gauge(family.memtable_bytes));
+            let pending = self.store_compaction_pending_bytes.with_label_values(&label);
+            pending.set(gauge(family.compaction_pending_bytes));
         }
-        let raise = |counter: &IntCounter, to: u64| {
-            counter.inc_by(to.saturating_sub(counter.get()));
-        };
         raise(&self.store_block_cache_hits, store.cache_hits);
         raise(&self.store_block_cache_misses, store.cache_misses);
+        raise(&self.store_compaction_read_bytes, store.compaction_read_bytes);
+        raise(&self.store_compaction_written_bytes, store.compaction_written_bytes);
+        raise(&self.store_flush_written_bytes, store.flush_written_bytes);
+        raise(&self.store_wal_written_bytes, store.wal_written_bytes);
+        self.store_block_cache_bytes.set(gauge(store.cache_bytes));
+        self.store_compactions_running.set(gauge(store.compactions_running));
+        if let Some(available) = store.disk_available_bytes {
+            self.store_disk_available_bytes.set(gauge(available));
+        }
+        self.store_poisoned.set(store.is_poisoned.into());
+        self.store_last_backup.set(gauge(store.last_backup.unwrap_or(0)));
         // Exact up to 2^53 microseconds, which are three centuries.
         #[allow(clippy::cast_precision_loss)]
         let stall = store.stall_micros as f64 / 1e6;
         self.store_write_stall.inc_by((stall - self.store_write_stall.get()).max(0.0));
     }
+}
+
+/// The connection to one broker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BrokerMeasure {
+    /// Its host and port.
+    pub name: String,
+    /// Whether the connection stands.
+    pub is_up: bool,
+    /// From a request until its answer, on average over the last while.
+    pub round_trip: Duration,
+    /// Requests that failed or were not answered in time, since the start.
+    pub errors: u64,
+    /// Connections that broke, since the start.
+    pub disconnects: u64,
 }
 
 /// A request that is being answered.
@@ -212,120 +285,14 @@ impl Drop for InFlight {
     }
 }
 
+/// Takes over what somebody else counts.
+fn raise(counter: &IntCounter, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
+}
+
 fn gauge(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// How each type of series is made of one line of the table.
-trait Build: Collector + Sized {
-    fn build(
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        buckets: &[&[f64]],
-    ) -> prometheus::Result<Self>;
-}
-
-fn opts(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace("personview")
-}
-
-fn histogram_opts(name: &str, help: &str, buckets: &[&[f64]]) -> HistogramOpts {
-    let opts = HistogramOpts::new(name, help).namespace("personview");
-    opts.buckets(buckets.concat())
-}
-
-macro_rules! build {
-    ($($type:ident($name:ident, $help:ident, $labels:pat, $buckets:pat) => $make:expr;)*) => {$(
-        impl Build for $type {
-            fn build($name: &str, $help: &str, $labels: &[&str], $buckets: &[&[f64]]) -> prometheus::Result<Self> {
-                $make
-            }
-        }
-    )*};
-}
-
-build! {
-    Counter(name, help, _, _) => Self::with_opts(opts(name, help));
-    IntCounter(name, help, _, _) => Self::with_opts(opts(name, help));
-    IntGauge(name, help, _, _) => Self::with_opts(opts(name, help));
-    IntCounterVec(name, help, labels, _) => Self::new(opts(name, help), labels);
-    IntGaugeVec(name, help, labels, _) => Self::new(opts(name, help), labels);
-    Histogram(name, help, _, buckets) => Self::with_opts(histogram_opts(name, help, buckets));
-    HistogramVec(name, help, labels, buckets) => Self::new(histogram_opts(name, help, buckets), labels);
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_recorded_is_what_prometheus_reads() {
-        let metrics = Metrics::new();
-        metrics.ingest_records("events", "recorded", 2);
-        metrics.ingest_records("events", "recorded", 3);
-        metrics.ingest_operations("set", 4);
-        metrics.ingest_dead_letters("not_json", 1);
-        metrics.ingest_warnings("timestamp_unusable", 1);
-        metrics.ingest_lag("events", 7, 12);
-        metrics.ingest_freshness(0.003);
-        metrics.ingest_batch(100);
-        metrics.ingest_batch_stage("commit", 0.002);
-        metrics.ingest_late_operations(6);
-        metrics.http_answer("/_liveness", "GET", 200, 0.0001);
-        metrics.http_answer("/_liveness", "BREW", 405, 0.0001);
-        let text = metrics.text(&Measure::default()).unwrap();
-        for line in [
-            r#"personview_ingest_records_total{result="recorded",topic="events"} 5"#,
-            r#"personview_ingest_operations_total{kind="set"} 4"#,
-            r#"personview_ingest_dead_letters_total{reason="not_json"} 1"#,
-            r#"personview_ingest_warnings_total{kind="timestamp_unusable"} 1"#,
-            r#"personview_ingest_lag_records{partition="7",topic="events"} 12"#,
-            r#"personview_ingest_freshness_seconds_bucket{le="0.0025"} 0"#,
-            r#"personview_ingest_freshness_seconds_bucket{le="0.005"} 1"#,
-            r#"personview_ingest_freshness_seconds_bucket{le="600"} 1"#,
-            "personview_ingest_batch_records_sum 100",
-            r#"personview_ingest_batch_seconds_count{stage="commit"} 1"#,
-            "personview_ingest_late_operations_total 6",
-            r#"personview_http_request_duration_seconds_count{method="GET",route="/_liveness",status="200"} 1"#,
-            r#"personview_http_request_duration_seconds_count{method="other",route="/_liveness",status="405"} 1"#,
-            r#"personview_build_info{version="0.1.0"} 1"#,
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
-        }
-        #[cfg(target_os = "linux")]
-        assert!(text.contains("process_resident_memory_bytes"));
-    }
-
-    #[test]
-    fn the_store_is_measured_at_every_reading_and_counted_once() {
-        let metrics = Metrics::new();
-        let mut measure = Measure {
-            bytes: vec![("person", 10)],
-            cache_hits: 5,
-            cache_misses: 2,
-            stall_micros: 1_500_000,
-        };
-        metrics.text(&measure).unwrap();
-        measure.cache_hits = 7;
-        measure.bytes = vec![("person", 8)];
-        let text = metrics.text(&measure).unwrap();
-        for line in [
-            r#"personview_store_bytes{family="person"} 8"#,
-            "personview_store_block_cache_hits_total 7",
-            "personview_store_block_cache_misses_total 2",
-            "personview_store_write_stall_seconds_total 1.5",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
-        }
-    }
-
-    #[test]
-    fn a_request_is_in_flight_until_it_is_answered() {
-        let metrics = Metrics::new();
-        let request = metrics.http_request();
-        assert_eq!(metrics.http_requests_in_flight.get(), 1);
-        drop(request);
-        assert_eq!(metrics.http_requests_in_flight.get(), 0);
-    }
-}
+mod tests;

@@ -24,6 +24,9 @@ pub struct Status {
     pub caught_up: bool,
     /// Why Kafka cannot be read just now; it is tried again.
     pub kafka_trouble: Option<String>,
+    /// What librdkafka gave as the cause of that trouble, where it knows: a password, a certificate,
+    /// a name that is no host's.
+    pub kafka_cause: Option<String>,
     /// What is waited for before everything is read: a topic that does not exist yet.
     pub waiting_for: Option<String>,
     /// Why ingestion ended for good; only a restart goes on.
@@ -67,9 +70,22 @@ impl Progress {
         });
     }
 
+    /// Notes the cause of trouble with Kafka, and logs it where that is new.
+    pub fn cause(&self, cause: &str) {
+        self.0.send_if_modified(|status| {
+            let new = status.kafka_cause.is_none();
+            if new {
+                status.kafka_cause = Some(cause.to_owned());
+                tracing::warn!(cause, "Kafka cannot be spoken to");
+            }
+            new
+        });
+    }
+
     /// Notes that Kafka can be read.
     pub fn no_trouble(&self) {
         self.0.send_if_modified(|status| {
+            status.kafka_cause = None;
             let mended = status.kafka_trouble.take().is_some();
             if mended {
                 tracing::info!("Kafka can be read again");

@@ -19,7 +19,7 @@ struct Room {
 }
 
 /// The arrows. A room that is not listed may name everything.
-const ROOMS: [Room; 6] = [
+const ROOMS: [Room; 7] = [
     Room { name: "person", rooms: &["person"], crates: &["chrono"] },
     Room { name: "store", rooms: &["store", "person"], crates: &["rocksdb"] },
     Room {
@@ -33,6 +33,7 @@ const ROOMS: [Room; 6] = [
         crates: &["axum", "hyper", "hyper_util", "tower", "tower_http", "tokio", "tracing", "rand"],
     },
     Room { name: "metrics", rooms: &["metrics", "store"], crates: &["prometheus"] },
+    Room { name: "control", rooms: &["control", "store"], crates: &["tracing"] },
     Room { name: "progress", rooms: &["progress"], crates: &["tokio", "tracing"] },
 ];
 

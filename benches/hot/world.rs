@@ -66,7 +66,7 @@ impl World {
 
     /// What is in files. Opening a store writes there what was in memory only.
     pub fn bytes(&self) -> f64 {
-        let bytes: u64 = self.store().measure().bytes.iter().map(|(_, bytes)| bytes).sum();
+        let bytes: u64 = self.store().measure().families.iter().map(|family| family.bytes).sum();
         f64::from(u32::try_from(bytes >> 10).unwrap()) * 1024.0
     }
 

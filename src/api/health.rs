@@ -83,7 +83,9 @@ fn components(status: &Status, poisoned: bool) -> [Component; 5] {
         Component { lag_records: status.lag_records, ..Component::new("caught_up", behind) };
     // Reads go on without Kafka: whoever asks is told how far they are.
     let kafka = Component {
-        reason: status.kafka_trouble.clone().or(status.waiting_for.clone()),
+        reason: [&status.kafka_cause, &status.kafka_trouble, &status.waiting_for]
+            .into_iter()
+            .find_map(Clone::clone),
         ..Component::new("kafka", None)
     };
     [

@@ -16,10 +16,10 @@ pub const PARAMETER: &str = "min_position";
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
 
-/// Reads both forms: what [`opaque`] made, and `topic:partition:offset` of a record that is to
-/// be applied.
+/// Reads both forms: what [`opaque`] made, and `topic:partition:offset` of records that are to be
+/// applied, separated by commas.
 pub fn parse(text: &str) -> Result<Positions, Error> {
-    let positions = if text.contains(':') { of_record(text) } else { of_opaque(text) };
+    let positions = if text.contains(':') { of_records(text) } else { of_opaque(text) };
     positions.ok_or_else(|| {
         let detail = format!(
             "{PARAMETER} must be a value of X-Personview-Position, or topic:partition:offset"
@@ -28,13 +28,20 @@ pub fn parse(text: &str) -> Result<Positions, Error> {
     })
 }
 
-fn of_record(text: &str) -> Option<Positions> {
-    let mut parts = text.rsplitn(3, ':');
-    let offset: u64 = parts.next()?.parse().ok()?;
-    let partition: u32 = parts.next()?.parse().ok()?;
-    let topic = parts.next().filter(|topic| !topic.is_empty())?;
-    let next = offset.checked_add(1)?;
-    Some(Positions::from([((topic.to_owned(), partition), next)]))
+fn of_records(text: &str) -> Option<Positions> {
+    let mut positions = Positions::new();
+    for record in text.split(',') {
+        let mut parts = record.split(':');
+        let topic = parts.next().filter(|topic| !topic.is_empty())?;
+        let partition: u32 = parts.next()?.parse().ok()?;
+        let offset: u64 = parts.next()?.parse().ok()?;
+        if parts.next().is_some() {
+            return None;
+        }
+        let next = positions.entry((topic.to_owned(), partition)).or_insert(0);
+        *next = offset.checked_add(1)?.max(*next);
+    }
+    Some(positions)
 }
 
 /// The positions as one opaque value.
@@ -139,6 +146,8 @@ mod tests {
     #[test]
     fn a_record_is_applied_where_the_next_offset_is_past_it() {
         assert_eq!(parse("events:2:41").unwrap(), Positions::from([at("events", 2, 42)]));
+        let several = Positions::from([at("events", 2, 42), at("events", 3, 1), at("more", 0, 8)]);
+        assert_eq!(parse("events:2:41,events:3:0,more:0:7,events:2:40").unwrap(), several);
     }
 
     #[test]
@@ -152,6 +161,9 @@ mod tests {
             ":0:1",
             "events:0:x",
             "events:-1:1",
+            "events:0:1:2",
+            "events:0:1,",
+            "events:0:1,x",
             "events:0:18446744073709551615",
             &whole[1..],
             &whole[..whole.len() - 1],

@@ -64,7 +64,9 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
     serve::runtime()?.block_on(async {
         let listener = bind_near(config.api.listen).await?;
         let address = listener.local_addr()?;
-        let start = Start { listener, metrics_listener: None, accept_gap: false };
+        // Nobody reads the configuration again.
+        let (_, reloads) = tokio::sync::mpsc::channel(1);
+        let start = Start { listener, metrics_listener: None, accept_gap: false, reloads };
         config.api.metrics_listen = None;
         let progress = Arc::<Progress>::default();
         let shutdown = serve::signalled()?;

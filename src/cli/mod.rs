@@ -1,7 +1,10 @@
 //! The command line: flags, then configuration, then logging, then the command, then an exit code.
 
+mod backup;
+mod dead_letters;
 mod demo;
 mod health;
+mod help;
 mod inspect;
 mod key;
 mod produce;
@@ -27,55 +30,9 @@ pub const EXIT_FAILED: u8 = 1;
 /// The configuration cannot be used; nothing was opened or bound. (2, for wrong flags, is clap's.)
 pub const EXIT_CONFIGURATION: u8 = 78;
 
-const EXAMPLES: &str = "\
-Examples:
-  personview demo                                     the whole path, with nothing to install
-  personview serve --config config/local.toml         with Kafka on 127.0.0.1:9092
-  personview produce events.ndjson                    capture events to the topic
-  personview key create --label dashboard --scope person:read --project 1
-  personview inspect person --project 1 --distinct-id ann
-  personview verify                                   whether the store keeps the laws
-  personview config check --config /etc/personview.toml
-
-Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration (nothing was opened or bound).
-Every setting can come from the environment too: PERSONVIEW_STORE__PATH is store.path.
-RUST_LOG says what is logged, such as RUST_LOG=debug.";
-
-const PRODUCE_EXAMPLES: &str = "\
-A line holds one event, as an SDK sends it or wrapped as the capture service wraps it:
-  {\"token\":\"phc_example\",\"event\":\"$set\",\"distinct_id\":\"ann\",\"properties\":{\"$set\":{\"plan\":\"pro\"}}}
-
-Examples:
-  personview produce events.ndjson
-  zcat events.ndjson.gz | personview produce -";
-
-const KEY_CREATE_EXAMPLES: &str = "\
-Prints the key, this once, and the [[api_keys]] table for the configuration file. Only the key's
-hash stands in it.
-
-Examples:
-  personview key create --label dashboard --scope person:read --project 1
-  personview key create --label sync --scope person:write activity_log:read --project 1 2";
-
-const VERIFY_HELP: &str = "\
-Reads the store from end to end, as it is at this moment, and compares heads, histories, timelines,
-merges, lists, distinct ids and positions with each other. Writes nothing; a server may run on it.
-Prints a line for each law and the first 20 differences, and exits with 1 where there is any.";
-
-const INSPECT_EXAMPLES: &str = "\
-Reads the store as it is at this moment. Writes nothing; a server may run on it.
-
-Examples:
-  personview inspect person --project 1 --distinct-id ann
-  personview inspect person --project 1 --id 6931a681-6e90-500d-8294-14582dcc2e3f --limit 20";
-
-const KEY_HASH_EXAMPLES: &str = "\
-Examples:
-  printf %s \"$KEY\" | personview key hash";
-
 /// A materialized view of persons from Kafka: who they are now, and who they were at any moment.
 #[derive(Debug, Parser)]
-#[command(name = "personview", version, after_help = EXAMPLES)]
+#[command(name = "personview", version, after_help = help::EXAMPLES)]
 struct Cli {
     /// Settings that lie over the defaults; the environment lies over both
     #[arg(long, global = true, value_name = "FILE")]
@@ -98,7 +55,7 @@ enum Command {
     Demo,
 
     /// Send capture events from a file to the first of the configured topics
-    #[command(after_help = PRODUCE_EXAMPLES)]
+    #[command(after_help = help::PRODUCE_EXAMPLES)]
     Produce {
         /// File with one event a line in JSON, or - for standard input
         file: String,
@@ -117,8 +74,20 @@ enum Command {
     Inspect(InspectCommand),
 
     /// Check that the store keeps the laws, also while a server runs on it
-    #[command(after_help = VERIFY_HELP)]
+    #[command(after_help = help::VERIFY_HELP)]
     Verify,
+
+    /// Copy the store into a folder of backups, also while a server runs on it
+    #[command(after_help = help::BACKUP_HELP)]
+    Backup(backup::Wanted),
+
+    /// Make the store of a backup, where there is none yet
+    #[command(after_help = help::RESTORE_HELP)]
+    Restore(backup::From),
+
+    /// Look at records that could not be used, and send them once more
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
 
     /// Ask the server at the configured address whether it is ready
     Health,
@@ -131,14 +100,14 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum InspectCommand {
     /// Show one person: who it is, what it has, and what happened to it
-    #[command(after_help = INSPECT_EXAMPLES)]
+    #[command(after_help = help::INSPECT_EXAMPLES)]
     Person(inspect::Asked),
 }
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
     /// Make a key and print it together with its table for the configuration
-    #[command(after_help = KEY_CREATE_EXAMPLES)]
+    #[command(after_help = help::KEY_CREATE_EXAMPLES)]
     Create {
         /// Who uses the key, as the activity log names it
         #[arg(long)]
@@ -157,7 +126,7 @@ enum KeyCommand {
     },
 
     /// Print the hash of the key on standard input
-    #[command(after_help = KEY_HASH_EXAMPLES)]
+    #[command(after_help = help::KEY_HASH_EXAMPLES)]
     Hash,
 }
 
@@ -184,7 +153,14 @@ pub fn run() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<()> {
-    let load = || Config::load(cli.config.as_deref(), environment());
+    let file = cli.config;
+    let load = move || Config::load(file.as_deref(), environment());
+    // For commands that log what they do.
+    let logged = || -> anyhow::Result<Config> {
+        let config = load()?;
+        logging::start()?;
+        Ok(config)
+    };
     let mut output = io::stdout();
     match cli.command {
         Command::Serve { accept_gap } => {
@@ -192,18 +168,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
             config.check_serve()?;
             config.check_kafka()?;
             logging::start()?;
-            serve::run(config, accept_gap)
+            serve::run(config, accept_gap, load)
         }
-        Command::Demo => {
-            let config = load()?;
-            logging::start()?;
-            demo::run(config)
-        }
-        Command::Produce { file } => {
-            let config = load()?;
-            logging::start()?;
-            produce::run(&config, &file)
-        }
+        Command::Demo => demo::run(logged()?),
+        Command::Produce { file } => produce::run(&logged()?, &file),
         Command::Key(KeyCommand::Create { label, scopes, projects, requests_per_minute }) => {
             let wanted = config::ApiKey {
                 label,
@@ -225,11 +193,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Inspect(InspectCommand::Person(asked)) => {
             inspect::person(&load()?, &asked, &mut output)
         }
-        Command::Verify => {
-            let config = load()?;
-            logging::start()?;
-            verify::run(&config, &mut output)
-        }
+        Command::Verify => verify::run(&logged()?, &mut output),
+        Command::Backup(wanted) => backup::back_up(&logged()?, &wanted, &mut output),
+        Command::Restore(from) => backup::restore(&logged()?, &from, &mut output),
+        Command::DeadLetters(command) => dead_letters::run(&logged()?, &command, &mut output),
         Command::Health => health::run(&load()?, &mut output),
         Command::OpenApi => Ok(writeln!(output, "{}", api::openapi())?),
     }

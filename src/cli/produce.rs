@@ -58,8 +58,11 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
         eprintln!("{count} events were refused by Kafka: {reason}");
     }
     println!("{} events are in topic {topic}", sent - refused);
-    for (partition, next) in &delivered.next_offsets {
-        println!("min_position={topic}:{partition}:{}", next - 1);
+    let last = delivered.next_offsets.iter();
+    let last: Vec<_> =
+        last.map(|(partition, next)| format!("{topic}:{partition}:{}", next - 1)).collect();
+    if !last.is_empty() {
+        println!("min_position={}", last.join(","));
     }
     if unknown > 0 {
         eprintln!("{unknown} of them carry a token of no configured project and will be dropped");

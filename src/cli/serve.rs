@@ -8,16 +8,23 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::Start;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::progress::Progress;
 
 /// How long tasks may take to let go of what they hold.
 const LEAVE: Duration = Duration::from_secs(3);
 
 /// Runs the service on a runtime of its own.
-pub fn run(config: Config, accept_gap: bool) -> anyhow::Result<()> {
+///
+/// `load` reads the configuration again, at every SIGHUP.
+pub fn run(
+    config: Config,
+    accept_gap: bool,
+    load: impl Fn() -> Result<Config, config::Error> + Send + 'static,
+) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let listener = bind(config.api.listen).await?;
@@ -25,7 +32,7 @@ pub fn run(config: Config, accept_gap: bool) -> anyhow::Result<()> {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let start = Start { listener, metrics_listener, accept_gap };
+        let start = Start { listener, metrics_listener, accept_gap, reloads: reloads(load)? };
         let shutdown = signalled()?;
         Ok(crate::run(config, start, Arc::<Progress>::default(), shutdown).await?)
     });
@@ -33,6 +40,22 @@ pub fn run(config: Config, accept_gap: bool) -> anyhow::Result<()> {
     // would find its locks gone. Whatever waits for Kafka longer is left where it is.
     runtime.shutdown_timeout(LEAVE);
     ended
+}
+
+/// The configuration, read again at every SIGHUP.
+fn reloads(
+    load: impl Fn() -> Result<Config, config::Error> + Send + 'static,
+) -> anyhow::Result<mpsc::Receiver<Result<Config, config::Error>>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (sender, reloads) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            if sender.send(load()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(reloads)
 }
 
 /// The runtime that requests are answered on.

@@ -41,19 +41,12 @@ impl Config {
     /// those in between have expired.
     #[must_use]
     pub fn ingest_settings(&self, accept_gap: bool) -> ingest::Settings {
-        let projects = self
-            .projects
-            .iter()
-            .flat_map(|project| project.tokens.iter().map(|token| (token.clone(), project.id)));
         ingest::Settings {
             kafka: self.kafka_connection(),
             topics: self.kafka.topics.clone(),
             command_topic: self.kafka.command_topic.clone(),
             dead_letter_topic: self.kafka.dead_letter_topic(),
-            rules: person::Rules {
-                promote: self.ingest.promote_event_properties,
-                projects: projects.collect(),
-            },
+            rules: ingest::SharedRules::new(self.rules()),
             apply: ingest::apply::Settings {
                 record_volatile: self.ingest.record_volatile_properties,
                 properties_limit: self.ingest.person_properties_limit,
@@ -64,6 +57,15 @@ impl Config {
             partitions: self.ingest.partitions,
             accept_gap,
         }
+    }
+
+    /// How records are understood, and whose they are.
+    #[must_use]
+    pub fn rules(&self) -> person::Rules {
+        let projects = self.projects.iter();
+        let tokens = projects
+            .flat_map(|project| project.tokens.iter().map(|token| (token.clone(), project.id)));
+        person::Rules { promote: self.ingest.promote_event_properties, projects: tokens.collect() }
     }
 
     /// How requests are answered.

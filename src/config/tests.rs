@@ -65,6 +65,41 @@ fn the_defaults_name_every_setting_and_no_other() {
     assert_eq!(names(&shown), names(&written));
 }
 
+/// Name, default and explanation of every setting, as the file of defaults has them.
+fn explained() -> Vec<(String, String, String)> {
+    let (mut settings, mut section, mut explanation) = (Vec::new(), "", Vec::new());
+    for line in layer::DEFAULTS.lines() {
+        if let Some(text) = line.strip_prefix("# ") {
+            explanation.extend(text.split_whitespace());
+        } else if let Some((name, value)) = line.split_once(" = ") {
+            let text = explanation.join(" ");
+            settings.push((format!("{section}.{name}"), value.to_owned(), text));
+            explanation.clear();
+        } else {
+            section = line.trim_matches(['[', ']']);
+            explanation.clear();
+        }
+    }
+    settings
+}
+
+#[test]
+fn the_page_on_configuration_says_of_every_setting_what_the_defaults_say() {
+    let page = include_str!("../../docs/configuration.md");
+    let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    let settings = explained();
+    assert!(settings.len() > 20 && settings.iter().all(|(.., text)| !text.is_empty()));
+    for (name, default, explanation) in &settings {
+        let variable = format!("PERSONVIEW_{}", name.to_uppercase().replace('.', "__"));
+        let row = format!("| `{name}` | `{default}` | `{variable}` |");
+        assert!(page.lines().any(|line| line == row), "{row}");
+        let text = format!("`{name}`: {explanation}");
+        assert!(words.contains(&text), "{text}");
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| `")).count();
+    assert_eq!(rows, settings.len(), "the page has a setting that there is not");
+}
+
 #[test]
 fn the_example_files_can_be_served() {
     for file in ["config/local.toml", "config/production.toml"] {

@@ -1,13 +1,15 @@
-//! What librdkafka tells of itself while it is read from: lag, and whether Kafka is there.
+//! What librdkafka tells of itself while it is read from: lag, the brokers, and whether
+//! Kafka is there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::{self, Broker, Statistics};
 
-use crate::metrics::Metrics;
+use crate::metrics::{BrokerMeasure, Metrics};
 use crate::progress::Progress;
 
 /// What librdkafka tells of itself.
@@ -24,6 +26,12 @@ impl ClientContext for Context {
         if statistics.brokers.values().any(is_up) {
             self.progress.no_trouble();
         }
+        for broker in statistics.brokers.values().filter(|broker| broker.nodeid >= 0) {
+            self.metrics.kafka_broker(&measure(broker));
+        }
+        let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
+        let waiting = partitions.map(|partition| partition.fetchq_size).sum();
+        self.metrics.kafka_bytes(u64::try_from(statistics.rx_bytes).unwrap_or(0), waiting);
         let status = self.progress.status();
         let mut all = status.assigned.then_some(0);
         for (topic, partitions) in &statistics.topics {
@@ -42,14 +50,49 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // Comes through the partition's queue as well, which is where it is wanted.
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
-            self.progress.trouble(&format!("{error}: {reason}"));
-        }
+        tell(&self.progress, &error, reason);
     }
 }
 
+/// Notes an error of a client: as the cause of the trouble where it is one.
+fn tell(progress: &Progress, error: &KafkaError, reason: &str) {
+    match error.rdkafka_error_code() {
+        // Comes through the partition's queue as well, which is where it is wanted.
+        Some(RDKafkaErrorCode::PartitionEOF) => {}
+        // Nobody answers, whatever the cause is.
+        Some(
+            RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::OperationTimedOut,
+        ) => progress.trouble(&format!("{error}: {reason}")),
+        _ => progress.cause(&format!("{error}: {reason}")),
+    }
+}
+
+/// What a client tells that is there before the consumer: what is wrong.
+#[derive(Clone)]
+pub struct Preparing(pub Arc<Progress>);
+
+impl ClientContext for Preparing {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tell(&self.0, &error, reason);
+    }
+}
+
+impl ConsumerContext for Preparing {}
+
 impl ConsumerContext for Context {}
+
+fn measure(broker: &Broker) -> BrokerMeasure {
+    let average = broker.rtt.as_ref().map_or(0, |window| window.avg);
+    BrokerMeasure {
+        name: broker.nodename.clone(),
+        is_up: broker.state == "UP",
+        round_trip: Duration::from_micros(u64::try_from(average).unwrap_or(0)),
+        errors: broker.txerrs + broker.rxerrs + broker.req_timeouts,
+        disconnects: broker.disconnects.and_then(|count| u64::try_from(count).ok()).unwrap_or(0),
+    }
+}
 
 /// Records of a partition that are not applied; `None` before its end is known.
 fn lag(partition: &statistics::Partition, applied: Option<u64>) -> Option<u64> {

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::Error;
+use super::context::Preparing;
+use crate::progress::Progress;
 
 /// How Kafka is reached.
 #[derive(Clone, Debug)]
@@ -30,10 +32,14 @@ impl Connection {
     #[must_use]
     pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
+        self.shared(&mut config);
+        config
+    }
+
+    fn shared(&self, config: &mut ClientConfig) {
         config.set("bootstrap.servers", &self.bootstrap_servers);
         config.set("client.id", "personview");
         config.extend(self.client.clone());
-        config
     }
 
     /// Settings of a consumer whose positions are kept by the store. Each partition has a queue
@@ -52,10 +58,7 @@ impl Connection {
         // read.
         config.set("socket.timeout.ms", "10000");
         // The operator's word counts for these, and not for what follows.
-        let shared = self.config();
-        config.extend(
-            shared.config_map().iter().map(|(name, value)| ((*name).into(), (*value).into())),
-        );
+        self.shared(&mut config);
         config.set("group.id", &self.group);
         config.set("enable.auto.commit", "false");
         config.set("enable.auto.offset.store", "false");
@@ -91,9 +94,15 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::Kafka`] where Kafka does not answer or refuses.
-    pub async fn create_missing_topics(&self, names: &[String]) -> Result<(), Error> {
+    pub async fn create_missing_topics(
+        &self,
+        names: &[String],
+        context: &Preparing,
+    ) -> Result<(), Error> {
         // A consumer asks without making the broker create what it asks for.
-        let probe: BaseConsumer = self.config().set("group.id", &self.group).create()?;
+        let mut config = self.config();
+        config.set("group.id", &self.group);
+        let probe: BaseConsumer<Preparing> = config.create_with_context(context.clone())?;
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let mut missing = Vec::new();
         for name in names {
@@ -149,4 +158,23 @@ pub fn watermarks<C: ConsumerContext>(
     let partition = i32::try_from(partition).unwrap_or(i32::MAX);
     let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
     Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+}
+
+/// Tells Kafka how far the store is. Lag monitors read the group's offsets; nothing here depends on
+/// them, so nothing waits for Kafka to take them.
+pub fn tell<C: ConsumerContext>(consumer: &BaseConsumer<C>, progress: &Progress) {
+    if progress.is_in_trouble() {
+        return;
+    }
+    let mut list = TopicPartitionList::new();
+    for ((topic, partition), next) in &progress.status().positions {
+        let partition = i32::try_from(*partition).unwrap_or(i32::MAX);
+        let offset = Offset::Offset(i64::try_from(*next).unwrap_or(i64::MAX));
+        if list.add_partition_offset(topic, partition, offset).is_err() {
+            return;
+        }
+    }
+    if let Err(error) = consumer.commit(&list, CommitMode::Async) {
+        tracing::debug!(%error, "the group's offsets were not committed");
+    }
 }

@@ -16,9 +16,11 @@ mod dead_letter;
 pub mod embedded;
 mod handed;
 pub mod kafka;
+pub mod letters;
 mod order;
 mod partitions;
 pub mod produce;
+mod rules;
 mod source;
 mod stop;
 
@@ -30,21 +32,21 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 
 pub use self::append::{Commands, NotAppended};
 use self::apply::{Parsed, Tally};
 use self::batch::{Batch, Gap};
+use self::context::Preparing;
 use self::dead_letter::DeadLetters;
 pub use self::kafka::Connection;
 pub use self::partitions::Partitions;
+pub use self::rules::SharedRules;
 use self::source::{Reader, Source};
 pub use self::stop::Stop;
 use crate::metrics::Metrics;
-use crate::person::{Record, Rules};
+use crate::person::Record;
 use crate::progress::Progress;
 use crate::store::{self, Store};
 
@@ -69,7 +71,7 @@ pub struct Settings {
     /// Created where missing; takes what could not be used.
     pub dead_letter_topic: String,
     /// How records are understood.
-    pub rules: Rules,
+    pub rules: SharedRules,
     /// How operations are recorded.
     pub apply: apply::Settings,
     /// The most records of one batch.
@@ -93,6 +95,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// A topic that must be there is not.
+    #[error("there is no topic {0}")]
+    NoTopic(String),
     /// Going on would skip or repeat records.
     #[error("{0}")]
     Stopped(Stop),
@@ -181,8 +186,10 @@ impl Stage {
     /// Dead letters must have a place to go before the first record is read.
     fn create_topics(&self) -> Result<(), Error> {
         let names = [self.settings.command_topic.clone(), self.settings.dead_letter_topic.clone()];
+        let context = Preparing(self.progress.clone());
         while self.is_going() {
-            let created = self.runtime.block_on(self.settings.kafka.create_missing_topics(&names));
+            let creating = self.settings.kafka.create_missing_topics(&names, &context);
+            let created = self.runtime.block_on(creating);
             let Err(error) = created else { return Ok(()) };
             self.progress.trouble(&format!("topics {names:?} cannot be created: {error}"));
             thread::sleep(Duration::from_millis(500));
@@ -242,7 +249,7 @@ impl Stage {
     fn parse(&self, batches: &Receiver<Batch>, parsed: &SyncSender<(Batch, Vec<Parsed>)>) {
         for batch in batches {
             let began = Instant::now();
-            let events = apply::parse(&batch.records, &self.settings.rules);
+            let events = apply::parse(&batch.records, &self.settings.rules.current());
             self.metrics.ingest_batch_stage("parse", began.elapsed().as_secs_f64());
             if parsed.send((batch, events)).is_err() {
                 return;
@@ -266,7 +273,7 @@ impl Stage {
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             if told.elapsed() >= COMMIT_INTERVAL {
-                self.tell_kafka(reader);
+                kafka::tell(reader, &self.progress);
                 told = Instant::now();
             }
         }
@@ -375,25 +382,6 @@ impl Stage {
         for record in records {
             let received = Duration::from_micros(record.timestamp.0.unsigned_abs());
             metrics.ingest_freshness(now.saturating_sub(received).as_secs_f64());
-        }
-    }
-
-    /// Lag monitors read the group's offsets; nothing here depends on them, so nothing waits for
-    /// Kafka to take them.
-    fn tell_kafka(&self, reader: &Reader) {
-        if self.progress.is_in_trouble() {
-            return;
-        }
-        let mut list = TopicPartitionList::new();
-        for ((topic, partition), next) in &self.progress.status().positions {
-            let partition = i32::try_from(*partition).unwrap_or(i32::MAX);
-            let offset = Offset::Offset(i64::try_from(*next).unwrap_or(i64::MAX));
-            if list.add_partition_offset(topic, partition, offset).is_err() {
-                return;
-            }
-        }
-        if let Err(error) = reader.commit(&list, CommitMode::Async) {
-            tracing::debug!(%error, "the group's offsets were not committed");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::{ClientContext, Message};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,7 +69,18 @@ impl Producer {
     /// # Errors
     /// [`Error::Kafka`] where it cannot be sent at all.
     pub fn send(&self, key: &str, value: &str) -> Result<(), Error> {
-        let mut record = BaseRecord::to(&self.topic).key(key).payload(value);
+        self.send_to(&self.topic, (Some(key.as_bytes()), Some(value.as_bytes())), None)
+    }
+
+    /// Sends one record to any topic; waits where librdkafka's queue is full.
+    pub(super) fn send_to(
+        &self,
+        topic: &str,
+        (key, value): (Option<&[u8]>, Option<&[u8]>),
+        headers: Option<OwnedHeaders>,
+    ) -> Result<(), Error> {
+        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
+        (record.key, record.payload, record.headers) = (key, value, headers);
         loop {
             match self.client.send(record) {
                 Ok(()) => break,

@@ -10,6 +10,12 @@ use super::{PersonId, ProjectId, Time};
 /// The namespace of every uuid that the product derives.
 pub const NAMESPACE: Uuid = uuid!("932979b4-65c3-4424-8467-0b66ec27bc22");
 
+/// The uuid of an event that has none: that of the record it came in.
+#[must_use]
+pub fn origin_uuid(topic: &str, partition: u32, offset: u64) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, format!("{topic}:{partition}:{offset}").as_bytes())
+}
+
 /// The longest distinct id that is kept, in characters; longer ones are cut.
 pub const MAX_DISTINCT_ID: usize = 200;
 

@@ -64,6 +64,8 @@ pub enum Meta<'a> {
     Erased(ProjectId, PersonId),
     /// What tells this store from every other one, be it built from the same log.
     Identity,
+    /// When the last backup came to its end.
+    Backup,
 }
 
 impl Meta<'_> {
@@ -72,7 +74,7 @@ impl Meta<'_> {
     pub fn key(self) -> Vec<u8> {
         let mut key = vec![self.tag()];
         match self {
-            Self::Format | Self::Secret | Self::Identity => {}
+            Self::Format | Self::Secret | Self::Identity | Self::Backup => {}
             Self::Topic(name) => key.extend(name.as_bytes()),
             Self::Position(topic, partition) => {
                 key.extend(topic.to_be_bytes());
@@ -100,6 +102,7 @@ impl Meta<'_> {
             Self::Secret => 5,
             Self::Erased(..) => 6,
             Self::Identity => 7,
+            Self::Backup => 8,
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod activity;
 mod as_of;
+mod backup;
 mod by_change;
 mod changes;
 pub mod codec;
@@ -20,6 +21,7 @@ mod find;
 pub mod keys;
 mod list;
 mod lives;
+mod measure;
 mod members;
 mod operation;
 mod options;
@@ -41,6 +43,7 @@ use uuid::Uuid;
 
 pub use self::activity::Log;
 pub use self::as_of::Told;
+pub use self::backup::{Backup, Backups, Checkpoint};
 pub use self::changes::{Asked, Change, Changed};
 pub use self::dictionary::Dictionary;
 pub use self::erase::Pending;
@@ -49,12 +52,12 @@ pub use self::find::{By, NEVER, Row, Wanted};
 use self::keys::Meta;
 pub use self::list::Start;
 pub use self::lives::{LivesOf, Spans};
+pub use self::measure::{FamilyMeasure, Measure};
 pub use self::members::{Had, HadIds};
 pub use self::operation::{
     Above, Activity, Applied, CommandOutcome, Deed, Effect, Group, Joined, LifeSpan, Member,
     Operation, Recency,
 };
-pub use self::options::Measure;
 pub use self::snapshot::{Moment, Person, Snapshot};
 pub use self::transaction::Transaction;
 use crate::person::Time;
@@ -78,7 +81,7 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// RocksDB failed.
-    #[error("the store failed: {0}")]
+    #[error("the store failed: {}", advice(.0.as_ref()))]
     Rocks(#[from] rocksdb::Error),
     /// The store cannot be opened.
     #[error("cannot open the store in {path}: {reason}")]
@@ -107,6 +110,14 @@ pub enum Error {
     Corrupt {
         /// The column family.
         family: &'static str,
+    },
+    /// A folder of backups cannot be used.
+    #[error("backups in {path}: {reason}")]
+    Backups {
+        /// The folder.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
     },
     /// Rows contradict each other.
     #[error("the store contradicts itself: {0}")]
@@ -149,8 +160,10 @@ impl Store {
         let path = &config.path;
         let open_error = |reason: String| Error::Open { path: path.clone(), reason };
         check_format(path)?;
-        std::fs::create_dir_all(path).map_err(|error| open_error(error.to_string()))?;
-        let (db, caches) = options::open(config).map_err(|error| open_error(advice(&error)))?;
+        std::fs::create_dir_all(path).map_err(|error| open_error(advice(&error.to_string())))?;
+        let (db, caches) =
+            options::open(config).map_err(|error| open_error(advice(error.as_ref())))?;
+        backup::clean(path).map_err(|error| open_error(advice(&error.to_string())))?;
         let mut store = Self {
             dictionary: Dictionary::default(),
             secret: Vec::new(),
@@ -199,12 +212,6 @@ impl Store {
     #[must_use]
     pub fn transaction(&self) -> Transaction<'_> {
         Transaction::new(self)
-    }
-
-    /// What the store measures of itself, for the metrics.
-    #[must_use]
-    pub fn measure(&self) -> Measure {
-        self.caches.measure(&self.db)
     }
 
     /// Every key and value, to compare two stores by: but for the secret and the identity of each,
@@ -338,7 +345,9 @@ fn format_text(found: &[u8]) -> String {
 /// Judges an existing store by reading it only, so that one that is refused stays untouched.
 fn check_format(path: &Path) -> Result<()> {
     if !path.join("CURRENT").exists() {
-        let foreign = std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
+        let foreign = std::fs::read_dir(path).is_ok_and(|entries| {
+            entries.flatten().any(|entry| !backup::is_harmless(&entry.file_name()))
+        });
         if foreign {
             let reason =
                 "the folder is not empty and holds no store; set store.path to an empty folder";
@@ -347,8 +356,10 @@ fn check_format(path: &Path) -> Result<()> {
         return Ok(());
     }
     let options = rocksdb::Options::default();
-    let open_error =
-        |error: &rocksdb::Error| Error::Open { path: path.to_owned(), reason: advice(error) };
+    let open_error = |error: &rocksdb::Error| Error::Open {
+        path: path.to_owned(),
+        reason: advice(error.as_ref()),
+    };
     let names = DB::list_cf(&options, path).map_err(|error| open_error(&error))?;
     let unknown = |found: &str| Error::Format { path: path.to_owned(), found: found.to_owned() };
     if !names.iter().any(|name| name == Family::Meta.name()) {
@@ -364,18 +375,24 @@ fn check_format(path: &Path) -> Result<()> {
     }
 }
 
-/// What an operator may do about an error of opening.
-fn advice(error: &rocksdb::Error) -> String {
-    let text = error.to_string();
+/// What an operator may do about an error of RocksDB or of the file system.
+fn advice(text: &str) -> String {
     let lower = text.to_lowercase();
-    if lower.contains("lock") {
+    let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    // "block" has a lock in it.
+    if has(&["while lock file", "lock hold by"]) {
         format!("another process uses it ({text}); stop that one, or set another store.path")
-    } else if lower.contains("permission") {
+    } else if has(&["permission denied", "read-only file system"]) {
         format!("this user may not write there ({text}); change the folder's owner or mode")
-    } else if lower.contains("no space") {
-        format!("the disk is full ({text}); free some space")
+    } else if has(&["no space left", "quota exceeded"]) {
+        format!("the disk is full ({text}); make room there, then start again")
+    } else if has(&["corruption", "no such file"]) {
+        format!(
+            "a file is damaged or missing ({text}); restore a backup, or build the store anew from \
+             the log in an empty folder"
+        )
     } else {
-        text
+        text.to_owned()
     }
 }
 

@@ -1,8 +1,10 @@
-//! How RocksDB is set up, and what it tells of itself.
+//! How RocksDB is set up.
+
+use std::path::Path;
 
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
-    Options, SliceTransform, WriteBufferManager, properties, statistics::StatsLevel, statistics::Ticker,
+    Options, SliceTransform, WriteBufferManager, statistics::StatsLevel,
 };
 
 use super::keys::PERSON_BYTES;
@@ -10,45 +12,54 @@ use super::{Config, Family};
 
 /// What outlives opening: the shared memory and the counters.
 pub struct Caches {
-    options: Options,
+    /// Holds the counters.
+    pub options: Options,
+    /// Blocks, and the write buffers that are charged to it.
+    pub cache: Cache,
 }
 
-/// What the store measures of itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Measure {
-    /// Bytes on disk of every family.
-    pub bytes: Vec<(&'static str, u64)>,
-    /// Blocks found in the block cache since start.
-    pub cache_hits: u64,
-    /// Blocks that had to be read from disk since start.
-    pub cache_misses: u64,
-    /// How long writes waited for compaction since start, in microseconds.
-    pub stall_micros: u64,
-}
+/// The most that a start reads of the log of writes, in bytes: about a second.
+const MOST_WAL: u64 = 96 << 20;
 
 /// Opens the database with every family.
 pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
     let (mut options, cache, families) = shared(config.memory);
     // Write buffers are charged to the cache: together they stay within the configured memory.
     let half = usize::try_from(config.memory / 2).unwrap_or(usize::MAX);
-    let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(half, false, cache);
+    let buffers =
+        WriteBufferManager::new_write_buffer_manager_with_cache(half, false, cache.clone());
     options.set_write_buffer_manager(&buffers);
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_max_open_files(512);
+    // What is in the log of writes only is read again at the start, and that takes its time.
+    options.set_max_total_wal_size((config.memory / 4).min(MOST_WAL));
     let db = DB::open_cf_descriptors(&options, &config.path, families)?;
-    Ok((db, Caches { options }))
+    Ok((db, Caches { options, cache }))
 }
 
 /// Opens the database with every family to be read, beside the process that writes it.
 pub fn open_to_read(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
     // What the one that writes has not flushed is read from its log into memory, and may be more than
     // this: it is not charged to the cache, or no block would stay in there.
-    let (mut options, _, families) = shared(config.memory.min(READING_MEMORY));
+    let (mut options, cache, families) = shared(config.memory.min(READING_MEMORY));
     // Every file is open from the start, so that none can be taken away by the one that writes.
     options.set_max_open_files(-1);
     let db = DB::open_cf_descriptors_read_only(&options, &config.path, families, false)?;
-    Ok((db, Caches { options }))
+    Ok((db, Caches { options, cache }))
+}
+
+/// Opens a checkpoint to be copied as it is.
+pub fn open_to_copy(path: &Path) -> Result<DB, rocksdb::Error> {
+    let cache = Cache::new_lru_cache(0);
+    let mut options = Options::default();
+    options.set_keep_log_file_num(1);
+    let families = Family::ALL.map(|family| {
+        let mut options = family_options(family, &cache, 0);
+        options.set_disable_auto_compactions(true);
+        ColumnFamilyDescriptor::new(family.name(), options)
+    });
+    DB::open_cf_descriptors(&options, path, families)
 }
 
 /// The most memory for the blocks of one that only reads: the other process has its own.
@@ -100,23 +111,4 @@ fn family_options(family: Family, cache: &Cache, memory: usize) -> Options {
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
     options
-}
-
-impl Caches {
-    /// What the store measures of itself.
-    pub fn measure(&self, db: &DB) -> Measure {
-        let bytes = Family::ALL.map(|family| {
-            let handle = db.cf_handle(family.name());
-            let size = handle.and_then(|handle| {
-                db.property_int_value_cf(handle, properties::TOTAL_SST_FILES_SIZE).ok().flatten()
-            });
-            (family.name(), size.unwrap_or_default())
-        });
-        Measure {
-            bytes: bytes.to_vec(),
-            cache_hits: self.options.get_ticker_count(Ticker::BlockCacheHit),
-            cache_misses: self.options.get_ticker_count(Ticker::BlockCacheMiss),
-            stall_micros: self.options.get_ticker_count(Ticker::StallMicros),
-        }
-    }
 }

@@ -37,8 +37,10 @@ impl Store {
             match opened {
                 Ok(store) if unchanged => return Ok(store),
                 Ok(_) => {}
-                Err(Error::Rocks(error)) if unchanged => return Err(open_error(advice(&error))),
-                Err(Error::Rocks(error)) => reason = advice(&error),
+                Err(Error::Rocks(error)) if unchanged => {
+                    return Err(open_error(advice(error.as_ref())));
+                }
+                Err(Error::Rocks(error)) => reason = advice(error.as_ref()),
                 Err(error) => return Err(error),
             }
             std::thread::sleep(pause);

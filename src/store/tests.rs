@@ -128,3 +128,39 @@ fn a_damaged_row_is_an_error_and_not_an_answer() {
     let error = store.snapshot().owner(1, "ann").err().unwrap();
     assert!(matches!(error, Error::Corrupt { family: "distinct_id" }), "{error}");
 }
+
+#[test]
+fn an_error_says_what_to_do() {
+    for (error, advised) in [
+        ("IO error: While lock file: /d/LOCK: Resource temporarily unavailable", "another process"),
+        ("Corruption: block checksum mismatch: stored = 1 in /d/000009.sst", "restore a backup"),
+        ("IO error: No such file or directory: While open a file: /d/1.sst", "restore a backup"),
+        ("IO error: No space left on device: While appending to file", "make room"),
+        ("Permission denied (os error 13)", "owner or mode"),
+    ] {
+        let told = advice(error);
+        assert!(told.contains(advised) && told.contains(error), "{told}");
+    }
+}
+
+#[test]
+fn a_damaged_file_is_told_as_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let store = Store::open(&config(folder.path())).unwrap();
+        let mut transaction = store.transaction();
+        transaction.set_owner(1, "ann", Some(owned()));
+        transaction.commit().unwrap();
+        store.checkpoint().unwrap();
+    }
+    let tables = content(folder.path()).into_iter();
+    let tables = tables.filter(|(path, _)| path.extension().is_some_and(|it| it == "sst"));
+    for (path, mut bytes) in tables {
+        let length = bytes.len();
+        bytes[..length / 2].fill(0x55);
+        std::fs::write(path, bytes).unwrap();
+    }
+    let opened = Store::open(&config(folder.path()));
+    let error = opened.and_then(|store| store.snapshot().owner(1, "ann")).unwrap_err().to_string();
+    assert!(error.contains("restore a backup"), "{error}");
+}

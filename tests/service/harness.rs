@@ -147,6 +147,11 @@ impl Home {
 
     /// `more` is added to the configuration.
     pub fn with(topic: &Topic, more: &str) -> Self {
+        Self::at(&topic.address, &topic.name, more)
+    }
+
+    /// For a topic of a Kafka that the tests themselves need not reach.
+    pub fn at(address: &str, topic: &str, more: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let mut config = String::new();
         let hash = personview::api::key::to_hex(&personview::api::key::hash(KEY));
@@ -159,9 +164,8 @@ impl Home {
              [[projects]]\nid = 1\nname = \"Test\"\ntokens = [\"t\"]\n\
              [[api_keys]]\nlabel = \"test\"\nsha256 = \"{hash}\"\nscopes = [\"*\"]\nprojects = [1]\n\
              {more}\n",
-            topic.address,
+            address,
             folder.path().join("store").display(),
-            topic = topic.name,
         )
         .unwrap();
         std::fs::write(folder.path().join("config.toml"), config).unwrap();
@@ -280,6 +284,21 @@ impl Service {
         })
     }
 
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// The next line of the log that has this text.
+    pub fn wait_for_log(&self, text: &str) -> String {
+        loop {
+            let line = self.log.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("it did not log {text:?}"));
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
     pub fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -288,8 +307,7 @@ impl Service {
     /// Ends it in order.
     #[track_caller]
     pub fn terminate(mut self) {
-        let pid = Pid::from_raw(self.process.id().try_into().unwrap());
-        kill(pid, Signal::SIGTERM).unwrap();
+        self.signal(Signal::SIGTERM);
         let ended: ExitStatus =
             wait_for(|| self.process.try_wait().unwrap().ok_or("still running"));
         let said = || self.log.try_iter().collect::<Vec<_>>().join("\n");

@@ -3,6 +3,7 @@
 //! `scripts/test` starts a Kafka and names it in `KAFKA_BOOTSTRAP_SERVERS`; without one these
 //! tests fail rather than pass over what they are for.
 
+mod broker;
 mod command_line;
 mod crash;
 mod docs;
@@ -10,5 +11,7 @@ mod harness;
 #[path = "../../src/ingest/apply/tests/histories.rs"]
 mod histories;
 mod log;
+mod operator;
 mod oracle;
+mod secure;
 mod write;

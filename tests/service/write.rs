@@ -1,11 +1,8 @@
 //! Writes of the API: through the log, and without one.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use serde_json::{Value as Json, json};
-use tempfile::TempDir;
 
+use crate::broker::Broker;
 use crate::harness::{Home, PATIENCE, Service, Topic, wait_for};
 
 fn set(id: &str, values: &Json) -> Json {
@@ -92,30 +89,6 @@ fn a_deleted_person_leaves_the_disk_of_a_server_that_goes_on() {
 /// Whether a write was applied, or else its answer.
 fn done(answer: (u16, Json)) -> Result<(), (u16, Json)> {
     if answer.0 == 200 { Ok(()) } else { Err(answer) }
-}
-
-/// A Kafka that nobody else uses.
-struct Broker(TempDir);
-
-impl Broker {
-    fn start() -> (Self, String) {
-        let broker = Self(TempDir::new().unwrap());
-        broker.tell("start");
-        let address = std::fs::read_to_string(broker.0.path().join("address")).unwrap();
-        (broker, address.trim().to_owned())
-    }
-
-    fn tell(&self, verb: &str) {
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/kafka/broker");
-        let told = Command::new(script).arg(verb).arg(self.0.path()).output().unwrap();
-        assert!(told.status.success(), "{verb}: {}", String::from_utf8_lossy(&told.stderr));
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        self.tell("kill");
-    }
 }
 
 #[test]

@@ -28,10 +28,11 @@ pub struct Answer {
 #[into_params(parameter_in = Query)]
 pub struct Position {
     /// Answer when at least so much of the log is applied: a value of `X-Personview-Position`, or
-    /// `topic:partition:offset` of a record. Where that does not come in time the answer is 503.
+    /// `topic:partition:offset` of records, separated by commas. Where that does not come in time the
+    /// answer is 503.
     #[param(
         required = false,
-        pattern = "^([A-Za-z0-9_-]+|[A-Za-z0-9._-]{1,249}:[0-9]{1,9}:[0-9]{1,18})$",
+        pattern = "^([A-Za-z0-9_-]+|[A-Za-z0-9._-]{1,249}:[0-9]{1,9}:[0-9]{1,18}(,[A-Za-z0-9._-]{1,249}:[0-9]{1,9}:[0-9]{1,18})*)$",
         example = "events_plugin_ingestion:0:10"
     )]
     min_position: String,

@@ -165,8 +165,7 @@ impl Parts<'_> {
             return Err(Rejection::MissingUuid);
         }
         let Record { topic, position, .. } = self.record;
-        let origin = format!("{topic}:{}:{}", position.partition, position.offset);
-        Ok(Uuid::new_v5(&identity::NAMESPACE, origin.as_bytes()))
+        Ok(identity::origin_uuid(topic, position.partition, position.offset))
     }
 
     fn distinct_id(&self) -> Option<String> {

@@ -1,0 +1,177 @@
+//! `personview backup` and `personview restore`: a copy of the store, also while a server runs on
+//! it, and a store from a copy.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use bytesize::ByteSize;
+use chrono::{DateTime, Utc};
+use clap::Args;
+
+use super::pulse::Pulse;
+use crate::config::Config;
+use crate::control::{self, Lease};
+use crate::store::{Backup, Backups, Checkpoint, Store};
+
+/// How often it is looked how far a copy is.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What to copy, and where to.
+#[derive(Debug, Args)]
+pub struct Wanted {
+    /// Folder of the backups; made where missing
+    directory: PathBuf,
+    /// Keep so many backups, this one included, and take older ones away
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    keep: Option<u32>,
+}
+
+/// What to make a store of.
+#[derive(Debug, Args)]
+pub struct From {
+    /// Folder of the backups
+    directory: PathBuf,
+    /// Number of the backup, as `--list` shows it; the newest one where it is left out
+    #[arg(long, value_name = "N")]
+    backup: Option<u32>,
+    /// Show the backups that there are, and do nothing else
+    #[arg(long)]
+    list: bool,
+}
+
+/// What is copied: of a server, or of a store that none runs on.
+enum Source {
+    Running(Lease),
+    Stopped(Box<Store>, Checkpoint),
+}
+
+impl Source {
+    fn take(config: &Config) -> anyhow::Result<Self> {
+        if let Some(lease) = Lease::take(&config.store.path)? {
+            return Ok(Self::Running(lease));
+        }
+        if !config.store.path.join("CURRENT").exists() {
+            bail!("there is no store in {}; check store.path", config.store.path.display());
+        }
+        let store = Box::new(Store::open(&config.store_config())?);
+        let checkpoint = store.checkpoint()?;
+        Ok(Self::Stopped(store, checkpoint))
+    }
+
+    fn checkpoint(&self) -> &Path {
+        match self {
+            Self::Running(lease) => lease.checkpoint(),
+            Self::Stopped(_, checkpoint) => checkpoint.path(),
+        }
+    }
+
+    fn done(self) -> anyhow::Result<()> {
+        match self {
+            Self::Running(lease) => Ok(lease.done()?),
+            Self::Stopped(store, _) => Ok(store.note_backup(control::now())?),
+        }
+    }
+}
+
+/// Adds a backup of the configured store to a folder, and says what it is.
+///
+/// # Errors
+///
+/// There is no store, the server on it refuses, or the folder cannot be written.
+pub fn back_up(config: &Config, wanted: &Wanted, output: &mut impl Write) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let mut backups = Backups::open(&wanted.directory)?;
+    let source = Source::take(config)?;
+    let before = bytes_of(&wanted.directory);
+    let added = watched("copying", &wanted.directory, || backups.add(source.checkpoint()))?;
+    let written = bytes_of(&wanted.directory).saturating_sub(before);
+    source.done().context("the backup is whole, but the server did not note it")?;
+    if let Some(keep) = wanted.keep {
+        backups.keep(keep.try_into().unwrap_or(usize::MAX))?;
+    }
+    writeln!(
+        output,
+        "{}; {} of it were new, copied in {:.1} s",
+        text(&added),
+        ByteSize(written),
+        began.elapsed().as_secs_f64()
+    )?;
+    Ok(())
+}
+
+/// Makes the configured store of a backup, and says where it goes on.
+///
+/// # Errors
+///
+/// There is a store already, no such backup, or it is damaged.
+pub fn restore(config: &Config, from: &From, output: &mut impl Write) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let nothing = || format!("there are no backups in {}", from.directory.display());
+    if !from.directory.is_dir() {
+        bail!(nothing());
+    }
+    let mut backups = Backups::open(&from.directory)?;
+    let list = backups.list();
+    if from.list {
+        for backup in &list {
+            writeln!(output, "{}", text(backup))?;
+        }
+        return Ok(());
+    }
+    let newest = list.last().with_context(nothing)?.number;
+    let number = from.backup.unwrap_or(newest);
+    let backup = list.into_iter().find(|backup| backup.number == number);
+    let backup =
+        backup.with_context(|| format!("there is no backup {number}; --list shows which are"))?;
+    let store_config = config.store_config();
+    watched("copying", &config.store.path, || backups.restore(number, &store_config))?;
+    let seconds = began.elapsed().as_secs_f64();
+    writeln!(
+        output,
+        "{}, restored to {} in {seconds:.1} s",
+        text(&backup),
+        config.store.path.display()
+    )?;
+    let store = Store::open_to_read(&store_config)?;
+    for (topic, partition, applied) in store.snapshot().positions()? {
+        writeln!(output, "goes on at {topic}:{partition}:{}", applied.next_offset)?;
+    }
+    Ok(())
+}
+
+fn text(Backup { number, time, bytes }: &Backup) -> String {
+    let time = i64::try_from(*time).ok().and_then(|time| DateTime::<Utc>::from_timestamp(time, 0));
+    let time = time.unwrap_or_default().format("%Y-%m-%dT%H:%M:%SZ");
+    format!("backup {number} of {time}, {}", ByteSize(*bytes))
+}
+
+/// Does something and shows how much is in a folder meanwhile.
+fn watched<T: Send>(doing: &'static str, folder: &Path, work: impl FnOnce() -> T + Send) -> T {
+    let before = bytes_of(folder);
+    let mut pulse = Pulse::new(doing, "{spinner} {binary_bytes} copied, {binary_bytes_per_sec}");
+    let result = thread::scope(|scope| {
+        let working = scope.spawn(work);
+        while !working.is_finished() {
+            pulse.tick(bytes_of(folder).saturating_sub(before), None);
+            thread::sleep(LOOK);
+        }
+        working.join()
+    });
+    pulse.end();
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Bytes of all files below a folder; those that go away meanwhile do not count.
+fn bytes_of(folder: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let bytes = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => bytes_of(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(bytes).sum()
+}

@@ -1,0 +1,206 @@
+//! `personview dead-letters`: what could not be used, and why; and once more, when it can be.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+
+use super::help;
+use crate::config::Config;
+use crate::ingest::letters::{self, Letter, Replay};
+
+/// How long Kafka may take for the last records.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The longest key that is shown whole, in characters.
+const MAX_KEY: usize = 60;
+
+/// What to do with them.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show each with its offset, time, reason, origin and key, and how many there are
+    #[command(after_help = help::DEAD_LETTERS_LIST_EXAMPLES)]
+    List(Listing),
+    /// Send the records to the topics that they came from
+    #[command(after_help = help::DEAD_LETTERS_REPLAY_HELP)]
+    Replay(Selection),
+}
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub struct Selection {
+    /// Only those that were rejected for one of these reasons
+    #[arg(long = "reason", value_name = "R", num_args = 1.., value_delimiter = ',')]
+    reasons: Vec<String>,
+    /// Only those from this offset of the dead letter topic on
+    #[arg(long, value_name = "OFFSET", default_value_t = 0)]
+    from: u64,
+    /// Only those before this offset
+    #[arg(long, value_name = "OFFSET", default_value_t = u64::MAX, hide_default_value = true)]
+    until: u64,
+}
+
+/// What to show of them.
+#[derive(Debug, Args)]
+pub struct Listing {
+    #[command(flatten)]
+    selection: Selection,
+    /// Print their values and nothing else, a line each, as `personview produce` takes them
+    #[arg(long)]
+    values: bool,
+}
+
+impl Selection {
+    fn has(&self, letter: &Letter) -> bool {
+        let wanted = self.reasons.is_empty() || self.reasons.contains(&letter.reason);
+        wanted && (self.from..self.until).contains(&letter.place.1)
+    }
+
+    /// Visits every dead letter that is meant; answers how many there were for each reason.
+    fn each(
+        &self,
+        config: &Config,
+        mut visit: impl FnMut(&Letter) -> anyhow::Result<()>,
+    ) -> anyhow::Result<BTreeMap<String, u64>> {
+        let mut reasons = BTreeMap::new();
+        let topic = config.kafka.dead_letter_topic();
+        letters::read(&config.kafka_connection(), &topic, self.from, |letter| {
+            if self.has(&letter) {
+                visit(&letter)?;
+                *reasons.entry(letter.reason).or_default() += 1;
+            }
+            anyhow::Ok(())
+        })
+        .with_context(|| format!("the dead letters in {topic} cannot be read"))?;
+        Ok(reasons)
+    }
+}
+
+/// Does what is asked for.
+///
+/// # Errors
+///
+/// Those of the two commands.
+pub fn run(config: &Config, command: &Command, output: &mut impl Write) -> anyhow::Result<()> {
+    match command {
+        Command::List(listing) => list(config, listing, output),
+        Command::Replay(selection) => replay(config, selection, output),
+    }
+}
+
+/// Prints a line for each dead letter, and how many there are.
+///
+/// # Errors
+///
+/// Kafka does not answer, or there is no such topic.
+fn list(config: &Config, listing: &Listing, output: &mut impl Write) -> anyhow::Result<()> {
+    let reasons = listing.selection.each(config, |letter| {
+        if listing.values {
+            let value = letter.value.as_deref().unwrap_or_default();
+            // A line break is white space in JSON, and the end of an event here.
+            let value: Vec<u8> =
+                value.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect();
+            output.write_all(&value)?;
+            return Ok(output.write_all(b"\n")?);
+        }
+        let (topic, partition, offset) = &letter.origin;
+        let truncated = if letter.truncated { "  (value too large to be kept)" } else { "" };
+        let (number, rejected, reason) = (letter.place.1, letter.rejected, &letter.reason);
+        let key = key_text(letter);
+        Ok(writeln!(
+            output,
+            "{number:>8}  {rejected}  {reason:<26}  {topic}:{partition}:{offset}  {key}{truncated}"
+        )?)
+    })?;
+    if !listing.values {
+        writeln!(output, "{}", summary(&reasons))?;
+    }
+    Ok(())
+}
+
+/// Sends the records of dead letters to the topics that they came from.
+///
+/// # Errors
+///
+/// Kafka does not answer or refuses records, or some of them were not kept whole.
+fn replay(config: &Config, selection: &Selection, output: &mut impl Write) -> anyhow::Result<()> {
+    let replay = Replay::connect(&config.kafka_connection())?;
+    let (mut sent, mut lost) = (0_u64, Vec::new());
+    selection.each(config, |letter| {
+        if letter.truncated {
+            let (topic, partition, offset) = &letter.origin;
+            lost.push(format!("{topic}:{partition}:{offset}"));
+        } else {
+            replay.send(letter)?;
+            sent += 1;
+        }
+        Ok(())
+    })?;
+    let delivered = replay.finish(PATIENCE).with_context(|| {
+        format!("Kafka at {} did not take all records", config.kafka.bootstrap_servers)
+    })?;
+    let refused: u64 = delivered.refused.values().sum();
+    for (reason, count) in &delivered.refused {
+        eprintln!("{count} records were refused by Kafka: {reason}");
+    }
+    writeln!(output, "{} records were sent once more", sent - refused)?;
+    if !lost.is_empty() {
+        eprintln!(
+            "these were too large to be kept; read them where they came from: {}",
+            lost.join(" ")
+        );
+    }
+    if refused > 0 || !lost.is_empty() {
+        bail!("{} records were not sent", refused + lost.len() as u64);
+    }
+    Ok(())
+}
+
+fn key_text(letter: &Letter) -> String {
+    let Some(key) = &letter.key else { return "-".to_owned() };
+    let text = String::from_utf8_lossy(key);
+    let mut shown: String = text.escape_debug().take(MAX_KEY).collect();
+    if text.escape_debug().nth(MAX_KEY).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+fn summary(reasons: &BTreeMap<String, u64>) -> String {
+    let each: Vec<_> = reasons.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    let sum: u64 = reasons.values().sum();
+    if each.is_empty() {
+        "no dead letters".to_owned()
+    } else {
+        format!("{sum} dead letters: {}", each.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_asked_for_is_left_out() {
+        let selection = Selection { reasons: vec!["not_json".to_owned()], from: 3, until: 5 };
+        let letter = |offset, reason: &str| Letter {
+            place: (0, offset),
+            reason: reason.to_owned(),
+            ..Letter::default()
+        };
+        assert!(selection.has(&letter(3, "not_json")) && selection.has(&letter(4, "not_json")));
+        for other in [letter(2, "not_json"), letter(5, "not_json"), letter(4, "invalid_uuid")] {
+            assert!(!selection.has(&other), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_breaks_no_line() {
+        let letter = |key: &[u8]| Letter { key: Some(key.to_vec()), ..Letter::default() };
+        assert_eq!(key_text(&letter(b"a\nb\x1b[2J")), "a\\nb\\u{1b}[2J");
+        assert_eq!(key_text(&letter(&[b'x'; 61])), format!("{}…", "x".repeat(60)));
+        assert_eq!(key_text(&Letter::default()), "-");
+    }
+}

@@ -1,0 +1,78 @@
+//! What `--help` says besides: examples, and what a line has no room for.
+
+pub const EXAMPLES: &str = "\
+Examples:
+  personview demo                                     the whole path, with nothing to install
+  personview serve --config config/local.toml         with Kafka on 127.0.0.1:9092
+  personview produce events.ndjson                    capture events to the topic
+  personview key create --label dashboard --scope person:read --project 1
+  personview inspect person --project 1 --distinct-id ann
+  personview backup /backups                          a copy, while the server runs
+  personview verify                                   whether the store keeps the laws
+  personview config check --config /etc/personview.toml
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration (nothing was opened or bound).
+Every setting can come from the environment too: PERSONVIEW_STORE__PATH is store.path.
+RUST_LOG says what is logged, such as RUST_LOG=debug.";
+
+pub const PRODUCE_EXAMPLES: &str = "\
+A line holds one event, as an SDK sends it or wrapped as the capture service wraps it:
+  {\"token\":\"phc_example\",\"event\":\"$set\",\"distinct_id\":\"ann\",\"properties\":{\"$set\":{\"plan\":\"pro\"}}}
+
+Examples:
+  personview produce events.ndjson
+  zcat events.ndjson.gz | personview produce -";
+
+pub const KEY_CREATE_EXAMPLES: &str = "\
+Prints the key, this once, and the [[api_keys]] table for the configuration file. Only the key's
+hash stands in it.
+
+Examples:
+  personview key create --label dashboard --scope person:read --project 1
+  personview key create --label sync --scope person:write activity_log:read --project 1 2";
+
+pub const VERIFY_HELP: &str = "\
+Reads the store from end to end, as it is at this moment, and compares heads, histories, timelines,
+merges, lists, distinct ids and positions with each other. Writes nothing; a server may run on it.
+Prints a line for each law and the first 20 differences, and exits with 1 where there is any.";
+
+pub const BACKUP_HELP: &str = "\
+Copies what no earlier backup in the folder has: files of the store never change. A server that runs
+on the store is asked over a socket in store.path, so run this as its user, or as root, where it runs.
+
+Examples:
+  personview backup /backups --keep 7";
+
+pub const RESTORE_HELP: &str = "\
+Every file is compared with the checksum that it had when it was copied. The server then goes on where
+the backup ends, as far back as Kafka still has the records.
+
+Examples:
+  personview restore --list /backups
+  personview restore /backups";
+
+pub const DEAD_LETTERS_LIST_EXAMPLES: &str = "\
+Examples:
+  personview dead-letters list --reason invalid_uuid,missing_uuid
+  personview dead-letters list --reason not_json --values > broken.ndjson
+  personview produce broken.ndjson        after mending it";
+
+pub const DEAD_LETTERS_REPLAY_HELP: &str = "\
+Of use once their reason is gone, such as a raised ingest.person_properties_limit. A record that cannot
+be used still becomes a dead letter again; one that was used already changes nothing. Nothing is taken
+off the topic of dead letters: `--from` leaves out those of before.
+
+Examples:
+  personview dead-letters replay --reason person_properties_size
+  personview dead-letters replay --from 120 --until 125";
+
+pub const INSPECT_EXAMPLES: &str = "\
+Reads the store as it is at this moment. Writes nothing; a server may run on it.
+
+Examples:
+  personview inspect person --project 1 --distinct-id ann
+  personview inspect person --project 1 --id 6931a681-6e90-500d-8294-14582dcc2e3f --limit 20";
+
+pub const KEY_HASH_EXAMPLES: &str = "\
+Examples:
+  printf %s \"$KEY\" | personview key hash";

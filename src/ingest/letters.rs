@@ -1,0 +1,204 @@
+//! Dead letters, read again: to see why, and to send them once more.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::kafka::{PATIENCE, partitions, watermarks};
+use super::produce::Producer;
+use super::{Connection, Error};
+use crate::person::{Time, identity};
+
+/// How long Kafka may be silent before it is given up.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// A record that could not be used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Letter {
+    /// Its partition and offset in the topic of dead letters.
+    pub place: (u32, u64),
+    /// Why it could not be used.
+    pub reason: String,
+    /// Topic, partition and offset of the record.
+    pub origin: (String, u32, u64),
+    /// When Kafka took the record, and `None` where that is not known.
+    pub received: Option<Time>,
+    /// When it became a dead letter.
+    pub rejected: Time,
+    /// The record was too large for its value to be kept.
+    pub truncated: bool,
+    /// The record's key.
+    pub key: Option<Vec<u8>>,
+    /// The record's value.
+    pub value: Option<Vec<u8>>,
+    /// The record's headers.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Letter {
+    /// What the record lacks and its origin knows: the time at which it was captured at the latest,
+    /// and the uuid by which a record that is sent twice is known as one.
+    fn lent(&self) -> Vec<(&'static str, String)> {
+        let lacks = |name: &str| !self.headers.iter().any(|(key, _)| key == name);
+        let mut lent = Vec::new();
+        if let Some(received) = self.received.filter(|_| lacks("now")) {
+            lent.push(("now", received.to_string()));
+        }
+        if lacks("uuid") {
+            let (topic, partition, offset) = &self.origin;
+            lent.push(("uuid", identity::origin_uuid(topic, *partition, *offset).to_string()));
+        }
+        lent
+    }
+}
+
+/// Reads the dead letters that there are at this moment, partition by partition, from an offset on.
+///
+/// # Errors
+/// [`Error::Kafka`] where Kafka does not answer or refuses, [`Error::NoTopic`] where there is no
+/// such topic, and what `visit` ends it with.
+pub fn read<E: From<Error>>(
+    connection: &Connection,
+    topic: &str,
+    from: u64,
+    mut visit: impl FnMut(Letter) -> Result<(), E>,
+) -> Result<(), E> {
+    let consumer = reader(connection)?;
+    let count =
+        partitions(consumer.client(), topic)?.ok_or_else(|| Error::NoTopic(topic.into()))?;
+    for number in 0..count {
+        let (low, high) = watermarks(&consumer, topic, number)?;
+        let first = from.max(low);
+        if first < high {
+            read_partition(&consumer, (topic, number), first..high, &mut visit)?;
+        }
+    }
+    Ok(())
+}
+
+fn reader(connection: &Connection) -> Result<BaseConsumer, Error> {
+    let mut config = connection.config();
+    config.set("group.id", &connection.group).set("enable.auto.commit", "false");
+    config.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
+    Ok(config.create()?)
+}
+
+fn read_partition<E: From<Error>>(
+    consumer: &BaseConsumer,
+    (topic, number): (&str, u32),
+    offsets: std::ops::Range<u64>,
+    visit: &mut impl FnMut(Letter) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut assigned = TopicPartitionList::new();
+    let partition = i32::try_from(number).unwrap_or(i32::MAX);
+    let first = Offset::Offset(i64::try_from(offsets.start).unwrap_or(i64::MAX));
+    assigned.add_partition_offset(topic, partition, first).map_err(Error::from)?;
+    consumer.assign(&assigned).map_err(Error::from)?;
+    let mut heard = Instant::now();
+    loop {
+        match consumer.poll(PATIENCE) {
+            Some(Ok(message)) if message.offset().unsigned_abs() < offsets.end => {
+                visit(letter(&message))?;
+                if message.offset().unsigned_abs() + 1 == offsets.end {
+                    return Ok(());
+                }
+                heard = Instant::now();
+            }
+            Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+            Some(Err(error)) if heard.elapsed() > SILENCE => return Err(Error::from(error).into()),
+            None if heard.elapsed() > SILENCE => {
+                let code = RDKafkaErrorCode::OperationTimedOut;
+                return Err(Error::Kafka(KafkaError::MessageConsumption(code)).into());
+            }
+            // librdkafka tries again.
+            Some(Err(_)) | None => {}
+        }
+    }
+}
+
+fn letter(message: &BorrowedMessage<'_>) -> Letter {
+    let mut letter = Letter {
+        place: (message.partition().unsigned_abs(), message.offset().unsigned_abs()),
+        rejected: Time::from_milliseconds(message.timestamp().to_millis().unwrap_or(0)),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        ..Letter::default()
+    };
+    for Header { key, value } in message.headers().into_iter().flat_map(Headers::iter) {
+        let text = || value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
+        match key {
+            "dlq_reason" => text().clone_into(&mut letter.reason),
+            "dlq_topic" => text().clone_into(&mut letter.origin.0),
+            "dlq_partition" => letter.origin.1 = text().parse().unwrap_or_default(),
+            "dlq_offset" => letter.origin.2 = text().parse().unwrap_or_default(),
+            "dlq_timestamp" => {
+                let milliseconds = text().parse().ok().filter(|time| *time > 0);
+                letter.received = milliseconds.map(Time::from_milliseconds);
+            }
+            "dlq_truncated" => letter.truncated = text() == "true",
+            _ => letter.headers.push((key.to_owned(), value.map(<[u8]>::to_vec))),
+        }
+    }
+    letter
+}
+
+/// Sends records of dead letters once more to the topics that they came from.
+pub struct Replay(Producer);
+
+impl Replay {
+    /// Connects to Kafka; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where librdkafka refuses the settings.
+    pub fn connect(connection: &Connection) -> Result<Self, Error> {
+        Producer::connect(connection, "").map(Self)
+    }
+
+    /// Sends a record as it was: it is understood as it would have been when it came first, with the
+    /// same times and the same uuid, and so no more than once.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where it cannot be sent at all.
+    pub fn send(&self, letter: &Letter) -> Result<(), Error> {
+        let mut headers = OwnedHeaders::new();
+        for (key, value) in &letter.headers {
+            headers = headers.insert(Header { key, value: value.as_deref() });
+        }
+        for (key, value) in letter.lent() {
+            headers = headers.insert(Header { key, value: Some(value.as_str()) });
+        }
+        let (key, value) = (letter.key.as_deref(), letter.value.as_deref());
+        self.0.send_to(&letter.origin.0, (key, value), Some(headers))
+    }
+
+    /// Waits until Kafka has answered for every record.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where that takes longer than `within`.
+    pub fn finish(&self, within: Duration) -> Result<super::produce::Delivered, Error> {
+        self.0.finish(within)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_lent_only_what_it_lacks() {
+        let letter = Letter {
+            origin: ("events".to_owned(), 1, 7),
+            received: Some(Time::from_milliseconds(1_767_225_600_000)),
+            ..Letter::default()
+        };
+        let uuid = identity::origin_uuid("events", 1, 7).to_string();
+        let lent = [("now", "2026-01-01T00:00:00Z".to_owned()), ("uuid", uuid)];
+        assert_eq!(letter.lent(), lent);
+        let own = |name: &str| (name.to_owned(), Some(b"own".to_vec()));
+        let letter = Letter { headers: vec![own("now"), own("uuid")], ..letter };
+        assert_eq!(letter.lent(), []);
+    }
+}

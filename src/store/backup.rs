@@ -1,0 +1,210 @@
+//! A copy of the store as it is at one moment, and a store from a copy.
+//!
+//! A [`Checkpoint`] is made by the process that writes: the files of that moment under a second
+//! name, which costs no space and no time. Whoever likes copies it into a folder of backups
+//! ([`Backups`]), where files that are there already are not copied again.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rocksdb::Env;
+use rocksdb::backup::{BackupEngine, BackupEngineInfo, BackupEngineOptions, RestoreOptions};
+use rocksdb::checkpoint::Checkpoint as RocksCheckpoint;
+use uuid::Uuid;
+
+use super::keys::Meta;
+use super::{Config, Error, Family, Result, Store, check_format, options};
+
+/// Where a checkpoint stands, in the store's folder.
+const CHECKPOINT: &str = "checkpoint";
+
+/// Where a restored store grows until it is whole, in the store's folder.
+const RESTORING: &str = "restoring";
+
+/// The files of a store at one moment. They are taken away when this is dropped.
+#[derive(Debug)]
+pub struct Checkpoint {
+    path: PathBuf,
+}
+
+impl Checkpoint {
+    /// Its folder.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Checkpoint {
+    fn drop(&mut self) {
+        // What is left is taken away at the next start.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+impl Store {
+    /// Gives the files of this moment a second name.
+    ///
+    /// # Errors
+    /// Where RocksDB fails, as on a full disk, and where there is a checkpoint already.
+    pub fn checkpoint(&self) -> Result<Checkpoint> {
+        let path = fs::canonicalize(self.db.path()).unwrap_or_else(|_| self.db.path().to_owned());
+        let path = path.join(CHECKPOINT);
+        if path.exists() {
+            let reason = "another backup is being made".to_owned();
+            return Err(Error::Backups { path, reason });
+        }
+        RocksCheckpoint::new(&self.db)?.create_checkpoint(&path)?;
+        Ok(Checkpoint { path })
+    }
+
+    /// Notes that a backup came to its end, at a time in seconds since 1970.
+    ///
+    /// # Errors
+    /// Where RocksDB fails.
+    pub fn note_backup(&self, time: u64) -> Result<()> {
+        let (family, key) = (self.family(Family::Meta), Meta::Backup.key());
+        Ok(self.db.put_cf(family, key, time.to_be_bytes())?)
+    }
+
+    /// When the last backup came to its end, in seconds since 1970.
+    #[must_use]
+    pub fn last_backup(&self) -> Option<u64> {
+        let value = self.get(Family::Meta, &Meta::Backup.key()).ok()??;
+        value.try_into().ok().map(u64::from_be_bytes)
+    }
+}
+
+/// Takes away the checkpoint that a process left which was killed.
+pub(super) fn clean(store: &Path) -> io::Result<()> {
+    for left in [CHECKPOINT.to_owned(), format!("{CHECKPOINT}.tmp")] {
+        match fs::remove_dir_all(store.join(left)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A folder of backups.
+pub struct Backups {
+    engine: BackupEngine,
+    path: PathBuf,
+}
+
+/// One backup of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// Its number; later ones have higher ones.
+    pub number: u32,
+    /// When it was made, in seconds since 1970.
+    pub time: u64,
+    /// Bytes of its files, some of which it may have in common with other backups.
+    pub bytes: u64,
+}
+
+impl From<BackupEngineInfo> for Backup {
+    fn from(info: BackupEngineInfo) -> Self {
+        let time = u64::try_from(info.timestamp).unwrap_or(0);
+        Self { number: info.backup_id, time, bytes: info.size }
+    }
+}
+
+impl Backups {
+    /// Opens the folder, or makes a new one.
+    ///
+    /// # Errors
+    /// Where it cannot be written, or holds something else.
+    pub fn open(path: &Path) -> Result<Self> {
+        let refuse = |reason: String| Error::Backups { path: path.to_owned(), reason };
+        if path.join("CURRENT").exists() {
+            let reason = "it holds a store; backups need a folder of their own";
+            return Err(refuse(reason.to_owned()));
+        }
+        let opened = fs::create_dir_all(path).map_err(|error| error.to_string()).and_then(|()| {
+            let options = BackupEngineOptions::new(path).map_err(|error| error.to_string())?;
+            let environment = Env::new().map_err(|error| error.to_string())?;
+            BackupEngine::open(&options, &environment).map_err(|error| error.to_string())
+        });
+        Ok(Self { engine: opened.map_err(refuse)?, path: path.to_owned() })
+    }
+
+    /// Its backups, the oldest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<Backup> {
+        self.engine.get_backup_info().into_iter().map(Backup::from).collect()
+    }
+
+    /// Copies a checkpoint, and of that only what no earlier backup has.
+    ///
+    /// # Errors
+    /// Where a file cannot be read or written; what there was before stays.
+    pub fn add(&mut self, checkpoint: &Path) -> Result<Backup> {
+        let db = options::open_to_copy(checkpoint)?;
+        self.engine.create_new_backup(&db).map_err(|error| self.failed(&error))?;
+        self.list().pop().ok_or(Error::Broken("the new backup is not listed"))
+    }
+
+    /// Keeps only the newest backups, and the files that these need.
+    ///
+    /// # Errors
+    /// Where a file cannot be taken away.
+    pub fn keep(&mut self, newest: usize) -> Result<()> {
+        self.engine.purge_old_backups(newest).map_err(|error| self.failed(&error))
+    }
+
+    /// Makes a store of a backup, in an empty folder. It gets an identity of its own: what it is
+    /// going to number after the backup is not what others may have read from the first one.
+    ///
+    /// # Errors
+    /// Where there is a store already, where a file is not what was written, or the disk is full.
+    /// The folder holds no store then.
+    pub fn restore(&mut self, number: u32, config: &Config) -> Result<()> {
+        let path = &config.path;
+        let io_error =
+            |error: io::Error| Error::Open { path: path.clone(), reason: error.to_string() };
+        if path.join("CURRENT").exists() {
+            let reason = "there is a store already; stop what runs on it and move the folder away, \
+                          or set store.path to an empty one";
+            return Err(Error::Open { path: path.clone(), reason: reason.to_owned() });
+        }
+        check_format(path)?;
+        let growing = path.join(RESTORING);
+        fs::create_dir_all(&growing).map_err(io_error)?;
+        self.engine.verify_backup(number).map_err(|error| self.failed(&error))?;
+        let restored =
+            self.engine.restore_from_backup(&growing, &growing, &RestoreOptions::default(), number);
+        restored.map_err(|error| self.failed(&error))?;
+        let grown = Store::open(&Config { path: growing.clone(), ..config.clone() })?;
+        let (family, identity) = (grown.family(Family::Meta), Uuid::new_v4());
+        grown.db.put_cf(family, Meta::Identity.key(), identity.as_bytes())?;
+        drop(grown);
+        move_up(&growing, path).map_err(io_error)
+    }
+
+    fn failed(&self, error: &rocksdb::Error) -> Error {
+        Error::Backups { path: self.path.clone(), reason: error.to_string() }
+    }
+}
+
+/// Moves all files one folder up. `CURRENT` makes a store of them, so it comes last.
+fn move_up(from: &Path, to: &Path) -> io::Result<()> {
+    let files = fs::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
+    let (current, others): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| file.file_name() == OsStr::new("CURRENT"));
+    for file in others.into_iter().chain(current) {
+        fs::rename(file.path(), to.join(file.file_name()))?;
+    }
+    fs::remove_dir(from)
+}
+
+/// Whether something in a store's folder is no store and may be there all the same.
+pub(super) fn is_harmless(name: &OsStr) -> bool {
+    // A file system of its own has the first.
+    name == OsStr::new("lost+found") || name == OsStr::new(RESTORING)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! What the store measures of itself, for the metrics.
+
+use rocksdb::properties::{self, PropName};
+use rocksdb::statistics::Ticker;
+
+use super::{Family, Store};
+
+/// What the store measures of itself. Counters begin at the start of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Measure {
+    /// Every family.
+    pub families: Vec<FamilyMeasure>,
+    /// Blocks found in the block cache.
+    pub cache_hits: u64,
+    /// Blocks that had to be read from disk.
+    pub cache_misses: u64,
+    /// Bytes that block cache and write buffers hold now, of `store.memory`.
+    pub cache_bytes: u64,
+    /// How long writes waited for compaction, in microseconds.
+    pub stall_micros: u64,
+    /// Compactions at work now.
+    pub compactions_running: u64,
+    /// Bytes that compaction read.
+    pub compaction_read_bytes: u64,
+    /// Bytes that compaction wrote.
+    pub compaction_written_bytes: u64,
+    /// Bytes that were written out of full write buffers.
+    pub flush_written_bytes: u64,
+    /// Bytes that were written to the log of writes.
+    pub wal_written_bytes: u64,
+    /// Bytes that the disk of the store still takes; `None` where the system does not tell.
+    pub disk_available_bytes: Option<u64>,
+    /// Whether a commit failed, so that no further one is taken.
+    pub is_poisoned: bool,
+    /// When the last backup came to its end, in seconds since 1970; `None` where there was none.
+    pub last_backup: Option<u64>,
+}
+
+/// What is measured of one family.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FamilyMeasure {
+    /// Its name.
+    pub name: &'static str,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Bytes in write buffers.
+    pub memtable_bytes: u64,
+    /// Bytes that compaction has yet to rewrite.
+    pub compaction_pending_bytes: u64,
+}
+
+impl Store {
+    /// What the store measures of itself. What RocksDB does not tell is 0.
+    #[must_use]
+    pub fn measure(&self) -> Measure {
+        let count = |ticker| self.caches.options.get_ticker_count(ticker);
+        let whole = self.db.property_int_value(properties::NUM_RUNNING_COMPACTIONS);
+        let disk = rustix::fs::statvfs(self.db.path()).ok();
+        Measure {
+            families: Family::ALL.map(|family| self.measure_of(family)).to_vec(),
+            cache_hits: count(Ticker::BlockCacheHit),
+            cache_misses: count(Ticker::BlockCacheMiss),
+            cache_bytes: self.caches.cache.get_usage() as u64,
+            stall_micros: count(Ticker::StallMicros),
+            compactions_running: whole.ok().flatten().unwrap_or_default(),
+            compaction_read_bytes: count(Ticker::CompactReadBytes),
+            compaction_written_bytes: count(Ticker::CompactWriteBytes),
+            flush_written_bytes: count(Ticker::FlushWriteBytes),
+            wal_written_bytes: count(Ticker::WalFileBytes),
+            disk_available_bytes: disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+            is_poisoned: self.is_poisoned(),
+            last_backup: self.last_backup(),
+        }
+    }
+
+    fn measure_of(&self, family: Family) -> FamilyMeasure {
+        let property = |name: &PropName| {
+            let value = self.db.property_int_value_cf(self.family(family), name);
+            value.ok().flatten().unwrap_or_default()
+        };
+        FamilyMeasure {
+            name: family.name(),
+            bytes: property(properties::TOTAL_SST_FILES_SIZE),
+            memtable_bytes: property(properties::SIZE_ALL_MEM_TABLES),
+            compaction_pending_bytes: property(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+        }
+    }
+}

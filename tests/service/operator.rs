@@ -1,0 +1,203 @@
+//! What an operator does to a running service.
+
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+use serde_json::{Value as Json, json};
+
+use crate::harness::{Home, Service, Topic, personview, wait_for};
+
+/// Exit code, standard output and standard error.
+fn run(home: &Home, arguments: &[&str]) -> (i32, String, String) {
+    let config = home.config();
+    let mut command = personview(arguments);
+    let output = command.args(["--config", config.to_str().unwrap()]).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+}
+
+/// Runs a command that must do what it is asked for.
+fn done(home: &Home, arguments: &[&str]) -> String {
+    let (code, told, errors) = run(home, arguments);
+    assert_eq!(code, 0, "{arguments:?}: {told}{errors}");
+    told
+}
+
+fn plan(number: usize) -> Json {
+    let (id, at) = (format!("p{}", number % 7), format!("2026-01-01T00:{:02}:00Z", number % 60));
+    json!({"token": "t", "event": "$set", "distinct_id": id, "timestamp": at,
+           "$set": {"plan": number}})
+}
+
+/// Every person as the list has it, without what is each store's own.
+fn everybody(service: &Service) -> Json {
+    service.persons("?order_by=created_at")["results"].clone()
+}
+
+#[test]
+fn a_backup_of_a_running_service_comes_back_and_reads_on() {
+    let topic = Topic::create("backup", 2);
+    let home = Home::new(&topic);
+    let service = home.serve();
+    let send = |numbers: std::ops::Range<usize>| {
+        let (even, odd): (Vec<_>, Vec<_>) = numbers.partition(|number| number % 2 == 0);
+        topic.events(0, &even.into_iter().map(plan).collect::<Vec<_>>());
+        topic.events(1, &odd.into_iter().map(plan).collect::<Vec<_>>());
+    };
+    send(0..200);
+    let at = |offset: u32| format!("?min_position={0}:0:{offset},{0}:1:{offset}", topic.name);
+    service.persons(&at(99));
+    assert!(service.metric("personview_store_last_backup_timestamp_seconds") < 1.0);
+    let folder = tempfile::tempdir().unwrap();
+    let backups = folder.path().join("backups");
+    let backups = backups.to_str().unwrap();
+    let told = done(&home, &["backup", backups]);
+    assert!(told.starts_with("backup 1 of 20"), "{told}");
+    assert!(service.metric("personview_store_last_backup_timestamp_seconds") > 1.7e9);
+    // More comes after the first backup, and the second one is taken while it does.
+    std::thread::scope(|scope| {
+        scope.spawn(|| send(200..400));
+        let told = done(&home, &["backup", backups, "--keep", "2"]);
+        assert!(told.starts_with("backup 2 of 20"), "{told}");
+    });
+    let last = at(199);
+    service.persons(&last);
+    let (everybody_before, verified) = (everybody(&service), done(&home, &["verify"]));
+    assert!(verified.lines().all(|line| line.ends_with(": ok")), "{verified}");
+    assert!(done(&home, &["restore", "--list", backups]).starts_with("backup 1 of 20"));
+    let (code, _, errors) = run(&home, &["restore", backups]);
+    assert_eq!(code, 1);
+    assert!(errors.contains("there is a store already"), "{errors}");
+    service.terminate();
+
+    for number in ["1", "2"] {
+        std::fs::remove_dir_all(home.store()).unwrap();
+        let told = done(&home, &["restore", backups, "--backup", number]);
+        assert!(told.contains(&format!("goes on at {}:0:", topic.name)), "{told}");
+        let service = home.serve();
+        service.persons(&last);
+        assert_eq!(everybody(&service), everybody_before, "backup {number}");
+        service.terminate();
+        let verified = done(&home, &["verify"]);
+        assert!(verified.lines().all(|line| line.ends_with(": ok")), "{verified}");
+    }
+    // Of a store that no server runs on.
+    assert!(done(&home, &["backup", backups]).starts_with("backup 3 of 20"));
+}
+
+#[test]
+fn what_cannot_be_backed_up_or_restored_says_why() {
+    let topic = Topic::create("no-backup", 1);
+    let home = Home::new(&topic);
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    for (arguments, reason) in [
+        (["backup", &at("new")], "there is no store in"),
+        (["restore", &at("missing")], "there are no backups in"),
+        (["backup", &at("file")], "backups in"),
+        (["restore", &at("new")], "there are no backups in"),
+    ] {
+        let (code, _, errors) = run(&home, &arguments);
+        assert_eq!(code, 1, "{arguments:?}");
+        assert!(errors.contains(reason), "{arguments:?}: {errors}");
+    }
+}
+
+fn add_to(file: &Path, text: &str) {
+    let config = std::fs::read_to_string(file).unwrap();
+    std::fs::write(file, format!("{config}\n{text}\n")).unwrap();
+}
+
+#[test]
+fn projects_and_keys_are_read_again_on_sighup() {
+    let topic = Topic::create("reload", 1);
+    let home = Home::new(&topic);
+    let service = home.serve();
+    let event = |token: &str| json!({"token": token, "event": "x", "distinct_id": "ann"});
+    topic.events(0, [&event("later"), &event("t")]);
+    service.persons(&format!("?min_position={}:0:1", topic.name));
+    assert_eq!(service.get("/api/projects/2/persons").0, 403, "there is no such project yet");
+
+    // A mistake changes nothing, and is told.
+    let good = std::fs::read_to_string(home.config()).unwrap();
+    add_to(&home.config(), "[[projects]]\nid = 2\nname = \"Later\"\ntokens = [\"t\"]");
+    service.signal(Signal::SIGHUP);
+    let line = service.wait_for_log("changes nothing");
+    assert!(line.contains("\\\"t\\\"") || line.contains("token"), "{line}");
+    assert!(service.metric("personview_config_last_reload_successful") < 1.0);
+    assert_eq!(service.persons("")["count"], 1);
+
+    let good = good.replace("projects = [1]", "projects = [1, 2]");
+    std::fs::write(home.config(), good).unwrap();
+    add_to(&home.config(), "[[projects]]\nid = 2\nname = \"Later\"\ntokens = [\"later\"]");
+    service.signal(Signal::SIGHUP);
+    service.wait_for_log("were read again");
+    assert!(service.metric("personview_config_last_reload_successful") > 0.0);
+    topic.events(0, [&event("later")]);
+    wait_for(|| {
+        match service.get(&format!("/api/projects/2/persons?min_position={}:0:2", topic.name)) {
+            (200, body) if body["count"] == 1 => Ok(()),
+            other => Err(other),
+        }
+    });
+    service.terminate();
+}
+
+#[test]
+fn dead_letters_are_seen_mended_and_sent_once_more() {
+    let topic = Topic::create("letters", 1);
+    let home = Home::with(&topic, "[ingest]\nperson_properties_limit = \"1KiB\"");
+    let service = home.serve();
+    let large = "x".repeat(2000);
+    // Neither has a uuid nor a time of its own: both come from where the record stood.
+    let big = json!({"token": "t", "event": "$set", "distinct_id": "ann", "$set": {"big": large}});
+    topic.events(0, [&big]);
+    topic.send(0, Some(b"{\"token\": \"t\",\n\"event\": \"x\", \"distinct_id\": \"bob\""), &[]);
+    topic.flush();
+    service.persons(&format!("?min_position={}:0:1", topic.name));
+    service.terminate();
+
+    let list = done(&home, &["dead-letters", "list"]);
+    let lines: Vec<&str> = list.lines().collect();
+    assert_eq!(lines.len(), 3, "{list}");
+    let origin = |offset| format!("{}:0:{offset}  key", topic.name);
+    assert!(
+        lines[0].contains("person_properties_size") && lines[0].ends_with(&origin(0)),
+        "{list}"
+    );
+    assert!(lines[1].contains("not_json") && lines[1].ends_with(&origin(1)), "{list}");
+    assert_eq!(lines[2], "2 dead letters: not_json 1, person_properties_size 1");
+    assert_eq!(done(&home, &["dead-letters", "list", "--from", "2"]), "no dead letters\n");
+
+    // One is mended by hand, the other one by a configuration that allows it.
+    let broken = done(&home, &["dead-letters", "list", "--reason", "not_json", "--values"]);
+    let mended = home.config().with_file_name("mended.ndjson");
+    std::fs::write(&mended, format!("{}}}\n", broken.trim_end())).unwrap();
+    done(&home, &["produce", mended.to_str().unwrap()]);
+    let config = std::fs::read_to_string(home.config()).unwrap();
+    std::fs::write(home.config(), config.replace("1KiB", "64KiB")).unwrap();
+    let before = chrono::Utc::now().to_rfc3339();
+    let replay = ["dead-letters", "replay", "--reason", "person_properties_size"];
+    for _ in 0..2 {
+        assert_eq!(done(&home, &replay), "1 records were sent once more\n");
+    }
+    let service = home.serve();
+    let ann = service.persons(&format!("?distinct_id=ann&min_position={}:0:4", topic.name));
+    assert_eq!(ann["results"][0]["properties"]["big"], large.as_str());
+    assert_eq!(service.persons("?distinct_id=bob")["count"], 1);
+    let duplicates = format!("{{result=\"duplicate\",topic=\"{}\"}}", topic.name);
+    let duplicates = service.metric(&format!("personview_ingest_records_total{duplicates}"));
+    assert!(
+        (duplicates - 1.0).abs() < 0.5,
+        "the second replay is known as the first: {duplicates}"
+    );
+    // It happened, and was known, when it was captured.
+    let as_of = |known: &str| {
+        let at = format!("/properties_at_time?distinct_id=ann&timestamp={before}{known}");
+        service.persons(&at.replace('+', "%2B"))["properties"].clone()
+    };
+    assert_eq!(as_of("")["big"], large.as_str());
+    assert_eq!(as_of(&format!("&known_at={before}")), as_of(""));
+    service.terminate();
+}

@@ -1,0 +1,125 @@
+//! A Kafka that takes nobody without TLS and a password.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::broker::Broker;
+use crate::harness::{Home, personview, wait_for};
+
+const PASSWORD: &str = "planted-kafka-password";
+
+/// A certificate for 127.0.0.1, and the key and it in one file.
+fn certificate(folder: &Path) {
+    let made = Command::new("openssl")
+        .current_dir(folder)
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-keyout", "key.pem", "-out", "ca.pem"])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let read = |name| std::fs::read_to_string(folder.join(name)).unwrap();
+    std::fs::write(folder.join("server.pem"), read("key.pem") + &read("ca.pem")).unwrap();
+}
+
+/// A broker that speaks SASL over TLS only, and knows one user by SCRAM.
+fn broker() -> (Broker, String) {
+    let folder = TempDir::new().unwrap();
+    certificate(folder.path());
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    // One who may set up the other, which is all that PLAIN is for.
+    let login = "org.apache.kafka.common.security.plain.PlainLoginModule required \
+                 username=\"admin\" password=\"admin\"";
+    let properties = format!(
+        "listener.security.protocol.map=PLAINTEXT:SASL_SSL,CONTROLLER:PLAINTEXT\n\
+         ssl.keystore.type=PEM\nssl.keystore.location={}\n\
+         ssl.truststore.type=PEM\nssl.truststore.location={}\n\
+         sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512\nsasl.mechanism.inter.broker.protocol=PLAIN\n\
+         listener.name.plaintext.plain.sasl.jaas.config={login} user_admin=\"admin\";\n\
+         listener.name.plaintext.scram-sha-512.sasl.jaas.config=\
+         org.apache.kafka.common.security.scram.ScramLoginModule required;\n",
+        at("server.pem"),
+        at("ca.pem"),
+    );
+    let client = format!(
+        "security.protocol=SASL_SSL\nsasl.mechanism=PLAIN\nsasl.jaas.config={login};\n\
+         ssl.truststore.type=PEM\nssl.truststore.location={}\n",
+        at("ca.pem"),
+    );
+    std::fs::write(folder.path().join("client.properties"), client).unwrap();
+    let (broker, address) = Broker::start_in(folder, &properties);
+    let client = broker.folder().join("client.properties");
+    let scram = format!("SCRAM-SHA-512=[password={PASSWORD}]");
+    let server = ["--bootstrap-server", &address, "--command-config", client.to_str().unwrap()];
+    let user = ["--alter", "--entity-type", "users", "--entity-name", "personview"];
+    Broker::tool(&[&["configs"], &server[..], &user, &["--add-config", &scram]].concat());
+    let topic = ["--create", "--topic", "secure", "--partitions", "1"];
+    Broker::tool(&[&["topics"], &server[..], &topic].concat());
+    (broker, address)
+}
+
+#[test]
+fn kafka_is_spoken_to_by_sasl_over_tls_and_the_password_is_told_nobody() {
+    let (broker, address) = broker();
+    let password = broker.folder().join("password");
+    std::fs::write(&password, format!("{PASSWORD}\n")).unwrap();
+    let client = format!(
+        "[kafka.client]\n\"security.protocol\" = \"SASL_SSL\"\n\"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\
+         \"sasl.username\" = \"personview\"\n\"sasl.password_file\" = \"{}\"\n\
+         \"ssl.ca.location\" = \"{}\"",
+        password.display(),
+        broker.folder().join("ca.pem").display(),
+    );
+    let home = Home::at(&address, "secure", &client);
+    let config = home.config();
+    let config = config.to_str().unwrap();
+    let shown = personview(&["config", "show", "--config", config]).output().unwrap().stdout;
+    let shown = String::from_utf8(shown).unwrap();
+    assert!(shown.contains("SCRAM-SHA-512") && !shown.contains(PASSWORD), "{shown}");
+
+    let events = broker.folder().join("events.ndjson");
+    std::fs::write(&events, json!({"token": "t", "event": "x", "distinct_id": "ann"}).to_string())
+        .unwrap();
+    let produced = personview(&["produce", events.to_str().unwrap(), "--config", config]).output();
+    let produced = produced.unwrap();
+    assert!(produced.status.success(), "{}", String::from_utf8_lossy(&produced.stderr));
+    let service = home.serve();
+    service.wait_for_readiness(200);
+    assert_eq!(service.persons("?min_position=secure:0:0")["count"], 1);
+    let ann = service.persons("")["results"][0]["id"].clone();
+    let (status, _) = service.send("DELETE", &format!("/api/projects/1/persons/{ann}"), None);
+    assert_eq!(status, 202, "commands go the same way");
+    assert_eq!(service.get("/metrics").0, 200);
+    let broker_up = format!("personview_kafka_broker_up{{broker=\"{address}\"}}");
+    wait_for(|| if service.metric(&broker_up) > 0.0 { Ok(()) } else { Err("no statistics yet") });
+    let lines: Vec<String> = service.log.try_iter().collect();
+    assert!(lines.iter().all(|line| !line.contains(PASSWORD)), "{lines:?}");
+    service.terminate();
+
+    std::fs::write(&password, "wrong").unwrap();
+    let service = home.serve();
+    let told = wait_for(|| {
+        let (_, body) = service.get("/_readiness");
+        let reason = body["components"]["kafka"]["reason"].as_str().unwrap_or_default().to_owned();
+        if reason.contains("uthentication") { Ok(reason) } else { Err(reason) }
+    });
+    assert!(!told.contains("wrong"), "{told}");
+    assert_eq!(service.persons("")["count"], 0, "reads go on");
+}
+
+#[test]
+fn a_certificate_that_nobody_vouches_for_is_refused() {
+    let (_broker, address) = broker();
+    let client = "[kafka.client]\n\"security.protocol\" = \"SASL_SSL\"\n\
+                  \"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\"sasl.username\" = \"personview\"\n\
+                  \"sasl.password\" = \"x\"";
+    let service = Home::at(&address, "secure", client).serve();
+    wait_for(|| {
+        let (_, body) = service.get("/_readiness");
+        let reason = body["components"]["kafka"]["reason"].as_str().unwrap_or_default().to_owned();
+        if reason.contains("certificate verify failed") { Ok(()) } else { Err(reason) }
+    });
+}
