@@ -5,6 +5,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/personview
 # shellcheck disable=SC2034  # the Python tools live here: `setup` fills it, `test` uses it
 lint=$cache/lint
+# shellcheck disable=SC2034  # Prometheus and nginx, unpacked and not installed: nothing of them starts by itself
+unpacked=$cache/unpacked
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "${0##*/}: $*"; exit 1; }
