@@ -66,6 +66,8 @@ pub enum Meta<'a> {
     Identity,
     /// When the last backup came to its end.
     Backup,
+    /// Which share of the log it is filled from.
+    Share,
 }
 
 impl Meta<'_> {
@@ -74,7 +76,7 @@ impl Meta<'_> {
     pub fn key(self) -> Vec<u8> {
         let mut key = vec![self.tag()];
         match self {
-            Self::Format | Self::Secret | Self::Identity | Self::Backup => {}
+            Self::Format | Self::Secret | Self::Identity | Self::Backup | Self::Share => {}
             Self::Topic(name) => key.extend(name.as_bytes()),
             Self::Position(topic, partition) => {
                 key.extend(topic.to_be_bytes());
@@ -103,6 +105,7 @@ impl Meta<'_> {
             Self::Erased(..) => 6,
             Self::Identity => 7,
             Self::Backup => 8,
+            Self::Share => 9,
         }
     }
 }

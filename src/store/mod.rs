@@ -25,6 +25,7 @@ mod measure;
 mod members;
 mod operation;
 mod options;
+mod own;
 mod reading;
 mod rows;
 pub mod snapshot;
@@ -110,6 +111,21 @@ pub enum Error {
     Corrupt {
         /// The column family.
         family: &'static str,
+    },
+    /// The store was filled from another share of the log.
+    #[error(
+        "the store in {path} was filled with ingest.partitions = {found:?}, and now it is {wanted:?}: \
+         what it holds of partitions that it left would grow old, and the commands of those that it \
+         gets were refused long ago; set it back, or point store.path to an empty folder. Nothing was \
+         changed"
+    )]
+    Share {
+        /// The store's folder.
+        path: PathBuf,
+        /// The share that it was filled from.
+        found: String,
+        /// The share that is configured.
+        wanted: String,
     },
     /// A folder of backups cannot be used.
     #[error("backups in {path}: {reason}")]
@@ -292,35 +308,6 @@ impl Store {
         }
         iterator.status()?;
         Ok(found)
-    }
-
-    fn load_secret(&mut self) -> Result<()> {
-        let key = Meta::Secret.key();
-        if let Some(secret) = self.get(Family::Meta, &key)? {
-            self.secret = secret;
-            return Ok(());
-        }
-        let random = [Uuid::new_v4(), Uuid::new_v4()];
-        self.secret = random.iter().flat_map(Uuid::as_bytes).copied().collect();
-        Ok(self.db.put_cf(self.family(Family::Meta), key, &self.secret)?)
-    }
-
-    /// What tells this store from every other one, be it built from the same log.
-    #[must_use]
-    pub fn identity(&self) -> Uuid {
-        self.identity
-    }
-
-    fn load_identity(&mut self) -> Result<()> {
-        let key = Meta::Identity.key();
-        self.identity = if let Some(found) = self.get(Family::Meta, &key)? {
-            Uuid::from_slice(&found).map_err(|_| corrupt(Family::Meta))?
-        } else {
-            let new = Uuid::new_v4();
-            self.db.put_cf(self.family(Family::Meta), key, new.as_bytes())?;
-            new
-        };
-        Ok(())
     }
 
     fn load_dictionary(&self) -> Result<()> {

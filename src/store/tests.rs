@@ -164,3 +164,16 @@ fn a_damaged_file_is_told_as_what_it_is() {
     let error = opened.and_then(|store| store.snapshot().owner(1, "ann")).unwrap_err().to_string();
     assert!(error.contains("restore a backup"), "{error}");
 }
+
+#[test]
+fn a_store_is_filled_from_one_share_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    Store::open(&config(folder.path())).unwrap().fill_from("0/3").unwrap();
+    let store = Store::open(&config(folder.path())).unwrap();
+    store.fill_from("0/3").unwrap();
+    for other in ["all", "1/3", "0/4"] {
+        let error = store.fill_from(other).unwrap_err().to_string();
+        assert!(error.contains("\"0/3\"") && error.contains(other), "{error}");
+    }
+    store.fill_from("0/3").unwrap();
+}

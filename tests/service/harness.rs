@@ -299,6 +299,11 @@ impl Service {
         }
     }
 
+    /// How it ended; `None` while it runs.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().unwrap()
+    }
+
     pub fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -308,8 +313,7 @@ impl Service {
     #[track_caller]
     pub fn terminate(mut self) {
         self.signal(Signal::SIGTERM);
-        let ended: ExitStatus =
-            wait_for(|| self.process.try_wait().unwrap().ok_or("still running"));
+        let ended: ExitStatus = wait_for(|| self.ended().ok_or("still running"));
         let said = || self.log.try_iter().collect::<Vec<_>>().join("\n");
         assert!(ended.success(), "{ended}\n{}", said());
     }

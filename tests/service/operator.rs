@@ -1,11 +1,12 @@
 //! What an operator does to a running service.
 
+use std::io::{Read, Write};
 use std::path::Path;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value as Json, json};
 
-use crate::harness::{Home, Service, Topic, personview, wait_for};
+use crate::harness::{Home, KEY, Service, Topic, personview, wait_for};
 
 /// Exit code, standard output and standard error.
 fn run(home: &Home, arguments: &[&str]) -> (i32, String, String) {
@@ -200,4 +201,36 @@ fn dead_letters_are_seen_mended_and_sent_once_more() {
     assert_eq!(as_of("")["big"], large.as_str());
     assert_eq!(as_of(&format!("&known_at={before}")), as_of(""));
     service.terminate();
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_loses_nothing() {
+    let topic = Topic::create("twice", 1);
+    let home = Home::new(&topic);
+    let mut service = home.serve();
+    topic.events(0, [&json!({"token": "t", "event": "x", "distinct_id": "ann"})]);
+    let applied = format!("?min_position={}:0:0", topic.name);
+    service.persons(&applied);
+    // A join whose lines do not end is a request under way, for which an ordinary end waits.
+    let address = service.url.strip_prefix("http://").unwrap();
+    let mut join = std::net::TcpStream::connect(address).unwrap();
+    let line = r#"{"distinct_id":"ann","timestamp":"2026-01-01T00:00:00Z"}"#;
+    write!(
+        join,
+        "POST /api/projects/1/persons/properties_at_time HTTP/1.1\r\nHost: {address}\r\n\
+         Authorization: Bearer {KEY}\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{line}\n\r\n",
+        line.len() + 1,
+    )
+    .unwrap();
+    let mut first = [0];
+    join.read_exact(&mut first).unwrap();
+    service.signal(Signal::SIGTERM);
+    service.wait_for_log("shutting down");
+    assert_eq!(service.ended(), None, "the join goes on");
+    let told = std::time::Instant::now();
+    service.signal(Signal::SIGTERM);
+    let status = wait_for(|| service.ended().ok_or("still running"));
+    assert_eq!(status.code(), Some(1));
+    assert!(told.elapsed().as_secs() < 5, "{:?}", told.elapsed());
+    assert_eq!(home.serve().persons(&applied)["count"], 1);
 }

@@ -1,0 +1,54 @@
+//! What a store knows of itself: its secret, its identity, and the share of the log that fills it.
+
+use uuid::Uuid;
+
+use super::keys::Meta;
+use super::{Error, Family, Result, Store, corrupt};
+
+impl Store {
+    pub(super) fn load_secret(&mut self) -> Result<()> {
+        let key = Meta::Secret.key();
+        if let Some(secret) = self.get(Family::Meta, &key)? {
+            self.secret = secret;
+            return Ok(());
+        }
+        let random = [Uuid::new_v4(), Uuid::new_v4()];
+        self.secret = random.iter().flat_map(Uuid::as_bytes).copied().collect();
+        Ok(self.db.put_cf(self.family(Family::Meta), key, &self.secret)?)
+    }
+
+    /// What tells this store from every other one, be it built from the same log.
+    #[must_use]
+    pub fn identity(&self) -> Uuid {
+        self.identity
+    }
+
+    /// Notes which share of the log fills this store, or holds it to the share that does.
+    ///
+    /// # Errors
+    /// [`Error::Share`] where that is another one; nothing is changed then.
+    pub fn fill_from(&self, share: &str) -> Result<()> {
+        let key = Meta::Share.key();
+        match self.get(Family::Meta, &key)? {
+            None => Ok(self.db.put_cf(self.family(Family::Meta), key, share)?),
+            Some(found) if found == share.as_bytes() => Ok(()),
+            Some(found) => Err(Error::Share {
+                path: self.db.path().to_owned(),
+                found: String::from_utf8_lossy(&found).into_owned(),
+                wanted: share.to_owned(),
+            }),
+        }
+    }
+
+    pub(super) fn load_identity(&mut self) -> Result<()> {
+        let key = Meta::Identity.key();
+        self.identity = if let Some(found) = self.get(Family::Meta, &key)? {
+            Uuid::from_slice(&found).map_err(|_| corrupt(Family::Meta))?
+        } else {
+            let new = Uuid::new_v4();
+            self.db.put_cf(self.family(Family::Meta), key, new.as_bytes())?;
+            new
+        };
+        Ok(())
+    }
+}
