@@ -60,26 +60,26 @@ impl Progress {
 
     /// Notes why Kafka cannot be read just now, and logs it where that is new.
     pub fn trouble(&self, reason: &str) {
-        self.0.send_if_modified(|status| {
-            let new = status.kafka_trouble.is_none();
-            if new {
-                status.kafka_trouble = Some(reason.to_owned());
-                tracing::warn!(reason, "Kafka cannot be read just now; it is tried again");
-            }
-            new
-        });
+        if self.note(|status| &mut status.kafka_trouble, reason) {
+            tracing::warn!(reason, "Kafka cannot be read just now; it is tried again");
+        }
     }
 
     /// Notes the cause of trouble with Kafka, and logs it where that is new.
     pub fn cause(&self, cause: &str) {
+        if self.note(|status| &mut status.kafka_cause, cause) {
+            tracing::warn!(cause, "Kafka cannot be spoken to");
+        }
+    }
+
+    /// Keeps a text where there is none yet; answers whether it was kept.
+    fn note(&self, place: impl FnOnce(&mut Status) -> &mut Option<String>, text: &str) -> bool {
         self.0.send_if_modified(|status| {
-            let new = status.kafka_cause.is_none();
-            if new {
-                status.kafka_cause = Some(cause.to_owned());
-                tracing::warn!(cause, "Kafka cannot be spoken to");
-            }
+            let place = place(status);
+            let new = place.is_none();
+            place.get_or_insert_with(|| text.to_owned());
             new
-        });
+        })
     }
 
     /// Notes that Kafka can be read.

@@ -1,7 +1,6 @@
 //! `GET …/persons`
 
 use std::cmp::Reverse;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
@@ -13,8 +12,8 @@ use super::link::Link;
 use super::openapi::{answers, bodies, parameters};
 use super::parameters::Parameters;
 use super::read::{Read, View};
-use super::{body, cursor};
-use crate::person::{Filter, Head, PersonId, Time};
+use super::{body, cursor, write};
+use crate::person::{Filter, Head, PersonId};
 use crate::store::{By, Row, Start, Wanted};
 
 /// Persons on a page, unless given.
@@ -89,8 +88,7 @@ fn order(parameters: &Parameters) -> Result<cursor::Order, Error> {
 
 /// Every `properties` parameter, joined by AND.
 fn filter(parameters: &Parameters) -> Result<Filter, Error> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = Time(i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+    let now = write::now();
     let given = parameters.all().filter(|(name, text)| *name == "properties" && !text.is_empty());
     let filters = given.map(|(name, text)| {
         Filter::parse(text, now).map_err(|error| Error::invalid(name, error.to_string()))

@@ -202,8 +202,8 @@ impl Write {
     }
 }
 
-/// The clock of whoever writes.
-fn now() -> Time {
+/// The clock of whoever asks.
+pub fn now() -> Time {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Time(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

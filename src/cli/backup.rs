@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use bytesize::ByteSize;
-use chrono::{DateTime, Utc};
 use clap::Args;
 
 use super::pulse::Pulse;
 use crate::config::Config;
 use crate::control::{self, Lease};
-use crate::store::{Backup, Backups, Checkpoint, Store};
+use crate::person::Time;
+use crate::store::{self, Backup, Backups, Checkpoint, Store};
 
 /// How often it is looked how far a copy is.
 const LOOK: Duration = Duration::from_millis(200);
@@ -54,7 +54,7 @@ impl Source {
         if let Some(lease) = Lease::take(&config.store.path)? {
             return Ok(Self::Running(lease));
         }
-        if !config.store.path.join("CURRENT").exists() {
+        if !store::exists(&config.store.path) {
             bail!("there is no store in {}; check store.path", config.store.path.display());
         }
         let store = Box::new(Store::open(&config.store_config())?);
@@ -86,9 +86,8 @@ pub fn back_up(config: &Config, wanted: &Wanted, output: &mut impl Write) -> any
     let began = Instant::now();
     let mut backups = Backups::open(&wanted.directory)?;
     let source = Source::take(config)?;
-    let before = bytes_of(&wanted.directory);
-    let added = watched("copying", &wanted.directory, || backups.add(source.checkpoint()))?;
-    let written = bytes_of(&wanted.directory).saturating_sub(before);
+    let (added, written) = watched(&wanted.directory, || backups.add(source.checkpoint()));
+    let added = added?;
     source.done().context("the backup is whole, but the server did not note it")?;
     if let Some(keep) = wanted.keep {
         backups.keep(keep.try_into().unwrap_or(usize::MAX))?;
@@ -128,7 +127,8 @@ pub fn restore(config: &Config, from: &From, output: &mut impl Write) -> anyhow:
     let backup =
         backup.with_context(|| format!("there is no backup {number}; --list shows which are"))?;
     let store_config = config.store_config();
-    watched("copying", &config.store.path, || backups.restore(number, &store_config))?;
+    let (positions, _) = watched(&config.store.path, || backups.restore(number, &store_config));
+    let positions = positions?;
     let seconds = began.elapsed().as_secs_f64();
     writeln!(
         output,
@@ -136,25 +136,24 @@ pub fn restore(config: &Config, from: &From, output: &mut impl Write) -> anyhow:
         text(&backup),
         config.store.path.display()
     )?;
-    let store = Store::open_to_read(&store_config)?;
-    for (topic, partition, applied) in store.snapshot().positions()? {
+    for (topic, partition, applied) in positions {
         writeln!(output, "goes on at {topic}:{partition}:{}", applied.next_offset)?;
     }
     Ok(())
 }
 
 fn text(Backup { number, time, bytes }: &Backup) -> String {
-    let time = i64::try_from(*time).ok().and_then(|time| DateTime::<Utc>::from_timestamp(time, 0));
-    let time = time.unwrap_or_default().format("%Y-%m-%dT%H:%M:%SZ");
+    let time = Time::from_milliseconds(i64::try_from(*time).unwrap_or(0).saturating_mul(1000));
     format!("backup {number} of {time}, {}", ByteSize(*bytes))
 }
 
-/// Does something and shows how much is in a folder meanwhile.
-fn watched<T: Send>(doing: &'static str, folder: &Path, work: impl FnOnce() -> T + Send) -> T {
+/// Copies something into a folder and shows how much meanwhile; answers how many bytes it was.
+fn watched<T: Send>(folder: &Path, copy: impl FnOnce() -> T + Send) -> (T, u64) {
     let before = bytes_of(folder);
-    let mut pulse = Pulse::new(doing, "{spinner} {binary_bytes} copied, {binary_bytes_per_sec}");
+    let mut pulse =
+        Pulse::new("copying", "{spinner} {binary_bytes} copied, {binary_bytes_per_sec}");
     let result = thread::scope(|scope| {
-        let working = scope.spawn(work);
+        let working = scope.spawn(copy);
         while !working.is_finished() {
             pulse.tick(bytes_of(folder).saturating_sub(before), None);
             thread::sleep(LOOK);
@@ -162,7 +161,8 @@ fn watched<T: Send>(doing: &'static str, folder: &Path, work: impl FnOnce() -> T
         working.join()
     });
     pulse.end();
-    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    (result, bytes_of(folder).saturating_sub(before))
 }
 
 /// Bytes of all files below a folder; those that go away meanwhile do not count.

@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
-use super::help;
+use super::{help, produce};
 use crate::config::Config;
-use crate::ingest::letters::{self, Letter, Replay};
-
-/// How long Kafka may take for the last records.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::ingest::letters::{self, Letter};
+use crate::ingest::produce::Producer;
 
 /// The longest key that is shown whole, in characters.
 const MAX_KEY: usize = 60;
@@ -126,25 +123,20 @@ fn list(config: &Config, listing: &Listing, output: &mut impl Write) -> anyhow::
 ///
 /// Kafka does not answer or refuses records, or some of them were not kept whole.
 fn replay(config: &Config, selection: &Selection, output: &mut impl Write) -> anyhow::Result<()> {
-    let replay = Replay::connect(&config.kafka_connection())?;
+    let producer = Producer::connect(&config.kafka_connection())?;
     let (mut sent, mut lost) = (0_u64, Vec::new());
     selection.each(config, |letter| {
         if letter.truncated {
             let (topic, partition, offset) = &letter.origin;
             lost.push(format!("{topic}:{partition}:{offset}"));
         } else {
-            replay.send(letter)?;
+            letters::replay(&producer, letter)?;
             sent += 1;
         }
         Ok(())
     })?;
-    let delivered = replay.finish(PATIENCE).with_context(|| {
-        format!("Kafka at {} did not take all records", config.kafka.bootstrap_servers)
-    })?;
-    let refused: u64 = delivered.refused.values().sum();
-    for (reason, count) in &delivered.refused {
-        eprintln!("{count} records were refused by Kafka: {reason}");
-    }
+    let delivered = produce::finish(&producer, config, "records")?;
+    let refused = produce::tell_refused(&delivered, "records");
     writeln!(output, "{} records were sent once more", sent - refused)?;
     if !lost.is_empty() {
         eprintln!(

@@ -73,9 +73,9 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
         let connection = config.kafka_connection();
         let running = crate::run(config, start, progress.clone(), shutdown);
         let showing = async {
-            let producer = Producer::connect(&connection, &topic)?;
+            let producer = Producer::connect(&connection)?;
             for event in EVENTS.lines() {
-                producer.send("sample", event)?;
+                producer.send(&topic, "sample", event)?;
             }
             let sent = producer.finish(PATIENCE)?.next_offsets;
             let sent = sent.into_iter().map(|(partition, next)| ((topic.clone(), partition), next));

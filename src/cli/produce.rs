@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 
 use super::pulse::Pulse;
 use crate::config::Config;
-use crate::ingest::produce::Producer;
+use crate::ingest::produce::{Delivered, Producer};
 use crate::person::json::{self, Fault};
 
 /// How long Kafka may take for the last events.
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Sends every usable line; tells of each other one and goes on.
 pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
     let topic = config.kafka.topics.first().context("kafka.topics is empty")?;
-    let producer = Producer::connect(&config.kafka_connection(), topic)?;
+    let producer = Producer::connect(&config.kafka_connection())?;
     let reader: Box<dyn BufRead> = match file {
         "-" => Box::new(io::stdin().lock()),
         path => {
@@ -38,7 +38,8 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
         }
         match judge(&line) {
             Ok(event) => {
-                producer.send(&format!("{}:{}", event.token, event.distinct_id), event.value)?;
+                let key = format!("{}:{}", event.token, event.distinct_id);
+                producer.send(topic, &key, event.value)?;
                 sent += 1;
                 unknown += u64::from(!tokens.contains(event.token.as_str()));
             }
@@ -49,14 +50,10 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
         }
         pulse.tick(sent, None);
     }
-    let delivered = producer.finish(PATIENCE).with_context(|| {
-        format!("Kafka at {} did not take all events", config.kafka.bootstrap_servers)
-    })?;
+    let finished = finish(&producer, config, "events");
     pulse.end();
-    let refused: u64 = delivered.refused.values().sum();
-    for (reason, count) in &delivered.refused {
-        eprintln!("{count} events were refused by Kafka: {reason}");
-    }
+    let delivered = finished?;
+    let refused = tell_refused(&delivered, "events");
     println!("{} events are in topic {topic}", sent - refused);
     let last = delivered.next_offsets.iter();
     let last: Vec<_> =
@@ -71,6 +68,21 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
         bail!("{bad} lines were left out and {refused} events refused");
     }
     Ok(())
+}
+
+/// Waits until Kafka has answered for everything that was sent.
+pub fn finish(producer: &Producer, config: &Config, what: &str) -> anyhow::Result<Delivered> {
+    producer.finish(PATIENCE).with_context(|| {
+        format!("Kafka at {} did not take all {what}", config.kafka.bootstrap_servers)
+    })
+}
+
+/// Says what Kafka refused, and answers how many.
+pub fn tell_refused(delivered: &Delivered, what: &str) -> u64 {
+    for (reason, count) in &delivered.refused {
+        eprintln!("{count} {what} were refused by Kafka: {reason}");
+    }
+    delivered.refused.values().sum()
 }
 
 /// A line that is an event: its value, and what its message key is made of.

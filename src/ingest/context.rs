@@ -22,12 +22,13 @@ pub struct Context {
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
-        let is_up = |broker: &Broker| broker.nodeid >= 0 && broker.state == "UP";
-        if statistics.brokers.values().any(is_up) {
-            self.progress.no_trouble();
-        }
+        // Those with a number are brokers that Kafka told of.
         for broker in statistics.brokers.values().filter(|broker| broker.nodeid >= 0) {
-            self.metrics.kafka_broker(&measure(broker));
+            let broker = measure(broker);
+            if broker.is_up {
+                self.progress.no_trouble();
+            }
+            self.metrics.kafka_broker(&broker);
         }
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
         let waiting = partitions.map(|partition| partition.fetchq_size).sum();

@@ -120,13 +120,17 @@ fn is_too_large(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
+/// Headers of a record, for another one.
+pub fn as_they_were(own: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
+    own.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+        headers.insert(Header { key, value: value.as_deref() })
+    })
+}
+
 /// The record's own headers, then why and whence.
 fn headers(record: &Record, rejection: Rejection, extent: Extent) -> OwnedHeaders {
-    let mut headers = OwnedHeaders::new();
-    let own = record.headers.iter().filter(|_| extent != Extent::OriginOnly);
-    for (key, value) in own {
-        headers = headers.insert(Header { key, value: value.as_deref() });
-    }
+    let own = if extent == Extent::OriginOnly { &[] } else { record.headers.as_slice() };
+    let mut headers = as_they_were(own);
     let milliseconds = record.timestamp.0.div_euclid(1000).to_string();
     let mut add = |key, value: &str| {
         headers = std::mem::take(&mut headers).insert(Header { key, value: Some(value) });

@@ -155,9 +155,20 @@ pub fn watermarks<C: ConsumerContext>(
     topic: &str,
     partition: u32,
 ) -> Result<(u64, u64), Error> {
-    let partition = i32::try_from(partition).unwrap_or(i32::MAX);
-    let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE)?;
+    let (low, high) = consumer.fetch_watermarks(topic, number(partition), PATIENCE)?;
     Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
+}
+
+/// An offset, as librdkafka takes it.
+#[must_use]
+pub fn at(offset: u64) -> Offset {
+    Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX))
+}
+
+/// The number of a partition, as librdkafka takes it.
+#[must_use]
+pub fn number(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
 }
 
 /// Tells Kafka how far the store is. Lag monitors read the group's offsets; nothing here depends on
@@ -168,9 +179,7 @@ pub fn tell<C: ConsumerContext>(consumer: &BaseConsumer<C>, progress: &Progress)
     }
     let mut list = TopicPartitionList::new();
     for ((topic, partition), next) in &progress.status().positions {
-        let partition = i32::try_from(*partition).unwrap_or(i32::MAX);
-        let offset = Offset::Offset(i64::try_from(*next).unwrap_or(i64::MAX));
-        if list.add_partition_offset(topic, partition, offset).is_err() {
+        if list.add_partition_offset(topic, number(*partition), at(*next)).is_err() {
             return;
         }
     }

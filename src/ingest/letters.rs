@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::message::{BorrowedMessage, Header, Message};
 
-use super::kafka::{PATIENCE, partitions, watermarks};
+use super::dead_letter::as_they_were;
+use super::kafka::{self, PATIENCE, partitions, watermarks};
 use super::produce::Producer;
+use super::source::headers;
 use super::{Connection, Error};
 use crate::person::{Time, identity};
 
@@ -93,8 +95,7 @@ fn read_partition<E: From<Error>>(
     visit: &mut impl FnMut(Letter) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut assigned = TopicPartitionList::new();
-    let partition = i32::try_from(number).unwrap_or(i32::MAX);
-    let first = Offset::Offset(i64::try_from(offsets.start).unwrap_or(i64::MAX));
+    let (partition, first) = (kafka::number(number), kafka::at(offsets.start));
     assigned.add_partition_offset(topic, partition, first).map_err(Error::from)?;
     consumer.assign(&assigned).map_err(Error::from)?;
     let mut heard = Instant::now();
@@ -127,60 +128,37 @@ fn letter(message: &BorrowedMessage<'_>) -> Letter {
         value: message.payload().map(<[u8]>::to_vec),
         ..Letter::default()
     };
-    for Header { key, value } in message.headers().into_iter().flat_map(Headers::iter) {
-        let text = || value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
-        match key {
-            "dlq_reason" => text().clone_into(&mut letter.reason),
-            "dlq_topic" => text().clone_into(&mut letter.origin.0),
-            "dlq_partition" => letter.origin.1 = text().parse().unwrap_or_default(),
-            "dlq_offset" => letter.origin.2 = text().parse().unwrap_or_default(),
+    for (key, value) in headers(message) {
+        let text = value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
+        let text = text.unwrap_or_default();
+        match key.as_str() {
+            "dlq_reason" => text.clone_into(&mut letter.reason),
+            "dlq_topic" => text.clone_into(&mut letter.origin.0),
+            "dlq_partition" => letter.origin.1 = text.parse().unwrap_or_default(),
+            "dlq_offset" => letter.origin.2 = text.parse().unwrap_or_default(),
             "dlq_timestamp" => {
-                let milliseconds = text().parse().ok().filter(|time| *time > 0);
+                let milliseconds = text.parse().ok().filter(|time| *time > 0);
                 letter.received = milliseconds.map(Time::from_milliseconds);
             }
-            "dlq_truncated" => letter.truncated = text() == "true",
-            _ => letter.headers.push((key.to_owned(), value.map(<[u8]>::to_vec))),
+            "dlq_truncated" => letter.truncated = text == "true",
+            _ => letter.headers.push((key, value)),
         }
     }
     letter
 }
 
-/// Sends records of dead letters once more to the topics that they came from.
-pub struct Replay(Producer);
-
-impl Replay {
-    /// Connects to Kafka; nothing is sent yet.
-    ///
-    /// # Errors
-    /// [`Error::Kafka`] where librdkafka refuses the settings.
-    pub fn connect(connection: &Connection) -> Result<Self, Error> {
-        Producer::connect(connection, "").map(Self)
+/// Sends a record once more, as it was, to the topic that it came from: it is understood as it would
+/// have been when it came first, with the same times and the same uuid, and so no more than once.
+///
+/// # Errors
+/// [`Error::Kafka`] where it cannot be sent at all.
+pub fn replay(producer: &Producer, letter: &Letter) -> Result<(), Error> {
+    let mut headers = as_they_were(&letter.headers);
+    for (key, value) in letter.lent() {
+        headers = headers.insert(Header { key, value: Some(value.as_str()) });
     }
-
-    /// Sends a record as it was: it is understood as it would have been when it came first, with the
-    /// same times and the same uuid, and so no more than once.
-    ///
-    /// # Errors
-    /// [`Error::Kafka`] where it cannot be sent at all.
-    pub fn send(&self, letter: &Letter) -> Result<(), Error> {
-        let mut headers = OwnedHeaders::new();
-        for (key, value) in &letter.headers {
-            headers = headers.insert(Header { key, value: value.as_deref() });
-        }
-        for (key, value) in letter.lent() {
-            headers = headers.insert(Header { key, value: Some(value.as_str()) });
-        }
-        let (key, value) = (letter.key.as_deref(), letter.value.as_deref());
-        self.0.send_to(&letter.origin.0, (key, value), Some(headers))
-    }
-
-    /// Waits until Kafka has answered for every record.
-    ///
-    /// # Errors
-    /// [`Error::Kafka`] where that takes longer than `within`.
-    pub fn finish(&self, within: Duration) -> Result<super::produce::Delivered, Error> {
-        self.0.finish(within)
-    }
+    let (key, value) = (letter.key.as_deref(), letter.value.as_deref());
+    producer.send_record(&letter.origin.0, (key, value), Some(headers))
 }
 
 #[cfg(test)]

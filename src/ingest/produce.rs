@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Connection, Error};
 
-/// How far Kafka has taken the events: the next offset of each partition, and what it refused.
+/// How far Kafka has taken the records: the next offset of each partition, and what it refused.
 #[derive(Clone, Debug, Default)]
 pub struct Delivered {
-    /// The offset after the last event, by partition.
+    /// The offset after the last record, by partition; of use where all went to one topic.
     pub next_offsets: BTreeMap<u32, u64>,
     /// Why some were not taken, and how many.
     pub refused: BTreeMap<String, u64>,
@@ -41,11 +41,10 @@ impl ProducerContext for Context {
     }
 }
 
-/// Writes events to one topic.
+/// Writes records to topics.
 pub struct Producer {
     client: BaseProducer<Context>,
     delivered: Arc<Mutex<Delivered>>,
-    topic: String,
 }
 
 impl Producer {
@@ -53,7 +52,7 @@ impl Producer {
     ///
     /// # Errors
     /// [`Error::Kafka`] where librdkafka refuses the settings.
-    pub fn connect(connection: &Connection, topic: &str) -> Result<Self, Error> {
+    pub fn connect(connection: &Connection) -> Result<Self, Error> {
         let mut config = connection.config();
         config.set("enable.idempotence", "true");
         config.set("compression.type", "lz4");
@@ -61,19 +60,19 @@ impl Producer {
         config.extend(connection.client.clone());
         let delivered = Arc::<Mutex<Delivered>>::default();
         let client = config.create_with_context(Context(delivered.clone()))?;
-        Ok(Self { client, delivered, topic: topic.to_owned() })
+        Ok(Self { client, delivered })
     }
 
-    /// Sends one event; waits where librdkafka's queue is full.
+    /// Sends one event to a topic; waits where librdkafka's queue is full.
     ///
     /// # Errors
     /// [`Error::Kafka`] where it cannot be sent at all.
-    pub fn send(&self, key: &str, value: &str) -> Result<(), Error> {
-        self.send_to(&self.topic, (Some(key.as_bytes()), Some(value.as_bytes())), None)
+    pub fn send(&self, topic: &str, key: &str, value: &str) -> Result<(), Error> {
+        self.send_record(topic, (Some(key.as_bytes()), Some(value.as_bytes())), None)
     }
 
-    /// Sends one record to any topic; waits where librdkafka's queue is full.
-    pub(super) fn send_to(
+    /// Sends one record of any form.
+    pub(super) fn send_record(
         &self,
         topic: &str,
         (key, value): (Option<&[u8]>, Option<&[u8]>),

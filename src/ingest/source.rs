@@ -231,7 +231,7 @@ impl Source {
                 None => (Offset::Beginning, None),
                 Some(applied) => self.resume((topic, topic_number), number, applied)?,
             };
-            let partition = i32::try_from(number).unwrap_or(i32::MAX);
+            let partition = kafka::number(number);
             // The queue first: no record comes past it then.
             let queue = self.consumer.split_partition_queue(topic, partition);
             let mut queue = queue.ok_or(Error::Internal("a partition has no queue"))?;
@@ -265,7 +265,6 @@ impl Source {
         applied: Applied,
     ) -> Result<(Offset, Option<Applied>), Error> {
         let (low, high) = kafka::watermarks(&self.consumer, topic, number)?;
-        let at = |offset: u64| Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
         let stop = |stop: fn(String, u32, u64, u64) -> Stop, found| {
             Error::Stopped(stop(topic.to_string(), number, applied.next_offset, found))
         };
@@ -282,12 +281,12 @@ impl Source {
                 Applied { next_offset: low, last_offset: low.saturating_sub(1), ..applied };
             let partition = (topic.to_string(), number);
             self.gaps.push(Gap { topic: topic_number, partition, applied });
-            return Ok((at(low), None));
+            return Ok((kafka::at(low), None));
         }
         if low > applied.last_offset {
-            return Ok((at(applied.next_offset), None));
+            return Ok((kafka::at(applied.next_offset), None));
         }
-        Ok((at(applied.last_offset), Some(applied)))
+        Ok((kafka::at(applied.last_offset), Some(applied)))
     }
 
     fn fetch(&mut self) -> Result<(), Error> {
@@ -383,7 +382,8 @@ fn own(message: &BorrowedMessage<'_>, (topic, number): (Arc<str>, u16)) -> Recor
     }
 }
 
-fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
+/// A message's headers that can be read, in their order.
+pub fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
     let Some(headers) = message.headers() else { return Vec::new() };
     // The client library panics on a header whose name is not UTF-8, which anybody may send. Such
     // a header is as absent as one whose value is not.

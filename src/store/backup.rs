@@ -15,7 +15,7 @@ use rocksdb::checkpoint::Checkpoint as RocksCheckpoint;
 use uuid::Uuid;
 
 use super::keys::Meta;
-use super::{Config, Error, Family, Result, Store, check_format, options};
+use super::{Applied, Config, Error, Family, Result, Store, check_format, exists, options};
 
 /// Where a checkpoint stands, in the store's folder.
 const CHECKPOINT: &str = "checkpoint";
@@ -119,16 +119,15 @@ impl Backups {
     /// Where it cannot be written, or holds something else.
     pub fn open(path: &Path) -> Result<Self> {
         let refuse = |reason: String| Error::Backups { path: path.to_owned(), reason };
-        if path.join("CURRENT").exists() {
+        if exists(path) {
             let reason = "it holds a store; backups need a folder of their own";
             return Err(refuse(reason.to_owned()));
         }
-        let opened = fs::create_dir_all(path).map_err(|error| error.to_string()).and_then(|()| {
-            let options = BackupEngineOptions::new(path).map_err(|error| error.to_string())?;
-            let environment = Env::new().map_err(|error| error.to_string())?;
-            BackupEngine::open(&options, &environment).map_err(|error| error.to_string())
-        });
-        Ok(Self { engine: opened.map_err(refuse)?, path: path.to_owned() })
+        fs::create_dir_all(path).map_err(|error| refuse(error.to_string()))?;
+        let opened = BackupEngineOptions::new(path)
+            .and_then(|options| BackupEngine::open(&options, &Env::new()?));
+        let engine = opened.map_err(|error| refuse(error.to_string()))?;
+        Ok(Self { engine, path: path.to_owned() })
     }
 
     /// Its backups, the oldest first.
@@ -156,16 +155,17 @@ impl Backups {
     }
 
     /// Makes a store of a backup, in an empty folder. It gets an identity of its own: what it is
-    /// going to number after the backup is not what others may have read from the first one.
+    /// going to number after the backup is not what others may have read from the first one. Answers
+    /// how far each partition is applied there.
     ///
     /// # Errors
     /// Where there is a store already, where a file is not what was written, or the disk is full.
     /// The folder holds no store then.
-    pub fn restore(&mut self, number: u32, config: &Config) -> Result<()> {
+    pub fn restore(&mut self, number: u32, config: &Config) -> Result<Vec<(String, u32, Applied)>> {
         let path = &config.path;
         let io_error =
             |error: io::Error| Error::Open { path: path.clone(), reason: error.to_string() };
-        if path.join("CURRENT").exists() {
+        if exists(path) {
             let reason = "there is a store already; stop what runs on it and move the folder away, \
                           or set store.path to an empty one";
             return Err(Error::Open { path: path.clone(), reason: reason.to_owned() });
@@ -180,8 +180,10 @@ impl Backups {
         let grown = Store::open(&Config { path: growing.clone(), ..config.clone() })?;
         let (family, identity) = (grown.family(Family::Meta), Uuid::new_v4());
         grown.db.put_cf(family, Meta::Identity.key(), identity.as_bytes())?;
+        let positions = grown.snapshot().positions()?;
         drop(grown);
-        move_up(&growing, path).map_err(io_error)
+        move_up(&growing, path).map_err(io_error)?;
+        Ok(positions)
     }
 
     fn failed(&self, error: &rocksdb::Error) -> Error {

@@ -329,9 +329,15 @@ fn format_text(found: &[u8]) -> String {
     number.map_or_else(|_| "unknown".to_owned(), |number| number.to_string())
 }
 
+/// Whether there is a store in a folder.
+#[must_use]
+pub fn exists(path: &Path) -> bool {
+    path.join("CURRENT").exists()
+}
+
 /// Judges an existing store by reading it only, so that one that is refused stays untouched.
 fn check_format(path: &Path) -> Result<()> {
-    if !path.join("CURRENT").exists() {
+    if !exists(path) {
         let foreign = std::fs::read_dir(path).is_ok_and(|entries| {
             entries.flatten().any(|entry| !backup::is_harmless(&entry.file_name()))
         });
