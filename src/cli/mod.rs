@@ -35,7 +35,7 @@ pub const EXIT_CONFIGURATION: u8 = 78;
 #[command(name = "personview", version, after_help = help::EXAMPLES)]
 struct Cli {
     /// Settings that lie over the defaults; the environment lies over both
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = config::FILE_VARIABLE)]
     config: Option<PathBuf>,
 
     #[command(subcommand)]

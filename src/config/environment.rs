@@ -10,6 +10,8 @@ use super::names::{self, Names};
 
 /// What the name of every variable of ours begins with.
 const PREFIX: &str = "PERSONVIEW_";
+/// The variable that names the file of `--config`, and is no setting.
+pub const FILE_VARIABLE: &str = "PERSONVIEW_CONFIG";
 /// What stands between the names of table and setting, in place of a dot.
 const SEPARATOR: &str = "__";
 
@@ -21,7 +23,7 @@ pub(super) fn read(
 ) -> Table {
     let mut table = Table::new();
     for (variable, text) in environment {
-        let Some(path) = variable.strip_prefix(PREFIX) else {
+        let Some(path) = variable.strip_prefix(PREFIX).filter(|_| variable != FILE_VARIABLE) else {
             continue;
         };
         match setting(path, &text, names) {

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::ingest::Partitions;
 pub use client::Client;
+pub use environment::FILE_VARIABLE;
 pub use sections::{Api, ApiKey, Ingest, Kafka, Project, Store};
 
 use crate::api::key;

@@ -96,10 +96,12 @@ fn a_signal_ends_the_service_in_order() {
     let home = Home::new(&topic);
     let service = home.serve();
     service.wait_for_readiness(200);
-    let health = personview(&["health"])
-        .env("PERSONVIEW_API__LISTEN", &service.url["http://".len()..])
-        .output()
-        .unwrap();
+    // As the health check of a container does, which is told of the file by the environment alone.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("personview.toml");
+    let listens = &service.url["http://".len()..];
+    std::fs::write(&file, format!("[api]\nmetrics_listen = \"{listens}\"\n")).unwrap();
+    let health = personview(&["health"]).env("PERSONVIEW_CONFIG", file).output().unwrap();
     assert!(health.status.success());
     service.terminate();
     assert!(home.store().join("CURRENT").exists());
