@@ -5,7 +5,7 @@
 
 mod build;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus::{
@@ -41,8 +41,8 @@ macro_rules! series {
         /// Every series. Cheap to record into, from any thread.
         pub struct Metrics {
             registry: Registry,
-            /// Held while series are copied from the store and read, so that two readers at once
-            /// do not count the same growth twice.
+            /// Held while series are replaced and while they are read, so that nobody reads half of
+            /// them, and two readers at once do not count the same growth twice.
             reading: Mutex<()>,
             $($field: $type,)*
         }
@@ -66,14 +66,14 @@ series! {
     ingest_operations: IntCounterVec = "ingest_operations_total" [kind] "Rows recorded, by kind: set, set_once, unset, merge, split, deletion.";
     ingest_dead_letters: IntCounterVec = "ingest_dead_letters_total" [reason] "Records that could not be used, by reason.";
     ingest_warnings: IntCounterVec = "ingest_warnings_total" [kind] "Oddities of records that were used all the same, by kind.";
-    ingest_lag: IntGaugeVec = "ingest_lag_records" [topic, partition] "Records that are in Kafka and not yet applied.";
+    ingest_lag: IntGaugeVec = "ingest_lag_records" [topic, partition] "Records that are in Kafka and not yet applied; nothing while that is not known.";
     ingest_freshness: Histogram = "ingest_freshness_seconds" [] (FRESHNESS_SECONDS) "From when a record was received until it could be read here.";
     ingest_batch_records: Histogram = "ingest_batch_records" [] (BATCH_RECORDS) "Records of one batch.";
     ingest_batch_seconds: HistogramVec = "ingest_batch_seconds" [stage] (STAGE_SECONDS) "Time that one batch took, by stage: parse, apply, commit.";
     ingest_late_operations: IntCounter = "ingest_late_operations_total" [] "Operations that took a place before one already recorded.";
     ingest_running: IntGauge = "ingest_running" [] "1 while records are read and applied, 0 after ingestion has ended for good.";
     kafka_reachable: IntGauge = "kafka_reachable" [] "1 while Kafka can be read, 0 while it is away and tried again.";
-    kafka_broker_up: IntGaugeVec = "kafka_broker_up" [broker] "1 while the connection to a broker stands.";
+    kafka_broker_up: IntGaugeVec = "kafka_broker_up" [broker] "1 while the connection to a broker stands; nothing of a broker that Kafka does not name.";
     kafka_broker_round_trip: GaugeVec = "kafka_broker_round_trip_seconds" [broker] "From a request to a broker until its answer, on average over the last second.";
     kafka_broker_errors: IntCounterVec = "kafka_broker_errors_total" [broker] "Requests to a broker that failed or were not answered in time.";
     kafka_broker_disconnects: IntCounterVec = "kafka_broker_disconnects_total" [broker] "Connections to a broker that broke.";
@@ -149,10 +149,16 @@ impl Metrics {
         counter.inc_by(warnings);
     }
 
-    /// How many records of a partition are in Kafka and not yet applied.
-    pub fn ingest_lag(&self, topic: &str, partition: u32, records: u64) {
-        let labels = [topic, &partition.to_string()];
-        self.ingest_lag.with_label_values(&labels).set(gauge(records));
+    /// How many records of every topic and partition are in Kafka and not yet applied, where known.
+    pub fn ingest_lag(&self, lags: &[(&str, u32, Option<u64>)]) {
+        let _reading = self.lock();
+        self.ingest_lag.reset();
+        for (topic, partition, records) in lags {
+            let labels = [*topic, &partition.to_string()];
+            if let Some(records) = records {
+                self.ingest_lag.with_label_values(&labels).set(gauge(*records));
+            }
+        }
     }
 
     /// Whether records are read and applied, and whether Kafka can be read just now.
@@ -161,18 +167,25 @@ impl Metrics {
         self.kafka_reachable.set(kafka_reachable.into());
     }
 
-    /// What librdkafka tells of the connection to a broker, since the start.
-    pub fn kafka_broker(&self, broker: &BrokerMeasure) {
-        let label = [broker.name.as_str()];
-        self.kafka_broker_up.with_label_values(&label).set(broker.is_up.into());
-        self.kafka_broker_round_trip.with_label_values(&label).set(broker.round_trip.as_secs_f64());
-        raise(&self.kafka_broker_errors.with_label_values(&label), broker.errors);
-        raise(&self.kafka_broker_disconnects.with_label_values(&label), broker.disconnects);
+    /// The connections to all brokers that there are just now.
+    pub fn kafka_brokers(&self, brokers: &[BrokerMeasure]) {
+        let _reading = self.lock();
+        self.kafka_broker_up.reset();
+        self.kafka_broker_round_trip.reset();
+        for broker in brokers {
+            let label = [broker.name.as_str()];
+            let round_trip = broker.round_trip.as_secs_f64();
+            self.kafka_broker_up.with_label_values(&label).set(broker.is_up.into());
+            self.kafka_broker_round_trip.with_label_values(&label).set(round_trip);
+            self.kafka_broker_errors.with_label_values(&label).inc_by(broker.errors);
+            self.kafka_broker_disconnects.with_label_values(&label).inc_by(broker.disconnects);
+        }
     }
 
-    /// How much came from Kafka since the start, and how much of it waits to be taken, in bytes.
+    /// How much has come from Kafka since this was last told, and how much of it waits to be taken, in
+    /// bytes.
     pub fn kafka_bytes(&self, received: u64, waiting: u64) {
-        raise(&self.kafka_received_bytes, received);
+        self.kafka_received_bytes.inc_by(received);
         self.kafka_fetch_queue_bytes.set(gauge(waiting));
     }
 
@@ -228,9 +241,13 @@ impl Metrics {
     /// # Errors
     /// Where a series cannot be written, which the tests exclude.
     pub fn text(&self, store: &Measure) -> prometheus::Result<String> {
-        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let _reading = self.lock();
         self.take_over(store);
         TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_over(&self, store: &Measure) {
@@ -270,9 +287,9 @@ pub struct BrokerMeasure {
     pub is_up: bool,
     /// From a request until its answer, on average over the last while.
     pub round_trip: Duration,
-    /// Requests that failed or were not answered in time, since the start.
+    /// Requests that failed or were not answered in time, since it was last told.
     pub errors: u64,
-    /// Connections that broke, since the start.
+    /// Connections that broke, since it was last told.
     pub disconnects: u64,
 }
 

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::future_producer::Delivery;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer, PurgeConfig};
+use rdkafka::producer::{FutureRecord, Producer, PurgeConfig};
 
 use super::Error;
 use super::kafka::Connection;
+use super::outlet::Outlet;
 use crate::person::Command;
 
 /// How long librdkafka may take to tell what became of a command that was given up.
@@ -15,7 +16,7 @@ const LAST_WORD: Duration = Duration::from_millis(100);
 
 /// Writes commands to their topic.
 pub struct Commands {
-    producer: FutureProducer,
+    outlet: Outlet,
     topic: String,
 }
 
@@ -43,7 +44,7 @@ impl Commands {
         config.set("enable.idempotence", "false");
         // Somebody waits for each.
         config.set("linger.ms", "0");
-        Ok(Self { producer: config.create()?, topic: topic.to_owned() })
+        Ok(Self { outlet: Outlet::connect(config)?, topic: topic.to_owned() })
     }
 
     /// The topic that they are written to.
@@ -64,13 +65,15 @@ impl Commands {
         let json = command.to_json();
         let key = command.uuid.to_string();
         let record = FutureRecord::to(&self.topic).key(&key).payload(&json);
-        let mut delivery = self.producer.send_result(record).map_err(|(error, _)| judge(&error))?;
+        let producer = self.outlet.producer();
+        let mut delivery = producer.send_result(record).map_err(|(error, _)| judge(&error))?;
         let mut answer = tokio::time::timeout(within, &mut delivery).await;
         if answer.is_err() {
             // What was not sent yet is not sent any more, and that is told at once.
-            self.producer.purge(PurgeConfig::default().queue());
+            producer.purge(PurgeConfig::default().queue());
             answer = tokio::time::timeout(LAST_WORD, delivery).await;
         }
+        self.outlet.note(matches!(answer, Ok(Ok(Ok(_)))));
         let answer = answer.map_err(|_| NotAppended::Unknown)?;
         match answer {
             Ok(Ok(Delivery { partition, offset, .. })) => {

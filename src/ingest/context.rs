@@ -1,7 +1,8 @@
 //! What librdkafka tells of itself while it is read from: lag, the brokers, and whether
 //! Kafka is there.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
@@ -15,38 +16,76 @@ use crate::progress::Progress;
 /// What librdkafka tells of itself.
 pub struct Context {
     /// Takes lag and trouble.
-    pub progress: Arc<Progress>,
+    progress: Arc<Progress>,
     /// Takes the lag of every partition.
-    pub metrics: Arc<Metrics>,
+    metrics: Arc<Metrics>,
+    /// What this client has counted already.
+    counted: Mutex<Counted>,
 }
 
-impl ClientContext for Context {
-    fn stats(&self, statistics: Statistics) {
-        // Those with a number are brokers that Kafka told of.
-        for broker in statistics.brokers.values().filter(|broker| broker.nodeid >= 0) {
-            let broker = measure(broker);
-            if broker.is_up {
-                self.progress.no_trouble();
-            }
-            self.metrics.kafka_broker(&broker);
+/// What one client counts of itself, from its beginning on.
+#[derive(Default)]
+struct Counted {
+    received_bytes: u64,
+    /// Errors and disconnects, by broker.
+    brokers: BTreeMap<String, (u64, u64)>,
+}
+
+impl Context {
+    /// Takes what a new client tells.
+    pub fn new(progress: Arc<Progress>, metrics: Arc<Metrics>) -> Self {
+        Self { progress, metrics, counted: Mutex::default() }
+    }
+
+    fn count(&self, statistics: &Statistics, brokers: &mut [BrokerMeasure]) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        for broker in brokers {
+            let (errors, disconnects) = counted.brokers.entry(broker.name.clone()).or_default();
+            broker.errors = grown(errors, broker.errors);
+            broker.disconnects = grown(disconnects, broker.disconnects);
         }
+        let received = u64::try_from(statistics.rx_bytes).unwrap_or(0);
+        let received = grown(&mut counted.received_bytes, received);
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
         let waiting = partitions.map(|partition| partition.fetchq_size).sum();
-        self.metrics.kafka_bytes(u64::try_from(statistics.rx_bytes).unwrap_or(0), waiting);
+        self.metrics.kafka_bytes(received, waiting);
+    }
+
+    /// What is not applied yet of every topic and partition, where that is known.
+    fn lags<'a>(&self, statistics: &'a Statistics) -> Option<Vec<(&'a str, u32, Option<u64>)>> {
         let status = self.progress.status();
-        let mut all = status.assigned.then_some(0);
+        // What was known before Kafka went away says nothing of now.
+        if !status.assigned || status.kafka_trouble.is_some() {
+            return None;
+        }
+        let mut lags = Vec::new();
         for (topic, partitions) in &statistics.topics {
             let desired = partitions.partitions.values().filter(|partition| partition.desired);
             for partition in desired.filter(|partition| partition.partition >= 0) {
                 let number = partition.partition.unsigned_abs();
                 let applied = status.positions.get(&(topic.clone(), number)).copied();
-                let lag = lag(partition, applied);
-                if let Some(lag) = lag {
-                    self.metrics.ingest_lag(topic, number, lag);
-                }
-                all = all.and_then(|all: u64| Some(all + lag?));
+                lags.push((topic.as_str(), number, lag(partition, applied)));
             }
         }
+        Some(lags)
+    }
+}
+
+impl ClientContext for Context {
+    fn stats(&self, statistics: Statistics) {
+        // Those with a number are brokers that Kafka told of.
+        let brokers = statistics.brokers.values().filter(|broker| broker.nodeid >= 0);
+        let mut brokers: Vec<_> = brokers.map(measure).collect();
+        if brokers.iter().any(|broker| broker.is_up) {
+            self.progress.no_trouble();
+        } else {
+            self.progress.trouble("no broker is connected");
+        }
+        self.count(&statistics, &mut brokers);
+        self.metrics.kafka_brokers(&brokers);
+        let lags = self.lags(&statistics);
+        self.metrics.ingest_lag(lags.as_deref().unwrap_or_default());
+        let all = lags.and_then(|lags| lags.iter().map(|(.., lag)| *lag).sum());
         self.progress.update(|status| status.lag_records = all);
     }
 
@@ -83,6 +122,11 @@ impl ClientContext for Preparing {
 impl ConsumerContext for Preparing {}
 
 impl ConsumerContext for Context {}
+
+/// By how much a count has grown since it was last looked at.
+fn grown(before: &mut u64, now: u64) -> u64 {
+    now.saturating_sub(std::mem::replace(before, now))
+}
 
 fn measure(broker: &Broker) -> BrokerMeasure {
     let average = broker.rtt.as_ref().map_or(0, |window| window.avg);

@@ -12,6 +12,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::Error;
 use super::kafka::Connection;
+use super::outlet::Outlet;
 use crate::person::{Record, Rejection};
 
 /// How long failed dead letters rest before they are sent again.
@@ -38,7 +39,7 @@ impl Extent {
 
 /// Writes dead letters.
 pub struct DeadLetters {
-    producer: FutureProducer,
+    outlet: Outlet,
     topic: String,
 }
 
@@ -52,7 +53,7 @@ impl DeadLetters {
         config.set("enable.idempotence", "true");
         // Short, so that whoever waits is asked soon whether it still should.
         config.set("message.timeout.ms", "5000");
-        Ok(Self { producer: config.create()?, topic: topic.to_owned() })
+        Ok(Self { outlet: Outlet::connect(config)?, topic: topic.to_owned() })
     }
 
     /// Sends every dead letter and waits until Kafka has them all. Tries again for as long as
@@ -68,8 +69,9 @@ impl DeadLetters {
         let mut waiting: Vec<_> = letters.iter().map(|letter| (letter, Extent::Whole)).collect();
         while !waiting.is_empty() {
             let mut sent = Vec::with_capacity(waiting.len());
+            let producer = self.outlet.producer();
             for (letter, extent) in waiting {
-                sent.push((letter, extent, self.begin(letter, extent)));
+                sent.push((letter, extent, self.begin(&producer, letter, extent)));
             }
             let (mut failed, mut trouble) = (Vec::new(), None);
             for (letter, extent, delivery) in sent {
@@ -81,6 +83,7 @@ impl DeadLetters {
                     trouble = Some(error);
                 }
             }
+            self.outlet.note(trouble.is_none());
             if let Some(error) = trouble {
                 let text = format!("dead letters cannot be written to {}: {error}", self.topic);
                 if !go_on(&text) {
@@ -96,6 +99,7 @@ impl DeadLetters {
     /// Hands a dead letter to librdkafka; the answer comes with the delivery.
     fn begin(
         &self,
+        producer: &FutureProducer,
         (record, rejection): &(&Record, Rejection),
         extent: Extent,
     ) -> Result<DeliveryFuture, KafkaError> {
@@ -104,7 +108,7 @@ impl DeadLetters {
             FutureRecord::to(&self.topic).headers(headers);
         letter.key = record.key.as_deref().filter(|_| extent != Extent::OriginOnly);
         letter.payload = record.value.as_deref().filter(|_| extent == Extent::Whole);
-        self.producer.send_result(letter).map_err(|(error, _)| error)
+        producer.send_result(letter).map_err(|(error, _)| error)
     }
 }
 

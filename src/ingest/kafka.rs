@@ -1,7 +1,7 @@
 //! Connections to Kafka: how every client is set up, and the topics it needs.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
@@ -26,6 +26,21 @@ pub struct Connection {
 
 /// How long an answer of Kafka is waited for before it is asked again.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a client is believed to come back by itself. librdkafka forgets every broker where Kafka
+/// names none, as it does while its only one or all of them restart, and asks nobody from then on
+/// (<https://github.com/confluentinc/librdkafka/issues/5301>); a client made anew asks the bootstrap
+/// servers.
+const LOST: Duration = Duration::from_secs(15);
+
+/// Whether a client should be made anew: it has been failing for long, without a success in between.
+/// `since` is when that began.
+pub fn is_lost(since: &mut Option<Instant>, is_failing: bool) -> bool {
+    if !is_failing {
+        *since = None;
+    }
+    is_failing && since.get_or_insert_with(Instant::now).elapsed() >= LOST
+}
 
 impl Connection {
     /// Settings that every client shares.
@@ -185,5 +200,23 @@ pub fn tell<C: ConsumerContext>(consumer: &BaseConsumer<C>, progress: &Progress)
     }
     if let Err(error) = consumer.commit(&list, CommitMode::Async) {
         tracing::debug!(%error, "the group's offsets were not committed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_lost_that_failed_for_long_without_a_success() {
+        let mut since = None;
+        assert!(!is_lost(&mut since, true), "it has only just begun");
+        let long_ago = Instant::now().checked_sub(LOST);
+        assert!(long_ago.is_some());
+        since = long_ago;
+        assert!(is_lost(&mut since, true));
+        since = long_ago;
+        assert!(!is_lost(&mut since, false));
+        assert!(!is_lost(&mut since, true), "it begins anew after a success");
     }
 }

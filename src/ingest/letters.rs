@@ -9,8 +9,8 @@ use rdkafka::message::{BorrowedMessage, Header, Message};
 
 use super::dead_letter::as_they_were;
 use super::kafka::{self, PATIENCE, partitions, watermarks};
+use super::message::headers;
 use super::produce::Producer;
-use super::source::headers;
 use super::{Connection, Error};
 use crate::person::{Time, identity};
 

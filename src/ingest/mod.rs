@@ -12,12 +12,15 @@ mod append;
 pub mod apply;
 mod batch;
 mod context;
+mod count;
 mod dead_letter;
 pub mod embedded;
 mod handed;
 pub mod kafka;
 pub mod letters;
+mod message;
 mod order;
+mod outlet;
 mod partitions;
 pub mod produce;
 mod rules;
@@ -31,12 +34,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
 
 pub use self::append::{Commands, NotAppended};
-use self::apply::{Parsed, Tally};
+use self::apply::Parsed;
 use self::batch::{Batch, Gap};
 use self::context::Preparing;
 use self::dead_letter::DeadLetters;
@@ -98,6 +100,9 @@ pub enum Error {
     /// A topic that must be there is not.
     #[error("there is no topic {0}")]
     NoTopic(String),
+    /// Kafka did not answer this client for so long that another one should try.
+    #[error("Kafka is out of reach")]
+    OutOfReach,
     /// Going on would skip or repeat records.
     #[error("{0}")]
     Stopped(Stop),
@@ -138,6 +143,7 @@ impl Ingest {
     ) -> Self {
         let going = Arc::new(AtomicBool::new(true));
         let settings = Arc::new(settings);
+        count::begin(&metrics, &settings);
         let stage = Stage { settings, store, progress, metrics, going: going.clone(), runtime };
         let thread = thread::spawn(move || {
             let progress = stage.progress.clone();
@@ -168,16 +174,28 @@ impl Stage {
 
     fn run(&self) -> Result<(), Error> {
         self.create_topics()?;
+        let letters = DeadLetters::connect(&self.settings.kafka, &self.settings.dead_letter_topic)?;
+        loop {
+            match self.read(&letters) {
+                Err(Error::OutOfReach) => tracing::warn!("Kafka is out of reach; connecting anew"),
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Reads with one consumer, from where the store is, until the end or until Kafka is out of its
+    /// reach.
+    fn read(&self, letters: &DeadLetters) -> Result<(), Error> {
         let source = self.source()?;
         let reader = source.reader();
-        let letters = DeadLetters::connect(&self.settings.kafka, &self.settings.dead_letter_topic)?;
         let (fetched, to_parse) = sync_channel(1);
         let (parsed, to_apply) = sync_channel(1);
+        let applying = &AtomicBool::new(true);
         thread::scope(|scope| {
-            let fetching = scope.spawn(move || self.fetch(source, &fetched));
+            let fetching = scope.spawn(move || self.fetch(source, fetched, applying));
             scope.spawn(move || self.parse(&to_parse, &parsed));
-            let applied = self.apply(to_apply, &letters, &reader);
-            self.going.store(false, Ordering::Release);
+            let applied = self.apply(to_apply, letters, &reader);
+            applying.store(false, Ordering::Release);
             let fetched = fetching.join().map_err(|_| Error::Internal("the source panicked"))?;
             applied.and(fetched)
         })
@@ -219,10 +237,17 @@ impl Stage {
         Source::connect(settings, progress, self.metrics.clone(), numbers, applied)
     }
 
-    fn fetch(&self, mut source: Source, batches: &SyncSender<Batch>) -> Result<(), Error> {
+    /// Owns the queue's beginning, so that the stages behind end with this one.
+    #[expect(clippy::needless_pass_by_value, reason = "what is dropped at the end ends the others")]
+    fn fetch(
+        &self,
+        mut source: Source,
+        batches: SyncSender<Batch>,
+        applying: &AtomicBool,
+    ) -> Result<(), Error> {
         let mut batch = Batch::default();
         let mut told_drained = false;
-        while self.is_going() {
+        while self.is_going() && applying.load(Ordering::Acquire) {
             let before = batch.records.len();
             source.fill(&mut batch)?;
             batch.drained = source.is_drained();
@@ -348,7 +373,7 @@ impl Stage {
         let began = Instant::now();
         transaction.commit()?;
         self.metrics.ingest_batch_stage("commit", began.elapsed().as_secs_f64());
-        self.count(records, &tally);
+        count::applied(&self.metrics, self.store.dictionary(), records, &tally);
         let applied = apply::applied(records);
         self.progress.update(|status| {
             for ((topic, partition), applied) in applied {
@@ -357,31 +382,5 @@ impl Stage {
             }
         });
         Ok(done)
-    }
-
-    fn count(&self, records: &[Record], tally: &Tally) {
-        let metrics = &self.metrics;
-        metrics.ingest_batch(records.len() as u64);
-        for (&(topic, outcome), &count) in &tally.records {
-            let name = self.store.dictionary().topic_name(topic).unwrap_or_default();
-            metrics.ingest_records(&name, outcome.name(), count);
-        }
-        for (kind, count) in &tally.operations {
-            metrics.ingest_operations(kind, *count);
-        }
-        for (warning, count) in &tally.warnings {
-            metrics.ingest_warnings(warning.kind(), *count);
-        }
-        for (_, rejection) in &tally.rejections {
-            if rejection.is_dead_letter() {
-                metrics.ingest_dead_letters(rejection.reason(), 1);
-            }
-        }
-        metrics.ingest_late_operations(tally.late);
-        let now = Duration::from_micros(Utc::now().timestamp_micros().unsigned_abs());
-        for record in records {
-            let received = Duration::from_micros(record.timestamp.0.unsigned_abs());
-            metrics.ingest_freshness(now.saturating_sub(received).as_secs_f64());
-        }
     }
 }

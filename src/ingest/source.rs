@@ -11,20 +11,20 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::apply::fingerprint;
 use super::batch::{Batch, Gap};
 use super::context::Context;
 use super::handed::Handed;
-use super::kafka;
+use super::kafka::{self, is_lost};
+use super::message::own;
 use super::order::{self, Lane};
 use super::{Error, Settings, Stop};
 use crate::metrics::Metrics;
 use crate::person::command::Command;
 use crate::person::record::FIRST_COMMAND_TOPIC;
-use crate::person::{Position, Record, Time};
+use crate::person::{Position, Record};
 use crate::progress::Progress;
 use crate::store::Applied;
 
@@ -62,6 +62,8 @@ pub struct Source {
     partitions: Vec<Partition>,
     /// The command that was told to be waiting.
     told: Option<Position>,
+    /// Since when Kafka has been out of reach.
+    lost: Option<Instant>,
     /// When Kafka was last asked for the topics' partitions.
     asked: Option<Instant>,
     /// Every owned partition of every topic is being read.
@@ -84,7 +86,7 @@ impl Source {
         topics: BTreeMap<Arc<str>, u16>,
         applied: BTreeMap<(String, u32), Applied>,
     ) -> Result<Self, Error> {
-        let context = Context { progress: progress.clone(), metrics };
+        let context = Context::new(progress.clone(), metrics);
         // librdkafka bounds what it holds of each partition, so the bound is shared among them.
         let partitions = settings.kafka.count_partitions(&settings.topics);
         let share = settings.queue_bytes / 2 / u64::from(partitions);
@@ -100,6 +102,7 @@ impl Source {
             applied,
             partitions: Vec::new(),
             told: None,
+            lost: None,
             asked: None,
             is_assigned: false,
             is_told: false,
@@ -122,10 +125,14 @@ impl Source {
     /// Adds records to a batch until it is full or nothing more is there just now.
     ///
     /// # Errors
-    /// [`Error::Stopped`] where going on would skip or repeat records.
+    /// [`Error::Stopped`] where going on would skip or repeat records, [`Error::OutOfReach`] where
+    /// another consumer should try.
     pub fn fill(&mut self, batch: &mut Batch) -> Result<(), Error> {
         self.discover()?;
         self.fetch()?;
+        if is_lost(&mut self.lost, self.progress.is_in_trouble()) {
+            return Err(Error::OutOfReach);
+        }
         // Of a partition that is not read yet nobody knows what comes first.
         if !self.is_told {
             return Ok(());
@@ -363,35 +370,4 @@ fn judge(progress: &Progress, error: KafkaError) -> Result<(), Error> {
     }
     progress.trouble(&error.to_string());
     Ok(())
-}
-
-/// Copies a message out of librdkafka's buffers.
-fn own(message: &BorrowedMessage<'_>, (topic, number): (Arc<str>, u16)) -> Record {
-    let milliseconds = message.timestamp().to_millis().unwrap_or(0);
-    Record {
-        position: Position {
-            topic: number,
-            partition: message.partition().unsigned_abs(),
-            offset: message.offset().unsigned_abs(),
-        },
-        topic,
-        timestamp: Time::from_milliseconds(milliseconds),
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.payload().map(<[u8]>::to_vec),
-        headers: headers(message),
-    }
-}
-
-/// A message's headers that can be read, in their order.
-pub fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
-    let Some(headers) = message.headers() else { return Vec::new() };
-    // The client library panics on a header whose name is not UTF-8, which anybody may send. Such
-    // a header is as absent as one whose value is not.
-    let readable = |index| {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let header = headers.get(index);
-            (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
-        }))
-    };
-    (0..headers.count()).filter_map(|index| readable(index).ok()).collect()
 }

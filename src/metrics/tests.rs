@@ -11,20 +11,21 @@ fn what_is_recorded_is_what_prometheus_reads() {
     metrics.ingest_operations("set", 4);
     metrics.ingest_dead_letters("not_json", 1);
     metrics.ingest_warnings("timestamp_unusable", 1);
-    metrics.ingest_lag("events", 7, 12);
+    metrics.ingest_lag(&[("events", 6, Some(1)), ("events", 7, Some(3))]);
+    metrics.ingest_lag(&[("events", 6, None), ("events", 7, Some(12))]);
     metrics.ingest_freshness(0.003);
     metrics.ingest_batch(100);
     metrics.ingest_batch_stage("commit", 0.002);
     metrics.ingest_late_operations(6);
-    for errors in [1, 4, 4] {
-        metrics.kafka_broker(&BrokerMeasure {
-            name: "kafka:9092".to_owned(),
-            is_up: true,
-            round_trip: Duration::from_millis(2),
-            errors,
-            disconnects: 1,
-        });
-    }
+    let broker = |name: &str, errors| BrokerMeasure {
+        name: name.to_owned(),
+        is_up: true,
+        round_trip: Duration::from_millis(2),
+        errors,
+        disconnects: 1,
+    };
+    metrics.kafka_brokers(&[broker("kafka:9092", 3), broker("gone:9092", 0)]);
+    metrics.kafka_brokers(&[broker("kafka:9092", 1)]);
     metrics.kafka_bytes(500, 7);
     metrics.config_reloaded(true, 9);
     metrics.config_reloaded(false, 11);
@@ -48,7 +49,7 @@ fn what_is_recorded_is_what_prometheus_reads() {
         r#"personview_kafka_broker_up{broker="kafka:9092"} 1"#,
         r#"personview_kafka_broker_round_trip_seconds{broker="kafka:9092"} 0.002"#,
         r#"personview_kafka_broker_errors_total{broker="kafka:9092"} 4"#,
-        r#"personview_kafka_broker_disconnects_total{broker="kafka:9092"} 1"#,
+        r#"personview_kafka_broker_disconnects_total{broker="kafka:9092"} 2"#,
         "personview_kafka_received_bytes_total 500",
         "personview_kafka_fetch_queue_bytes 7",
         "personview_config_last_reload_successful 0",
@@ -56,6 +57,9 @@ fn what_is_recorded_is_what_prometheus_reads() {
         r#"personview_build_info{version="0.1.0"} 1"#,
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    for gone in [r#"ingest_lag_records{partition="6""#, r#"broker_up{broker="gone"#] {
+        assert!(!text.contains(gone), "{gone}\n{text}");
     }
     #[cfg(target_os = "linux")]
     assert!(text.contains("process_resident_memory_bytes"));

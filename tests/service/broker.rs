@@ -31,6 +31,12 @@ impl Broker {
         (broker, address.trim().to_owned())
     }
 
+    /// Kills it and starts it again with other lines of `server.properties`.
+    pub fn restart(&self, properties: &str) {
+        self.tell("kill");
+        done(script().args(["start".as_ref(), self.folder()]).env("KAFKA_PROPS", properties));
+    }
+
     /// Where it keeps what it has.
     pub fn folder(&self) -> &Path {
         self.0.path()

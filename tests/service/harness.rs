@@ -48,7 +48,8 @@ impl Topic {
         Self::at(&kafka(), format!("{about}-{}", uuid::Uuid::new_v4().simple()))
     }
 
-    fn at(address: &str, name: String) -> Self {
+    /// A topic of another Kafka, which may be there already.
+    pub fn at(address: &str, name: String) -> Self {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", address);
         let (admin, producer) = (config.create().unwrap(), config.create().unwrap());

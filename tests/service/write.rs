@@ -1,5 +1,7 @@
 //! Writes of the API: through the log, and without one.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value as Json, json};
 
 use crate::broker::Broker;
@@ -128,4 +130,52 @@ fn without_kafka_it_is_told_what_became_of_a_write() {
     broker.tell("start");
     wait_for(|| done(write("e")));
     assert_eq!(plan(&service, &ann), "e");
+}
+
+/// A broker whose heartbeats are too late is no broker to Kafka between them. librdkafka, told so,
+/// gives up for good.
+#[test]
+fn where_kafka_named_no_broker_for_a_while_it_goes_on_by_itself() {
+    let (broker, address) = Broker::start();
+    let topic = Topic::create_at(&address, "fenced", 1);
+    topic.commands();
+    topic.events(0, [&set("ann", &json!({"plan": "free"}))]);
+    broker.restart("broker.heartbeat.interval.ms=4000");
+    let service = Home::new(&topic).serve();
+    let ann = wait_for(|| {
+        let found = service.persons("?distinct_id=ann");
+        found["results"][0]["uuid"].as_str().map(str::to_owned).ok_or(found)
+    });
+    let write = |plan: &str| {
+        let body = json!({"properties": {"plan": plan}});
+        service.send("PATCH", &format!("/api/projects/1/persons/{ann}"), Some(&body))
+    };
+
+    let (began, mut sent, mut told) = (Instant::now(), Vec::new(), false);
+    loop {
+        let line = service.log.recv_timeout(Duration::from_secs(1));
+        if line.is_ok_and(|line| line.contains("Kafka is out of reach; connecting anew")) {
+            break;
+        }
+        // Those that fail wait long for it.
+        if sent.last().is_none_or(|status| *status == 200) {
+            sent.push(write("b").0);
+        }
+        let metrics = service.get("/metrics").1.as_str().unwrap().to_owned();
+        let has = |series: &str| {
+            metrics.lines().any(|line| line.starts_with(series) && !line.ends_with(" 0"))
+        };
+        told |= !has("personview_kafka_reachable ")
+            && !has("personview_kafka_broker_up{")
+            && !metrics.contains("personview_ingest_lag_records{");
+        assert!(began.elapsed() < 2 * PATIENCE, "librdkafka goes on by itself: {sent:?}");
+    }
+    assert!(told, "no broker is there, and nobody knows how much waits");
+    broker.restart("broker.heartbeat.interval.ms=500");
+
+    let again = Topic::at(&address, "fenced".to_owned());
+    again.events(0, [&set("ann", &json!({"seen": true}))]);
+    assert_eq!(uuid(&service, &again, "ann", 2), ann);
+    wait_for(|| done(write("c")));
+    assert_eq!(plan(&service, &ann), "c", "no write before is done later: {sent:?}");
 }

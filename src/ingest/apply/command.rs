@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Applying, At, Outcome};
+use super::{Applying, At, Kind, Outcome};
 use crate::person::event::Rejection;
 use crate::person::{
     Act, Action, CREATED, Command, Known, Leaving, Life, Lives, Owned, Ownership, PersonId,
@@ -108,7 +108,7 @@ impl Applying<'_, '_> {
         let split = Some(u32::try_from(leaving.len()).unwrap_or(u32::MAX));
         self.put_operation(at, life.person, time, &Operation { split, ..at.operation() })?;
         self.log(at, life.person, time, Deed::Split)?;
-        self.count("split");
+        self.count(Kind::Split);
         Ok(CommandOutcome::Done)
     }
 

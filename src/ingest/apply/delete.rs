@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::{Applying, At};
+use super::{Applying, At, Kind};
 use crate::person::{
     CREATED, Fact, Head, Known, Life, Lives, Merged, Ownership, PersonId, ProjectId, Row, Stored,
     Time,
@@ -32,7 +32,7 @@ impl Applying<'_, '_> {
             self.transaction.bury(project, person, tombstone)?;
         }
         self.log(at, life.person, time, Deed::Deleted)?;
-        self.count("deletion");
+        self.count(Kind::Deletion);
         Ok(CommandOutcome::Done)
     }
 

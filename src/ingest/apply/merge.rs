@@ -1,7 +1,7 @@
 //! Two persons become one: from the effective time on, what the source had fills what the target
 //! lacks, and the source's distinct ids are the target's.
 
-use super::{Applying, At};
+use super::{Applying, At, Kind};
 use crate::person::history;
 use crate::person::identity::{self, MAX_COPIED};
 use crate::person::{
@@ -36,7 +36,7 @@ impl Applying<'_, '_> {
             self.transaction.see(project, target, seen)?;
         }
         self.pass_on_beginning(project, source)?;
-        self.count("merge");
+        self.count(Kind::Merge);
         Ok(effective)
     }
 

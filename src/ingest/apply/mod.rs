@@ -29,7 +29,10 @@ use crate::person::{
 use crate::store::{Activity, Applied, Deed, Operation, Result, Store, Transaction};
 
 /// What a record was found to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantNames,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// An operation was recorded.
     Recorded,
@@ -53,17 +56,28 @@ impl Outcome {
     /// The name under which it is counted.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Recorded => "recorded",
-            Self::Unchanged => "unchanged",
-            Self::Duplicate => "duplicate",
-            Self::Personless => "personless",
-            Self::UnknownToken => "unknown_token",
-            Self::DeletedPerson => "deleted_person",
-            Self::Refused => "refused",
-            Self::DeadLetter => "dead_letter",
-        }
+        self.into()
     }
+}
+
+/// What kinds of rows there are.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantNames,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum Kind {
+    /// `$set`.
+    Set,
+    /// `$set_once`.
+    SetOnce,
+    /// `$unset`.
+    Unset,
+    /// A person became part of another.
+    Merge,
+    /// Distinct ids went to persons of their own.
+    Split,
+    /// A person was deleted.
+    Deletion,
 }
 
 /// What is counted of a batch.
@@ -71,8 +85,8 @@ impl Outcome {
 pub struct Tally {
     /// Records by topic number and outcome.
     pub records: BTreeMap<(u16, Outcome), u64>,
-    /// Rows by kind: `set`, `set_once`, `unset`, `merge`, `split`, `deletion`.
-    pub operations: BTreeMap<&'static str, u64>,
+    /// Rows by kind.
+    pub operations: BTreeMap<Kind, u64>,
     /// Operations that took a place before one already recorded.
     pub late: u64,
     /// Oddities by kind.
@@ -220,7 +234,7 @@ impl Applying<'_, '_> {
         self.transaction.log(at.project, &activity)
     }
 
-    fn count(&mut self, kind: &'static str) {
+    fn count(&mut self, kind: Kind) {
         *self.tally.operations.entry(kind).or_default() += 1;
     }
 }

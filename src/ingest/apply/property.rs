@@ -1,7 +1,7 @@
 //! What an event changes of a person's properties, and the heads and merged values that follow
 //! from it.
 
-use super::{Applying, At};
+use super::{Applying, At, Kind};
 use crate::person::event::Rejection;
 use crate::person::history::{self, Query};
 use crate::person::operation::{self, Weight};
@@ -99,9 +99,9 @@ impl Applying<'_, '_> {
         }
         for change in changes {
             self.count(match change.update.action {
-                Action::Set(_) => "set",
-                Action::Once(_) => "set_once",
-                Action::Unset | Action::SetUnset(_) | Action::OnceUnset(_) => "unset",
+                Action::Set(_) => Kind::Set,
+                Action::Once(_) => Kind::SetOnce,
+                Action::Unset | Action::SetUnset(_) | Action::OnceUnset(_) => Kind::Unset,
             });
             self.pass_on(project, person, change.property)?;
         }

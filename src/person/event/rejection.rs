@@ -1,7 +1,10 @@
 //! Why a record cannot be used, and what was odd about one that can.
 
 /// Why a record cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum Rejection {
     /// No project has this token: dropped and counted, not a dead letter.
     #[error("no project has the record's token")]
@@ -48,21 +51,7 @@ impl Rejection {
     /// The name under which it is counted, and the dead letter's `dlq_reason`.
     #[must_use]
     pub fn reason(self) -> &'static str {
-        match self {
-            Self::UnknownToken => "unknown_token",
-            Self::EmptyValue => "empty_value",
-            Self::NotJson => "not_json",
-            Self::DataNotJson => "data_not_json",
-            Self::WrongType(_) => "wrong_type",
-            Self::MissingUuid => "missing_uuid",
-            Self::InvalidUuid => "invalid_uuid",
-            Self::MissingDistinctId => "missing_distinct_id",
-            Self::TooDeep => "too_deep",
-            Self::InvalidAnonDistinctId => "invalid_anon_distinct_id",
-            Self::InvalidAlias => "invalid_alias",
-            Self::InvalidCommand => "invalid_command",
-            Self::PersonPropertiesSize => "person_properties_size",
-        }
+        self.into()
     }
 
     /// Whether the record goes to the dead-letter topic.
@@ -73,17 +62,24 @@ impl Rejection {
 }
 
 /// What was odd about a record that is used all the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantNames,
+)]
 pub enum Warning {
     /// The timestamp could not be read; the time of capture stands in.
+    #[strum(serialize = "invalid_event_timestamp")]
     InvalidTimestamp,
     /// A merge of a personless event: dropped.
+    #[strum(serialize = "cannot_merge_personless")]
     PersonlessMerge,
     /// A merge with an id that many people share by mistake: an ordinary event.
+    #[strum(serialize = "cannot_merge_with_illegal_distinct_id")]
     IllegalDistinctId,
     /// A merge of an id with itself: an ordinary event.
+    #[strum(serialize = "cannot_merge_with_itself")]
     SameDistinctId,
     /// A merge of an identified person: refused.
+    #[strum(serialize = "cannot_merge_already_identified")]
     AlreadyIdentified,
 }
 
@@ -91,12 +87,6 @@ impl Warning {
     /// The name under which it is counted.
     #[must_use]
     pub fn kind(self) -> &'static str {
-        match self {
-            Self::InvalidTimestamp => "invalid_event_timestamp",
-            Self::PersonlessMerge => "cannot_merge_personless",
-            Self::IllegalDistinctId => "cannot_merge_with_illegal_distinct_id",
-            Self::SameDistinctId => "cannot_merge_with_itself",
-            Self::AlreadyIdentified => "cannot_merge_already_identified",
-        }
+        self.into()
     }
 }

@@ -1,0 +1,60 @@
+//! What ingestion counts for those who watch it.
+
+use std::time::Duration;
+
+use chrono::Utc;
+use strum::VariantNames;
+
+use super::Settings;
+use super::apply::{Kind, Outcome, Tally};
+use crate::metrics::Metrics;
+use crate::person::Record;
+use crate::person::event::{Rejection, Warning};
+use crate::store::Dictionary;
+
+/// Begins every count at zero: a series that is not there before its first event hides that event
+/// from `increase` and `rate`.
+pub fn begin(metrics: &Metrics, settings: &Settings) {
+    for topic in settings.topics.iter().chain([&settings.command_topic]) {
+        for outcome in Outcome::VARIANTS {
+            metrics.ingest_records(topic, outcome, 0);
+        }
+    }
+    for kind in Kind::VARIANTS {
+        metrics.ingest_operations(kind, 0);
+    }
+    for reason in Rejection::VARIANTS {
+        if *reason != Rejection::UnknownToken.reason() {
+            metrics.ingest_dead_letters(reason, 0);
+        }
+    }
+    for kind in Warning::VARIANTS {
+        metrics.ingest_warnings(kind, 0);
+    }
+}
+
+/// Counts a batch that was applied.
+pub fn applied(metrics: &Metrics, names: &Dictionary, records: &[Record], tally: &Tally) {
+    metrics.ingest_batch(records.len() as u64);
+    for (&(topic, outcome), &count) in &tally.records {
+        let topic = names.topic_name(topic).unwrap_or_default();
+        metrics.ingest_records(&topic, outcome.name(), count);
+    }
+    for (kind, count) in &tally.operations {
+        metrics.ingest_operations(kind.into(), *count);
+    }
+    for (warning, count) in &tally.warnings {
+        metrics.ingest_warnings(warning.kind(), *count);
+    }
+    for (_, rejection) in &tally.rejections {
+        if rejection.is_dead_letter() {
+            metrics.ingest_dead_letters(rejection.reason(), 1);
+        }
+    }
+    metrics.ingest_late_operations(tally.late);
+    let now = Duration::from_micros(Utc::now().timestamp_micros().unsigned_abs());
+    for record in records {
+        let received = Duration::from_micros(record.timestamp.0.unsigned_abs());
+        metrics.ingest_freshness(now.saturating_sub(received).as_secs_f64());
+    }
+}

@@ -1,0 +1,38 @@
+//! A message of librdkafka → a record of ours.
+
+use std::sync::Arc;
+
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+
+use crate::person::{Position, Record, Time};
+
+/// Copies a message out of librdkafka's buffers.
+pub fn own(message: &BorrowedMessage<'_>, (topic, number): (Arc<str>, u16)) -> Record {
+    let milliseconds = message.timestamp().to_millis().unwrap_or(0);
+    Record {
+        position: Position {
+            topic: number,
+            partition: message.partition().unsigned_abs(),
+            offset: message.offset().unsigned_abs(),
+        },
+        topic,
+        timestamp: Time::from_milliseconds(milliseconds),
+        key: message.key().map(<[u8]>::to_vec),
+        value: message.payload().map(<[u8]>::to_vec),
+        headers: headers(message),
+    }
+}
+
+/// A message's headers that can be read, in their order.
+pub fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
+    let Some(headers) = message.headers() else { return Vec::new() };
+    // The client library panics on a header whose name is not UTF-8, which anybody may send. Such
+    // a header is as absent as one whose value is not.
+    let readable = |index| {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let header = headers.get(index);
+            (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
+        }))
+    };
+    (0..headers.count()).filter_map(|index| readable(index).ok()).collect()
+}

@@ -1,0 +1,53 @@
+//! A producer that is made anew where it does not reach Kafka any more.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::FutureProducer;
+
+use super::Error;
+use super::kafka::is_lost;
+
+/// Where records go out. It is told what became of them, and so knows when its producer is lost.
+pub struct Outlet {
+    config: ClientConfig,
+    state: Mutex<State>,
+}
+
+struct State {
+    producer: FutureProducer,
+    /// Since when nothing has come through.
+    failing: Option<Instant>,
+}
+
+impl Outlet {
+    /// Connects to Kafka; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where librdkafka refuses the settings.
+    pub fn connect(config: ClientConfig) -> Result<Self, Error> {
+        let state = Mutex::new(State { producer: config.create()?, failing: None });
+        Ok(Self { config, state })
+    }
+
+    /// The producer, for one attempt.
+    pub fn producer(&self) -> FutureProducer {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).producer.clone()
+    }
+
+    /// Notes whether an attempt came through.
+    pub fn note(&self, came_through: bool) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_lost(&mut state.failing, !came_through) {
+            return;
+        }
+        // The settings were good once; where this one cannot be made, the old one tries on.
+        let Ok(producer) = self.config.create() else { return };
+        tracing::warn!("nothing reaches Kafka; connecting anew");
+        state.failing = None;
+        let lost = std::mem::replace(&mut state.producer, producer);
+        // Waits for librdkafka's threads, which nobody here should.
+        std::thread::spawn(move || drop(lost));
+    }
+}
