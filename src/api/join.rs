@@ -3,11 +3,10 @@
 //!
 //! Many clients read no answer before all of their lines are sent, and there may be millions: what
 //! comes is kept in a file without a name until it is answered, so that neither side waits for
-//! the other and memory does not grow.
+//! the other and memory does not grow. Who is further ahead of the answers than
+//! [`Settings::join_spool`](super::Settings::join_spool) waits for them.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -25,11 +24,15 @@ use super::json::Object;
 use super::openapi::{answers, parameters, requests};
 use super::parameters::Parameters;
 use super::read::{self, Read, View};
+use super::spool::Spool;
 use super::stream::{self, PATIENCE};
 use crate::person::json::{self, Fault};
 
 /// About so much is answered at once, in bytes; a line may be as long.
 const CHUNK: usize = 64 << 10;
+
+/// The least that a caller may be ahead: a line of the greatest length, and what comes meanwhile.
+pub const LEAST_SPOOL: u64 = 2 * CHUNK as u64;
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
@@ -49,14 +52,15 @@ pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
     // What all lines have in common is understood before the first one is read.
     as_of::common(&read.parameters)?;
     let permit = read.begin_list().await?;
-    let spool = read.state.store.spool().map_err(|error| {
+    let file = read.state.store.spool().map_err(|error| {
         tracing::error!(%error, "no file can be made for what a caller sends");
         Error::internal()
     })?;
-    let spool = Arc::new(spool);
+    let spool = Arc::new(Spool::new(file, read.state.settings.join_spool));
     let (came, mut coming) = watch::channel(Came::default());
+    let (done, answered) = watch::channel(0);
     let (answers, body) = stream::body();
-    tokio::spawn(take(request.into_body(), spool.clone(), came));
+    tokio::spawn(take(request.into_body(), spool.clone(), came, answered));
     tokio::spawn(async move {
         let _permit = permit;
         let (state, project) = (read.state.clone(), read.project);
@@ -73,6 +77,7 @@ pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
             let read = read::on_thread(state.clone(), project, read).await;
             let Ok((_, (after, answer))) = read else { return };
             lines = after;
+            done.send_replace(lines.at);
             if !answers.send(answer).await {
                 return;
             }
@@ -93,27 +98,39 @@ struct Came {
     whole: bool,
 }
 
-/// Takes what comes, as fast as it does; a caller that sends nothing for long is left. Where it
-/// ends early, so does `came`.
-async fn take(body: Body, spool: Arc<File>, came: watch::Sender<Came>) {
+/// Takes what comes, as fast as it does and there is room for; a caller that sends nothing for long is
+/// left. Where it ends early, so does `came`.
+async fn take(
+    body: Body,
+    spool: Arc<Spool>,
+    came: watch::Sender<Came>,
+    mut answered: watch::Receiver<u64>,
+) {
     let mut body = body.into_data_stream();
     let mut bytes = 0;
     while let Ok(next) = timeout(PATIENCE, body.next()).await {
-        match next {
+        let mut part = match next {
             None => return came.send_modify(|came| came.whole = true),
             Some(Err(_)) => return,
-            Some(Ok(part)) => {
-                let (file, length) = (spool.clone(), part.len() as u64);
-                let written = spawn_blocking(move || file.write_all_at(&part, bytes)).await;
-                if let Ok(Err(error)) = &written {
-                    tracing::error!(%error, "what a caller sends cannot be kept");
-                }
-                if !matches!(written, Ok(Ok(()))) || came.is_closed() {
-                    return;
-                }
-                bytes += length;
-                came.send_modify(|came| came.bytes = bytes);
+            Some(Ok(part)) => part,
+        };
+        while !part.is_empty() {
+            let piece = part.split_to(part.len().min(CHUNK));
+            let (spool, after) = (spool.clone(), bytes + piece.len() as u64);
+            // How long this may take is for the answers to say: they end where nobody takes them.
+            let has_room = |answered: &u64| after - answered <= spool.size();
+            if answered.wait_for(has_room).await.is_err() {
+                return;
             }
+            let written = spawn_blocking(move || spool.write(&piece, bytes)).await;
+            if let Ok(Err(error)) = &written {
+                tracing::error!(%error, "what a caller sends cannot be kept");
+            }
+            if !matches!(written, Ok(Ok(()))) || came.is_closed() {
+                return;
+            }
+            bytes = after;
+            came.send_modify(|came| came.bytes = bytes);
         }
     }
 }
@@ -121,7 +138,7 @@ async fn take(body: Body, spool: Arc<File>, came: watch::Sender<Came>) {
 /// The lines of a body, as far as they are answered.
 #[derive(Clone)]
 struct Lines {
-    spool: Arc<File>,
+    spool: Arc<Spool>,
     /// Where the next line begins.
     at: u64,
     /// So much was looked at.
@@ -148,8 +165,7 @@ impl Lines {
         came: Came,
     ) -> Result<(Self, Bytes), Error> {
         let length = usize::try_from(came.bytes - self.at).unwrap_or(CHUNK).min(CHUNK);
-        let mut chunk = vec![0; length];
-        self.spool.read_exact_at(&mut chunk, self.at).map_err(|error| {
+        let chunk = self.spool.read(length, self.at).map_err(|error| {
             tracing::error!(%error, "what a caller sent cannot be read again");
             Error::internal()
         })?;

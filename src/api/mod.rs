@@ -42,6 +42,7 @@ mod read;
 mod router;
 mod server;
 mod single;
+mod spool;
 mod stream;
 mod table;
 mod values;
@@ -53,6 +54,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub use self::access::{Access, Project};
+pub use self::join::LEAST_SPOOL;
 pub use self::openapi::page::text as openapi;
 pub use self::server::serve;
 pub use self::write::{Appending, CommandLog, NotAppended};
@@ -81,6 +83,9 @@ pub struct Settings {
     pub snapshot_life: Duration,
     /// The largest body of a request, in bytes.
     pub body_limit: u64,
+    /// The most that a join is sent and has not answered, in bytes of the store's disk. At least
+    /// [`LEAST_SPOOL`].
+    pub join_spool: u64,
     /// The longest time that a read waits for its position.
     pub position_wait: Duration,
     /// Whether `X-Forwarded-Host` and `X-Forwarded-Proto` are believed.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytesize::{ByteSize, MIB};
 
 use super::{Api, ApiKey, Config, Ingest, Kafka, Problem, Project, Store, names};
-use crate::api::key;
+use crate::api::{LEAST_SPOOL, key};
 
 /// Least value of `store.memory`, in bytes.
 const MEMORY_MIN: u64 = 64 * MIB;
@@ -151,6 +151,9 @@ impl Check {
         });
         self.positive("api.request_timeout", !api.request_timeout.is_zero());
         self.positive("api.body_limit", api.body_limit > 0);
+        self.expect(api.join_spool >= LEAST_SPOOL, "api.join_spool", || {
+            format!("is {}; write at least {}", ByteSize(api.join_spool), ByteSize(LEAST_SPOOL))
+        });
         let (wait, timeout) = (api.position_wait, api.request_timeout);
         let in_time = wait < timeout || timeout == Duration::ZERO;
         self.expect(in_time, "api.position_wait", || {

@@ -64,6 +64,9 @@ pub struct Api {
     /// Largest body of a request, in bytes. Not zero.
     #[serde(with = "notation::size")]
     pub body_limit: u64,
+    /// Most that a join is sent and has not answered, in bytes. At least 128 KiB.
+    #[serde(with = "notation::size")]
+    pub join_spool: u64,
     /// Longest time that a read waits for its position, or a write for being applied. Less than
     /// `request_timeout`.
     #[serde(with = "notation::duration")]
