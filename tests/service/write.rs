@@ -14,7 +14,12 @@ fn set(id: &str, values: &Json) -> Json {
 /// The uuid of whoever has a distinct id, once so many events of the topic are applied.
 fn uuid(service: &Service, topic: &Topic, id: &str, events: u64) -> String {
     let position = format!("{}:0:{}", topic.name, events - 1);
-    let found = service.persons(&format!("?distinct_id={id}&min_position={position}"));
+    let path = format!("/api/projects/1/persons?distinct_id={id}&min_position={position}");
+    // A busy machine may need longer than one read waits.
+    let found = wait_for(|| match service.get(&path) {
+        (200, found) => Ok(found),
+        other => Err(other),
+    });
     found["results"][0]["uuid"].as_str().unwrap().to_owned()
 }
 
