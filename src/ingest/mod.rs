@@ -175,8 +175,12 @@ impl Stage {
     fn run(&self) -> Result<(), Error> {
         self.create_topics()?;
         let letters = DeadLetters::connect(&self.settings.kafka, &self.settings.dead_letter_topic)?;
+        // librdkafka bounds what it holds of each partition, so the bound is shared among them. Counted
+        // now, as Kafka is there: who connects anew may find nobody to ask.
+        let partitions = self.settings.kafka.count_partitions(&self.settings.topics);
+        let queue_bytes = self.settings.queue_bytes / 2 / u64::from(partitions);
         loop {
-            match self.read(&letters) {
+            match self.read(&letters, queue_bytes) {
                 Err(Error::OutOfReach) => tracing::warn!("Kafka is out of reach; connecting anew"),
                 ended => return ended,
             }
@@ -185,8 +189,8 @@ impl Stage {
 
     /// Reads with one consumer, from where the store is, until the end or until Kafka is out of its
     /// reach.
-    fn read(&self, letters: &DeadLetters) -> Result<(), Error> {
-        let source = self.source()?;
+    fn read(&self, letters: &DeadLetters, queue_bytes: u64) -> Result<(), Error> {
+        let source = self.source(queue_bytes)?;
         let reader = source.reader();
         let (fetched, to_parse) = sync_channel(1);
         let (parsed, to_apply) = sync_channel(1);
@@ -215,7 +219,7 @@ impl Stage {
         Err(Error::Interrupted)
     }
 
-    fn source(&self) -> Result<Source, Error> {
+    fn source(&self, queue_bytes: u64) -> Result<Source, Error> {
         let mut transaction = self.store.transaction();
         let topics = self.settings.topics.iter();
         let mut numbers: BTreeMap<Arc<str>, u16> =
@@ -234,7 +238,7 @@ impl Stage {
         let applied =
             applied.map(|(topic, partition, applied)| ((topic, partition), applied)).collect();
         let (settings, progress) = (self.settings.clone(), self.progress.clone());
-        Source::connect(settings, progress, self.metrics.clone(), numbers, applied)
+        Source::connect(settings, queue_bytes, progress, self.metrics.clone(), numbers, applied)
     }
 
     /// Owns the queue's beginning, so that the stages behind end with this one.

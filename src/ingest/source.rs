@@ -75,22 +75,21 @@ pub struct Source {
 }
 
 impl Source {
-    /// Connects to Kafka; nothing is read yet.
+    /// Connects to Kafka; nothing is read yet. Of each partition librdkafka holds at most
+    /// `queue_bytes`.
     ///
     /// # Errors
     /// [`Error::Kafka`] where librdkafka refuses the settings.
     pub fn connect(
         settings: Arc<Settings>,
+        queue_bytes: u64,
         progress: Arc<Progress>,
         metrics: Arc<Metrics>,
         topics: BTreeMap<Arc<str>, u16>,
         applied: BTreeMap<(String, u32), Applied>,
     ) -> Result<Self, Error> {
         let context = Context::new(progress.clone(), metrics);
-        // librdkafka bounds what it holds of each partition, so the bound is shared among them.
-        let partitions = settings.kafka.count_partitions(&settings.topics);
-        let share = settings.queue_bytes / 2 / u64::from(partitions);
-        let config = settings.kafka.consumer_config(share);
+        let config = settings.kafka.consumer_config(queue_bytes);
         let consumer = Arc::new(config.create_with_context(context)?);
         let handed = Handed::new(topics.clone(), &applied);
         Ok(Self {
