@@ -147,10 +147,7 @@ fn where_kafka_named_no_broker_for_a_while_it_goes_on_by_itself() {
     topic.events(0, [&set("ann", &json!({"plan": "free"}))]);
     broker.restart("broker.heartbeat.interval.ms=4000");
     let service = Home::new(&topic).serve();
-    let ann = wait_for(|| {
-        let found = service.persons("?distinct_id=ann");
-        found["results"][0]["uuid"].as_str().map(str::to_owned).ok_or(found)
-    });
+    let ann = uuid(&service, &topic, "ann", 1);
     let write = |plan: &str| {
         let body = json!({"properties": {"plan": plan}});
         service.send("PATCH", &format!("/api/projects/1/persons/{ann}"), Some(&body))
