@@ -1,0 +1,203 @@
+//! The whole program against a real Kafka: each row is a ratio to a ceiling or to a peer in the same run.
+//!
+//! `cargo bench --bench load` starts a Kafka (or takes the one that `KAFKA_BOOTSTRAP_SERVERS` names),
+//! loads it, measures and prints a table; `-- --json` prints a JSON object a row; `-- --large` adds the rows
+//! of 10 million events (half an hour, 15 GB of disk). The rows against `PostgreSQL` need Debian's package. Without
+//! `--bench`, or with `--test`, everything is small and only shown to work.
+
+// Rates and shares of what fits a float many times over.
+#![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+
+#[path = "../../tests/service/harness.rs"]
+#[allow(dead_code)] // the tests use all of it
+mod harness;
+mod http;
+mod ingest;
+mod peer;
+mod report;
+mod rows;
+mod stream;
+
+use std::process::Command;
+
+use rand::SeedableRng as _;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use tempfile::TempDir;
+
+use self::harness::{Home, Topic};
+use self::ingest::{Loader, PARTITIONS};
+use self::report::{Aim, Report};
+use self::rows::World;
+use self::stream::Stream;
+
+/// How much is measured.
+pub struct Plan {
+    events: usize,
+    persons: usize,
+    /// Events of the large run, and its persons.
+    large: Option<(usize, usize)>,
+    /// Operations of the person that has many.
+    hot: i64,
+    seconds: f64,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let report = Report::new(has("--json"));
+    let plan = if has("--test") || !has("--bench") {
+        Plan { events: 5_000, persons: 500, large: Some((10_000, 1_000)), hot: 500, seconds: 0.3 }
+    } else {
+        let large = has("--large").then_some((10_000_000, 1_000_000));
+        Plan { events: 1_000_000, persons: 100_000, large, hot: 100_000, seconds: 10.0 }
+    };
+    let kafka = Kafka::start();
+    let rate = whole(&plan, &kafka.address, &report);
+    import(&plan, &kafka.address, &report, rate);
+    if let Some(size) = plan.large {
+        large(&plan, &kafka.address, &report, rate, size);
+    }
+    report.end();
+}
+
+/// A broker of this run alone.
+struct Kafka {
+    address: String,
+    folder: Option<TempDir>,
+}
+
+impl Kafka {
+    fn broker(arguments: &[&str]) -> String {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/broker");
+        let output = Command::new(script).args(arguments).output().expect(script);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    fn start() -> Self {
+        if let Ok(address) = std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
+            return Self { address, folder: None };
+        }
+        let folder = TempDir::new().expect("a temporary folder");
+        let address = Self::broker(&["start", folder.path().to_str().expect("UTF-8")]);
+        Self { address, folder: Some(folder) }
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.folder {
+            Self::broker(&["kill", folder.path().to_str().expect("UTF-8")]);
+        }
+    }
+}
+
+/// A topic of its own, which is gone afterwards: several of them would fill a disk.
+struct Place {
+    topic: Topic,
+    home: Home,
+}
+
+impl Place {
+    fn new(kafka: &str, about: &str) -> Self {
+        let topic = Topic::create_at(
+            kafka,
+            &format!("{about}-{}", uuid::Uuid::new_v4().simple()),
+            PARTITIONS,
+        );
+        let home = Home::at(kafka, &topic.name, "");
+        Self { topic, home }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.topic.delete();
+    }
+}
+
+/// A stream in order, and all that is asked of its store. Returns records a second.
+fn whole(plan: &Plan, kafka: &str, report: &Report) -> f64 {
+    let place = Place::new(kafka, "load");
+    let mut loader = Loader::new(kafka, &place.topic.name);
+    let mut stream = Stream::new(plan.events, plan.persons, 1);
+    let mut world = World::default();
+    report::say(&format!("sending {} events", plan.events));
+    for number in 0..plan.events {
+        let sent = stream.next(None);
+        if number % (plan.events / 2_000).max(1) == 0 {
+            world.remember(&sent);
+        }
+        loader.send(&sent);
+    }
+    loader.flush();
+    report::say("the ceiling");
+    let ceiling = ingest::ceiling(kafka, &place.topic.name);
+    report::say("ingesting");
+    let (service, seconds) = ingest::catch_up(&place.home, "512MiB");
+    let rate = loader.records as f64 / seconds;
+    report.row("catch-up ingest", "records/s", rate, ceiling, Aim::AtLeast(0.6));
+    let service = World::restart(&place.home, service, report, "512MiB");
+    let per_event = ingest::bytes(&place.home.store()) as f64 / loader.records as f64;
+    let wire = loader.bytes as f64 / loader.records as f64;
+    report.row("store on disk, per event", "bytes", per_event, wire, Aim::AtMost(0.12));
+    World::timelines(plan, &mut loader, &service, report);
+    world.reads(plan, &service, report);
+    world.peer(&service, report);
+    world.while_ingesting(plan, &mut loader, &mut stream, service, &place.home, report);
+    World::fresh(plan, &mut loader, &mut stream, &place.home, rate, report);
+    rate
+}
+
+/// The same stream, in no order at all.
+fn import(plan: &Plan, kafka: &str, report: &Report, rate: f64) {
+    let place = Place::new(kafka, "import");
+    let mut stream = Stream::new(plan.events, plan.persons, 1);
+    let mut all: Vec<_> = (0..plan.events).map(|_| stream.next(None)).collect();
+    all.shuffle(&mut StdRng::seed_from_u64(2));
+    let mut loader = Loader::new(kafka, &place.topic.name);
+    for sent in &all {
+        loader.send(sent);
+    }
+    loader.flush();
+    drop(all);
+    let (service, seconds) = ingest::catch_up(&place.home, "512MiB");
+    let shuffled = loader.records as f64 / seconds;
+    report.row("historical import, shuffled", "records/s", shuffled, rate, Aim::AtLeast(0.35));
+    service.kill();
+}
+
+/// Ten times the events and the persons, with little memory.
+fn large(plan: &Plan, kafka: &str, report: &Report, rate: f64, (events, persons): (usize, usize)) {
+    let place = Place::new(kafka, "large");
+    let mut stream = Stream::new(events, persons, 1);
+    let mut loader = Loader::new(kafka, &place.topic.name);
+    let mut world = World::default();
+    report::say(&format!("sending {events} events"));
+    for number in 0..events {
+        let sent = stream.next(None);
+        if number % (events / 2_000) == 0 {
+            world.remember(&sent);
+        }
+        loader.send(&sent);
+    }
+    loader.flush();
+    report::say("ingesting");
+    let (service, seconds) = ingest::catch_up(&place.home, "100MiB");
+    let large = loader.records as f64 / seconds;
+    let times = events / plan.events;
+    report.row(
+        &format!("catch-up ingest, {times} × as much"),
+        "records/s",
+        large,
+        rate,
+        Aim::AtLeast(0.8),
+    );
+    let resident = service.metric("process_resident_memory_bytes") / 1_048_576.0;
+    report.row("resident after it", "MiB", resident, 100.0, Aim::AtMost(1.3));
+    let service = World::restart(&place.home, service, report, "100MiB");
+    world.reads(plan, &service, report);
+    world.peer(&service, report);
+    service.kill();
+}
