@@ -108,6 +108,7 @@ pub struct State {
     lists: Arc<Semaphore>,
     /// The same for exports.
     exports: Arc<Semaphore>,
+    told: Arc<read::ToldPosition>,
 }
 
 impl State {
@@ -130,6 +131,7 @@ impl State {
             access: Arc::new(RwLock::new(Arc::new(access))),
             lists: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
             exports: Arc::new(Semaphore::new(EXPORTS_AT_ONCE)),
+            told: Arc::default(),
         }
     }
 

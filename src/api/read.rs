@@ -1,8 +1,8 @@
 //! What every read of persons has in common: the key is judged, the parameters are understood,
 //! the position is waited for, one snapshot answers, and the answer says how far that was.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::extract::{FromRequestParts, RawPathParams};
@@ -117,7 +117,11 @@ pub struct View<'s> {
     pub deadline: Instant,
     /// Whether nobody waits for the answer any more.
     is_left: Box<dyn Fn() -> bool>,
+    told: &'s ToldPosition,
 }
+
+/// The position of a state of the store that was told last, and the state's number.
+pub type ToldPosition = Mutex<Option<(u64, HeaderValue)>>;
 
 impl Read {
     /// A read that is asked for in a body.
@@ -141,8 +145,15 @@ impl Read {
     {
         let (format, if_none_match) = (self.format, self.if_none_match.clone());
         self.wait().await?;
-        let respond = move |body| tagged(format, body, if_none_match.as_ref());
-        self.answer(None, body, respond).await
+        let deadline = Instant::now() + self.state.settings.request_timeout;
+        // On this thread: a few look-ups take less time than handing them to another one.
+        let view = View::of(&self.state, self.project, deadline, || false);
+        let position = view.position()?;
+        let body = body(&view).and_then(|body| self.format.body(body));
+        let respond = |body| tagged(format, body, if_none_match.as_ref());
+        let mut response = body.map_or_else(IntoResponse::into_response, respond);
+        response.headers_mut().insert(POSITION, position);
+        Ok(response)
     }
 
     /// Answers with a list, where not too many are being read. In CSV each of the `results` of
@@ -244,6 +255,7 @@ impl<'s> View<'s> {
             settings: &state.settings,
             deadline,
             is_left: Box::new(is_left),
+            told: &state.told,
         }
     }
 
@@ -277,8 +289,22 @@ impl<'s> View<'s> {
         self.snapshot.became(self.project, id, NOW)?.ok_or_else(not_found)
     }
 
-    /// How far the view is.
+    /// How far the view is. Between two commits it is the same for all, and told once.
     pub fn position(&self) -> Result<HeaderValue, Error> {
+        let state = self.snapshot.state();
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, position)) = told.filter(|(of, _)| Some(*of) == state) {
+            return Ok(position);
+        }
+        let position = self.read_position()?;
+        if let Some(state) = state {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            *told = Some((state, position.clone()));
+        }
+        Ok(position)
+    }
+
+    fn read_position(&self) -> Result<HeaderValue, Error> {
         let positions = self.snapshot.positions()?.into_iter();
         let positions =
             positions.map(|(topic, partition, applied)| ((topic, partition), applied.next_offset));

@@ -17,6 +17,10 @@ use crate::progress::Progress;
 /// How long tasks may take to let go of what they hold.
 const LEAVE: Duration = Duration::from_secs(3);
 
+/// Threads that answer requests, at least. Reads of one person run on them, and one that waits for the
+/// disk shall not hold up the others.
+const LEAST_WORKERS: usize = 4;
+
 /// Runs the service on a runtime of its own.
 ///
 /// `load` reads the configuration again, at every SIGHUP.
@@ -61,7 +65,12 @@ fn reloads(
 /// The runtime that requests are answered on.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.enable_all().build().context("the runtime cannot be started")
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    builder
+        .worker_threads(cores.max(LEAST_WORKERS))
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")
 }
 
 /// Binds an address, or says what stands in the way.

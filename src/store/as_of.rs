@@ -1,11 +1,9 @@
 //! A person at a moment of the past.
 
-use std::cell::RefCell;
-
 use super::codec;
 use super::rows::Rows;
 use super::snapshot::{Moment, Person, Snapshot};
-use super::staged::Ordered;
+use super::staged::{Committed, Ordered};
 use super::transaction::decode;
 use super::{Effect, Error, Family, Operation, Result, corrupt, keys};
 use crate::person::{
@@ -37,7 +35,7 @@ impl Snapshot<'_> {
         at: Moment,
         mode: Mode,
     ) -> Result<Person> {
-        let iterator = RefCell::new(self.iterator(Family::History));
+        let iterator = Committed::new(self.iterator(Family::History));
         let lives = self.lives(project);
         let rows = Rows::new(lives, Ordered { committed: &iterator, staged: None });
         let life = self.life_at(project, (id, head), at)?;
@@ -83,7 +81,7 @@ impl Snapshot<'_> {
         at: Moment,
         limit: usize,
     ) -> Result<(u64, Vec<Told>)> {
-        let rows = RefCell::new(self.iterator(Family::History));
+        let rows = Committed::new(self.iterator(Family::History));
         let lives = self.lives(project);
         let rows = Rows::new(lives, Ordered { committed: &rows, staged: None });
         let (mut count, mut told) = (0, Vec::new());

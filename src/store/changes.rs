@@ -1,11 +1,10 @@
 //! What the operations on a person changed, one by one.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::rows::Rows;
 use super::snapshot::{Moment, Snapshot};
-use super::staged::Ordered;
+use super::staged::{Committed, Ordered};
 use super::transaction::decode;
 use super::{Error, Family, Operation, Result, codec, keys};
 use crate::person::{
@@ -60,7 +59,7 @@ impl Snapshot<'_> {
         (id, head): (PersonId, &Head),
         asked: Asked,
     ) -> Result<Vec<Changed>> {
-        let iterator = RefCell::new(self.iterator(Family::History));
+        let iterator = Committed::new(self.iterator(Family::History));
         let rows = Rows::new(self.lives(project), Ordered { committed: &iterator, staged: None });
         let mut found = Vec::new();
         let mut each = |place, operation: Operation| {

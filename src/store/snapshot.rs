@@ -49,12 +49,24 @@ pub struct Person {
 /// A consistent view of the store.
 pub struct Snapshot<'s> {
     pub(super) store: &'s Store,
-    snapshot: SnapshotWithThreadMode<'s, rocksdb::DB>,
+    rows: SnapshotWithThreadMode<'s, rocksdb::DB>,
+    state: Option<u64>,
 }
 
 impl<'s> Snapshot<'s> {
     pub(super) fn new(store: &'s Store) -> Self {
-        Self { store, snapshot: store.db.snapshot() }
+        let before = store.db.latest_sequence_number();
+        let rows = store.db.snapshot();
+        // Where nothing was committed meanwhile, this is what the snapshot shows.
+        let state = Some(before).filter(|before| *before == store.db.latest_sequence_number());
+        Self { store, rows, state }
+    }
+
+    /// The number of the state that it shows: snapshots of one number show the same. `None` where
+    /// something was being committed when it was taken.
+    #[must_use]
+    pub fn state(&self) -> Option<u64> {
+        self.state
     }
 
     /// How far every partition was applied, by topic name and partition.
@@ -256,19 +268,19 @@ impl<'s> Snapshot<'s> {
     }
 
     pub(super) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Ok(self.snapshot.get_cf(self.store.family(family), key)?)
+        Ok(self.rows.get_cf(self.store.family(family), key)?)
     }
 
     /// An iterator as its caller wants it.
     pub(super) fn scan(&self, family: Family, options: ReadOptions) -> DBRawIterator<'_> {
-        self.snapshot.raw_iterator_cf_opt(self.store.family(family), options)
+        self.rows.raw_iterator_cf_opt(self.store.family(family), options)
     }
 
     /// An iterator; within a family that lists what persons have it stays with one person.
     pub(super) fn iterator(&self, family: Family) -> DBRawIterator<'_> {
         let mut options = ReadOptions::default();
         options.set_prefix_same_as_start(true);
-        self.snapshot.raw_iterator_cf_opt(self.store.family(family), options)
+        self.rows.raw_iterator_cf_opt(self.store.family(family), options)
     }
 }
 

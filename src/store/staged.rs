@@ -16,10 +16,54 @@ pub type Erased = HashSet<Vec<u8>>;
 /// A key and its value.
 pub type KeyValue = (Vec<u8>, Vec<u8>);
 
+/// The committed rows of one family, in order.
+pub struct Committed<'db> {
+    rows: DBRawIterator<'db>,
+    /// Where it is known that no row is between this key and the one that it stands at.
+    from: Option<Vec<u8>>,
+}
+
+impl<'db> Committed<'db> {
+    /// Rows that were not read yet.
+    pub fn new(rows: DBRawIterator<'db>) -> RefCell<Self> {
+        RefCell::new(Self { rows, from: None })
+    }
+
+    /// Goes to the first row that is not before `key`. A seek costs as much as some twenty steps, and
+    /// properties are mostly read one after the other: then it stands there already.
+    fn seek(&mut self, key: &[u8]) {
+        let nothing_between = self.from.as_deref().is_some_and(|from| from <= key);
+        if !(nothing_between && self.rows.key().is_some_and(|at| at >= key)) {
+            self.rows.seek(key);
+            let from = self.from.get_or_insert_default();
+            from.clear();
+            from.extend_from_slice(key);
+        }
+    }
+
+    /// Goes to the row after this one.
+    fn step(&mut self) {
+        if let Some(at) = self.rows.key() {
+            let from = self.from.get_or_insert_default();
+            from.clear();
+            from.extend_from_slice(at);
+            // The least key that is greater.
+            from.push(0);
+        }
+        self.rows.next();
+    }
+
+    /// Goes to the last row that is not after `key`.
+    fn seek_back(&mut self, key: &[u8]) {
+        self.from = None;
+        self.rows.seek_for_prev(key);
+    }
+}
+
 /// Ordered reads of one family, with uncommitted rows over the committed ones.
 pub struct Ordered<'a, 'db> {
     /// The committed rows.
-    pub committed: &'a RefCell<DBRawIterator<'db>>,
+    pub committed: &'a RefCell<Committed<'db>>,
     /// The uncommitted rows and the persons erased, if this is a transaction's view.
     pub staged: Option<(&'a Staged, &'a Erased)>,
 }
@@ -30,15 +74,15 @@ impl Ordered<'_, '_> {
         let mut iterator = self.committed.borrow_mut();
         let erased = self.is_erased(prefix);
         if !erased {
-            iterator.seek_for_prev(key);
+            iterator.seek_back(key);
         }
         let committed = loop {
-            match iterator.item().filter(|(key, _)| !erased && key.starts_with(prefix)) {
-                Some((key, _)) if self.is_staged(key) => iterator.prev(),
+            match iterator.rows.item().filter(|(key, _)| !erased && key.starts_with(prefix)) {
+                Some((key, _)) if self.is_staged(key) => iterator.rows.prev(),
                 found => break found.map(owned),
             }
         };
-        iterator.status()?;
+        iterator.rows.status()?;
         let staged = self.staged.and_then(|(staged, _)| {
             let mut range = staged.range(prefix.to_vec()..=key.to_vec()).rev();
             range.find_map(|(key, value)| Some((key.clone(), value.clone()?)))
@@ -54,12 +98,12 @@ impl Ordered<'_, '_> {
             iterator.seek(key);
         }
         let committed = loop {
-            match iterator.item().filter(|(key, _)| !erased && key.starts_with(prefix)) {
-                Some((key, _)) if self.is_staged(key) => iterator.next(),
+            match iterator.rows.item().filter(|(key, _)| !erased && key.starts_with(prefix)) {
+                Some((key, _)) if self.is_staged(key) => iterator.step(),
                 found => break found.map(owned),
             }
         };
-        iterator.status()?;
+        iterator.rows.status()?;
         let staged = self.staged.and_then(|(staged, _)| {
             let mut range =
                 staged.range(key.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
@@ -79,17 +123,17 @@ impl Ordered<'_, '_> {
         if !erased {
             iterator.seek(prefix);
         }
-        while let Some(row) = iterator.item().filter(|(key, _)| !erased && key.starts_with(prefix))
-        {
+        let is_of = |(key, _): &(&[u8], &[u8])| !erased && key.starts_with(prefix);
+        while let Some(row) = iterator.rows.item().filter(is_of) {
             if !self.is_staged(row.0) {
                 rows.push(owned(row));
             }
             if rows.len() > most {
                 return Ok(None);
             }
-            iterator.next();
+            iterator.step();
         }
-        iterator.status()?;
+        iterator.rows.status()?;
         if let Some((staged, _)) = self.staged {
             let range = staged.range(prefix.to_vec()..);
             let mut range = range.take_while(|(key, _)| key.starts_with(prefix)).peekable();

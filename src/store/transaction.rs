@@ -15,12 +15,12 @@ mod timeline;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use rocksdb::{DBRawIterator, ReadOptions, WriteBatch};
+use rocksdb::{ReadOptions, WriteBatch};
 
 use self::person::LoadedPerson;
 use self::recency::LoadedRecency;
 use super::dictionary::NewNames;
-use super::staged::{Erased, Ordered, Staged};
+use super::staged::{Committed, Erased, Ordered, Staged};
 use super::{Error, Family, LifeSpan, Result, Store, codec, corrupt, keys};
 use crate::person::{Life, Ownership, PersonId, ProjectId, PropertyId};
 
@@ -58,7 +58,7 @@ struct Loaded<T> {
 }
 
 struct Overlay<'s> {
-    committed: RefCell<DBRawIterator<'s>>,
+    committed: RefCell<Committed<'s>>,
     staged: Staged,
 }
 
@@ -67,7 +67,7 @@ impl<'s> Overlay<'s> {
         let mut options = ReadOptions::default();
         options.set_prefix_same_as_start(true);
         let committed = store.db.raw_iterator_cf_opt(store.family(family), options);
-        Self { committed: RefCell::new(committed), staged: Staged::new() }
+        Self { committed: Committed::new(committed), staged: Staged::new() }
     }
 
     fn ordered<'a>(&'a self, erased: &'a Erased) -> Ordered<'a, 's> {

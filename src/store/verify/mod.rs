@@ -20,7 +20,7 @@ mod timeline;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use rocksdb::{DBRawIterator, properties};
+use rocksdb::properties;
 
 use self::cursor::Cursor;
 pub use self::report::{Checked, Difference, Law, Report};
@@ -28,7 +28,7 @@ use super::keys::{KeyReader, Meta};
 use super::lives::{LivesOf, Spans};
 use super::rows::Rows;
 use super::snapshot::Snapshot;
-use super::staged::Ordered;
+use super::staged::{Committed, Ordered};
 use super::transaction::decode;
 use super::{Error, Family, Result, Store, codec, corrupt};
 use crate::person::{Known, Life, PersonId, Place, ProjectId, PropertyId, Time};
@@ -70,7 +70,7 @@ impl Snapshot<'_> {
         let about = WALKED.into_iter().map(|family| self.store.about(family)).sum();
         let mut verifying = Verifying {
             snapshot: self,
-            rows: RefCell::new(self.iterator(Family::History)),
+            rows: Committed::new(self.iterator(Family::History)),
             report: Report::default(),
             applied: HashMap::new(),
             strange: HashSet::new(),
@@ -119,7 +119,7 @@ enum Standing {
 
 struct Verifying<'a> {
     snapshot: &'a Snapshot<'a>,
-    rows: RefCell<DBRawIterator<'a>>,
+    rows: RefCell<Committed<'a>>,
     report: Report,
     /// The first offset of each partition that is not applied yet.
     applied: HashMap<(u16, u32), u64>,
