@@ -2,12 +2,15 @@
 //!
 //! `cargo bench --bench load` starts a Kafka (or takes the one that `KAFKA_BOOTSTRAP_SERVERS` names),
 //! loads it, measures and prints a table; `-- --json` prints a JSON object a row; `-- --large` adds the rows
-//! of 10 million events (half an hour, 15 GB of disk). The rows against `PostgreSQL` need Debian's package. Without
+//! of 10 million events. The rows against `PostgreSQL` need Debian's package. Without
 //! `--bench`, or with `--test`, everything is small and only shown to work.
 
 // Rates and shares of what fits a float many times over.
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
+#[path = "../../tests/service/broker.rs"]
+#[allow(dead_code)] // the tests use all of it
+mod broker;
 #[path = "../../tests/service/harness.rs"]
 #[allow(dead_code)] // the tests use all of it
 mod harness;
@@ -18,13 +21,11 @@ mod report;
 mod rows;
 mod stream;
 
-use std::process::Command;
-
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
-use tempfile::TempDir;
 
+use self::broker::Broker;
 use self::harness::{Home, Topic};
 use self::ingest::{Loader, PARTITIONS};
 use self::report::{Aim, Report};
@@ -52,45 +53,18 @@ fn main() {
         let large = has("--large").then_some((10_000_000, 1_000_000));
         Plan { events: 1_000_000, persons: 100_000, large, hot: 100_000, seconds: 10.0 }
     };
-    let kafka = Kafka::start();
-    let rate = whole(&plan, &kafka.address, &report);
-    import(&plan, &kafka.address, &report, rate);
+    let (_broker, kafka) = if let Ok(address) = std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
+        (None, address)
+    } else {
+        let (broker, address) = Broker::start();
+        (Some(broker), address)
+    };
+    let rate = whole(&plan, &kafka, &report);
+    import(&plan, &kafka, &report, rate);
     if let Some(size) = plan.large {
-        large(&plan, &kafka.address, &report, rate, size);
+        large(&plan, &kafka, &report, rate, size);
     }
     report.end();
-}
-
-/// A broker of this run alone.
-struct Kafka {
-    address: String,
-    folder: Option<TempDir>,
-}
-
-impl Kafka {
-    fn broker(arguments: &[&str]) -> String {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/broker");
-        let output = Command::new(script).args(arguments).output().expect(script);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    fn start() -> Self {
-        if let Ok(address) = std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
-            return Self { address, folder: None };
-        }
-        let folder = TempDir::new().expect("a temporary folder");
-        let address = Self::broker(&["start", folder.path().to_str().expect("UTF-8")]);
-        Self { address, folder: Some(folder) }
-    }
-}
-
-impl Drop for Kafka {
-    fn drop(&mut self) {
-        if let Some(folder) = &self.folder {
-            Self::broker(&["kill", folder.path().to_str().expect("UTF-8")]);
-        }
-    }
 }
 
 /// A topic of its own, which is gone afterwards: several of them would fill a disk.
@@ -117,21 +91,27 @@ impl Drop for Place {
     }
 }
 
-/// A stream in order, and all that is asked of its store. Returns records a second.
-fn whole(plan: &Plan, kafka: &str, report: &Report) -> f64 {
-    let place = Place::new(kafka, "load");
-    let mut loader = Loader::new(kafka, &place.topic.name);
-    let mut stream = Stream::new(plan.events, plan.persons, 1);
+/// Sends so many events, and remembers some 2,000 of them.
+fn send(events: usize, stream: &mut Stream, loader: &mut Loader) -> World {
+    report::say(&format!("sending {events} events"));
     let mut world = World::default();
-    report::say(&format!("sending {} events", plan.events));
-    for number in 0..plan.events {
+    for number in 0..events {
         let sent = stream.next(None);
-        if number % (plan.events / 2_000).max(1) == 0 {
+        if number % (events / 2_000).max(1) == 0 {
             world.remember(&sent);
         }
         loader.send(&sent);
     }
     loader.flush();
+    world
+}
+
+/// A stream in order, and all that is asked of its store. Returns records a second.
+fn whole(plan: &Plan, kafka: &str, report: &Report) -> f64 {
+    let place = Place::new(kafka, "load");
+    let mut loader = Loader::new(kafka, &place.topic.name);
+    let mut stream = Stream::new(plan.events, plan.persons, 1);
+    let world = send(plan.events, &mut stream, &mut loader);
     report::say("the ceiling");
     let ceiling = ingest::ceiling(kafka, &place.topic.name);
     report::say("ingesting");
@@ -173,16 +153,7 @@ fn large(plan: &Plan, kafka: &str, report: &Report, rate: f64, (events, persons)
     let place = Place::new(kafka, "large");
     let mut stream = Stream::new(events, persons, 1);
     let mut loader = Loader::new(kafka, &place.topic.name);
-    let mut world = World::default();
-    report::say(&format!("sending {events} events"));
-    for number in 0..events {
-        let sent = stream.next(None);
-        if number % (events / 2_000) == 0 {
-            world.remember(&sent);
-        }
-        loader.send(&sent);
-    }
-    loader.flush();
+    let world = send(events, &mut stream, &mut loader);
     report::say("ingesting");
     let (service, seconds) = ingest::catch_up(&place.home, "100MiB");
     let large = loader.records as f64 / seconds;

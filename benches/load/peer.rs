@@ -156,19 +156,13 @@ impl Postgres {
         persons
     }
 
-    /// Seconds that statements took together: the middle of so many times.
-    pub fn seconds(&self, statements: &[String], times: usize) -> f64 {
+    /// Runs statements one after the other.
+    pub fn ask(&self, statements: &[String]) {
         let client = self.client.as_ref().expect("connected");
-        let took = |statement: &String| {
+        for statement in statements {
             let rows = self.runtime.block_on(client.query(statement, &[])).expect("an answer");
             std::hint::black_box(rows.len());
-        };
-        let each = (0..times).map(|_| {
-            let began = Instant::now();
-            statements.iter().for_each(took);
-            began.elapsed().as_secs_f64()
-        });
-        middle(each.collect())
+        }
     }
 }
 
@@ -182,10 +176,16 @@ impl Drop for Postgres {
     }
 }
 
-/// The median.
-pub fn middle(mut seconds: Vec<f64>) -> f64 {
+/// Seconds that something takes: the median of so many times.
+pub fn median(times: usize, mut run: impl FnMut()) -> f64 {
+    let each = (0..times).map(|_| {
+        let began = Instant::now();
+        run();
+        began.elapsed().as_secs_f64()
+    });
+    let mut seconds: Vec<_> = each.collect();
     seconds.sort_by(f64::total_cmp);
-    seconds[seconds.len() / 2]
+    seconds[times / 2]
 }
 
 /// A person as COPY reads one.

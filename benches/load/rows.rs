@@ -129,13 +129,9 @@ impl World {
         let client = Client::new();
         for (work, path, statements) in peer::questions(number) {
             let path = format!("/api/projects/1/{path}");
-            let each = (0..21).map(|_| {
-                let began = Instant::now();
-                client.get(&service.url, &path);
-                began.elapsed().as_secs_f64()
-            });
-            let measured = peer::middle(each.collect()) * 1e3;
-            let against = postgres.seconds(&statements, 21) * 1e3;
+            let read = || drop(client.get(&service.url, &path));
+            let measured = peer::median(21, read) * 1e3;
+            let against = peer::median(21, || postgres.ask(&statements)) * 1e3;
             let work = format!("{work}, {persons} persons");
             report.row(&work, "ms", measured, against, Aim::AtMost(1.0));
         }

@@ -108,6 +108,7 @@ pub struct State {
     lists: Arc<Semaphore>,
     /// The same for exports.
     exports: Arc<Semaphore>,
+    /// So that the position is read once a commit, and not once a request.
     told: Arc<read::ToldPosition>,
 }
 

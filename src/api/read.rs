@@ -143,17 +143,14 @@ impl Read {
     where
         F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
-        let (format, if_none_match) = (self.format, self.if_none_match.clone());
         self.wait().await?;
         let deadline = Instant::now() + self.state.settings.request_timeout;
         // On this thread: a few look-ups take less time than handing them to another one.
         let view = View::of(&self.state, self.project, deadline, || false);
         let position = view.position()?;
         let body = body(&view).and_then(|body| self.format.body(body));
-        let respond = |body| tagged(format, body, if_none_match.as_ref());
-        let mut response = body.map_or_else(IntoResponse::into_response, respond);
-        response.headers_mut().insert(POSITION, position);
-        Ok(response)
+        let respond = |body| tagged(self.format, body, self.if_none_match.as_ref());
+        Ok(with_position(position, body.map_or_else(IntoResponse::into_response, respond)))
     }
 
     /// Answers with a list, where not too many are being read. In CSV each of the `results` of
@@ -163,15 +160,19 @@ impl Read {
         F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
         let permit = self.begin_list().await?;
-        let (format, file) = (self.format, self.file.clone());
-        let respond = move |body| {
-            let mut response = format.respond(StatusCode::OK, body);
-            if let Some(file) = file {
+        let read = on_thread(self.state, self.project, move |view| {
+            let _permit = permit;
+            Ok(body(view).and_then(|body| self.format.body(body)))
+        });
+        let (position, body) = read.await?;
+        let respond = |body| {
+            let mut response = self.format.respond(StatusCode::OK, body);
+            if let Some(file) = self.file {
                 response.headers_mut().insert(CONTENT_DISPOSITION, file);
             }
             response
         };
-        self.answer(Some(permit), body, respond).await
+        Ok(with_position(position, body.map_or_else(IntoResponse::into_response, respond)))
     }
 
     /// Waits for the position, and takes a permit to read a list.
@@ -188,25 +189,11 @@ impl Read {
             self.wanted.is_empty() || self.state.progress.reached(&self.wanted, within).await;
         reached.then_some(()).ok_or_else(Error::position_not_reached)
     }
+}
 
-    async fn answer<F>(
-        self,
-        permit: Option<OwnedSemaphorePermit>,
-        body: F,
-        respond: impl FnOnce(Vec<u8>) -> Response,
-    ) -> Result<Response, Error>
-    where
-        F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
-    {
-        let read = on_thread(self.state, self.project, move |view| {
-            let _permit = permit;
-            Ok(body(view).and_then(|body| self.format.body(body)))
-        });
-        let (position, body) = read.await?;
-        let mut response = body.map_or_else(IntoResponse::into_response, respond);
-        response.headers_mut().insert(POSITION, position);
-        Ok(response)
-    }
+fn with_position(position: HeaderValue, mut response: Response) -> Response {
+    response.headers_mut().insert(POSITION, position);
+    response
 }
 
 /// Reads on a thread that may block, to the end also where nobody waits for the answer any more.

@@ -29,8 +29,8 @@ impl<'db> Committed<'db> {
         RefCell::new(Self { rows, from: None })
     }
 
-    /// Goes to the first row that is not before `key`. A seek costs as much as some twenty steps, and
-    /// properties are mostly read one after the other: then it stands there already.
+    /// Goes to the first row that is not before `key`. Properties are mostly read one after the other:
+    /// then it stands there already, and a seek is dear.
     fn seek(&mut self, key: &[u8]) {
         let nothing_between = self.from.as_deref().is_some_and(|from| from <= key);
         if !(nothing_between && self.rows.key().is_some_and(|at| at >= key)) {
