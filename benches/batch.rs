@@ -62,14 +62,14 @@ fn record(offset: u64) -> Record {
 fn write_path(criterion: &mut Criterion) {
     let rules = rules();
     let first = records(0);
+    let (_folder, store) = open();
     let mut group = criterion.benchmark_group("batch");
     group.throughput(Throughput::Elements(RECORDS));
     group.bench_function("parse", |bencher| {
-        bencher.iter(|| apply::parse(black_box(&first), &rules));
+        bencher.iter(|| apply::parse(black_box(&first), &rules, store.dictionary()));
     });
-    let (_folder, store) = open();
     store.transaction().commit().unwrap();
-    let parsed = apply::parse(&first, &rules);
+    let parsed = apply::parse(&first, &rules, store.dictionary());
     group.bench_function("apply new persons", |bencher| {
         bencher.iter(|| apply::batch(&store, &first, &parsed, SETTINGS).unwrap().1);
     });
@@ -85,7 +85,7 @@ fn write_path(criterion: &mut Criterion) {
     });
     apply::batch(&store, &first, &parsed, SETTINGS).unwrap().0.commit().unwrap();
     let next = records(RECORDS);
-    let parsed = apply::parse(&next, &rules);
+    let parsed = apply::parse(&next, &rules, store.dictionary());
     group.bench_function("apply to known persons", |bencher| {
         bencher.iter(|| apply::batch(&store, &next, &parsed, SETTINGS).unwrap().1);
     });
@@ -97,7 +97,7 @@ fn reads(criterion: &mut Criterion) {
     let (rules, rounds) = (rules(), 20);
     for round in 0..rounds {
         let records = records(round * RECORDS);
-        let parsed = apply::parse(&records, &rules);
+        let parsed = apply::parse(&records, &rules, store.dictionary());
         apply::batch(&store, &records, &parsed, SETTINGS).unwrap().0.commit().unwrap();
     }
     let time = Time(1_770_000_000_000_000).plus(i64::try_from(rounds * RECORDS * 500).unwrap());

@@ -30,7 +30,17 @@ const ROOMS: [Room; 7] = [
     Room {
         name: "api",
         rooms: &["api", "person", "store", "metrics", "progress"],
-        crates: &["axum", "hyper", "hyper_util", "tower", "tower_http", "tokio", "tracing", "rand"],
+        crates: &[
+            "axum",
+            "hyper",
+            "hyper_util",
+            "tower",
+            "tower_http",
+            "tokio",
+            "tracing",
+            "rand",
+            "rayon",
+        ],
     },
     Room { name: "metrics", rooms: &["metrics", "store"], crates: &["prometheus"] },
     Room { name: "control", rooms: &["control", "store"], crates: &["tracing"] },

@@ -108,7 +108,7 @@ impl World {
 
     /// Applies and commits; answers how long that took, and what the largest transaction staged.
     fn apply(&self, records: &[Record]) -> (f64, f64) {
-        let parsed = apply::parse(records, &self.rules);
+        let parsed = apply::parse(records, &self.rules, self.store().dictionary());
         let (mut done, mut staged) = (0, 0);
         let start = Instant::now();
         while done < records.len() {

@@ -14,6 +14,7 @@ use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
 use futures_util::StreamExt;
+use rayon::prelude::*;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -30,6 +31,9 @@ use crate::person::json::{self, Fault};
 
 /// About so much is answered at once, in bytes; a line may be as long.
 const CHUNK: usize = 64 << 10;
+
+/// So many lines are not worth another core.
+const FEW: usize = 16;
 
 /// The least that a caller may be ahead: a line of the greatest length, and what comes meanwhile.
 pub const LEAST_SPOOL: u64 = 2 * CHUNK as u64;
@@ -172,12 +176,16 @@ impl Lines {
         let is_last = came.whole && self.at + length as u64 == came.bytes;
         let ends = memchr::memrchr(b'\n', &chunk).map(|end| end + 1);
         let whole = if is_last { length } else { ends.unwrap_or(0) };
-        let mut out = Vec::new();
+        let mut lines = Vec::new();
         for line in chunk[..whole].split_inclusive(|byte| *byte == b'\n') {
             if !std::mem::take(&mut self.skips) {
-                self.line(&mut out, view, common, line)?;
+                self.number += 1;
+                lines.push((self.number, line.trim_ascii()));
             }
         }
+        // On all cores; the answers keep their order.
+        let answers = lines.into_par_iter().with_min_len(FEW).map(|line| one(view, common, line));
+        let mut out = answers.collect::<Result<Vec<_>, Error>>()?.concat();
         self.at += whole as u64;
         self.seen = self.at;
         if whole == 0 && length == CHUNK {
@@ -193,30 +201,29 @@ impl Lines {
         }
         Ok((self, out.into()))
     }
+}
 
-    /// Answers one line; a line of nothing is passed over.
-    fn line(
-        &mut self,
-        out: &mut Vec<u8>,
-        view: &View<'_>,
-        common: &Parameters,
-        line: &[u8],
-    ) -> Result<(), Error> {
-        self.number += 1;
-        let line = line.trim_ascii();
-        if line.is_empty() {
-            return Ok(());
+/// The answer to one line; nothing to a line of nothing.
+fn one(
+    view: &View<'_>,
+    common: &Parameters,
+    (number, line): (u64, &[u8]),
+) -> Result<Vec<u8>, Error> {
+    if line.is_empty() {
+        return Ok(Vec::new());
+    }
+    let answered = query(common, line).and_then(|query| as_of::past(view, &query));
+    match answered {
+        Ok(mut answer) => {
+            answer.push(b'\n');
+            Ok(answer)
         }
-        let answered = query(common, line).and_then(|query| as_of::past(view, &query));
-        match answered {
-            Ok(answer) => {
-                out.extend(answer);
-                out.push(b'\n');
-            }
-            Err(error) if error.is_internal() => return Err(error),
-            Err(error) => refused(out, self.number, error.detail()),
+        Err(error) if error.is_internal() => Err(error),
+        Err(error) => {
+            let mut out = Vec::new();
+            refused(&mut out, number, error.detail());
+            Ok(out)
         }
-        Ok(())
     }
 }
 

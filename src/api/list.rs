@@ -13,7 +13,7 @@ use super::openapi::{answers, bodies, parameters};
 use super::parameters::Parameters;
 use super::read::{Read, View};
 use super::{body, cursor, write};
-use crate::person::{Filter, Head, PersonId};
+use crate::person::{Filter, Head, Part, PersonId};
 use crate::store::{By, Row, Start, Wanted};
 
 /// Persons on a page, unless given.
@@ -54,7 +54,7 @@ impl Query {
             Some(text) => cursor::row(text, order)?,
             None => Start::Offset(offset.unwrap_or(0)),
         };
-        let search = parameters.get("search").map(|text| text.trim().to_lowercase());
+        let search = parameters.get("search").map(str::trim).filter(|text| !text.is_empty());
         Ok(Self {
             limit: parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT),
             start,
@@ -63,10 +63,7 @@ impl Query {
             order,
             distinct_id: owned("distinct_id"),
             email: owned("email"),
-            wanted: Wanted {
-                filter: filter(parameters)?,
-                search: search.filter(|text| !text.is_empty()),
-            },
+            wanted: Wanted { filter: filter(parameters)?, search: search.map(Part::new) },
         })
     }
 }
@@ -113,6 +110,9 @@ pub async fn persons(read: Read, uri: Uri, headers: HeaderMap) -> Result<Respons
         return read.export(move |view, take| export(view, &query, take)).await;
     }
     let link = Link::of(&uri, &headers, read.state.settings.trust_forwarded, query.limit)?;
+    if query.distinct_id.is_some() && query.wanted.search.is_none() {
+        return read.list_of_one(move |view| page(view, &query, &link)).await;
+    }
     read.list(move |view| page(view, &query, &link)).await
 }
 
@@ -156,27 +156,42 @@ fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     let cursor::Order { by, ascending } = query.order;
     let go_on = || view.goes_on();
-    let is_one = query.distinct_id.is_some() || query.email.is_some();
-    if !is_one && query.wanted.is_everybody() {
-        let order = (by, ascending);
+    let walked = |among: Option<&[PersonId]>, count| {
         // One more tells whether there is another page.
-        let rows = snapshot.page(project, order, query.start, limit + 1, &go_on)?;
+        let (order, start) = ((by, ascending), query.start);
+        let rows = snapshot.page(project, order, start, limit + 1, among, &go_on)?;
         let mut rows = rows.ok_or_else(Error::query_timeout)?;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        let count = if query.counts { snapshot.count(project)? } else { 0 };
-        return Ok(Page { count, rows, more });
+        Ok(Page { count, rows, more })
+    };
+    let is_one = query.distinct_id.is_some() || query.email.is_some();
+    if !is_one && query.wanted.is_everybody() {
+        return walked(None, if query.counts { snapshot.count(project)? } else { 0 });
     }
     let mut rows = if is_one {
         few(view, query)?
     } else {
-        let found = snapshot.find(project, &query.wanted, by, &go_on)?;
-        found.ok_or_else(Error::query_timeout)?
+        let found = snapshot.find(project, &query.wanted, &go_on)?;
+        let found = found.ok_or_else(Error::query_timeout)?;
+        if is_walked(query, found.len() as u64, snapshot.count(project)?) {
+            return walked(Some(&found), found.len() as u64);
+        }
+        let rows = snapshot.rows(project, &found, by, &go_on)?;
+        rows.ok_or_else(Error::query_timeout)?
     };
     let count = rows.len() as u64;
     let skipped = sorted(&mut rows, query);
     let more = rows.len() > skipped.saturating_add(limit);
     Ok(Page { count, rows: rows.into_iter().skip(skipped).take(limit).collect(), more })
+}
+
+/// Whether those who were found are so many among everybody that a page of them is sooner read off the
+/// list than made by sorting them.
+fn is_walked(query: &Query, found: u64, everybody: u64) -> bool {
+    let offset = if let Start::Offset(offset) = query.start { offset } else { 0 };
+    let rows = offset.saturating_add(query.limit).saturating_add(1);
+    rows.saturating_mul(everybody) < found.saturating_mul(found)
 }
 
 /// Sorts rows, and answers how many of them are before the start.
@@ -221,7 +236,7 @@ fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Err
     };
     let (order, go_on) = ((query.order.by, query.order.ascending), || view.goes_on());
     loop {
-        let rows = snapshot.page(project, order, start, CHUNK, &go_on)?;
+        let rows = snapshot.page(project, order, start, CHUNK, None, &go_on)?;
         let rows = rows.ok_or_else(Error::query_timeout)?;
         for row in &rows {
             view.check()?;

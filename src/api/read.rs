@@ -116,7 +116,7 @@ pub struct View<'s> {
     /// When it ends.
     pub deadline: Instant,
     /// Whether nobody waits for the answer any more.
-    is_left: Box<dyn Fn() -> bool>,
+    is_left: Box<dyn Fn() -> bool + Send + Sync>,
     told: &'s ToldPosition,
 }
 
@@ -144,13 +144,30 @@ impl Read {
         F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
         self.wait().await?;
-        let deadline = Instant::now() + self.state.settings.request_timeout;
-        // On this thread: a few look-ups take less time than handing them to another one.
-        let view = View::of(&self.state, self.project, deadline, || false);
-        let position = view.position()?;
-        let body = body(&view).and_then(|body| self.format.body(body));
+        let (position, body) = self.here(body)?;
         let respond = |body| tagged(self.format, body, self.if_none_match.as_ref());
         Ok(with_position(position, body.map_or_else(IntoResponse::into_response, respond)))
+    }
+
+    /// Answers with a list of at most one person.
+    pub async fn list_of_one<F>(self, body: F) -> Result<Response, Error>
+    where
+        F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
+    {
+        self.wait().await?;
+        let (position, body) = self.here(body)?;
+        Ok(self.listed(position, body))
+    }
+
+    /// Reads on this thread: a few look-ups take less time than handing them to another one.
+    fn here<F>(&self, body: F) -> Result<(HeaderValue, Result<Vec<u8>, Error>), Error>
+    where
+        F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error>,
+    {
+        let deadline = Instant::now() + self.state.settings.request_timeout;
+        let view = View::of(&self.state, self.project, deadline, || false);
+        let position = view.position()?;
+        Ok((position, body(&view).and_then(|body| self.format.body(body))))
     }
 
     /// Answers with a list, where not too many are being read. In CSV each of the `results` of
@@ -160,11 +177,16 @@ impl Read {
         F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
         let permit = self.begin_list().await?;
-        let read = on_thread(self.state, self.project, move |view| {
+        let format = self.format;
+        let read = on_thread(self.state.clone(), self.project, move |view| {
             let _permit = permit;
-            Ok(body(view).and_then(|body| self.format.body(body)))
+            Ok(body(view).and_then(|body| format.body(body)))
         });
         let (position, body) = read.await?;
+        Ok(self.listed(position, body))
+    }
+
+    fn listed(self, position: HeaderValue, body: Result<Vec<u8>, Error>) -> Response {
         let respond = |body| {
             let mut response = self.format.respond(StatusCode::OK, body);
             if let Some(file) = self.file {
@@ -172,7 +194,7 @@ impl Read {
             }
             response
         };
-        Ok(with_position(position, body.map_or_else(IntoResponse::into_response, respond)))
+        with_position(position, body.map_or_else(IntoResponse::into_response, respond))
     }
 
     /// Waits for the position, and takes a permit to read a list.
@@ -233,7 +255,7 @@ impl<'s> View<'s> {
         state: &'s State,
         project: ProjectId,
         deadline: Instant,
-        is_left: impl Fn() -> bool + 'static,
+        is_left: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
         Self {
             store: &state.store,

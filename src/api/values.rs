@@ -7,6 +7,7 @@ use super::export::Take;
 use super::json::{Object, array};
 use super::openapi::{answers, bodies, parameters};
 use super::read::{Read, View};
+use crate::person::Part;
 
 const DEFAULT_LIMIT: u64 = 20;
 const MAX_LIMIT: u64 = 10_000;
@@ -26,14 +27,14 @@ pub async fn values(read: Read) -> Result<Response, Error> {
     let key = read.parameters.get("key").map(str::to_owned);
     let key =
         key.ok_or_else(|| Error::required("key", "key is required: the name of a property"))?;
-    let part = read.parameters.get("value").map(str::to_lowercase);
+    let part = read.parameters.get("value").map(Part::new);
     let limit = read.parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if read.is_export() {
-        return read.export(move |view, take| export(view, &key, part.as_deref(), take)).await;
+        return read.export(move |view, take| export(view, &key, part.as_ref(), take)).await;
     }
     read.list(move |view| {
-        let counted = counted(view, &key, part.as_deref(), limit)?;
+        let counted = counted(view, &key, part.as_ref(), limit)?;
         let mut out = Vec::new();
         let mut object = Object::new(&mut out);
         array(object.field("results"), counted, |out, (name, count)| value(out, &name, count));
@@ -55,7 +56,7 @@ fn value(out: &mut Vec<u8>, name: &str, count: u64) {
 fn export(
     view: &View<'_>,
     key: &str,
-    part: Option<&str>,
+    part: Option<&Part>,
     take: &mut Take<'_>,
 ) -> Result<(), Error> {
     let mut out = Vec::new();
@@ -69,7 +70,6 @@ fn export(
         return counted.iter().try_for_each(|(name, count)| row(name, *count));
     }
     let (mut taken, go_on) = (Ok(()), || view.goes_on());
-    let part = part.unwrap_or_default();
     let whole = view.snapshot.each_id_with(view.project, part, &go_on, |id| {
         taken = row(id, 1);
         taken.is_ok()
@@ -81,14 +81,14 @@ fn export(
 fn counted(
     view: &View<'_>,
     key: &str,
-    part: Option<&str>,
+    part: Option<&Part>,
     limit: usize,
 ) -> Result<Vec<(String, u64)>, Error> {
     let View { ref snapshot, project, .. } = *view;
     let go_on = || view.goes_on();
     if key == "distinct_id" {
         let mut ids = Vec::new();
-        let whole = snapshot.each_id_with(project, part.unwrap_or_default(), &go_on, |id| {
+        let whole = snapshot.each_id_with(project, part, &go_on, |id| {
             ids.push((id.to_owned(), 1));
             ids.len() < limit
         })?;

@@ -278,7 +278,11 @@ impl Stage {
     fn parse(&self, batches: &Receiver<Batch>, parsed: &SyncSender<(Batch, Vec<Parsed>)>) {
         for batch in batches {
             let began = Instant::now();
-            let events = apply::parse(&batch.records, &self.settings.rules.current());
+            let events = apply::parse(
+                &batch.records,
+                &self.settings.rules.current(),
+                self.store.dictionary(),
+            );
             self.metrics.ingest_batch_stage("parse", began.elapsed().as_secs_f64());
             if parsed.send((batch, events)).is_err() {
                 return;

@@ -1,7 +1,6 @@
 //! What one event does to the properties of one person, and which of it is worth a row.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use super::history::{Row, State};
 use super::{Time, Value, promotion};
@@ -49,61 +48,94 @@ pub struct Update {
 
 /// The operations that an event names, before they are joined per key.
 #[derive(Debug, Default)]
-pub struct Draft {
-    set: BTreeMap<Cow<'static, str>, (Value, bool)>,
+pub struct Draft(Vec<(Cow<'static, str>, Named)>);
+
+/// An operation as an event names it.
+#[derive(Debug)]
+enum Named {
+    Set(Value),
     /// `None` is a `null`: it sets nothing, but it names the key.
-    once: BTreeMap<Cow<'static, str>, (Option<Value>, bool)>,
-    unset: Vec<String>,
+    Once(Option<Value>),
+    Unset,
+    PromotedSet(Value),
+    PromotedOnce(Value),
+}
+
+/// What an event names of one key.
+#[derive(Default)]
+struct Joined {
+    set: Option<(Value, bool)>,
+    once: Option<(Option<Value>, bool)>,
+    unset: bool,
 }
 
 impl Draft {
     /// `$set` of one key; a later one of the same key wins.
     pub fn set(&mut self, key: String, value: Value) {
-        self.set.insert(key.into(), (value, false));
+        self.0.push((key.into(), Named::Set(value)));
     }
 
     /// `$set_once` of one key; `null` sets nothing.
     pub fn once(&mut self, key: String, value: Value) {
         let value = (!value.is_null()).then_some(value);
-        self.once.insert(key.into(), (value, false));
+        self.0.push((key.into(), Named::Once(value)));
     }
 
     /// `$unset` of one key.
     pub fn unset(&mut self, key: String) {
-        self.unset.push(key);
+        self.0.push((key.into(), Named::Unset));
     }
 
     /// A promoted event property: yields to what the event sets explicitly.
     pub fn promote(&mut self, names: promotion::Promoted, value: &Value) {
-        let set = self.set.entry(Cow::Borrowed(names.name));
-        set.or_insert_with(|| (value.clone(), true));
+        self.0.push((names.name.into(), Named::PromotedSet(value.clone())));
         if !value.is_null() {
-            let once = self.once.entry(Cow::Borrowed(names.initial));
-            once.or_insert_with(|| (Some(value.clone()), true));
+            self.0.push((names.initial.into(), Named::PromotedOnce(value.clone())));
         }
     }
 
-    /// One update per key: `$set` shadows `$set_once`, and `$unset` joins either.
+    /// One update per key, by name: `$set` shadows `$set_once`, and `$unset` joins either.
     #[must_use]
-    pub fn finish(self) -> Vec<Update> {
-        let mut updates = BTreeMap::new();
-        for (name, (value, promoted)) in self.once {
-            let Some(value) = value else { continue };
-            updates.insert(name, (Action::Once(value), promoted));
+    pub fn finish(mut self) -> Vec<Update> {
+        // What is named of one key keeps its order.
+        self.0.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut updates = Vec::with_capacity(self.0.len());
+        let mut named = self.0.into_iter().peekable();
+        while let Some((name, first)) = named.next() {
+            let mut joined = Joined::default();
+            joined.add(first);
+            while let Some((_, next)) = named.next_if(|(next, _)| *next == name) {
+                joined.add(next);
+            }
+            let action = joined.action();
+            updates.extend(action.map(|(action, promoted)| Update { name, action, promoted }));
         }
-        for (name, (value, promoted)) in self.set {
-            updates.insert(name, (Action::Set(value), promoted));
+        updates
+    }
+}
+
+impl Joined {
+    fn add(&mut self, named: Named) {
+        match named {
+            Named::Set(value) => self.set = Some((value, false)),
+            Named::Once(value) => self.once = Some((value, false)),
+            Named::Unset => self.unset = true,
+            Named::PromotedSet(value) => _ = self.set.get_or_insert((value, true)),
+            Named::PromotedOnce(value) => _ = self.once.get_or_insert((Some(value), true)),
         }
-        for name in self.unset {
-            let update = updates.entry(Cow::Owned(name)).or_insert((Action::Unset, false));
-            *update = match std::mem::replace(&mut update.0, Action::Unset) {
-                Action::Set(value) | Action::SetUnset(value) => (Action::SetUnset(value), false),
-                Action::Once(value) | Action::OnceUnset(value) => (Action::OnceUnset(value), false),
-                Action::Unset => (Action::Unset, false),
-            };
+    }
+
+    /// What is done, and whether it was promoted.
+    fn action(self) -> Option<(Action, bool)> {
+        let once = self.once.and_then(|(value, promoted)| Some((value?, promoted)));
+        match (self.set, once, self.unset) {
+            (Some((value, promoted)), _, false) => Some((Action::Set(value), promoted)),
+            (Some((value, _)), _, true) => Some((Action::SetUnset(value), false)),
+            (None, Some((value, promoted)), false) => Some((Action::Once(value), promoted)),
+            (None, Some((value, _)), true) => Some((Action::OnceUnset(value), false)),
+            (None, None, true) => Some((Action::Unset, false)),
+            (None, None, false) => None,
         }
-        let updates = updates.into_iter();
-        updates.map(|(name, (action, promoted))| Update { name, action, promoted }).collect()
     }
 }
 

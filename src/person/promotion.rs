@@ -1,8 +1,9 @@
 //! Event properties that become properties of the person, and those that change too often to be
 //! worth a row of their own.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
+
+use hashbrown::{HashMap, HashSet};
 
 /// The names under which a promoted event property is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,7 +52,7 @@ static PROMOTED: LazyLock<HashMap<&str, Promoted>> = LazyLock::new(|| {
 });
 
 static VOLATILE: LazyLock<HashSet<&str>> = LazyLock::new(|| {
-    HashSet::from([
+    HashSet::from_iter([
         "$current_url",
         "$pathname",
         "$referring_domain",

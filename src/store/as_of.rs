@@ -1,5 +1,7 @@
 //! A person at a moment of the past.
 
+use std::cell::LazyCell;
+
 use super::codec;
 use super::rows::Rows;
 use super::snapshot::{Moment, Person, Snapshot};
@@ -35,28 +37,40 @@ impl Snapshot<'_> {
         at: Moment,
         mode: Mode,
     ) -> Result<Person> {
-        let iterator = Committed::new(self.iterator(Family::History));
+        // The head alone often answers, and to open an iterator is dear.
+        let iterator = LazyCell::new(|| Committed::new(self.iterator(Family::History)));
         let lives = self.lives(project);
-        let rows = Rows::new(lives, Ordered { committed: &iterator, staged: None });
+        let rows =
+            LazyCell::new(|| Rows::new(lives, Ordered { committed: &iterator, staged: None }));
         let life = self.life_at(project, (id, head), at)?;
-        let after = rows.lives_on(life)?;
+        let after = lives.lives_on(life)?;
         let known_until = head.known_until(at.time, at.known);
         let until = Place::end_of(known_until);
         let query =
             |property| history::Query { person: id, property, after, until, known: at.known };
-        let in_head = at.known == Time::MAX && life.number == head.life;
+        let all_known = at.known == Time::MAX;
+        let in_head = all_known && life.number == head.life;
         let mut values = Vec::new();
         for (&property, entry) in &head.entries {
             let value = if in_head && entry.newest <= Some(at.time) {
                 entry.state.get(mode).cloned()
             } else {
-                history::value(&rows, query(property), mode)?
+                history::value(&*rows, query(property), mode)?
             };
             values.extend(value.map(|value| (property, value)));
         }
-        let created_at = history::created(&rows, id, known_until, at.known)?;
-        let identified = history::Query { after: None, ..query(IDENTIFIED) };
-        let identified = history::value(&rows, identified, Mode::WithOnce)?;
+        // Nobody merged into it began earlier: the head has it.
+        let created_at = if all_known && head.created_at == head.began.time {
+            Some(head.created_at).filter(|began| *began <= known_until)
+        } else {
+            history::created(&*rows, id, known_until, at.known)?
+        };
+        let is_identified = if all_known {
+            head.identified.is_some_and(|identified| identified.time <= known_until)
+        } else {
+            let identified = history::Query { after: None, ..query(IDENTIFIED) };
+            history::value(&*rows, identified, Mode::WithOnce)?.is_some()
+        };
         Ok(Person {
             id,
             uuid: head.uuid,
@@ -64,7 +78,7 @@ impl Snapshot<'_> {
             properties: self.named(project, values)?,
             created_at,
             last_seen_at: self.last_seen_as_of(project, id, Moment { time: known_until, ..at })?,
-            is_identified: identified.is_some(),
+            is_identified,
             version: head.version,
         })
     }

@@ -21,8 +21,8 @@ const LONGEST: usize = 1024;
 /// Rows that are passed over one by one before a seek is cheaper.
 const STEPS: usize = 8;
 
-/// What the columns hold of a person.
-pub type Columns = BTreeMap<PropertyId, Value>;
+/// What the columns hold of a person, by property.
+pub type Columns = Vec<(PropertyId, Value)>;
 
 /// What the columns hold of a person; nothing of one that was merged away or deleted.
 pub fn columns(known: &Known) -> Columns {
@@ -48,22 +48,49 @@ pub fn encode_live(listed: &Listed) -> Vec<u8> {
     value
 }
 
-/// Stages what changes in the columns.
-pub fn stage(
-    batch: &mut WriteBatch,
-    store: &Store,
-    (project, person): (ProjectId, PersonId),
-    before: &Columns,
-    after: &Columns,
-) {
-    let family = store.family(Family::Column);
-    for property in before.keys().filter(|property| !after.contains_key(property)) {
-        batch.delete_cf(family, keys::column_row(project, *property, person));
+/// What changes in the columns, column by column: given person by person in their order, it is written in
+/// the order of the rows, in which they are sooner inserted.
+#[derive(Default)]
+pub struct Changes(BTreeMap<(ProjectId, PropertyId), Rows>);
+
+/// What persons have in a column from then on.
+type Rows = Vec<(PersonId, Option<Value>)>;
+
+impl Changes {
+    /// Notes what changes for a person.
+    pub fn note(
+        &mut self,
+        (project, person): (ProjectId, PersonId),
+        before: &Columns,
+        after: Columns,
+    ) {
+        let mut note = |property, value| {
+            self.0.entry((project, property)).or_default().push((person, value));
+        };
+        let mut before = before.iter().peekable();
+        for (property, value) in after {
+            while let Some((gone, _)) = before.next_if(|(was, _)| *was < property) {
+                note(*gone, None);
+            }
+            let was = before.next_if(|(was, _)| *was == property);
+            if was.is_none_or(|(_, was)| was.as_json() != value.as_json()) {
+                note(property, Some(value));
+            }
+        }
+        before.for_each(|(gone, _)| note(*gone, None));
     }
-    for (property, value) in after {
-        let was = before.get(property).map(Value::as_json);
-        if was != Some(value.as_json()) {
-            batch.put_cf(family, keys::column_row(project, *property, person), encode(value));
+
+    /// Stages all that was noted.
+    pub fn stage(self, batch: &mut WriteBatch, store: &Store) {
+        let family = store.family(Family::Column);
+        for ((project, property), rows) in self.0 {
+            for (person, value) in rows {
+                let key = keys::column_row(project, property, person);
+                match value {
+                    Some(value) => batch.put_cf(family, key, encode(&value)),
+                    None => batch.delete_cf(family, key),
+                }
+            }
         }
     }
 }

@@ -3,12 +3,13 @@
 //! Numbers are given in the order of the log, so a rebuild gives the same ones. Names are only
 //! ever added: a reader that sees one early sees nothing wrong.
 
-use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use hashbrown::HashMap;
 
 use super::keys::{KeyReader, Meta};
 use crate::person::record::FIRST_COMMAND_TOPIC;
-use crate::person::{FIRST_PROPERTY, ProjectId, PropertyId};
+use crate::person::{FIRST_PROPERTY, ProjectId, PropertyId, Update};
 
 /// The names known to a store.
 #[derive(Debug, Default)]
@@ -90,6 +91,15 @@ impl Dictionary {
     #[must_use]
     pub fn property(&self, project: ProjectId, name: &str) -> Option<PropertyId> {
         self.read().projects.get(&project)?.numbers.get(name).copied()
+    }
+
+    /// The numbers of the properties that are updated, of those that have one.
+    #[must_use]
+    pub fn numbers(&self, project: ProjectId, updates: &[Update]) -> Vec<Option<PropertyId>> {
+        let names = self.read();
+        let known = names.projects.get(&project).map(|names| &names.numbers);
+        let number = |update: &Update| known?.get(update.name.as_ref()).copied();
+        updates.iter().map(number).collect()
     }
 
     /// The name of a property's number.

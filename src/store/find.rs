@@ -1,6 +1,6 @@
 //! Persons by what they are: filters and searches, over columns.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -8,7 +8,7 @@ use super::column::{Column, LIVE, decode_live};
 use super::snapshot::Snapshot;
 use super::transaction::decode;
 use super::{Error, Family, Result, codec, corrupt, keys};
-use crate::person::{Filter, Head, PersonId, ProjectId, PropertyId, Time, Value};
+use crate::person::{Filter, Head, Part, PersonId, ProjectId, PropertyId, Time, Value};
 
 /// After so many rows a scan asks whether it should go on.
 const ASK: u64 = 1024;
@@ -18,8 +18,8 @@ const ASK: u64 = 1024;
 pub struct Wanted {
     /// What the properties must be.
     pub filter: Filter,
-    /// What email, name or a distinct id must have somewhere, in small letters, or a uuid begin with.
-    pub search: Option<String>,
+    /// What email, name or a distinct id must have somewhere, or a uuid begin with.
+    pub search: Option<Part>,
 }
 
 /// Where a person stands in a list.
@@ -51,39 +51,20 @@ impl Wanted {
     pub fn is_everybody(&self) -> bool {
         self.search.is_none() && matches!(&self.filter, Filter::All(all) if all.is_empty())
     }
+}
 
-    fn keys(&self) -> Vec<&str> {
-        let mut keys = self.filter.keys();
-        if self.search.is_some() {
-            keys.extend(SEARCHED);
-        }
-        keys.sort_unstable();
-        keys.dedup();
-        keys
-    }
-
-    /// Whether a person is wanted, whose values `value` gives. Its distinct ids are asked for only
-    /// where nothing else has the searched text.
-    fn wants<'v>(
-        &self,
-        uuid: Uuid,
-        value: impl Fn(&str) -> Option<&'v Value>,
-        has_id: impl FnOnce(&str) -> Result<bool>,
-    ) -> Result<bool> {
-        if !self.filter.holds(&value) {
-            return Ok(false);
-        }
-        let Some(text) = &self.search else {
-            return Ok(true);
-        };
-        let has = |value: &Value| value.text().to_lowercase().contains(text);
-        let found = SEARCHED.iter().filter_map(|key| value(key)).any(has);
-        Ok(found || uuid.to_string().starts_with(text) || has_id(text)?)
-    }
+/// Whom a filter is asked of, in the order of the persons.
+enum Candidates {
+    /// Who has what is searched for.
+    Found(std::collections::btree_set::IntoIter<PersonId>),
+    /// Who has a property, by its index among those of the filter.
+    Having(usize),
+    /// Everybody alive.
+    Everybody,
 }
 
 impl Snapshot<'_> {
-    /// Every live person that is wanted, in no order; `None` where `go_on` ended the scan.
+    /// Every live person that is wanted, by id; `None` where `go_on` ended the scan.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
@@ -91,54 +72,85 @@ impl Snapshot<'_> {
         &self,
         project: ProjectId,
         wanted: &Wanted,
-        by: By,
         go_on: &dyn Fn() -> bool,
-    ) -> Result<Option<Vec<Row>>> {
+    ) -> Result<Option<Vec<PersonId>>> {
+        let mut keys = wanted.filter.keys();
+        keys.sort_unstable();
+        keys.dedup();
         let number = |key: &str| self.store.dictionary().property(project, key);
-        let mut driver = self.column(project, LIVE);
-        if let Some(key) = wanted.filter.driver() {
-            // Nobody has a property that has no number.
-            let Some(property) = number(key) else { return Ok(Some(Vec::new())) };
-            driver = self.column(project, property);
-        }
-        let with_id = match &wanted.search {
-            Some(text) => match self.with_id(project, text, go_on)? {
-                Some(found) => found,
-                None => return Ok(None),
-            },
-            None => HashSet::new(),
-        };
-        let keys = wanted.keys().into_iter();
-        let mut columns: Vec<(&str, PropertyId, Column<'_>)> = keys
+        let mut columns: Vec<(&str, PropertyId, Column<'_>)> = (keys.into_iter())
             .filter_map(|key| number(key).map(|of| (key, of, self.column(project, of))))
             .collect();
-        let (mut live, mut seen) = (self.column(project, LIVE), self.last_seen_of(project));
-        let (mut found, mut values, mut read) = (Vec::new(), HashMap::new(), 0_u64);
-        while let Some(person) = driver.person()? {
+        let mut candidates = match (&wanted.search, wanted.filter.driver()) {
+            (Some(part), _) => match self.searched(project, part, go_on)? {
+                Some(found) => Candidates::Found(found.into_iter()),
+                None => return Ok(None),
+            },
+            (None, Some(key)) => match columns.iter().position(|(name, ..)| *name == key) {
+                Some(index) => Candidates::Having(index),
+                // Nobody has a property that has no number.
+                None => return Ok(Some(Vec::new())),
+            },
+            (None, None) => Candidates::Everybody,
+        };
+        let mut live = self.column(project, LIVE);
+        let (mut found, mut values, mut read) = (Vec::new(), Vec::new(), 0_u64);
+        loop {
+            let next = match &mut candidates {
+                Candidates::Found(found) => found.next(),
+                Candidates::Having(index) => columns[*index].2.person()?,
+                Candidates::Everybody => live.person()?,
+            };
+            let Some(person) = next else { break };
             read += 1;
             if read.is_multiple_of(ASK) && !go_on() {
                 return Ok(None);
             }
-            let shown = live.at(person)?.ok_or(Error::Broken("a column holds somebody dead"))?;
-            let (created_at, uuid) = decode_live(shown)?;
             values.clear();
             for (key, property, column) in &mut columns {
                 if let Some(json) = column.at(person)? {
-                    let value = self.value_of(project, person, *property, json)?;
-                    values.insert(*key, value);
+                    values.push((*key, self.value_of(project, person, *property, json)?));
                 }
             }
-            let has_id = |_: &str| Ok(with_id.contains(&person));
-            if wanted.wants(uuid, |key| values.get(key), has_id)? {
-                let time = match by {
-                    By::CreatedAt => created_at,
-                    By::LastSeenAt => seen.at(person)?,
-                };
-                found.push(Row { time, uuid, person });
+            let value = |key: &str| Some(&values.iter().find(|(name, _)| *name == key)?.1);
+            if wanted.filter.holds(&value) {
+                found.push(person);
             }
-            driver.next();
+            match candidates {
+                Candidates::Found(_) => {}
+                Candidates::Having(index) => columns[index].2.next(),
+                Candidates::Everybody => live.next(),
+            }
         }
         Ok(Some(found))
+    }
+
+    /// Where live persons, given by id, stand in a list; `None` where `go_on` ended the scan.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn rows(
+        &self,
+        project: ProjectId,
+        persons: &[PersonId],
+        by: By,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<Vec<Row>>> {
+        let (mut live, mut seen) = (self.column(project, LIVE), self.last_seen_of(project));
+        let mut rows = Vec::with_capacity(persons.len());
+        for (read, &person) in (1_u64..).zip(persons) {
+            if read.is_multiple_of(ASK) && !go_on() {
+                return Ok(None);
+            }
+            let shown = live.at(person)?.ok_or(Error::Broken("a list holds somebody dead"))?;
+            let (created_at, uuid) = decode_live(shown)?;
+            let time = match by {
+                By::CreatedAt => created_at,
+                By::LastSeenAt => seen.at(person)?,
+            };
+            rows.push(Row { time, uuid, person });
+        }
+        Ok(Some(rows))
     }
 
     /// Whether one person is wanted.
@@ -155,11 +167,18 @@ impl Snapshot<'_> {
             let property = self.store.dictionary().property(project, key)?;
             head.entries.get(&property)?.state.current.as_ref()
         };
-        let has_id = |text: &str| {
-            let person = self.current(project, (id, head), usize::MAX)?;
-            Ok(person.distinct_ids.iter().any(|id| id.to_lowercase().contains(text)))
+        if !wanted.filter.holds(&value) {
+            return Ok(false);
+        }
+        let Some(part) = &wanted.search else {
+            return Ok(true);
         };
-        wanted.wants(head.uuid, value, has_id)
+        let mut searched = SEARCHED.iter().filter_map(|key| value(key));
+        if searched.any(|value| part.is_in(&value.text())) || part.begins(&head.uuid.to_string()) {
+            return Ok(true);
+        }
+        let person = self.current(project, (id, head), usize::MAX)?;
+        Ok(person.distinct_ids.iter().any(|id| part.is_in(id)))
     }
 
     /// Where a person stands in a list.
@@ -188,31 +207,82 @@ impl Snapshot<'_> {
         &self,
         project: ProjectId,
         key: &str,
-        part: Option<&str>,
+        part: Option<&Part>,
         go_on: &dyn Fn() -> bool,
     ) -> Result<Option<BTreeMap<String, u64>>> {
         let mut counts = BTreeMap::new();
         let Some(property) = self.store.dictionary().property(project, key) else {
             return Ok(Some(counts));
         };
-        let (mut column, mut read) = (self.column(project, property), 0_u64);
-        while let Some(person) = column.person()? {
-            read += 1;
-            if read.is_multiple_of(ASK) && !go_on() {
-                return Ok(None);
-            }
-            let value = self.value_of(project, person, property, column.value())?;
+        let whole = self.each_value(project, property, go_on, |_, value| {
             let text = value.text();
             let wanted = !value.is_null() && !text.is_empty();
-            if wanted && part.is_none_or(|part| text.to_lowercase().contains(part)) {
+            if wanted && part.is_none_or(|part| part.is_in(&text)) {
                 match counts.get_mut(text.as_ref()) {
                     Some(count) => *count += 1,
                     None => _ = counts.insert(text.into_owned(), 1),
                 }
             }
+        })?;
+        Ok(whole.then_some(counts))
+    }
+
+    /// Calls `each` with everybody's value of a property, in the order of the persons. Answers whether
+    /// `go_on` let it come to its end.
+    fn each_value(
+        &self,
+        project: ProjectId,
+        property: PropertyId,
+        go_on: &dyn Fn() -> bool,
+        mut each: impl FnMut(PersonId, &Value),
+    ) -> Result<bool> {
+        let (mut column, mut read) = (self.column(project, property), 0_u64);
+        while let Some(person) = column.person()? {
+            read += 1;
+            if read.is_multiple_of(ASK) && !go_on() {
+                return Ok(false);
+            }
+            each(person, &self.value_of(project, person, property, column.value())?);
             column.next();
         }
-        Ok(Some(counts))
+        Ok(true)
+    }
+
+    /// Who has a text in the email, the name or a distinct id, or a uuid that begins with it; `None`
+    /// where `go_on` ended the scan.
+    fn searched(
+        &self,
+        project: ProjectId,
+        part: &Part,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Option<BTreeSet<PersonId>>> {
+        let mut found = BTreeSet::new();
+        let mut whole = self.each_id(project, Some(part), go_on, |_, ownership| {
+            let owner = decode(codec::decode_ownership, ownership, Family::DistinctId)?;
+            found.insert(owner.now(&self.lives(project))?.person);
+            Ok(true)
+        })?;
+        let properties = SEARCHED.map(|key| self.store.dictionary().property(project, key));
+        for property in properties.into_iter().flatten() {
+            whole &= self.each_value(project, property, go_on, |person, value| {
+                if part.is_in(&value.text()) {
+                    found.insert(person);
+                }
+            })?;
+        }
+        if part.is_of(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+            let (mut live, mut read) = (self.column(project, LIVE), 0_u64);
+            while let Some(person) = live.person()?.filter(|_| whole) {
+                let (_, uuid) = decode_live(live.value())?;
+                if part.begins(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
+                    found.insert(person);
+                }
+                live.next();
+                read += 1;
+                whole = !read.is_multiple_of(ASK) || go_on();
+            }
+        }
+        Ok(whole.then_some(found))
     }
 
     /// Calls `each` with distinct ids of live persons that have a text somewhere, in their order,
@@ -223,27 +293,11 @@ impl Snapshot<'_> {
     pub fn each_id_with(
         &self,
         project: ProjectId,
-        part: &str,
+        part: Option<&Part>,
         go_on: &dyn Fn() -> bool,
         mut each: impl FnMut(&str) -> bool,
     ) -> Result<bool> {
         self.each_id(project, part, go_on, |id, _| Ok(each(id)))
-    }
-
-    /// Whose distinct ids have a text somewhere.
-    fn with_id(
-        &self,
-        project: ProjectId,
-        part: &str,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<Option<HashSet<PersonId>>> {
-        let mut found = HashSet::new();
-        let whole = self.each_id(project, part, go_on, |_, ownership| {
-            let owner = decode(codec::decode_ownership, ownership, Family::DistinctId)?;
-            found.insert(owner.now(&self.lives(project))?.person);
-            Ok(true)
-        })?;
-        Ok(whole.then_some(found))
     }
 
     /// Calls `each` with distinct ids that have a text somewhere, until it answers `false`. Answers
@@ -251,7 +305,7 @@ impl Snapshot<'_> {
     fn each_id(
         &self,
         project: ProjectId,
-        part: &str,
+        part: Option<&Part>,
         go_on: &dyn Fn() -> bool,
         mut each: impl FnMut(&str, &[u8]) -> Result<bool>,
     ) -> Result<bool> {
@@ -266,7 +320,7 @@ impl Snapshot<'_> {
             }
             let id = std::str::from_utf8(&key[prefix.len()..]);
             let id = id.map_err(|_| corrupt(Family::DistinctId))?;
-            if id.to_lowercase().contains(part) && !each(id, value)? {
+            if part.is_none_or(|part| part.is_in(id)) && !each(id, value)? {
                 break;
             }
             iterator.next();

@@ -243,9 +243,16 @@ pub fn distinct_id(project: ProjectId, distinct_id: &str) -> Vec<u8> {
 /// apart from the others.
 #[must_use]
 pub fn members(project: ProjectId, life: Life, anonymous: bool) -> Vec<u8> {
+    let mut key = members_of_life(project, life);
+    key.push(u8::from(anonymous));
+    key
+}
+
+/// Prefix of everything that joined a life, those that look anonymous last.
+#[must_use]
+pub fn members_of_life(project: ProjectId, life: Life) -> Vec<u8> {
     let mut key = person(project, life.person);
     key.extend(life.number.to_be_bytes());
-    key.push(u8::from(anonymous));
     key
 }
 

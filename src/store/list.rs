@@ -89,7 +89,8 @@ pub enum Start {
 
 impl Snapshot<'_> {
     /// Live persons in the order of a list, from where it starts on and at most `limit`; `None`
-    /// where `go_on` ended the scan. The newest come first, or with `ascending` last.
+    /// where `go_on` ended the scan. The newest come first, or with `ascending` last. With `among` only
+    /// these are listed, who are given by id.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
@@ -99,8 +100,11 @@ impl Snapshot<'_> {
         (by, ascending): (By, bool),
         start: Start,
         limit: usize,
+        among: Option<&[PersonId]>,
         go_on: &dyn Fn() -> bool,
     ) -> Result<Option<Vec<Row>>> {
+        let is_listed =
+            |person: &PersonId| among.is_none_or(|among| among.binary_search(person).is_ok());
         let family = match by {
             By::CreatedAt => Family::ByCreatedAt,
             By::LastSeenAt => Family::ByLastSeenAt,
@@ -137,11 +141,13 @@ impl Snapshot<'_> {
             if read.is_multiple_of(1024) && !go_on() {
                 return Ok(None);
             }
-            if skipped > 0 {
+            let person = KeyReader(person).u64().ok_or(corrupt(family))?;
+            if !is_listed(&person) {
+                // Whoever is not asked for counts for nothing.
+            } else if skipped > 0 {
                 skipped -= 1;
             } else if after.as_deref() != Some(key) {
                 let (time, uuid) = keys::time_and_uuid(key).ok_or(corrupt(family))?;
-                let person = KeyReader(person).u64().ok_or(corrupt(family))?;
                 rows.push(Row { time, uuid, person });
             }
             if ascending { iterator.prev() } else { iterator.next() }

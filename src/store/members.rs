@@ -13,7 +13,6 @@ use crate::person::{Head, Life, Lives, Merged, PersonId, Place, ProjectId, Seat,
 #[derive(Clone, Copy)]
 struct Asked {
     project: ProjectId,
-    anonymous: bool,
     /// The life was merged into another one by then: only those that had left it alone may still
     /// be there, as that was not known.
     left: bool,
@@ -40,21 +39,21 @@ impl Snapshot<'_> {
     ) -> Result<Vec<String>> {
         let mut found = Vec::new();
         let mut iterator = self.iterator(Family::PersonDistinctId);
-        for anonymous in [false, true] {
-            let asked = Asked { project, anonymous, left: false, at, limit };
+        // Of one life all are read in one go.
+        let parts: &[_] =
+            if head.first_life == head.life { &[None] } else { &[Some(false), Some(true)] };
+        for &anonymous in parts {
+            let asked = Asked { project, left: false, at, limit };
             for number in head.first_life..=head.life {
                 let life = Life { person, number };
-                let lives = self.lives(project);
                 // Those that did not leave alone went where the life went. By what was known earlier
                 // others may have stayed.
-                let left = lives.became(life, at.time, at.known)?.is_some();
+                let goes_on = number == head.life && head.merged.is_none();
+                let left =
+                    !goes_on && self.lives(project).became(life, at.time, at.known)?.is_some();
                 if !left || at.known < Time::MAX {
-                    self.members(
-                        &Asked { left, ..asked },
-                        life,
-                        None,
-                        (&mut iterator, &mut found),
-                    )?;
+                    let into = (&mut iterator, &mut found);
+                    self.members(&Asked { left, ..asked }, (life, anonymous), None, into)?;
                 }
             }
         }
@@ -67,20 +66,24 @@ impl Snapshot<'_> {
         LivesOf { project, spans: self }
     }
 
-    /// Adds what a life has, or had when it was `brought` into the person asked for. One iterator
-    /// serves for bundles in bundles, of which there may be very many.
+    /// Adds what a life has, or had when it was `brought` into the person asked for: what looks
+    /// anonymous or what does not, or all of it. One iterator serves for bundles in bundles, of which
+    /// there may be very many.
     fn members(
         &self,
         asked: &Asked,
-        life: Life,
+        (life, anonymous): (Life, Option<bool>),
         brought: Option<Bundle>,
         (iterator, found): (&mut DBRawIterator<'_>, &mut Vec<String>),
     ) -> Result<()> {
-        let prefix = keys::members(asked.project, life, asked.anonymous);
+        let prefix = match anonymous {
+            Some(anonymous) => keys::members(asked.project, life, anonymous),
+            None => keys::members_of_life(asked.project, life),
+        };
         iterator.seek(&prefix);
         while let Some((key, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
             let member_of = keys::member_of(key);
-            let (.., ordinal) = member_of.ok_or(corrupt(Family::PersonDistinctId))?;
+            let (_, anonymous, ordinal) = member_of.ok_or(corrupt(Family::PersonDistinctId))?;
             if found.len() >= asked.limit {
                 return Ok(());
             }
@@ -97,6 +100,7 @@ impl Snapshot<'_> {
                 Joined::Bundle(source) if listed => {
                     let next = keys::after(key);
                     let brought = Some(brought.unwrap_or((life, ordinal)));
+                    let source = (source, Some(anonymous));
                     with_room(|| self.members(asked, source, brought, (iterator, found)))?;
                     iterator.seek(next);
                     continue;

@@ -22,11 +22,9 @@ pub struct Rows<'a, 'db> {
 #[derive(Default)]
 struct Property {
     of: Option<(PersonId, PropertyId)>,
-    /// Its rows by class and place, where they are few.
-    rows: Option<Few>,
+    /// Its rows in order, where they are few. Most are looked at by their keys only.
+    rows: Option<Vec<KeyValue>>,
 }
-
-type Few = Vec<(Class, Stored)>;
 
 impl<'a, 'db> Rows<'a, 'db> {
     /// The histories of the project whose lives these are.
@@ -36,18 +34,16 @@ impl<'a, 'db> Rows<'a, 'db> {
     }
 
     /// The property's rows where they are few.
-    fn few(&self, person: PersonId, property: PropertyId) -> Result<Ref<'_, Option<Few>>> {
+    fn few(
+        &self,
+        person: PersonId,
+        property: PropertyId,
+    ) -> Result<Ref<'_, Option<Vec<KeyValue>>>> {
         let of = Some((person, property));
         if self.read.borrow().of != of {
-            let rows =
-                self.ordered.all(&keys::property(self.lives.project, person, property), FEW)?;
-            let decoded = |row: KeyValue| {
-                let key = keys::property_and_class_of(&row.0);
-                let (_, class) = key.ok_or(corrupt(Family::History))?;
-                Ok((class, decode(&row)?))
-            };
-            let rows = rows.map(|rows| rows.into_iter().map(decoded).collect::<Result<_>>());
-            *self.read.borrow_mut() = Property { of, rows: rows.transpose()? };
+            let prefix = keys::property(self.lives.project, person, property);
+            let rows = self.ordered.all(&prefix, FEW)?;
+            *self.read.borrow_mut() = Property { of, rows };
         }
         Ok(Ref::map(self.read.borrow(), |read| &read.rows))
     }
@@ -63,13 +59,12 @@ impl Histories for Rows<'_, '_> {
         class: Class,
         until: Place,
     ) -> Result<Option<Stored>> {
-        if let Some(rows) = self.few(person, property)?.as_ref() {
-            let mut rows = rows.iter().rev();
-            let row = rows.find(|(of, row)| *of == class && row.place <= until);
-            return Ok(row.map(|(_, row)| row.clone()));
-        }
         let prefix = keys::class(self.lives.project, person, property, class);
         let key = keys::at(prefix.clone(), until);
+        if let Some(rows) = self.few(person, property)?.as_ref() {
+            let row = rows[..rows.partition_point(|(at, _)| *at <= key)].last();
+            return row.filter(|(key, _)| key.starts_with(&prefix)).map(decode).transpose();
+        }
         self.ordered.last(&prefix, &key)?.map(|row| decode(&row)).transpose()
     }
 
@@ -80,17 +75,16 @@ impl Histories for Rows<'_, '_> {
         class: Class,
         after: Option<Place>,
     ) -> Result<Option<Stored>> {
-        if let Some(rows) = self.few(person, property)?.as_ref() {
-            let is_after = |row: &Stored| after.is_none_or(|after| row.place > after);
-            let row = rows.iter().find(|(of, row)| *of == class && is_after(row));
-            return Ok(row.map(|(_, row)| row.clone()));
-        }
         let prefix = keys::class(self.lives.project, person, property, class);
         let mut key = prefix.clone();
         if let Some(after) = after {
             // The least key that is greater.
             key = keys::at(key, after);
             key.push(0);
+        }
+        if let Some(rows) = self.few(person, property)?.as_ref() {
+            let row = rows.get(rows.partition_point(|(at, _)| *at < key));
+            return row.filter(|(key, _)| key.starts_with(&prefix)).map(decode).transpose();
         }
         self.ordered.first(&prefix, &key)?.map(|row| decode(&row)).transpose()
     }

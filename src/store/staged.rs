@@ -1,11 +1,13 @@
 //! Rows that a transaction has written but not committed, over those of the database.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
+use hashbrown::{HashMap, HashSet};
 use rocksdb::DBRawIterator;
 
-use super::{Result, keys};
+use super::Result;
+use super::keys::PERSON_BYTES;
 
 /// Uncommitted rows of one family; `None` is a row taken away.
 pub type Staged = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -21,12 +23,66 @@ pub struct Committed<'db> {
     rows: DBRawIterator<'db>,
     /// Where it is known that no row is between this key and the one that it stands at.
     from: Option<Vec<u8>>,
+    held: Option<Held>,
+}
+
+/// A person with more rows is not held: seeking in it is cheaper. Tests have short histories and must
+/// come by both ways.
+const HELD_OF_PERSON: usize = if cfg!(test) { 6 } else { 256 };
+
+/// So many rows are held at most, about 15 MB.
+const HELD: usize = 100_000;
+
+/// Persons who were read more than once, with their rows: a late event asks for property after
+/// property, and one walk is cheaper than a seek for each.
+#[derive(Default)]
+struct Held {
+    /// By the first bytes of their keys; `None` of one with too many rows.
+    persons: HashMap<[u8; PERSON_BYTES], Option<Vec<KeyValue>>>,
+    rows: usize,
+    /// Who was read last.
+    last: [u8; PERSON_BYTES],
 }
 
 impl<'db> Committed<'db> {
     /// Rows that were not read yet.
     pub fn new(rows: DBRawIterator<'db>) -> RefCell<Self> {
-        RefCell::new(Self { rows, from: None })
+        RefCell::new(Self { rows, from: None, held: None })
+    }
+
+    /// The same for who reads the same persons again and again.
+    pub fn holding(rows: DBRawIterator<'db>) -> RefCell<Self> {
+        RefCell::new(Self { rows, from: None, held: Some(Held::default()) })
+    }
+
+    /// All rows of the person whose keys begin like `prefix`, where they are held.
+    fn held(&mut self, prefix: &[u8]) -> Result<Option<&[KeyValue]>> {
+        let (Some(held), Some(person)) = (&mut self.held, prefix.first_chunk()) else {
+            return Ok(None);
+        };
+        if !held.persons.contains_key(person) {
+            if held.last != *person {
+                held.last = *person;
+                return Ok(None);
+            }
+            self.from = None;
+            self.rows.seek(person);
+            let mut rows = Vec::new();
+            while let Some(row) = self.rows.item().filter(|(key, _)| key.starts_with(person)) {
+                rows.push(owned(row));
+                if rows.len() > HELD_OF_PERSON {
+                    break;
+                }
+                self.rows.next();
+            }
+            self.rows.status()?;
+            if held.rows > HELD {
+                *held = Held { last: held.last, ..Held::default() };
+            }
+            held.rows += rows.len() + 1;
+            held.persons.insert(*person, (rows.len() <= HELD_OF_PERSON).then_some(rows));
+        }
+        Ok(held.persons.get(person).and_then(Option::as_deref))
     }
 
     /// Goes to the first row that is not before `key`. Properties are mostly read one after the other:
@@ -71,18 +127,8 @@ pub struct Ordered<'a, 'db> {
 impl Ordered<'_, '_> {
     /// The last row within `prefix` whose key is at most `key`.
     pub fn last(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
-        let mut iterator = self.committed.borrow_mut();
-        let erased = self.is_erased(prefix);
-        if !erased {
-            iterator.seek_back(key);
-        }
-        let committed = loop {
-            match iterator.rows.item().filter(|(key, _)| !erased && key.starts_with(prefix)) {
-                Some((key, _)) if self.is_staged(key) => iterator.rows.prev(),
-                found => break found.map(owned),
-            }
-        };
-        iterator.rows.status()?;
+        let committed =
+            if self.is_erased(prefix) { None } else { self.last_committed(prefix, key)? };
         let staged = self.staged.and_then(|(staged, _)| {
             let mut range = staged.range(prefix.to_vec()..=key.to_vec()).rev();
             range.find_map(|(key, value)| Some((key.clone(), value.clone()?)))
@@ -92,18 +138,8 @@ impl Ordered<'_, '_> {
 
     /// The first row within `prefix` whose key is at least `key`.
     pub fn first(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
-        let mut iterator = self.committed.borrow_mut();
-        let erased = self.is_erased(prefix);
-        if !erased {
-            iterator.seek(key);
-        }
-        let committed = loop {
-            match iterator.rows.item().filter(|(key, _)| !erased && key.starts_with(prefix)) {
-                Some((key, _)) if self.is_staged(key) => iterator.step(),
-                found => break found.map(owned),
-            }
-        };
-        iterator.rows.status()?;
+        let committed =
+            if self.is_erased(prefix) { None } else { self.first_committed(prefix, key)? };
         let staged = self.staged.and_then(|(staged, _)| {
             let mut range =
                 staged.range(key.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
@@ -117,23 +153,11 @@ impl Ordered<'_, '_> {
 
     /// Every row within `prefix` in order; `None` where there are more than `most`.
     pub fn all(&self, prefix: &[u8], most: usize) -> Result<Option<Vec<KeyValue>>> {
-        let mut iterator = self.committed.borrow_mut();
-        let mut rows = Vec::new();
         let erased = self.is_erased(prefix);
-        if !erased {
-            iterator.seek(prefix);
-        }
-        let is_of = |(key, _): &(&[u8], &[u8])| !erased && key.starts_with(prefix);
-        while let Some(row) = iterator.rows.item().filter(is_of) {
-            if !self.is_staged(row.0) {
-                rows.push(owned(row));
-            }
-            if rows.len() > most {
-                return Ok(None);
-            }
-            iterator.step();
-        }
-        iterator.rows.status()?;
+        let committed = if erased { Some(Vec::new()) } else { self.all_committed(prefix, most)? };
+        let Some(mut rows) = committed else {
+            return Ok(None);
+        };
         if let Some((staged, _)) = self.staged {
             let range = staged.range(prefix.to_vec()..);
             let mut range = range.take_while(|(key, _)| key.starts_with(prefix)).peekable();
@@ -146,6 +170,64 @@ impl Ordered<'_, '_> {
         Ok((rows.len() <= most).then_some(rows))
     }
 
+    fn last_committed(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
+        let mut committed = self.committed.borrow_mut();
+        if let Some(rows) = committed.held(prefix)? {
+            let rows = rows[..rows.partition_point(|(at, _)| &at[..] <= key)].iter().rev();
+            let mut rows = rows.take_while(|(key, _)| key.starts_with(prefix));
+            return Ok(rows.find(|(key, _)| !self.is_staged(key)).cloned());
+        }
+        committed.seek_back(key);
+        let found = loop {
+            match committed.rows.item().filter(|(key, _)| key.starts_with(prefix)) {
+                Some((key, _)) if self.is_staged(key) => committed.rows.prev(),
+                found => break found.map(owned),
+            }
+        };
+        committed.rows.status()?;
+        Ok(found)
+    }
+
+    fn first_committed(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
+        let mut committed = self.committed.borrow_mut();
+        if let Some(rows) = committed.held(prefix)? {
+            let mut rows = from(rows, key).take_while(|(key, _)| key.starts_with(prefix));
+            return Ok(rows.find(|(key, _)| !self.is_staged(key)).cloned());
+        }
+        committed.seek(key);
+        let found = loop {
+            match committed.rows.item().filter(|(key, _)| key.starts_with(prefix)) {
+                Some((key, _)) if self.is_staged(key) => committed.step(),
+                found => break found.map(owned),
+            }
+        };
+        committed.rows.status()?;
+        Ok(found)
+    }
+
+    fn all_committed(&self, prefix: &[u8], most: usize) -> Result<Option<Vec<KeyValue>>> {
+        let mut committed = self.committed.borrow_mut();
+        if let Some(rows) = committed.held(prefix)? {
+            let rows = from(rows, prefix).take_while(|(key, _)| key.starts_with(prefix));
+            let rows = rows.filter(|(key, _)| !self.is_staged(key)).take(most + 1).cloned();
+            let rows: Vec<_> = rows.collect();
+            return Ok((rows.len() <= most).then_some(rows));
+        }
+        let mut rows = Vec::new();
+        committed.seek(prefix);
+        while let Some(row) = committed.rows.item().filter(|(key, _)| key.starts_with(prefix)) {
+            if !self.is_staged(row.0) {
+                rows.push(owned(row));
+            }
+            if rows.len() > most {
+                return Ok(None);
+            }
+            committed.step();
+        }
+        committed.rows.status()?;
+        Ok(Some(rows))
+    }
+
     fn is_staged(&self, key: &[u8]) -> bool {
         self.staged.is_some_and(|(staged, _)| staged.contains_key(key))
     }
@@ -153,9 +235,14 @@ impl Ordered<'_, '_> {
     /// Whether the person whose rows begin with `prefix` was erased.
     fn is_erased(&self, prefix: &[u8]) -> bool {
         self.staged.is_some_and(|(_, erased)| {
-            !erased.is_empty() && erased.contains(&prefix[..keys::PERSON_BYTES])
+            !erased.is_empty() && erased.contains(&prefix[..PERSON_BYTES])
         })
     }
+}
+
+/// Rows from a key on.
+fn from<'r>(rows: &'r [KeyValue], key: &[u8]) -> std::slice::Iter<'r, KeyValue> {
+    rows[rows.partition_point(|(at, _)| &at[..] < key)..].iter()
 }
 
 fn owned((key, value): (&[u8], &[u8])) -> KeyValue {

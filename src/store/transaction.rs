@@ -13,8 +13,9 @@ mod recency;
 mod timeline;
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
+use hashbrown::{HashMap, HashSet};
 use rocksdb::{ReadOptions, WriteBatch};
 
 use self::person::LoadedPerson;
@@ -67,7 +68,7 @@ impl<'s> Overlay<'s> {
         let mut options = ReadOptions::default();
         options.set_prefix_same_as_start(true);
         let committed = store.db.raw_iterator_cf_opt(store.family(family), options);
-        Self { committed: Committed::new(committed), staged: Staged::new() }
+        Self { committed: Committed::holding(committed), staged: Staged::new() }
     }
 
     fn ordered<'a>(&'a self, erased: &'a Erased) -> Ordered<'a, 's> {

@@ -113,7 +113,7 @@ fn commit(store: &Store, records: &[Record]) {
     let rules =
         Rules { promote: true, projects: [("t1".to_owned(), 1), ("t2".to_owned(), 2)].into() };
     let settings = apply::Settings { record_volatile: false, properties_limit: 512 << 10 };
-    let parsed = apply::parse(records, &rules);
+    let parsed = apply::parse(records, &rules, store.dictionary());
     let (mut transaction, tally, _) = apply::batch(store, records, &parsed, settings).unwrap();
     assert_eq!(tally.rejections, []);
     assert_eq!(transaction.topic("events"), 0);

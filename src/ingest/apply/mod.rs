@@ -24,9 +24,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::person::event::{Rejection, Warning};
 use crate::person::{
-    Command, Event, Fact, PersonId, Place, Position, ProjectId, Record, Rules, Time, Update,
+    Command, Event, Fact, PersonId, Place, Position, ProjectId, PropertyId, Record, Rules, Time,
+    Update,
 };
-use crate::store::{Activity, Applied, Deed, Operation, Result, Store, Transaction};
+use crate::store::{Activity, Applied, Deed, Dictionary, Operation, Result, Store, Transaction};
 
 /// What a record was found to be.
 #[derive(
@@ -107,8 +108,9 @@ pub struct Settings {
 /// What a record says.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// What happened.
-    Event(Event),
+    /// What happened, and the numbers of the properties that it updates, of those that have one by
+    /// then.
+    Event(Event, Vec<Option<PropertyId>>),
     /// What the API writes.
     Command(Command),
 }
@@ -118,12 +120,15 @@ pub type Parsed = std::result::Result<Input, Rejection>;
 
 /// Parses records on all cores; the answers keep their order.
 #[must_use]
-pub fn parse(records: &[Record], rules: &Rules) -> Vec<Parsed> {
+pub fn parse(records: &[Record], rules: &Rules, names: &Dictionary) -> Vec<Parsed> {
     let parse = |record: &Record| {
         if record.position.is_command() {
             Command::parse(record).map(Input::Command)
         } else {
-            Event::parse(record, rules).map(Input::Event)
+            Event::parse(record, rules).map(|event| {
+                let numbers = names.numbers(event.project, &event.updates);
+                Input::Event(event, numbers)
+            })
         }
     };
     records.par_iter().with_min_len(64).map(parse).collect()
@@ -173,8 +178,8 @@ pub fn batch<'s>(
 
 fn load(transaction: &mut Transaction<'_>, parsed: &[Parsed]) -> Result<()> {
     let events = parsed.iter().flatten().filter_map(|input| match input {
-        Input::Event(event) if !event.personless => Some(event),
-        Input::Event(_) | Input::Command(_) => None,
+        Input::Event(event, _) if !event.personless => Some(event),
+        Input::Event(..) | Input::Command(_) => None,
     });
     transaction.load(events.flat_map(|event| {
         let other = event.merge.as_ref().map(|merge| (event.project, merge.other.as_str()));
@@ -213,7 +218,7 @@ struct Applying<'t, 's> {
 impl Applying<'_, '_> {
     fn apply(&mut self, index: usize, record: &Record, parsed: &Parsed) -> Result<Outcome> {
         let (outcome, rejection) = match parsed {
-            Ok(Input::Event(event)) => self.event(event, record.position)?,
+            Ok(Input::Event(event, numbers)) => self.event(event, numbers, record.position)?,
             Ok(Input::Command(command)) => self.command(command, record.position)?,
             Err(rejection) if rejection.is_dead_letter() => (Outcome::DeadLetter, Some(*rejection)),
             Err(rejection) => (Outcome::UnknownToken, Some(*rejection)),
@@ -256,10 +261,12 @@ struct At<'e> {
     author: Option<&'e str>,
     /// What it does to properties.
     updates: &'e [Update],
+    /// The numbers of these properties, as far as they are known.
+    numbers: &'e [Option<PropertyId>],
 }
 
 impl<'e> At<'e> {
-    fn of(event: &'e Event, position: Position) -> Self {
+    fn of(event: &'e Event, numbers: &'e [Option<PropertyId>], position: Position) -> Self {
         Self {
             project: event.project,
             position,
@@ -270,6 +277,7 @@ impl<'e> At<'e> {
             distinct_id: &event.distinct_id,
             author: None,
             updates: &event.updates,
+            numbers,
         }
     }
 
@@ -284,6 +292,7 @@ impl<'e> At<'e> {
             distinct_id: "",
             author: Some(&command.author),
             updates: &[],
+            numbers: &[],
         }
     }
 

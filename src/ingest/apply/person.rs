@@ -24,6 +24,7 @@ impl Applying<'_, '_> {
     pub fn event(
         &mut self,
         event: &Event,
+        numbers: &[Option<PropertyId>],
         position: Position,
     ) -> Result<(Outcome, Option<Rejection>)> {
         for warning in &event.warnings {
@@ -32,7 +33,7 @@ impl Applying<'_, '_> {
         if event.personless {
             return Ok((Outcome::Personless, None));
         }
-        let at = At::of(event, position);
+        let at = At::of(event, numbers, position);
         let owner = self.transaction.owner(at.project, at.distinct_id)?.cloned();
         let Then::Allowed(then) = self.then(at, at.distinct_id, owner.as_ref())? else {
             return Ok((Outcome::DeletedPerson, None));

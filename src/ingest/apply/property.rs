@@ -29,10 +29,12 @@ impl Applying<'_, '_> {
         person: PersonId,
         time: Time,
     ) -> Result<Vec<Change<'e>>> {
-        let At { project, updates, name, .. } = at;
+        let At { project, updates, numbers, name, .. } = at;
         let mut weighed = Vec::with_capacity(updates.len());
-        for update in updates {
-            let property = self.transaction.property(project, &update.name);
+        for (index, update) in updates.iter().enumerate() {
+            let number = numbers.get(index).copied().flatten();
+            let property =
+                number.unwrap_or_else(|| self.transaction.property(project, &update.name));
             let head = self.transaction.head(project, person)?;
             let entry = head.entries.get(&property);
             let late = entry.is_some_and(|entry| entry.newest >= Some(time))

@@ -8,7 +8,7 @@ use semver::{Version, VersionReq};
 use serde_json::Value as Tree;
 
 use crate::person::time::DAY;
-use crate::person::{Time, Value};
+use crate::person::{Part, Time, Value};
 
 /// The most memory that a compiled pattern may take, in bytes.
 const PATTERN_BYTES: usize = 1 << 20;
@@ -19,7 +19,7 @@ pub enum Condition {
     /// It is one of these.
     OneOf(Vec<Value>),
     /// It has this somewhere, upper and lower case alike.
-    Contains(String),
+    Contains(Part),
     /// The pattern is found in it.
     Matches(Regex),
     /// It stands in this order to another value: as numbers where both are, else as texts.
@@ -90,7 +90,7 @@ impl Condition {
             ("is_not", false) => (Self::OneOf(any_of(value)?), true, true),
             ("in", _) if !value.is_array() => return due("it must be an array"),
             ("in", _) => (Self::OneOf(any_of(value)?), negated, negated),
-            ("icontains", _) => (Self::Contains(text(value)?.to_lowercase()), negated, negated),
+            ("icontains", _) => (Self::Contains(Part::new(&text(value)?)), negated, negated),
             ("regex", _) => (Self::Matches(pattern(&text(value)?)?), negated, negated),
             ("between", _) => {
                 let (least, most) = span(value)?;
@@ -125,7 +125,7 @@ impl Condition {
             Self::OneOf(values) => {
                 values.iter().any(|other| value == other || value.text() == other.text())
             }
-            Self::Contains(part) => value.text().to_lowercase().contains(part),
+            Self::Contains(part) => part.is_in(&value.text()),
             Self::Matches(pattern) => pattern.is_match(&value.text()),
             Self::Compares(order, other) => order.holds(compare(value, other)),
             Self::Between(least, most) => {

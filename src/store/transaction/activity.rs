@@ -1,6 +1,6 @@
 //! The activity log: what was done to persons, and by whom.
 
-use std::collections::hash_map::Entry;
+use hashbrown::hash_map::Entry;
 
 use super::Transaction;
 use crate::person::ProjectId;

@@ -39,6 +39,8 @@ impl Transaction<'_> {
         self.write().inspect_err(|_| store.poisoned.store(true, Ordering::Release))
     }
 
+    /// Rows are written in the order of their keys, as far as that costs little: memtables take them
+    /// sooner then.
     fn write(mut self) -> Result<()> {
         // What was erased goes first: what is staged after that is of a person born anew.
         self.stage_erased()?;
@@ -62,7 +64,9 @@ impl Transaction<'_> {
             }
         }
         let family = self.store.family(Family::Recorded);
-        for key in self.recorded {
+        let mut recorded: Vec<_> = self.recorded.into_iter().collect();
+        recorded.sort_unstable();
+        for key in recorded {
             self.batch.put_cf(family, key, []);
         }
         let mut options = WriteOptions::default();
@@ -116,7 +120,8 @@ impl Transaction<'_> {
     fn stage_recency(&mut self) -> Result<()> {
         self.number_changes()?;
         let changed = self.recency.iter().filter(|(_, loaded)| loaded.now != loaded.before);
-        let changed: Vec<_> = changed.map(|(of, loaded)| (*of, *loaded)).collect();
+        let mut changed: Vec<_> = changed.map(|(of, loaded)| (*of, *loaded)).collect();
+        changed.sort_unstable_by_key(|(of, _)| *of);
         for (of @ (project, person), LoadedRecency { now, before }) in changed {
             let row = codec::encode_recency(&now);
             let key = keys::person(project, person);
@@ -162,8 +167,13 @@ impl Transaction<'_> {
 
     fn stage_persons(&mut self) -> Result<()> {
         let mut live: HashMap<ProjectId, i64> = HashMap::new();
-        for (&(project, person), loaded) in &self.persons {
-            let Some(before) = &loaded.columns else { continue };
+        let mut columns = column::Changes::default();
+        let changed = self.persons.iter();
+        let mut changed: Vec<_> = changed
+            .filter_map(|(of, loaded)| loaded.columns.as_ref().map(|before| (*of, before, loaded)))
+            .collect();
+        changed.sort_unstable_by_key(|(of, ..)| *of);
+        for ((project, person), before, loaded) in changed {
             let known = &loaded.known;
             let key = keys::person(project, person);
             self.batch.put_cf(self.store.family(Family::Person), key, codec::encode_known(known));
@@ -173,8 +183,9 @@ impl Transaction<'_> {
                 i64::from(after.is_some()) - i64::from(listed.is_some());
             let of = (project, person);
             Listed::stage(&mut self.batch, self.store, of, listed.as_ref(), after.as_ref());
-            column::stage(&mut self.batch, self.store, of, before, &column::columns(known));
+            columns.note(of, before, column::columns(known));
         }
+        columns.stage(&mut self.batch, self.store);
         for (project, change) in live.into_iter().filter(|(_, change)| *change != 0) {
             let count = self.store.count(project)?.saturating_add_signed(change);
             let family = self.store.family(Family::Meta);

@@ -2,7 +2,8 @@
 //! are dropped.
 
 use std::collections::HashSet;
-use std::collections::hash_map::Entry;
+
+use hashbrown::hash_map::Entry;
 
 use super::{Loaded, Transaction, decode};
 use crate::person::{Head, Known, Life, Merged, Ownership, PersonId, Place, ProjectId, Time};

@@ -1,6 +1,6 @@
 //! Persons: their heads, and what stays of deleted ones.
 
-use std::collections::hash_map::Entry;
+use hashbrown::hash_map::Entry;
 
 use super::{Transaction, decode};
 use crate::person::{Fact, Head, Known, PersonId, Place, ProjectId, Time, Tombstone, identity};

@@ -1,6 +1,6 @@
 //! How recent persons are: when they were last seen, and in which order they changed.
 
-use std::collections::hash_map::Entry;
+use hashbrown::hash_map::Entry;
 
 use super::{Transaction, decode};
 use crate::person::{PersonId, ProjectId, Time};

@@ -36,7 +36,7 @@ fn live(snapshot: &Snapshot<'_>, person: PersonId) -> Option<Person> {
 
 fn listed(snapshot: &Snapshot<'_>) -> BTreeMap<PersonId, Person> {
     let (everybody, order) = (Start::Offset(0), (By::CreatedAt, false));
-    let rows = snapshot.page(1, order, everybody, usize::MAX, &|| true).unwrap().unwrap();
+    let rows = snapshot.page(1, order, everybody, usize::MAX, None, &|| true).unwrap().unwrap();
     rows.iter().map(|row| (row.person, live(snapshot, row.person).unwrap())).collect()
 }
 

@@ -8,6 +8,7 @@ mod oracle;
 mod verify;
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -19,7 +20,7 @@ use self::histories::{History, histories};
 use self::oracle::{Answer, Oracle};
 use super::*;
 use crate::person::record::FIRST_COMMAND_TOPIC;
-use crate::person::{Filter, Mode, Time, identity};
+use crate::person::{Filter, Mode, Part, Time, identity};
 use crate::store::{By, Config, Moment, Person, Snapshot, Start, Wanted};
 
 const SETTINGS: Settings = Settings { record_volatile: false, properties_limit: 512 << 10 };
@@ -104,7 +105,7 @@ fn apply_by(
     let (mut rest, mut total) = (records, Tally::default());
     for cut in cuts.iter().cycle() {
         let records = &rest[..(*cut).min(rest.len())];
-        let parsed = parse(records, rules);
+        let parsed = parse(records, rules, store.dictionary());
         let (transaction, tally, done) = batch(store, records, &parsed, settings).unwrap();
         transaction.commit().unwrap();
         total.rejections.extend(tally.rejections);
@@ -247,15 +248,15 @@ fn found_by_columns(
     project: ProjectId,
 ) -> std::result::Result<(), TestCaseError> {
     let everybody = (By::CreatedAt, false);
-    let rows = snapshot.page(project, everybody, Start::Offset(0), usize::MAX, &|| true).unwrap();
-    let rows = rows.unwrap();
+    let rows = snapshot.page(project, everybody, Start::Offset(0), usize::MAX, None, &|| true);
+    let rows = rows.unwrap().unwrap();
     prop_assert_eq!(snapshot.count(project).unwrap(), rows.len() as u64);
     for json in FILTERS {
         let filter = Filter::parse(json, Time(START)).unwrap();
-        let search = json.contains("$browser").then(|| "a".to_owned());
+        let search = json.contains("$browser").then(|| Part::new("a"));
         let wanted = Wanted { filter, search };
+        let found = snapshot.find(project, &wanted, &|| true).unwrap().unwrap();
         for by in [By::CreatedAt, By::LastSeenAt] {
-            let mut found = snapshot.find(project, &wanted, by, &|| true).unwrap().unwrap();
             let due = rows.iter().filter_map(|row| {
                 let head = snapshot.head(project, row.person).unwrap().unwrap();
                 let of = (row.person, &head);
@@ -263,9 +264,13 @@ fn found_by_columns(
                 wanted.then(|| snapshot.row(project, of, by).unwrap())
             });
             let mut due: Vec<_> = due.collect();
-            found.sort_by_key(|row| row.person);
             due.sort_by_key(|row| row.person);
-            prop_assert_eq!(found, due, "{}", json);
+            let rows = snapshot.rows(project, &found, by, &|| true).unwrap().unwrap();
+            prop_assert_eq!(&rows, &due, "{}", json);
+            due.sort_by_key(|row| (Reverse(row.time), row.uuid));
+            let (start, among) = (Start::Offset(0), Some(&found[..]));
+            let page = snapshot.page(project, (by, false), start, usize::MAX, among, &|| true);
+            prop_assert_eq!(page.unwrap().unwrap(), due, "{}", json);
         }
     }
     Ok(())
@@ -317,9 +322,9 @@ fn every_read_of_the_store_is_the_naive_fold() {
         apply_by(&rules, store, &records, &cuts, SETTINGS);
         let mut oracle = Oracle::default();
         let mut times = Vec::new();
-        for (parsed, record) in parse(&records, &rules).iter().zip(&records) {
+        for (parsed, record) in parse(&records, &rules, store.dictionary()).iter().zip(&records) {
             match parsed.as_ref().unwrap() {
-                Input::Event(event) => {
+                Input::Event(event, _) => {
                     times.push(event.event_time);
                     oracle.apply(event, record.position);
                 }

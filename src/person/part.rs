@@ -1,0 +1,58 @@
+//! A text that is looked for in others, upper and lower case alike.
+
+use memchr::memmem::Finder;
+
+/// What is looked for.
+#[derive(Clone, Debug)]
+pub struct Part(Box<Finder<'static>>);
+
+impl Part {
+    /// Looks for a text, in whatever case it is written.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(Box::new(Finder::new(text.to_lowercase().as_bytes()).into_owned()))
+    }
+
+    /// Whether a text has it somewhere.
+    #[must_use]
+    pub fn is_in(&self, text: &str) -> bool {
+        // Most texts are in small letters already, and a copy is dear where very many are asked.
+        let is_small = !text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
+        let found = if is_small {
+            self.0.find(text.as_bytes())
+        } else {
+            self.0.find(text.to_lowercase().as_bytes())
+        };
+        found.is_some()
+    }
+
+    /// Whether a text in small letters begins with it.
+    #[must_use]
+    pub fn begins(&self, small: &str) -> bool {
+        small.as_bytes().starts_with(self.0.needle())
+    }
+
+    /// Whether it is made of these bytes only.
+    #[must_use]
+    pub fn is_of(&self, allowed: impl Fn(u8) -> bool) -> bool {
+        self.0.needle().iter().all(|byte| allowed(*byte))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_is_found_where_both_in_small_letters_say_so(
+            part in "[aAkKİıß\u{212A}.]{0,3}",
+            text in "[aAkKİıß\u{212A}.]{0,8}",
+        ) {
+            let expected = text.to_lowercase().contains(&part.to_lowercase());
+            prop_assert_eq!(Part::new(&part).is_in(&text), expected);
+        }
+    }
+}
