@@ -77,6 +77,8 @@ pub const SNAPSHOT_LIFE: Duration = Duration::from_secs(600);
 pub struct Settings {
     /// Properties that name a person, the first truthy one.
     pub display_name_properties: Vec<String>,
+    /// The most connections at once.
+    pub connections: usize,
     /// The longest time that a request may take.
     pub request_timeout: Duration,
     /// The longest time that an export may take: [`SNAPSHOT_LIFE`].

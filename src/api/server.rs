@@ -1,7 +1,9 @@
 //! Connections: taken, served within limits, and brought to an end.
 
 use std::io;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -9,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 
 use super::{State, router};
@@ -22,6 +25,9 @@ const MAX_HEADERS: usize = 64 << 10;
 
 /// How long running requests may go on after the end was asked for.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// How often it is told that all connections are taken.
+const CROWD_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long to wait before the next connection after one could not be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -37,12 +43,14 @@ pub async fn serve(
     state: State,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
-    let main = accept(listener, router::main(&state), shutdown);
+    let most = state.settings.connections;
+    let main = accept(listener, router::main(&state), most, shutdown);
     let Some(metrics_listener) = metrics_listener else {
         main.await;
         return Ok(());
     };
-    let health = accept(metrics_listener, router::health(&state), std::future::pending());
+    // Places of its own: whoever fills the others keeps nobody from asking how it goes.
+    let health = accept(metrics_listener, router::health(&state), most, std::future::pending());
     tokio::select! {
         () = main => {}
         () = health => {}
@@ -50,16 +58,29 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()> + Send) {
+/// At most so many connections at once are taken; the others wait with the system.
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    most: usize,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let places = Arc::new(Semaphore::new(most));
+    let mut crowd = Crowd { most, told: None };
     let mut connections = JoinSet::new();
     let graceful = GracefulShutdown::new();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            accepted = listener.accept() => match accepted {
+            (place, accepted) = next(&listener, &places) => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, router.clone(), graceful.watcher()));
+                    let connection = connection(stream, router.clone(), graceful.watcher());
+                    connections.spawn(async move {
+                        let _place = place;
+                        connection.await;
+                    });
+                    crowd.tell(&places);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be taken");
@@ -75,6 +96,31 @@ async fn accept(listener: TcpListener, router: Router, shutdown: impl Future<Out
             requests = connections.len(),
             "requests still running after {GRACE:?} are broken off"
         );
+    }
+}
+
+/// The next connection, once there is a place for it.
+async fn next(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> (Option<OwnedSemaphorePermit>, io::Result<(TcpStream, SocketAddr)>) {
+    let place = places.clone().acquire_owned().await.ok();
+    (place, listener.accept().await)
+}
+
+/// Tells once in a while that others wait for a place.
+struct Crowd {
+    most: usize,
+    told: Option<Instant>,
+}
+
+impl Crowd {
+    fn tell(&mut self, places: &Semaphore) {
+        let is_due = self.told.is_none_or(|told| told.elapsed() >= CROWD_PAUSE);
+        if places.available_permits() == 0 && is_due {
+            tracing::warn!(api.connections = self.most, "all connections are taken; more wait");
+            self.told = Some(Instant::now());
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -29,6 +30,7 @@ pub fn run(
     accept_gap: bool,
     load: impl Fn() -> Result<Config, config::Error> + Send + 'static,
 ) -> anyhow::Result<()> {
+    allow_files(config.api.connections);
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let listener = bind(config.api.listen).await?;
@@ -44,6 +46,25 @@ pub fn run(
     // would find its locks gone. Whatever waits for Kafka longer is left where it is.
     runtime.shutdown_timeout(LEAVE);
     ended
+}
+
+/// Files that the process needs beside its connections: the store's, Kafka's, its own.
+const OTHER_FILES: u64 = 1_000;
+
+/// Lets the process have as many files open as the system allows it, since a store that cannot open
+/// one more fails. Shells and service managers often begin with far fewer.
+fn allow_files(connections: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    let allowed = if setrlimit(Resource::Nofile, raised).is_ok() { raised } else { limit }.current;
+    let needed = connections as u64 + OTHER_FILES;
+    if let Some(allowed) = allowed.filter(|allowed| *allowed < needed) {
+        tracing::warn!(
+            allowed,
+            needed,
+            "too few files may be open for api.connections; raise the limit (`ulimit -n`, LimitNOFILE)"
+        );
+    }
 }
 
 /// The configuration, read again at every SIGHUP.

@@ -149,6 +149,7 @@ impl Check {
         self.expect(own, "api.metrics_listen", || {
             "is the same as `api.listen`; leave it empty for that".to_owned()
         });
+        self.positive("api.connections", api.connections > 0);
         self.positive("api.request_timeout", !api.request_timeout.is_zero());
         self.positive("api.body_limit", api.body_limit > 0);
         self.expect(api.join_spool >= LEAST_SPOOL, "api.join_spool", || {

@@ -73,6 +73,7 @@ impl Config {
     pub fn api_settings(&self) -> api::Settings {
         api::Settings {
             display_name_properties: self.ingest.display_name_properties.clone(),
+            connections: self.api.connections,
             request_timeout: self.api.request_timeout,
             snapshot_life: api::SNAPSHOT_LIFE,
             body_limit: self.api.body_limit,

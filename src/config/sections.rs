@@ -58,6 +58,8 @@ pub struct Api {
     /// Where metrics and health listen; `None`: at `listen`, too.
     #[serde(with = "notation::optional_address")]
     pub metrics_listen: Option<SocketAddr>,
+    /// Most connections at once. Not zero.
+    pub connections: usize,
     /// Longest time that a request may take. Not zero.
     #[serde(with = "notation::duration")]
     pub request_timeout: Duration,

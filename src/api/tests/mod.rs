@@ -258,6 +258,7 @@ impl Reply {
 fn settings() -> Settings {
     Settings {
         display_name_properties: ["email", "name"].map(String::from).to_vec(),
+        connections: 100,
         request_timeout: Duration::from_secs(5),
         snapshot_life: SNAPSHOT_LIFE,
         body_limit: 1_024,

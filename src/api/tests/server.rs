@@ -68,6 +68,20 @@ async fn running_requests_are_answered_before_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_the_limit_wait_until_one_ends() {
+    let world = World::with(&Settings { connections: 2, ..settings() });
+    let (listener, address) = bind().await;
+    tokio::spawn(serve(listener, None, world.state.clone(), std::future::pending()));
+    let taken = [(); 2].map(|()| TcpStream::connect(address).unwrap());
+    let waiting = ask(address, "/_liveness");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!waiting.is_finished(), "both places are taken");
+    drop(taken);
+    let answer = text(waiting).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn headers_without_end_are_refused() {
     let (listener, address) = bind().await;
     let world = World::new();
