@@ -1,8 +1,8 @@
 //! The whole program against a real Kafka: each row is a ratio to a ceiling or to a peer in the same run.
 //!
 //! `cargo bench --bench load` starts a Kafka (or takes the one that `KAFKA_BOOTSTRAP_SERVERS` names),
-//! loads it, measures and prints a table; `-- --json` prints a JSON object a row; `-- --large` adds the rows
-//! of 10 million events. The rows against `PostgreSQL` need Debian's package. Without
+//! loads it, measures and prints a table; `-- --json` prints a JSON object a row; `-- --quick` leaves out the
+//! rows of 10 million events. `-- --soak=30` reads for half an hour under full load instead. The rows against `PostgreSQL` need Debian's package. Without
 //! `--bench`, or with `--test`, everything is small and only shown to work.
 
 // Rates and shares of what fits a float many times over.
@@ -19,6 +19,7 @@ mod ingest;
 mod peer;
 mod report;
 mod rows;
+mod soak;
 mod stream;
 
 use rand::SeedableRng as _;
@@ -50,7 +51,7 @@ fn main() {
     let plan = if has("--test") || !has("--bench") {
         Plan { events: 5_000, persons: 500, large: Some((10_000, 1_000)), hot: 500, seconds: 0.3 }
     } else {
-        let large = has("--large").then_some((10_000_000, 1_000_000));
+        let large = (!has("--quick")).then_some((10_000_000, 1_000_000));
         Plan { events: 1_000_000, persons: 100_000, large, hot: 100_000, seconds: 10.0 }
     };
     let (_broker, kafka) = if let Ok(address) = std::env::var("KAFKA_BOOTSTRAP_SERVERS") {
@@ -59,6 +60,10 @@ fn main() {
         let (broker, address) = Broker::start();
         (Some(broker), address)
     };
+    if let Some(minutes) = arguments.iter().find_map(|it| it.strip_prefix("--soak=")) {
+        soak::soak(minutes.parse().expect("a number of minutes"), &kafka, &report);
+        return report.end();
+    }
     let rate = whole(&plan, &kafka, &report);
     import(&plan, &kafka, &report, rate);
     if let Some(size) = plan.large {

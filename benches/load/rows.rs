@@ -70,7 +70,7 @@ impl World {
     }
 
     /// As-of reads of those who were there at the time.
-    fn as_of_paths(&self, service: &Service) -> Vec<String> {
+    pub fn as_of_paths(&self, service: &Service) -> Vec<String> {
         let paths = self.seen.iter().map(|(who, when)| as_of(who, when));
         paths.filter(|path| service.get(path).0 == 200).collect()
     }
