@@ -23,17 +23,7 @@
 //!
 //! `tests/tidy.rs` holds these arrows.
 //!
-//! # Guarantees, and what proves each
-//!
-//! - Every read is the fold: `ingest::apply::tests::every_read_of_the_store_is_the_naive_fold`
-//!   (random histories with merges, splits and deletions through the real store),
-//!   `person::history` (the seeks alone).
-//! - How records are cut into batches leaves no trace: `batches_leave_no_trace` beside it.
-//! - Every store can be held against its laws: `store::verify`, and each law broken once in
-//!   `ingest::apply::tests::verify`.
-//! - Each record is applied once, whatever kills the process: `tests/service/crash.rs`, kill -9 and a
-//!   rebuild from the log.
-//! - A store of another format is left untouched: `store::tests`.
+//! What holds, and the test that tries to break each promise: `docs/guarantees.md`.
 //!
 //! Reading order: [`person`], [`store`], [`ingest`], [`api`].
 
@@ -41,6 +31,8 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod control;
+#[cfg(test)]
+mod fuzz;
 pub mod ingest;
 pub mod logging;
 pub mod metrics;

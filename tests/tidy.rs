@@ -218,6 +218,34 @@ fn the_source_is_tidy() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// The names of tests that a page names in backquotes: small letters joined by more than one `_`.
+fn named_tests(page: &str) -> Vec<&str> {
+    let spans = page.split('`').skip(1).step_by(2);
+    let is_name = |span: &&str| {
+        let small = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        span.bytes().all(small) && span.matches('_').count() > 1
+    };
+    spans.filter(is_name).collect()
+}
+
+#[test]
+fn every_test_that_the_guarantees_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["src", "tests"] {
+        sources(&root.join(folder), &mut files);
+    }
+    let texts: Vec<_> = files.iter().map(|file| std::fs::read_to_string(file).unwrap()).collect();
+    let page = std::fs::read_to_string(root.join("docs/guarantees.md")).unwrap();
+    let named = named_tests(&page);
+    assert!(named.len() > 40, "the page's tests were not found");
+    let is_there = |name: &&str| texts.iter().any(|text| text.contains(&format!("fn {name}(")));
+    let missing: Vec<_> = named.into_iter().filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "no test is called {missing:?}");
+    let sample = "**One** is tried by `a_test_of_it`, `api.connections` and `CRASH_KILLS`.";
+    assert_eq!(named_tests(sample), ["a_test_of_it"]);
+}
+
 #[test]
 fn every_rule_fails_where_it_is_broken() {
     let long = format!("//! Head.\nfn f() {{\n{}}}\n", "    f();\n".repeat(FUNCTION_LINES));

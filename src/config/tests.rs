@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
+use crate::fuzz;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -317,4 +318,18 @@ fn projects_and_keys_that_cannot_work_are_told_all_at_once() {
 fn without_a_project_there_is_nothing_to_serve() {
     let error = defaults().check_serve().expect_err("no projects").to_string();
     assert!(error.contains("[[projects]]") && error.contains("tokens"), "{error}");
+}
+
+#[test]
+fn no_configuration_does_harm_however_it_is_changed() {
+    let files = ["config/default.toml", "config/local.toml", "config/production.toml"];
+    let lines = files.map(|file| fs::read_to_string(file).expect("a file of this folder"));
+    // Whole files, and each line of them alone.
+    let seeds = lines.iter().flat_map(|file| [file.as_str()].into_iter().chain(file.lines()));
+    let seeds: Vec<_> = seeds.map(|text| text.as_bytes().to_vec()).collect();
+    fuzz::run(&seeds, 50, |bytes| {
+        if let Ok(text) = std::str::from_utf8(bytes) {
+            let _ = load(text, &[("PERSONVIEW_STORE__PATH", text)]);
+        }
+    });
 }

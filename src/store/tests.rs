@@ -165,6 +165,81 @@ fn a_damaged_file_is_told_as_what_it_is() {
     assert!(error.contains("restore a backup"), "{error}");
 }
 
+/// Commits one distinct id after the other, each with the position that it came from.
+fn commit_numbered(store: &Store, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let mut transaction = store.transaction();
+        let topic = transaction.topic("events");
+        transaction.set_owner(1, &number.to_string(), Some(owned()));
+        let applied = Applied {
+            next_offset: number + 1,
+            last_offset: number,
+            last_timestamp: Time(1),
+            last_hash: number,
+        };
+        transaction.set_applied(topic, 0, &applied);
+        transaction.commit().unwrap();
+    }
+}
+
+/// What a store that was damaged answers: an error, or all that was committed before some commit. Says
+/// how many commits it has.
+fn is_of_one_moment(path: &Path, numbers: u64) -> Result<u64> {
+    let store = Store::open(&config(path))?;
+    let snapshot = store.snapshot();
+    let committed = snapshot.positions()?.first().map_or(0, |(.., applied)| applied.next_offset);
+    for number in 0..numbers {
+        let owner = snapshot.owner(1, &number.to_string())?;
+        let expected = (number < committed).then(owned);
+        assert_eq!(owner, expected, "{number} of {committed}");
+    }
+    Ok(committed)
+}
+
+#[test]
+fn a_flipped_byte_is_never_a_wrong_answer() {
+    const IN_TABLES: u64 = 300;
+    const ALL: u64 = 330;
+    let folder = tempfile::tempdir().unwrap();
+    let original = folder.path().join("original");
+    {
+        let store = Store::open(&config(&original)).unwrap();
+        commit_numbered(&store, 0..IN_TABLES);
+        store.checkpoint().unwrap();
+        commit_numbered(&store, IN_TABLES..ALL);
+    }
+    let files = content(&original);
+    let (mut errors, mut earlier, mut whole) = (0, 0, 0);
+    for (path, bytes) in &files {
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        if !matches!(kind, Some("sst" | "log")) {
+            continue;
+        }
+        // Enough places to meet blocks, indexes, filters, footers and records of the log.
+        for place in (0..bytes.len()).step_by(bytes.len().div_ceil(12).max(1)) {
+            let copy = folder.path().join("copy");
+            std::fs::create_dir(&copy).unwrap();
+            for (path, bytes) in &files {
+                std::fs::write(copy.join(path.file_name().unwrap()), bytes).unwrap();
+            }
+            let mut flipped = bytes.clone();
+            flipped[place] ^= 0x10;
+            std::fs::write(copy.join(path.file_name().unwrap()), flipped).unwrap();
+            match is_of_one_moment(&copy, ALL) {
+                Ok(ALL) => whole += 1,
+                Ok(_) => earlier += 1,
+                Err(error) => {
+                    assert!(error.to_string().contains("restore"), "{error}");
+                    errors += 1;
+                }
+            }
+            std::fs::remove_dir_all(&copy).unwrap();
+        }
+    }
+    let met = format!("{errors} errors, {earlier} earlier moments, {whole} unharmed");
+    assert!(errors > 10 && earlier > 3, "{met}");
+}
+
 #[test]
 fn a_store_is_filled_from_one_share_of_the_log() {
     let folder = tempfile::tempdir().unwrap();

@@ -11,7 +11,11 @@ use serde_json::{Value as Json, json};
 use crate::harness::{Home, Service, Topic, personview};
 use crate::histories::histories;
 
-const KILLS: usize = 8;
+/// How often each stream is interrupted by a kill; `CRASH_KILLS` says otherwise.
+pub fn kills() -> usize {
+    let asked = std::env::var("CRASH_KILLS").ok();
+    asked.map_or(8, |asked| asked.parse().expect("CRASH_KILLS is a number"))
+}
 
 /// A stream in Kafka, and what there is to ask about it.
 struct Stream {
@@ -98,7 +102,7 @@ pub fn killed(home: &Home, topic: &Topic, most: u64) -> Vec<f64> {
     let applied =
         format!("personview_ingest_records_total{{result=\"recorded\",topic=\"{}\"}}", topic.name);
     let mut killed_at = Vec::new();
-    for _ in 0..KILLS {
+    for _ in 0..kills() {
         let service = home.serve();
         let began = Instant::now();
         let enough = uuid::Uuid::new_v4().as_u64_pair().0 % most;

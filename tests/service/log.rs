@@ -1,10 +1,11 @@
 //! From the log to the answer: every form of record, dead letters, and a log that is not the one
 //! it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::{Value as Json, json};
 
@@ -109,6 +110,63 @@ fn dead_letters(topic: &str, count: usize) -> Vec<Letter> {
         Some((message.payload().map(<[u8]>::to_vec), headers.collect()))
     });
     letters.take(count).collect()
+}
+
+/// A producer of its own with these settings.
+fn producer(settings: &[(&str, &str)]) -> BaseProducer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka());
+    for (name, value) in settings {
+        config.set(*name, *value);
+    }
+    config.create().unwrap()
+}
+
+fn send(producer: &BaseProducer, topic: &Topic, id: &str) {
+    let event = set(id, &json!({"pad": "x".repeat(2_000)})).to_string();
+    let record: BaseRecord<'_, (), str> = BaseRecord::to(&topic.name).payload(&event);
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+}
+
+#[test]
+fn aborted_transactions_are_not_read_and_every_codec_is() {
+    let topic = Topic::create("codecs", 1);
+    let codecs = ["none", "gzip", "snappy", "lz4", "zstd"];
+    for codec in codecs {
+        let producer = producer(&[("compression.type", codec)]);
+        (0..50).for_each(|number| send(&producer, &topic, &format!("{codec}-{number}")));
+        producer.flush(PATIENCE).unwrap();
+    }
+    let transactional = producer(&[("transactional.id", &topic.name)]);
+    transactional.init_transactions(PATIENCE).unwrap();
+    for (id, commits) in [("aborted", false), ("committed", true), ("aborted-too", false)] {
+        transactional.begin_transaction().unwrap();
+        send(&transactional, &topic, id);
+        transactional.flush(PATIENCE).unwrap();
+        let ended = if commits {
+            transactional.commit_transaction(PATIENCE)
+        } else {
+            transactional.abort_transaction(PATIENCE)
+        };
+        ended.unwrap();
+    }
+    topic.events(0, [&set("last", &json!({}))]);
+    let service = Home::new(&topic).serve();
+    service.wait_for_readiness(200);
+    let found = wait_for(|| {
+        let found = service.persons("?limit=1000&order_by=-created_at");
+        let ids: BTreeSet<String> = found["results"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|person| person["distinct_ids"][0].as_str().unwrap().to_owned())
+            .collect();
+        if ids.contains("last") { Ok(ids) } else { Err(ids.len()) }
+    });
+    let all =
+        codecs.iter().flat_map(|codec| (0..50).map(move |number| format!("{codec}-{number}")));
+    let expected: BTreeSet<_> = all.chain(["committed".to_owned(), "last".to_owned()]).collect();
+    assert_eq!(found, expected);
 }
 
 #[test]

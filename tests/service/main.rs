@@ -3,10 +3,12 @@
 //! `scripts/test` starts a Kafka and names it in `KAFKA_BOOTSTRAP_SERVERS`; without one these
 //! tests fail rather than pass over what they are for.
 
+mod acknowledged;
 mod broker;
 mod command_line;
 mod crash;
 mod docs;
+mod flood;
 mod harness;
 #[path = "../../src/ingest/apply/tests/histories.rs"]
 mod histories;

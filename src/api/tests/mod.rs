@@ -10,6 +10,7 @@ mod csv;
 mod errors;
 mod export;
 mod filter;
+mod fuzz;
 mod health;
 mod history;
 mod list;

@@ -137,6 +137,57 @@ async fn a_key_without_the_scope_that_is_told_is_turned_away() {
     assert!(asked > 30);
 }
 
+/// By uuid, by integer id and by distinct id: in the path, in the query and in the body.
+#[tokio::test]
+async fn no_route_tells_a_project_of_another_ones_persons() {
+    const PLANTED: &str = "planted-in-two";
+    let mut world = World::new();
+    world.ingest(&[
+        event("10:00", "of-one").with(json!({"$set": {"plan": "one"}})),
+        event("10:00", "of-two").with(json!({"$set": {"plan": PLANTED}})).of_project_2(),
+    ]);
+    let url = format!("/api/projects/2/persons?personal_api_key={OF_TWO}");
+    let list = world.ask(Method::GET, &url, &[]).await.ok();
+    assert!(list.contains(PLANTED));
+    let uuid = person_uuid(2, "of-two");
+    let id = serde_json::from_str::<Json>(&list).unwrap()["results"][0]["id"].to_string();
+    let body = json!({
+        "distinct_ids": ["of-two"], "uuids": [uuid], "ids": [uuid], "distinct_id": "of-two",
+        "timestamp": "2026-03-02", "key": "plan", "value": "x", "$unset": "plan",
+        "properties": {"plan": "x"},
+    });
+    let mut asked = 0;
+    for (path, method, operation) in operations(&DOCUMENT) {
+        if operation["x-required-scope"].is_null() {
+            continue;
+        }
+        for called in [&uuid, &id] {
+            for query in [
+                "distinct_id=of-two".to_owned(),
+                format!("person_id={called}"),
+                "key=plan&search=two".to_owned(),
+                format!("email={PLANTED}"),
+            ] {
+                let path = path.replace("{project_id}", "1").replace("{id}", called);
+                let url = format!(
+                    "{path}?{query}&timestamp=2026-03-02&from=2026-03-01&to=2026-03-02&debug=true"
+                );
+                let request = Request::builder().method(method.clone()).uri(&url);
+                let request = request.header("authorization", format!("Bearer {WRITER}"));
+                let request = request.header("content-type", "application/json");
+                let request = request.body(Body::from(body.to_string())).unwrap();
+                let reply = world.send(request).await;
+                // What was asked for may be said again.
+                let tells = |text: &str| reply.body.contains(text) && !url.contains(text);
+                assert!(!tells(PLANTED) && !tells(&uuid), "{method} {url}: {}", reply.body);
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 200, "{asked}");
+    assert_eq!(world.ask(Method::GET, &url, &[]).await.ok(), list, "nothing was written");
+}
+
 #[tokio::test]
 async fn the_document_is_served_with_a_tag() {
     let world = World::new();

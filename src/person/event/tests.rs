@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::fuzz;
+use crate::person::Command;
 use crate::person::operation::Action;
 
 const UUID: &str = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
@@ -319,4 +321,20 @@ proptest! {
         cut.extend(bytes);
         let _ = Event::parse(&record(&cut), &rules());
     }
+}
+
+#[test]
+fn no_record_of_the_corpus_does_harm_however_it_is_changed() {
+    let projects = ["t", "phc_example"].map(|token| (token.to_owned(), 1)).into();
+    let rules = Rules { promote: true, projects };
+    fuzz::run(&fuzz::corpus("records"), 1, |bytes| {
+        let record = record(bytes);
+        let _ = Command::parse(&record);
+        if let Ok(event) = Event::parse(&record, &rules) {
+            assert!(event.event_time <= event.known_time && event.known_time.is_writable());
+            // An update is a part of the record, or of a name in it that was promoted.
+            let values = event.updates.iter().map(|update| update.name.len());
+            assert!(values.sum::<usize>() <= 3 * bytes.len() + 2_000);
+        }
+    });
 }

@@ -1,9 +1,12 @@
 //! What is written is read again, and no bytes do harm.
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use uuid::Uuid;
 
 use super::*;
+use crate::fuzz;
 use crate::person::{
     Class, Fact, Life, Merged, Owned, Ownership, PersonId, Position, Seat, State, Value,
 };
@@ -203,11 +206,7 @@ proptest! {
     fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..64), form in 1..7_u8) {
         let mut bytes = bytes;
         bytes.insert(0, form);
-        let place = Place::default();
-        let _ = (decode_row(place, &bytes), decode_known(&bytes), decode_ownership(&bytes));
-        let _ = (decode_life_span(&bytes), decode_move(&bytes), decode_outcome(&bytes));
-        let _ = (decode_recency(&bytes), decode_activity(&bytes));
-        let _ = (decode_member(&bytes), decode_operation(place, &bytes), decode_applied(&bytes));
+        decode_all(&bytes);
     }
 
     #[test]
@@ -216,6 +215,28 @@ proptest! {
         let cut = bytes.len().saturating_sub(cut);
         prop_assert!(decode_row(row.place, &bytes[..cut]).is_err());
     }
+}
+
+fn decode_all(bytes: &[u8]) {
+    let place = Place::default();
+    let _ = (decode_row(place, bytes), decode_known(bytes), decode_ownership(bytes));
+    let _ = (decode_life_span(bytes), decode_move(bytes), decode_outcome(bytes));
+    let _ = (decode_recency(bytes), decode_activity(bytes));
+    let _ = (decode_member(bytes), decode_operation(place, bytes), decode_applied(bytes));
+}
+
+#[test]
+fn no_value_does_harm_however_it_is_changed() {
+    let mut runner = TestRunner::deterministic();
+    let mut seeds = Vec::new();
+    for _ in 0..20 {
+        let made = (head(), stored(), owned()).new_tree(&mut runner).unwrap().current();
+        let (head, row, owned) = made;
+        seeds.push(encode_known(&Known::Person(head)));
+        seeds.push(encode_row(&row));
+        seeds.push(encode_ownership(&Ownership::new(owned)));
+    }
+    fuzz::run(&seeds, 1, decode_all);
 }
 
 #[test]
