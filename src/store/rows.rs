@@ -42,7 +42,8 @@ impl<'a, 'db> Rows<'a, 'db> {
         let of = Some((person, property));
         if self.read.borrow().of != of {
             let prefix = keys::property(self.lives.project, person, property);
-            let rows = self.ordered.all(&prefix, FEW)?;
+            let held = self.ordered.holds(&prefix)?;
+            let rows = if held { None } else { self.ordered.all(&prefix, FEW)? };
             *self.read.borrow_mut() = Property { of, rows };
         }
         Ok(Ref::map(self.read.borrow(), |read| &read.rows))

@@ -26,22 +26,31 @@ pub struct Committed<'db> {
     held: Option<Held>,
 }
 
-/// A person with more rows is not held: seeking in it is cheaper. Tests have short histories and must
-/// come by both ways.
-const HELD_OF_PERSON: usize = if cfg!(test) { 6 } else { 256 };
+/// Who was read so often is held where there are no more rows than `HELD_PER_READ` for each read: then one
+/// walk has cost no more than the seeks did. Tests have short histories and must come by both ways.
+const READS: usize = 2;
+const HELD_PER_READ: usize = if cfg!(test) { 3 } else { 128 };
 
 /// So many rows are held at most, about 15 MB.
 const HELD: usize = 100_000;
 
 /// Persons who were read more than once, with their rows: a late event asks for property after
-/// property, and one walk is cheaper than a seek for each.
+/// property, and many of one batch may be of one person.
 #[derive(Default)]
 struct Held {
-    /// By the first bytes of their keys; `None` of one with too many rows.
-    persons: HashMap<[u8; PERSON_BYTES], Option<Vec<KeyValue>>>,
+    /// By the first bytes of their keys.
+    persons: HashMap<[u8; PERSON_BYTES], HeldPerson>,
     rows: usize,
-    /// Who was read last.
-    last: [u8; PERSON_BYTES],
+}
+
+/// What is held of one person.
+struct HeldPerson {
+    /// How often it was read.
+    reads: usize,
+    /// After so many reads it is walked through, or again.
+    due: usize,
+    /// Its rows, where they are not too many.
+    rows: Option<Vec<KeyValue>>,
 }
 
 impl<'db> Committed<'db> {
@@ -60,29 +69,33 @@ impl<'db> Committed<'db> {
         let (Some(held), Some(person)) = (&mut self.held, prefix.first_chunk()) else {
             return Ok(None);
         };
-        if !held.persons.contains_key(person) {
-            if held.last != *person {
-                held.last = *person;
-                return Ok(None);
-            }
+        if held.rows > HELD {
+            *held = Held::default();
+        }
+        let new = || HeldPerson { reads: 0, due: READS, rows: None };
+        let of = held.persons.entry(*person).or_insert_with(new);
+        of.reads += 1;
+        if of.rows.is_none() && of.reads >= of.due {
+            of.due = of.reads * 4;
+            let most = (of.reads * HELD_PER_READ).min(HELD / 2);
             self.from = None;
             self.rows.seek(person);
             let mut rows = Vec::new();
             while let Some(row) = self.rows.item().filter(|(key, _)| key.starts_with(person)) {
                 rows.push(owned(row));
-                if rows.len() > HELD_OF_PERSON {
+                if rows.len() > most {
                     break;
                 }
                 self.rows.next();
             }
             self.rows.status()?;
-            if held.rows > HELD {
-                *held = Held { last: held.last, ..Held::default() };
+            held.rows += 1;
+            if rows.len() <= most {
+                held.rows += rows.len();
+                of.rows = Some(rows);
             }
-            held.rows += rows.len() + 1;
-            held.persons.insert(*person, (rows.len() <= HELD_OF_PERSON).then_some(rows));
         }
-        Ok(held.persons.get(person).and_then(Option::as_deref))
+        Ok(of.rows.as_deref())
     }
 
     /// Goes to the first row that is not before `key`. Properties are mostly read one after the other:
@@ -125,6 +138,12 @@ pub struct Ordered<'a, 'db> {
 }
 
 impl Ordered<'_, '_> {
+    /// Whether the rows of the person whose keys begin like `prefix` are at hand, so that reading a few
+    /// together saves nothing.
+    pub fn holds(&self, prefix: &[u8]) -> Result<bool> {
+        Ok(self.committed.borrow_mut().held(prefix)?.is_some())
+    }
+
     /// The last row within `prefix` whose key is at most `key`.
     pub fn last(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
         let committed =
