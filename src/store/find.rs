@@ -227,14 +227,14 @@ impl Snapshot<'_> {
         Ok(whole.then_some(counts))
     }
 
-    /// Calls `each` with everybody's value of a property, in the order of the persons. Answers whether
-    /// `go_on` let it come to its end.
-    fn each_value(
+    /// Calls `each` with the rows of a column, in the order of the persons. Answers whether `go_on` let it
+    /// come to its end.
+    fn each_row(
         &self,
         project: ProjectId,
         property: PropertyId,
         go_on: &dyn Fn() -> bool,
-        mut each: impl FnMut(PersonId, &Value),
+        mut each: impl FnMut(PersonId, &[u8]) -> Result<()>,
     ) -> Result<bool> {
         let (mut column, mut read) = (self.column(project, property), 0_u64);
         while let Some(person) = column.person()? {
@@ -242,10 +242,24 @@ impl Snapshot<'_> {
             if read.is_multiple_of(ASK) && !go_on() {
                 return Ok(false);
             }
-            each(person, &self.value_of(project, person, property, column.value())?);
+            each(person, column.value())?;
             column.next();
         }
         Ok(true)
+    }
+
+    /// The same with everybody's value of a property.
+    fn each_value(
+        &self,
+        project: ProjectId,
+        property: PropertyId,
+        go_on: &dyn Fn() -> bool,
+        mut each: impl FnMut(PersonId, &Value),
+    ) -> Result<bool> {
+        self.each_row(project, property, go_on, |person, json| {
+            each(person, &self.value_of(project, person, property, json)?);
+            Ok(())
+        })
     }
 
     /// Who has a text in the email, the name or a distinct id, or a uuid that begins with it; `None`
@@ -271,16 +285,13 @@ impl Snapshot<'_> {
             })?;
         }
         if part.is_of(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
-            let (mut live, mut read) = (self.column(project, LIVE), 0_u64);
-            while let Some(person) = live.person()?.filter(|_| whole) {
-                let (_, uuid) = decode_live(live.value())?;
+            whole &= self.each_row(project, LIVE, go_on, |person, live| {
+                let (_, uuid) = decode_live(live)?;
                 if part.begins(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
                     found.insert(person);
                 }
-                live.next();
-                read += 1;
-                whole = !read.is_multiple_of(ASK) || go_on();
-            }
+                Ok(())
+            })?;
         }
         Ok(whole.then_some(found))
     }
