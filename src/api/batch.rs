@@ -36,11 +36,7 @@ pub async fn by_distinct_ids(
 ) -> Result<Response, Error> {
     let (read, asked) = asked(state, request, "distinct_ids").await?;
     read.list(move |view| {
-        each(view, &asked, |distinct_id| {
-            let owner = view.snapshot.owner(view.project, distinct_id)?;
-            let now = owner.map(|owner| owner.now(&view.snapshot.lives(view.project)));
-            Ok(now.transpose()?.map(|life| life.person))
-        })
+        each(view, &asked, |distinct_id| Ok(view.snapshot.whose(view.project, distinct_id)?))
     })
     .await
 }

@@ -160,9 +160,7 @@ pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Resul
 fn are_hers(view: &View<'_>, called: Called, named: &[String], attr: &str) -> Result<(), Error> {
     let (person, _) = view.now(called)?;
     for distinct_id in named {
-        let owner = view.snapshot.owner(view.project, distinct_id)?;
-        let now = owner.map(|owner| owner.now(&view.snapshot.lives(view.project))).transpose()?;
-        if now.is_none_or(|life| life.person != person) {
+        if view.snapshot.whose(view.project, distinct_id)? != Some(person) {
             let detail = format!("'{distinct_id}' is not a distinct id of this person");
             return Err(Error::invalid(attr, detail));
         }
@@ -271,10 +269,7 @@ fn found(view: &View<'_>, attr: &str, keyed: Vec<(String, String)>) -> Result<Fo
         let person = if attr == "ids" {
             view.person(Called::parse(&asked, attr)?)?
         } else {
-            let owner = view.snapshot.owner(view.project, &asked)?;
-            let now =
-                owner.map(|owner| owner.now(&view.snapshot.lives(view.project))).transpose()?;
-            now.map(|life| life.person)
+            view.snapshot.whose(view.project, &asked)?
         };
         let became = person.map(|id| view.snapshot.became(view.project, id, NOW)).transpose()?;
         if let Some((id, head)) = became.flatten()

@@ -1,6 +1,7 @@
 //! `GET …/persons`
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
@@ -117,12 +118,12 @@ pub async fn persons(read: Read, uri: Uri, headers: HeaderMap) -> Result<Respons
 }
 
 fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
-    let Page { count, rows, more } = rows(view, query)?;
+    let Page { count, rows, heads, more } = rows(view, query)?;
     let mut persons = Vec::with_capacity(rows.len().min(100) * 1_024);
     let mut failed = Ok(());
     array(&mut persons, &rows, |out, row| {
         if failed.is_ok() {
-            failed = row_of(view, out, row.person);
+            failed = row_of(view, out, row.person, heads.get(&row.person));
         }
     });
     failed?;
@@ -142,11 +143,15 @@ fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
+/// Heads that were read on the way to a page.
+type Heads = BTreeMap<PersonId, Head>;
+
 /// The rows of a page.
 struct Page {
     /// How many there are on all pages.
     count: u64,
     rows: Vec<Row>,
+    heads: Heads,
     /// Whether there is a row after them.
     more: bool,
 }
@@ -163,13 +168,13 @@ fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
         let mut rows = rows.ok_or_else(Error::query_timeout)?;
         let more = rows.len() > limit;
         rows.truncate(limit);
-        Ok(Page { count, rows, more })
+        Ok(Page { count, rows, heads: Heads::new(), more })
     };
     let is_one = query.distinct_id.is_some() || query.email.is_some();
     if !is_one && query.wanted.is_everybody() {
         return walked(None, if query.counts { snapshot.count(project)? } else { 0 });
     }
-    let mut rows = if is_one {
+    let (mut rows, heads) = if is_one {
         few(view, query)?
     } else {
         let found = snapshot.find(project, &query.wanted, &go_on)?;
@@ -178,12 +183,13 @@ fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
             return walked(Some(&found), found.len() as u64);
         }
         let rows = snapshot.rows(project, &found, by, &go_on)?;
-        rows.ok_or_else(Error::query_timeout)?
+        (rows.ok_or_else(Error::query_timeout)?, Heads::new())
     };
     let count = rows.len() as u64;
     let skipped = sorted(&mut rows, query);
     let more = rows.len() > skipped.saturating_add(limit);
-    Ok(Page { count, rows: rows.into_iter().skip(skipped).take(limit).collect(), more })
+    let rows = rows.into_iter().skip(skipped).take(limit).collect();
+    Ok(Page { count, rows, heads, more })
 }
 
 /// Whether those who were found are so many among everybody that a page of them is sooner read off the
@@ -225,7 +231,7 @@ fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Err
     };
     let found = |row: &Row| snapshot.head(project, row.person)?.ok_or_else(Error::internal);
     if query.distinct_id.is_some() || query.email.is_some() {
-        let mut rows = few(view, query)?;
+        let (mut rows, _) = few(view, query)?;
         let skipped = sorted(&mut rows, query);
         return rows.iter().skip(skipped).try_for_each(|row| one(row.person, &found(row)?));
     }
@@ -258,18 +264,14 @@ fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Err
 }
 
 /// Who has a distinct id or an email, and is wanted.
-fn few(view: &View<'_>, query: &Query) -> Result<Vec<Row>, Error> {
+fn few(view: &View<'_>, query: &Query) -> Result<(Vec<Row>, Heads), Error> {
     let View { ref snapshot, project, .. } = *view;
     let persons = match (&query.distinct_id, &query.email) {
-        (Some(distinct_id), _) => {
-            let owner = snapshot.owner(project, distinct_id)?;
-            let now = owner.map(|owner| owner.now(&snapshot.lives(project))).transpose()?;
-            now.map(|life| life.person).into_iter().collect()
-        }
+        (Some(distinct_id), _) => snapshot.whose(project, distinct_id)?.into_iter().collect(),
         (None, Some(email)) => snapshot.persons_by_email(project, email)?,
         (None, None) => Vec::new(),
     };
-    let mut rows = Vec::new();
+    let (mut rows, mut heads) = (Vec::new(), Heads::new());
     for id in persons {
         let Some(head) = snapshot.head(project, id)? else { continue };
         let email = query.email.as_deref();
@@ -277,9 +279,10 @@ fn few(view: &View<'_>, query: &Query) -> Result<Vec<Row>, Error> {
             && snapshot.is_wanted(project, (id, &head), &query.wanted)?
         {
             rows.push(snapshot.row(project, (id, &head), query.order.by)?);
+            heads.insert(id, head);
         }
     }
-    Ok(rows)
+    Ok((rows, heads))
 }
 
 fn has_email(view: &View<'_>, head: &Head, email: &str) -> bool {
@@ -288,7 +291,15 @@ fn has_email(view: &View<'_>, head: &Head, email: &str) -> bool {
     value.is_some_and(|value| !value.is_null() && value.text() == email)
 }
 
-fn row_of(view: &View<'_>, out: &mut Vec<u8>, id: PersonId) -> Result<(), Error> {
+fn row_of(
+    view: &View<'_>,
+    out: &mut Vec<u8>,
+    id: PersonId,
+    head: Option<&Head>,
+) -> Result<(), Error> {
+    if let Some(head) = head {
+        return person(view, out, (id, head));
+    }
     let head = view.snapshot.head(view.project, id)?.ok_or_else(Error::internal)?;
     person(view, out, (id, &head))
 }

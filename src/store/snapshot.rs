@@ -109,6 +109,16 @@ impl<'s> Snapshot<'s> {
         bytes.map(|bytes| decode(codec::decode_ownership, &bytes, Family::DistinctId)).transpose()
     }
 
+    /// Whose a distinct id is now; `None` where it was never seen.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn whose(&self, project: ProjectId, distinct_id: &str) -> Result<Option<PersonId>> {
+        let owner = self.owner(project, distinct_id)?;
+        let now = owner.map(|owner| owner.now(&self.lives(project))).transpose()?;
+        Ok(now.map(|life| life.person))
+    }
+
     /// Up to when events of a distinct id are dropped, as its person was deleted.
     ///
     /// # Errors

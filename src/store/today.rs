@@ -116,9 +116,8 @@ impl Today<'_, '_, '_> {
         if let Some(met) = self.met.borrow().get(&operation.distinct_id) {
             return Ok(*met);
         }
-        let owner = self.snapshot.owner(self.project, &operation.distinct_id)?;
-        let now = owner.map(|owner| owner.now(&self.snapshot.lives(self.project))).transpose()?;
-        let is_hers = now.is_some_and(|life| life.person == self.person);
+        let now = self.snapshot.whose(self.project, &operation.distinct_id)?;
+        let is_hers = now == Some(self.person);
         self.met.borrow_mut().insert(operation.distinct_id.clone(), is_hers);
         Ok(is_hers)
     }
