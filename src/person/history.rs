@@ -84,9 +84,10 @@ pub struct Query {
 /// # Errors
 /// Where the rows cannot be read.
 pub fn state<H: Histories>(rows: &H, query: Query) -> Result<State, H::Error> {
+    let anchors = anchors(rows, query)?;
     Ok(State {
-        current: value(rows, query, Mode::WithOnce)?,
-        set_only: value(rows, query, Mode::SetOnly)?,
+        current: settled(rows, query, Mode::WithOnce, &anchors)?,
+        set_only: settled(rows, query, Mode::SetOnly, &anchors)?,
     })
 }
 
@@ -95,23 +96,43 @@ pub fn state<H: Histories>(rows: &H, query: Query) -> Result<State, H::Error> {
 /// # Errors
 /// Where the rows cannot be read.
 pub fn value<H: Histories>(rows: &H, query: Query, mode: Mode) -> Result<Option<Value>, H::Error> {
-    // Anchors that depend on what was before them, newest first.
+    settled(rows, query, mode, &anchors(rows, query)?)
+}
+
+/// The anchors that decide a property, which are the same under both modes.
+struct Anchors {
+    /// The newest one that depends on nothing before it.
+    base: Option<Stored>,
+    /// Those after it, newest first: each depends on what was before it.
+    dependent: Vec<Stored>,
+}
+
+fn anchors<H: Histories>(rows: &H, query: Query) -> Result<Anchors, H::Error> {
     let mut dependent = Vec::new();
     let mut until = Some(query.until);
-    let (mut value, mut from) = loop {
-        let Some(place) = until else {
-            break (None, query.after);
-        };
+    while let Some(place) = until {
         let Some(anchor) = known_anchor(rows, Query { until: place, ..query })? else {
-            break (None, query.after);
+            break;
         };
-        until = anchor.place.before();
-        match anchor.row {
-            Row::SetUnset(_) | Row::OnceUnset(_) => dependent.push(anchor),
-            row => break (row.after(mode, None), Some(anchor.place)),
+        if !anchor.row.is_dependent() {
+            return Ok(Anchors { base: Some(anchor), dependent });
         }
-    };
-    while let Some(anchor) = dependent.pop() {
+        until = anchor.place.before();
+        dependent.push(anchor);
+    }
+    Ok(Anchors { base: None, dependent })
+}
+
+/// What the anchors, and where they leave the property absent what fills it, come to.
+fn settled<H: Histories>(
+    rows: &H,
+    query: Query,
+    mode: Mode,
+    Anchors { base, dependent }: &Anchors,
+) -> Result<Option<Value>, H::Error> {
+    let mut value = base.as_ref().and_then(|anchor| anchor.row.after(mode, None));
+    let mut from = base.as_ref().map_or(query.after, |anchor| Some(anchor.place));
+    for anchor in dependent.iter().rev() {
         if value.is_none() {
             value = filled(rows, Query { until: anchor.place, ..query }, mode, from)?;
         }
