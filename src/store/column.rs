@@ -150,8 +150,8 @@ impl Snapshot<'_> {
         let prefix = keys::column(project, property);
         let mut options = ReadOptions::default();
         options.set_iterate_range(rocksdb::PrefixRange(prefix.clone()));
-        // A scan would push everything else out of the cache.
-        options.fill_cache(false);
+        // The scan of a large one would push everything else out of the cache.
+        options.fill_cache(self.store.is_small(Family::Column, &prefix));
         let mut iterator = self.scan(Family::Column, options);
         iterator.seek(prefix);
         Column { iterator, project, property }

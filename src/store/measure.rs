@@ -1,5 +1,6 @@
 //! What the store measures of itself, for the metrics.
 
+use rocksdb::Range;
 use rocksdb::properties::{self, PropName};
 use rocksdb::statistics::Ticker;
 
@@ -49,6 +50,9 @@ pub struct FamilyMeasure {
     pub compaction_pending_bytes: u64,
 }
 
+/// What takes no more than this part of the memory, as it is on disk, is small.
+const SMALL_PART: u64 = 16;
+
 impl Store {
     /// What the store measures of itself. What RocksDB does not tell is 0.
     #[must_use]
@@ -71,6 +75,15 @@ impl Store {
             is_poisoned: self.is_poisoned(),
             last_backup: self.last_backup(),
         }
+    }
+
+    /// Whether the rows of a family that begin with a prefix are a small part of what the cache holds, by
+    /// their bytes on disk.
+    pub(super) fn is_small(&self, family: Family, prefix: &[u8]) -> bool {
+        let until = [prefix, &[0xff; 8]].concat();
+        let range = Range::new(prefix, &until);
+        let sizes = self.db.get_approximate_sizes_cf(self.family(family), &[range]);
+        sizes.iter().sum::<u64>() <= self.caches.memory / SMALL_PART
     }
 
     fn measure_of(&self, family: Family) -> FamilyMeasure {

@@ -16,6 +16,8 @@ pub struct Caches {
     pub options: Options,
     /// Blocks, and the write buffers that are charged to it.
     pub cache: Cache,
+    /// How much both may take, in bytes.
+    pub memory: u64,
 }
 
 /// The most that a start reads of the log of writes, in bytes: about a second.
@@ -35,18 +37,19 @@ pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
     // What is in the log of writes only is read again at the start, and that takes its time.
     options.set_max_total_wal_size((config.memory / 4).min(MOST_WAL));
     let db = DB::open_cf_descriptors(&options, &config.path, families)?;
-    Ok((db, Caches { options, cache }))
+    Ok((db, Caches { options, cache, memory: config.memory }))
 }
 
 /// Opens the database with every family to be read, beside the process that writes it.
 pub fn open_to_read(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
     // What the one that writes has not flushed is read from its log into memory, and may be more than
     // this: it is not charged to the cache, or no block would stay in there.
-    let (mut options, cache, families) = shared(config.memory.min(READING_MEMORY));
+    let memory = config.memory.min(READING_MEMORY);
+    let (mut options, cache, families) = shared(memory);
     // Every file is open from the start, so that none can be taken away by the one that writes.
     options.set_max_open_files(-1);
     let db = DB::open_cf_descriptors_read_only(&options, &config.path, families, false)?;
-    Ok((db, Caches { options, cache }))
+    Ok((db, Caches { options, cache, memory }))
 }
 
 /// Opens a checkpoint to be copied as it is.
@@ -67,7 +70,8 @@ const READING_MEMORY: u64 = 128 << 20;
 
 fn shared(memory: u64) -> (Options, Cache, [ColumnFamilyDescriptor; Family::ALL.len()]) {
     let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-    let cache = Cache::new_lru_cache(memory);
+    // It has no lock that all readers share.
+    let cache = Cache::new_hyper_clock_cache(memory, 0);
     let mut options = Options::default();
     options.increase_parallelism(
         std::thread::available_parallelism()
@@ -78,7 +82,7 @@ fn shared(memory: u64) -> (Options, Cache, [ColumnFamilyDescriptor; Family::ALL.
     // The list of files holds keys as well: what was deleted shall not stay in it for long.
     options.set_max_manifest_file_size(64 << 10);
     options.enable_statistics();
-    options.set_statistics_level(StatsLevel::ExceptDetailedTimers);
+    options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
     let families = Family::ALL.map(|family| {
         ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache, memory))
     });
