@@ -21,7 +21,7 @@ struct Room {
 /// The arrows. A room that is not listed may name everything.
 const ROOMS: [Room; 7] = [
     Room { name: "person", rooms: &["person"], crates: &["chrono"] },
-    Room { name: "store", rooms: &["store", "person"], crates: &["rocksdb"] },
+    Room { name: "store", rooms: &["store", "person"], crates: &["rocksdb", "rayon"] },
     Room {
         name: "ingest",
         rooms: &["ingest", "person", "store", "metrics", "progress"],

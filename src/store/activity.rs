@@ -1,6 +1,7 @@
 //! The activity log, newest first: of a project, or of one person.
 
 use super::keys;
+use super::search::GoOn;
 use super::snapshot::Snapshot;
 use super::transaction::decode;
 use super::{Activity, Error, Family, Result, codec, corrupt};
@@ -51,7 +52,7 @@ impl Snapshot<'_> {
         project: ProjectId,
         person: PersonId,
         (skip, limit): (u64, usize),
-        go_on: &dyn Fn() -> bool,
+        go_on: &GoOn<'_>,
     ) -> Result<Option<Log>> {
         let prefix = keys::activities_of(project, person);
         let mut iterator = self.iterator(Family::Activity);

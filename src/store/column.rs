@@ -2,6 +2,7 @@
 //! What filters and `values` scan, rather than the people.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use rocksdb::{DBRawIterator, ReadOptions, WriteBatch};
 use uuid::Uuid;
@@ -147,13 +148,25 @@ impl Snapshot<'_> {
     /// A walk through a column from its beginning.
     #[must_use]
     pub fn column(&self, project: ProjectId, property: PropertyId) -> Column<'_> {
+        self.column_part(project, property, 0..PersonId::MAX)
+    }
+
+    /// A walk through what some persons, from one id until before another, have in a column.
+    #[must_use]
+    pub fn column_part(
+        &self,
+        project: ProjectId,
+        property: PropertyId,
+        persons: Range<PersonId>,
+    ) -> Column<'_> {
         let prefix = keys::column(project, property);
+        let row = |person| keys::column_row(project, property, person);
         let mut options = ReadOptions::default();
-        options.set_iterate_range(rocksdb::PrefixRange(prefix.clone()));
+        options.set_iterate_range(row(persons.start)..row(persons.end));
         // The scan of a large one would push everything else out of the cache.
         options.fill_cache(self.store.is_small(Family::Column, &prefix));
         let mut iterator = self.scan(Family::Column, options);
-        iterator.seek(prefix);
+        iterator.seek_to_first();
         Column { iterator, project, property }
     }
 }

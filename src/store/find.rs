@@ -1,17 +1,16 @@
-//! Persons by what they are: filters and searches, over columns.
+//! Persons by what they are: filters, over columns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
+use rayon::prelude::*;
 use uuid::Uuid;
 
 use super::column::{Column, LIVE, decode_live};
+use super::search::{ASK, GoOn, SEARCHED};
 use super::snapshot::Snapshot;
 use super::transaction::decode;
-use super::{Error, Family, Result, codec, corrupt, keys};
-use crate::person::{Filter, Head, Part, PersonId, ProjectId, PropertyId, Time, Value};
-
-/// After so many rows a scan asks whether it should go on.
-const ASK: u64 = 1024;
+use super::{Error, Family, Result, codec, keys};
+use crate::person::{Filter, Head, Part, PersonId, ProjectId, PropertyId, Time};
 
 /// Whom a list asks for.
 #[derive(Clone, Debug)]
@@ -42,9 +41,6 @@ pub enum By {
     LastSeenAt,
 }
 
-/// The properties that a search looks into.
-const SEARCHED: [&str; 2] = ["email", "name"];
-
 impl Wanted {
     /// Whether everybody is wanted.
     #[must_use]
@@ -54,17 +50,39 @@ impl Wanted {
 }
 
 /// Whom a filter is asked of, in the order of the persons.
-enum Candidates {
+enum Candidates<'a> {
     /// Who has what is searched for.
-    Found(std::collections::btree_set::IntoIter<PersonId>),
+    Found(std::slice::Iter<'a, PersonId>),
     /// Who has a property, by its index among those of the filter.
     Having(usize),
     /// Everybody alive.
-    Everybody,
+    Everybody(Column<'a>),
 }
 
+/// How a filter is answered, the same for every part of the persons.
+struct Plan<'a> {
+    project: ProjectId,
+    filter: &'a Filter,
+    /// The properties that it is about.
+    properties: Vec<(&'a str, PropertyId)>,
+    /// Who has what is searched for, by id.
+    searched: Option<Vec<PersonId>>,
+    /// A property that everybody has who is wanted, by its index.
+    driver: Option<usize>,
+}
+
+/// A part of a walk through persons is of so many at least.
+const PART: u64 = if cfg!(test) { 2 } else { 10_000 };
+
+/// A walk is cut into so many parts at most.
+const PARTS: u64 = 8;
+
+/// Ids of persons are numbers below this one, and stand there evenly.
+const IDS: PersonId = 1 << 53;
+
 impl Snapshot<'_> {
-    /// Every live person that is wanted, by id; `None` where `go_on` ended the scan.
+    /// Every live person that is wanted, by id; `None` where `go_on` ended the scan. Parts of the persons
+    /// are walked on all cores.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
@@ -72,34 +90,66 @@ impl Snapshot<'_> {
         &self,
         project: ProjectId,
         wanted: &Wanted,
-        go_on: &dyn Fn() -> bool,
+        go_on: &GoOn<'_>,
     ) -> Result<Option<Vec<PersonId>>> {
         let mut keys = wanted.filter.keys();
         keys.sort_unstable();
         keys.dedup();
         let number = |key: &str| self.store.dictionary().property(project, key);
-        let mut columns: Vec<(&str, PropertyId, Column<'_>)> = (keys.into_iter())
-            .filter_map(|key| number(key).map(|of| (key, of, self.column(project, of))))
-            .collect();
-        let mut candidates = match (&wanted.search, wanted.filter.driver()) {
-            (Some(part), _) => match self.searched(project, part, go_on)? {
-                Some(found) => Candidates::Found(found.into_iter()),
-                None => return Ok(None),
-            },
-            (None, Some(key)) => match columns.iter().position(|(name, ..)| *name == key) {
-                Some(index) => Candidates::Having(index),
+        let properties: Vec<_> =
+            keys.into_iter().filter_map(|key| Some((key, number(key)?))).collect();
+        let mut plan =
+            Plan { project, filter: &wanted.filter, properties, searched: None, driver: None };
+        if let Some(part) = &wanted.search {
+            let Some(found) = self.searched(project, part, go_on)? else { return Ok(None) };
+            if matches!(&wanted.filter, Filter::All(all) if all.is_empty()) {
+                return Ok(Some(found));
+            }
+            plan.searched = Some(found);
+        } else if let Some(key) = wanted.filter.driver() {
+            plan.driver = plan.properties.iter().position(|(name, _)| *name == key);
+            if plan.driver.is_none() {
                 // Nobody has a property that has no number.
-                None => return Ok(Some(Vec::new())),
-            },
-            (None, None) => Candidates::Everybody,
+                return Ok(Some(Vec::new()));
+            }
+        }
+        let parts = (self.count(project)? / PART).clamp(1, PARTS);
+        let part = |number| IDS / parts * number..IDS / parts * (number + 1);
+        let mut parts: Vec<_> = (0..parts).map(part).collect();
+        if let Some(last) = parts.last_mut() {
+            last.end = PersonId::MAX;
+        }
+        let found = parts.into_par_iter().map(|part| self.found(&plan, part, go_on));
+        let found = found.collect::<Result<Option<Vec<_>>>>()?;
+        Ok(found.map(|parts| parts.concat()))
+    }
+
+    /// Who is wanted of a part of the persons.
+    fn found(
+        &self,
+        plan: &Plan<'_>,
+        part: Range<PersonId>,
+        go_on: &GoOn<'_>,
+    ) -> Result<Option<Vec<PersonId>>> {
+        let &Plan { project, filter, .. } = plan;
+        let column = |property| self.column_part(project, property, part.clone());
+        let columns = plan.properties.iter();
+        let mut columns: Vec<_> = columns.map(|&(key, of)| (key, of, column(of))).collect();
+        let mut candidates = match (&plan.searched, plan.driver) {
+            (Some(found), _) => {
+                let from = found.partition_point(|person| *person < part.start);
+                let until = found.partition_point(|person| *person < part.end);
+                Candidates::Found(found[from..until].iter())
+            }
+            (None, Some(index)) => Candidates::Having(index),
+            (None, None) => Candidates::Everybody(column(LIVE)),
         };
-        let mut live = self.column(project, LIVE);
         let (mut found, mut values, mut read) = (Vec::new(), Vec::new(), 0_u64);
         loop {
             let next = match &mut candidates {
-                Candidates::Found(found) => found.next(),
+                Candidates::Found(found) => found.next().copied(),
                 Candidates::Having(index) => columns[*index].2.person()?,
-                Candidates::Everybody => live.person()?,
+                Candidates::Everybody(live) => live.person()?,
             };
             let Some(person) = next else { break };
             read += 1;
@@ -113,13 +163,13 @@ impl Snapshot<'_> {
                 }
             }
             let value = |key: &str| Some(&values.iter().find(|(name, _)| *name == key)?.1);
-            if wanted.filter.holds(&value) {
+            if filter.holds(&value) {
                 found.push(person);
             }
-            match candidates {
+            match &mut candidates {
                 Candidates::Found(_) => {}
-                Candidates::Having(index) => columns[index].2.next(),
-                Candidates::Everybody => live.next(),
+                Candidates::Having(index) => columns[*index].2.next(),
+                Candidates::Everybody(live) => live.next(),
             }
         }
         Ok(Some(found))
@@ -134,7 +184,7 @@ impl Snapshot<'_> {
         project: ProjectId,
         persons: &[PersonId],
         by: By,
-        go_on: &dyn Fn() -> bool,
+        go_on: &GoOn<'_>,
     ) -> Result<Option<Vec<Row>>> {
         let (mut live, mut seen) = (self.column(project, LIVE), self.last_seen_of(project));
         let mut rows = Vec::with_capacity(persons.len());
@@ -196,165 +246,6 @@ impl Snapshot<'_> {
             By::LastSeenAt => self.recency(project, person)?.seen.unwrap_or(NEVER),
         };
         Ok(Row { time, uuid: head.uuid, person })
-    }
-
-    /// The current values of a property, by their text, and how many live persons have each; `None`
-    /// where `go_on` ended the scan. Null and the empty text are left out.
-    ///
-    /// # Errors
-    /// Where the store fails or is damaged.
-    pub fn values(
-        &self,
-        project: ProjectId,
-        key: &str,
-        part: Option<&Part>,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<Option<BTreeMap<String, u64>>> {
-        let mut counts = BTreeMap::new();
-        let Some(property) = self.store.dictionary().property(project, key) else {
-            return Ok(Some(counts));
-        };
-        let whole = self.each_value(project, property, go_on, |_, value| {
-            let text = value.text();
-            let wanted = !value.is_null() && !text.is_empty();
-            if wanted && part.is_none_or(|part| part.is_in(&text)) {
-                match counts.get_mut(text.as_ref()) {
-                    Some(count) => *count += 1,
-                    None => _ = counts.insert(text.into_owned(), 1),
-                }
-            }
-        })?;
-        Ok(whole.then_some(counts))
-    }
-
-    /// Calls `each` with the rows of a column, in the order of the persons. Answers whether `go_on` let it
-    /// come to its end.
-    fn each_row(
-        &self,
-        project: ProjectId,
-        property: PropertyId,
-        go_on: &dyn Fn() -> bool,
-        mut each: impl FnMut(PersonId, &[u8]) -> Result<()>,
-    ) -> Result<bool> {
-        let (mut column, mut read) = (self.column(project, property), 0_u64);
-        while let Some(person) = column.person()? {
-            read += 1;
-            if read.is_multiple_of(ASK) && !go_on() {
-                return Ok(false);
-            }
-            each(person, column.value())?;
-            column.next();
-        }
-        Ok(true)
-    }
-
-    /// The same with everybody's value of a property.
-    fn each_value(
-        &self,
-        project: ProjectId,
-        property: PropertyId,
-        go_on: &dyn Fn() -> bool,
-        mut each: impl FnMut(PersonId, &Value),
-    ) -> Result<bool> {
-        self.each_row(project, property, go_on, |person, json| {
-            each(person, &self.value_of(project, person, property, json)?);
-            Ok(())
-        })
-    }
-
-    /// Who has a text in the email, the name or a distinct id, or a uuid that begins with it; `None`
-    /// where `go_on` ended the scan.
-    fn searched(
-        &self,
-        project: ProjectId,
-        part: &Part,
-        go_on: &dyn Fn() -> bool,
-    ) -> Result<Option<BTreeSet<PersonId>>> {
-        let mut found = BTreeSet::new();
-        let mut whole = self.each_id(project, Some(part), go_on, |_, ownership| {
-            let owner = decode(codec::decode_ownership, ownership, Family::DistinctId)?;
-            found.insert(owner.now(&self.lives(project))?.person);
-            Ok(true)
-        })?;
-        let properties = SEARCHED.map(|key| self.store.dictionary().property(project, key));
-        for property in properties.into_iter().flatten() {
-            whole &= self.each_value(project, property, go_on, |person, value| {
-                if part.is_in(&value.text()) {
-                    found.insert(person);
-                }
-            })?;
-        }
-        if part.is_of(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
-            whole &= self.each_row(project, LIVE, go_on, |person, live| {
-                let (_, uuid) = decode_live(live)?;
-                if part.begins(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
-                    found.insert(person);
-                }
-                Ok(())
-            })?;
-        }
-        Ok(whole.then_some(found))
-    }
-
-    /// Calls `each` with distinct ids of live persons that have a text somewhere, in their order,
-    /// until it answers `false`. Answers whether `go_on` let it come to its end.
-    ///
-    /// # Errors
-    /// Where the store fails or is damaged.
-    pub fn each_id_with(
-        &self,
-        project: ProjectId,
-        part: Option<&Part>,
-        go_on: &dyn Fn() -> bool,
-        mut each: impl FnMut(&str) -> bool,
-    ) -> Result<bool> {
-        self.each_id(project, part, go_on, |id, _| Ok(each(id)))
-    }
-
-    /// Calls `each` with distinct ids that have a text somewhere, until it answers `false`. Answers
-    /// whether `go_on` let it come to its end.
-    fn each_id(
-        &self,
-        project: ProjectId,
-        part: Option<&Part>,
-        go_on: &dyn Fn() -> bool,
-        mut each: impl FnMut(&str, &[u8]) -> Result<bool>,
-    ) -> Result<bool> {
-        let prefix = project.to_be_bytes();
-        let mut iterator = self.iterator(Family::DistinctId);
-        iterator.seek(prefix);
-        let mut read = 0_u64;
-        while let Some((key, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
-            read += 1;
-            if read.is_multiple_of(ASK) && !go_on() {
-                return Ok(false);
-            }
-            let id = std::str::from_utf8(&key[prefix.len()..]);
-            let id = id.map_err(|_| corrupt(Family::DistinctId))?;
-            if part.is_none_or(|part| part.is_in(id)) && !each(id, value)? {
-                break;
-            }
-            iterator.next();
-        }
-        iterator.status()?;
-        Ok(true)
-    }
-
-    /// The value of a row of a column; a long one is read from the head.
-    fn value_of(
-        &self,
-        project: ProjectId,
-        person: PersonId,
-        property: PropertyId,
-        json: &[u8],
-    ) -> Result<Value> {
-        if !json.is_empty() {
-            let json = std::str::from_utf8(json).map_err(|_| corrupt(Family::Column))?;
-            return Ok(Value::from_json(json));
-        }
-        let head = self.head(project, person)?.ok_or(corrupt(Family::Column))?;
-        let value = head.entries.get(&property).and_then(|entry| entry.state.current.clone());
-        value.ok_or(corrupt(Family::Column))
     }
 
     fn last_seen_of(&self, project: ProjectId) -> LastSeen<'_> {

@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::column::{LIVE, encode_live};
 use super::find::{By, Row};
 use super::keys::KeyReader;
+use super::search::GoOn;
 use super::snapshot::Snapshot;
 use super::transaction::decode;
 use super::{Family, Result, Store, codec, corrupt, keys};
@@ -101,7 +102,7 @@ impl Snapshot<'_> {
         start: Start,
         limit: usize,
         among: Option<&[PersonId]>,
-        go_on: &dyn Fn() -> bool,
+        go_on: &GoOn<'_>,
     ) -> Result<Option<Vec<Row>>> {
         let is_listed =
             |person: &PersonId| among.is_none_or(|among| among.binary_search(person).is_ok());

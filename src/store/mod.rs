@@ -28,6 +28,7 @@ mod options;
 mod own;
 mod reading;
 mod rows;
+mod search;
 pub mod snapshot;
 mod staged;
 mod today;

@@ -1,0 +1,228 @@
+//! Persons by a text that they have somewhere, and the values of a property.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::column::{LIVE, decode_live};
+use super::snapshot::Snapshot;
+use super::transaction::decode;
+use super::{Family, Result, codec, corrupt};
+use crate::person::{Part, PersonId, ProjectId, PropertyId, Value};
+
+/// What says whether a long scan should go on.
+pub type GoOn<'a> = dyn Fn() -> bool + Sync + 'a;
+
+/// After so many rows a scan asks whether it should go on.
+pub const ASK: u64 = 1024;
+
+/// The properties that a search looks into.
+pub const SEARCHED: [&str; 2] = ["email", "name"];
+
+impl Snapshot<'_> {
+    /// The current values of a property, by their text, and how many live persons have each; `None`
+    /// where `go_on` ended the scan. Null and the empty text are left out.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn values(
+        &self,
+        project: ProjectId,
+        key: &str,
+        part: Option<&Part>,
+        go_on: &GoOn<'_>,
+    ) -> Result<Option<BTreeMap<String, u64>>> {
+        let mut counts = BTreeMap::new();
+        let Some(property) = self.store.dictionary().property(project, key) else {
+            return Ok(Some(counts));
+        };
+        let whole = self.each_value(project, property, go_on, |_, value| {
+            let text = value.text();
+            let wanted = !value.is_null() && !text.is_empty();
+            if wanted && part.is_none_or(|part| part.is_in(&text)) {
+                match counts.get_mut(text.as_ref()) {
+                    Some(count) => *count += 1,
+                    None => _ = counts.insert(text.into_owned(), 1),
+                }
+            }
+        })?;
+        Ok(whole.then_some(counts))
+    }
+
+    /// Calls `each` with the rows of a column, in the order of the persons. Answers whether `go_on` let it
+    /// come to its end.
+    fn each_row(
+        &self,
+        project: ProjectId,
+        property: PropertyId,
+        go_on: &GoOn<'_>,
+        mut each: impl FnMut(PersonId, &[u8]) -> Result<()>,
+    ) -> Result<bool> {
+        let (mut column, mut read) = (self.column(project, property), 0_u64);
+        while let Some(person) = column.person()? {
+            read += 1;
+            if read.is_multiple_of(ASK) && !go_on() {
+                return Ok(false);
+            }
+            each(person, column.value())?;
+            column.next();
+        }
+        Ok(true)
+    }
+
+    /// The same with everybody's value of a property.
+    fn each_value(
+        &self,
+        project: ProjectId,
+        property: PropertyId,
+        go_on: &GoOn<'_>,
+        mut each: impl FnMut(PersonId, &Value),
+    ) -> Result<bool> {
+        self.each_row(project, property, go_on, |person, json| {
+            each(person, &self.value_of(project, person, property, json)?);
+            Ok(())
+        })
+    }
+
+    /// Who has a text in the email, the name or a distinct id, or a uuid that begins with it, by id;
+    /// `None` where `go_on` ended the scan.
+    pub(super) fn searched(
+        &self,
+        project: ProjectId,
+        part: &Part,
+        go_on: &GoOn<'_>,
+    ) -> Result<Option<Vec<PersonId>>> {
+        let properties = SEARCHED.map(|key| self.store.dictionary().property(project, key));
+        let by_property = |property: Option<PropertyId>| {
+            let having = |property| self.having(project, property, part, go_on);
+            property.map_or(Ok(Some(Vec::new())), having)
+        };
+        let ((by_id, by_uuid), by_property) = rayon::join(
+            || (self.with_id(project, part, go_on), self.with_uuid(project, part, go_on)),
+            || properties.map(by_property),
+        );
+        let found = [by_id, by_uuid].into_iter().chain(by_property);
+        let found = found.collect::<Result<Option<Vec<_>>>>()?;
+        Ok(found.map(|found| {
+            let mut persons = found.concat();
+            persons.sort_unstable();
+            persons.dedup();
+            persons
+        }))
+    }
+
+    /// Who has a text in a property.
+    fn having(
+        &self,
+        project: ProjectId,
+        property: PropertyId,
+        part: &Part,
+        go_on: &GoOn<'_>,
+    ) -> Result<Option<Vec<PersonId>>> {
+        let mut found = Vec::new();
+        let whole = self.each_value(project, property, go_on, |person, value| {
+            if part.is_in(&value.text()) {
+                found.push(person);
+            }
+        })?;
+        Ok(whole.then_some(found))
+    }
+
+    /// Who has a text in a distinct id.
+    fn with_id(
+        &self,
+        project: ProjectId,
+        part: &Part,
+        go_on: &GoOn<'_>,
+    ) -> Result<Option<Vec<PersonId>>> {
+        let mut found = Vec::new();
+        let whole = self.each_id(project, Some(part), go_on, |_, ownership| {
+            let owner = decode(codec::decode_ownership, ownership, Family::DistinctId)?;
+            found.push(owner.now(&self.lives(project))?.person);
+            Ok(true)
+        })?;
+        Ok(whole.then_some(found))
+    }
+
+    /// Whose uuid begins with a text.
+    fn with_uuid(
+        &self,
+        project: ProjectId,
+        part: &Part,
+        go_on: &GoOn<'_>,
+    ) -> Result<Option<Vec<PersonId>>> {
+        let mut found = Vec::new();
+        if !part.is_of(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+            return Ok(Some(found));
+        }
+        let whole = self.each_row(project, LIVE, go_on, |person, live| {
+            let (_, uuid) = decode_live(live)?;
+            if part.begins(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
+                found.push(person);
+            }
+            Ok(())
+        })?;
+        Ok(whole.then_some(found))
+    }
+
+    /// Calls `each` with distinct ids of live persons that have a text somewhere, in their order,
+    /// until it answers `false`. Answers whether `go_on` let it come to its end.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn each_id_with(
+        &self,
+        project: ProjectId,
+        part: Option<&Part>,
+        go_on: &GoOn<'_>,
+        mut each: impl FnMut(&str) -> bool,
+    ) -> Result<bool> {
+        self.each_id(project, part, go_on, |id, _| Ok(each(id)))
+    }
+
+    /// Calls `each` with distinct ids that have a text somewhere, until it answers `false`. Answers
+    /// whether `go_on` let it come to its end.
+    fn each_id(
+        &self,
+        project: ProjectId,
+        part: Option<&Part>,
+        go_on: &GoOn<'_>,
+        mut each: impl FnMut(&str, &[u8]) -> Result<bool>,
+    ) -> Result<bool> {
+        let prefix = project.to_be_bytes();
+        let mut iterator = self.iterator(Family::DistinctId);
+        iterator.seek(prefix);
+        let mut read = 0_u64;
+        while let Some((key, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
+            read += 1;
+            if read.is_multiple_of(ASK) && !go_on() {
+                return Ok(false);
+            }
+            let id = std::str::from_utf8(&key[prefix.len()..]);
+            let id = id.map_err(|_| corrupt(Family::DistinctId))?;
+            if part.is_none_or(|part| part.is_in(id)) && !each(id, value)? {
+                break;
+            }
+            iterator.next();
+        }
+        iterator.status()?;
+        Ok(true)
+    }
+
+    /// The value of a row of a column; a long one is read from the head.
+    pub(super) fn value_of(
+        &self,
+        project: ProjectId,
+        person: PersonId,
+        property: PropertyId,
+        json: &[u8],
+    ) -> Result<Value> {
+        if !json.is_empty() {
+            let json = std::str::from_utf8(json).map_err(|_| corrupt(Family::Column))?;
+            return Ok(Value::from_json(json));
+        }
+        let head = self.head(project, person)?.ok_or(corrupt(Family::Column))?;
+        let value = head.entries.get(&property).and_then(|entry| entry.state.current.clone());
+        value.ok_or(corrupt(Family::Column))
+    }
+}
