@@ -98,8 +98,8 @@ pub async fn of_project(
     extensions(("x-required-scope" = json!("activity_log:read"))),
 )]
 pub async fn of_person(
-    Path((_, id)): Path<(String, String)>,
     Audit(read): Audit,
+    Path((_, id)): Path<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Error> {

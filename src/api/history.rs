@@ -63,8 +63,8 @@ impl Query {
     extensions(("x-required-scope" = json!("person:read"))),
 )]
 pub async fn history(
-    Path((_, id)): Path<(String, String)>,
     read: Read,
+    Path((_, id)): Path<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
@@ -161,7 +161,7 @@ fn entry(view: &View<'_>, out: &mut Vec<u8>, Changed { operation, changes, .. }:
     responses(answers::Single<past::Difference>),
     extensions(("x-required-scope" = json!("person:read"))),
 )]
-pub async fn diff(Path((_, id)): Path<(String, String)>, read: Read) -> Result<Response, Error> {
+pub async fn diff(read: Read, Path((_, id)): Path<(String, String)>) -> Result<Response, Error> {
     let called = Called::parse(&id, "id")?;
     let moment = |name: &str| {
         let time = read.parameters.time(name)?;

@@ -20,14 +20,16 @@ impl Link {
     /// says that it used.
     pub fn of(uri: &Uri, headers: &HeaderMap, trusted: bool, limit: u64) -> Result<Self, Error> {
         let forwarded = |name: &str| {
-            let value = headers.get(name).filter(|_| trusted)?.to_str().ok()?;
-            value.split(',').next().map(str::trim)
+            let value = headers.get(name).filter(|_| trusted)?;
+            value.to_str().unwrap_or("").split(',').next().map(str::trim)
         };
         let host = headers.get(HOST).map(|host| host.to_str().unwrap_or(""));
         let host = forwarded("x-forwarded-host").or(host);
         let host = host.or(uri.authority().map(Authority::as_str));
-        let host = host.unwrap_or("localhost").parse::<Authority>();
-        let host = host.map_err(|_| Error::invalid("host", "The Host header names no host."))?;
+        let host = host.unwrap_or("localhost").parse::<Authority>().ok();
+        // What stands before an `@` would make it look like another host than it is.
+        let host = host.filter(|host| !host.as_str().contains('@'));
+        let host = host.ok_or_else(|| Error::invalid("host", "The Host header names no host."))?;
         let secure =
             forwarded("x-forwarded-proto").is_some_and(|p| p.eq_ignore_ascii_case("https"));
         let scheme = if secure { "https" } else { "http" };
@@ -97,7 +99,10 @@ mod tests {
         let next = |trusted| link(&headers, trusted).unwrap().next(3).unwrap();
         assert_eq!(next(false), "http://inner:8000/p/?a=%20&limit=2&offset=5");
         assert_eq!(next(true), "https://people.example/p/?a=%20&limit=2&offset=5");
-        assert!(link(&[("host", "a b")], false).is_err());
+        for host in ["a b", "people.example@x"] {
+            assert!(link(&[("host", host)], false).is_err(), "{host}");
+            assert!(link(&[("host", "x"), ("x-forwarded-host", host)], true).is_err(), "{host}");
+        }
     }
 
     #[test]

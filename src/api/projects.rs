@@ -1,18 +1,18 @@
 //! `GET /api/projects` and `GET /api/projects/:project_id`: where connectors begin.
 
-use axum::extract::{self, Path};
+use axum::extract;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use uuid::Uuid;
 
-use super::State;
 use super::access::{self, Project};
 use super::error::Error;
 use super::format::Format;
 use super::json::{Object, array};
 use super::openapi::{answers, bodies, parameters};
 use super::parameters::Parameters;
+use super::{State, read};
 use crate::person::identity::NAMESPACE;
 
 /// List the projects of a key
@@ -51,10 +51,10 @@ pub async fn list(
 )]
 pub async fn one(
     extract::State(state): extract::State<State>,
-    Path(id): Path<String>,
-    parts: Parts,
+    mut parts: Parts,
 ) -> Result<Response, Error> {
     let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
+    let id = read::project_of(&mut parts, &state).await?;
     let access = state.access();
     let key = access.key(access::secret(&parts.headers, &parameters))?;
     let format = Format::of(&parameters, &parts.headers)?;

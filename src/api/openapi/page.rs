@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use axum::body::Body;
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, IF_NONE_MATCH, LOCATION,
 };
@@ -86,8 +87,14 @@ pub async fn index(uri: Uri) -> Result<Response, Error> {
         (String = "image/png"),
     )), answers::OrAbsent),
 )]
-pub async fn file(Path(file): Path<String>) -> Result<Response, Error> {
+pub async fn file(file: Result<Path<String>, PathRejection>) -> Result<Response, Error> {
+    // None has a name that is not UTF-8.
+    let Path(file) = file.map_err(|_| absent())?;
     shown(&file)
+}
+
+fn absent() -> Error {
+    Error::not_found("Endpoint not found.")
 }
 
 fn shown(name: &str) -> Result<Response, Error> {
@@ -95,7 +102,7 @@ fn shown(name: &str) -> Result<Response, Error> {
         tracing::error!(%error, "a file of the page cannot be made");
         Error::internal()
     })?;
-    let file = file.ok_or_else(|| Error::not_found("Endpoint not found."))?;
+    let file = file.ok_or_else(absent)?;
     let kind = HeaderValue::try_from(file.content_type).map_err(|_| Error::internal())?;
     let mut response = Response::new(Body::from(file.bytes.into_owned()));
     let headers = response.headers_mut();

@@ -16,6 +16,8 @@ mod history;
 mod list;
 mod many;
 mod openapi;
+mod outside;
+mod security;
 mod server;
 mod single;
 
