@@ -23,6 +23,9 @@ const CHECKPOINT: &str = "checkpoint";
 /// Where a restored store grows until it is whole, in the store's folder.
 const RESTORING: &str = "restoring";
 
+/// What RocksDB keeps in a folder of backups.
+const PARTS: [&str; 4] = ["meta", "private", "shared", "shared_checksum"];
+
 /// The files of a store at one moment. They are taken away when this is dropped.
 #[derive(Debug)]
 pub struct Checkpoint {
@@ -124,6 +127,14 @@ impl Backups {
             return Err(refuse(reason.to_owned()));
         }
         fs::create_dir_all(path).map_err(|error| refuse(error.to_string()))?;
+        for part in PARTS {
+            let odd = odd_one(&path.join(part)).map_err(|error| refuse(error.to_string()))?;
+            if let Some(odd) = odd {
+                let reason = "is neither a file nor a folder, and backups hold nothing else: somebody put \
+                              it there, or copied them so";
+                return Err(refuse(format!("{} {reason}", odd.display())));
+            }
+        }
         let opened = BackupEngineOptions::new(path)
             .and_then(|options| BackupEngine::open(&options, &Env::new()?));
         let engine = opened.map_err(|error| refuse(error.to_string()))?;
@@ -172,6 +183,10 @@ impl Backups {
         }
         check_format(path)?;
         let growing = path.join(RESTORING);
+        if fs::symlink_metadata(&growing).is_ok_and(|found| !found.is_dir()) {
+            let reason = "it is no folder, and a store that is restored grows in one of that name";
+            return Err(Error::Open { path: growing, reason: reason.to_owned() });
+        }
         fs::create_dir_all(&growing).map_err(io_error)?;
         self.engine.verify_backup(number).map_err(|error| self.failed(&error))?;
         let restored =
@@ -189,6 +204,25 @@ impl Backups {
     fn failed(&self, error: &rocksdb::Error) -> Error {
         Error::Backups { path: self.path.clone(), reason: error.to_string() }
     }
+}
+
+/// The first thing, from here down, that is neither a file nor a folder. RocksDB follows links: it would
+/// read and take away what is elsewhere.
+fn odd_one(path: &Path) -> io::Result<Option<PathBuf>> {
+    let kind = match fs::symlink_metadata(path) {
+        // Another process may be at work here, which takes files away.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?.file_type(),
+    };
+    if !kind.is_dir() {
+        return Ok((!kind.is_file()).then(|| path.to_owned()));
+    }
+    for entry in fs::read_dir(path)? {
+        if let Some(odd) = odd_one(&entry?.path())? {
+            return Ok(Some(odd));
+        }
+    }
+    Ok(None)
 }
 
 /// Moves all files one folder up. `CURRENT` makes a store of them, so it comes last.

@@ -151,3 +151,137 @@ fn a_checkpoint_that_was_left_is_taken_away_at_the_start() {
     let store = Store::open(&config(folder.path().join("store"))).unwrap();
     store.checkpoint().unwrap();
 }
+
+/// A folder beside the backups with a file in it, which nobody may read into a store, write or take away.
+fn beside(world: &World) -> PathBuf {
+    let beside = world.folder.path().join("beside");
+    fs::create_dir_all(&beside).unwrap();
+    fs::write(beside.join("000009.sst"), "secret").unwrap();
+    beside
+}
+
+/// It is as it was, and nothing of it is elsewhere.
+#[track_caller]
+fn is_untouched(world: &World, about: &str) {
+    let beside = fs::read_dir(world.folder.path().join("beside")).unwrap();
+    let names: Vec<_> = beside.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["000009.sst"], "{about}");
+    let text = fs::read_to_string(world.folder.path().join("beside/000009.sst")).unwrap();
+    assert_eq!(text, "secret", "{about}");
+    let restored = fs::read_dir(world.folder.path().join("restored"));
+    for entry in restored.into_iter().flatten().map(|entry| entry.unwrap().path()) {
+        let of_elsewhere = fs::read(&entry).is_ok_and(|bytes| bytes == b"secret");
+        assert!(!of_elsewhere, "{about}: {}", entry.display());
+    }
+}
+
+#[test]
+fn a_backup_that_names_files_elsewhere_is_none() {
+    let world = World::new();
+    let _beside = beside(&world);
+    let meta = world.folder.path().join("backups/meta/3");
+    // A time, a number, how many files, and the files.
+    let text = fs::read_to_string(&meta).unwrap();
+    let count = text.lines().position(|line| line.contains("crc32")).unwrap() - 1;
+    let folder = world.folder.path().display().to_string();
+    for name in [
+        "../beside/000009.sst",
+        "private/3/../../../beside/000009.sst",
+        "shared_checksum/../../beside/000009.sst",
+        "/../beside/000009.sst",
+        &format!("{folder}/beside/000009.sst"),
+        "private/3/..",
+    ] {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines[count] = (lines[count].parse::<usize>().unwrap() + 1).to_string();
+        // With the checksum of what is there, so that nothing else is wrong with it.
+        lines.push(format!("{name} crc32 {}", 0xb03c_4d4d_u32));
+        fs::write(&meta, lines.join("\n") + "\n").unwrap();
+        let listed: Vec<u32> = world.backups().list().iter().map(|backup| backup.number).collect();
+        assert_eq!(listed, [1, 2], "{name}");
+        assert!(world.restored(3).is_err(), "{name}");
+        is_untouched(&world, name);
+    }
+    // Neither is it touched by who takes old ones away.
+    world.back_up();
+    world.backups().keep(1).unwrap();
+    assert!(world.restored(4).unwrap().snapshot().owner(1, "bob").unwrap().is_some());
+    is_untouched(&world, "kept");
+}
+
+#[test]
+fn a_link_in_a_folder_of_backups_is_followed_nowhere() {
+    use std::os::unix::fs::symlink;
+    let world = World::new();
+    let beside = beside(&world);
+    let backups = world.folder.path().join("backups");
+    let is_refused = |about: &Path| {
+        let error = Backups::open(&backups).err().unwrap().to_string();
+        assert!(error.contains("neither a file nor a folder"), "{error}");
+        assert!(error.contains(&about.display().to_string()), "{error}");
+        is_untouched(&world, &error);
+    };
+    for name in ["meta", "private", "shared", "shared_checksum", "private/17", "meta/4"] {
+        let (at, away) = (backups.join(name), world.folder.path().join("away"));
+        let was_there = fs::rename(&at, &away).is_ok();
+        symlink(&beside, &at).unwrap();
+        is_refused(&at);
+        fs::remove_file(&at).unwrap();
+        if was_there {
+            fs::rename(&away, &at).unwrap();
+        }
+    }
+    // In place of a file that a backup has.
+    let shared = world.shared().remove(0);
+    fs::remove_file(&shared).unwrap();
+    symlink(beside.join("000009.sst"), &shared).unwrap();
+    is_refused(&shared);
+    // What is no file: a pipe, say, would be waited for.
+    fs::remove_file(&shared).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(backups.join("private/s")).unwrap();
+    is_refused(&backups.join("private/s"));
+    drop(listener);
+}
+
+#[test]
+fn what_is_no_number_is_no_backup() {
+    let world = World::new();
+    let meta = world.folder.path().join("backups/meta");
+    for name in ["x", "0", "-1", "+4", "04", "4x", "99999999999", "1 ", "..4"] {
+        fs::copy(meta.join("3"), meta.join(name)).unwrap();
+    }
+    let numbers: Vec<u32> = world.backups().list().iter().map(|backup| backup.number).collect();
+    assert_eq!(numbers, [1, 2, 3]);
+    for number in [0, 4, u32::MAX] {
+        assert!(world.restored(number).is_err(), "{number}");
+    }
+    world.restored(3).unwrap();
+}
+
+#[test]
+fn a_store_is_restored_where_it_is_told_to_and_nowhere_else() {
+    use std::os::unix::fs::symlink;
+    let world = World::new();
+    let beside = beside(&world);
+    let path = world.folder.path().join("target");
+    // A link that the operator names is a folder; one in which something is, is not empty.
+    symlink(&beside, &path).unwrap();
+    let error = world.backups().restore(3, &config(path.clone())).unwrap_err().to_string();
+    assert!(error.contains("is not empty and holds no store"), "{error}");
+    is_untouched(&world, "a link to what is not empty");
+    fs::remove_file(&path).unwrap();
+    // What grows there first has its own name.
+    fs::create_dir(&path).unwrap();
+    symlink(&beside, path.join(RESTORING)).unwrap();
+    let error = world.backups().restore(3, &config(path.clone())).unwrap_err().to_string();
+    assert!(error.contains("it is no folder"), "{error}");
+    is_untouched(&world, "a link where the store grows");
+    fs::remove_file(path.join(RESTORING)).unwrap();
+    fs::remove_dir(&path).unwrap();
+    let disk = world.folder.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    symlink(&disk, &path).unwrap();
+    world.backups().restore(3, &config(path.clone())).unwrap();
+    assert!(disk.join("CURRENT").exists(), "where the link leads");
+    assert!(Store::open(&config(path)).unwrap().snapshot().owner(1, "bob").unwrap().is_some());
+}
