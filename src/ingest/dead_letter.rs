@@ -79,6 +79,8 @@ impl DeadLetters {
                 if let Some(smaller) = extent.smaller().filter(|_| is_too_large(&error)) {
                     failed.push((letter, smaller));
                 } else {
+                    // Where not even its origin fits somebody has to allow more: then all of it may fit.
+                    let extent = if is_too_large(&error) { Extent::Whole } else { extent };
                     failed.push((letter, extent));
                     trouble = Some(error);
                 }

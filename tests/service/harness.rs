@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -69,6 +71,11 @@ impl Topic {
         topic
     }
 
+    /// The topic of the dead letters that belongs to this one.
+    pub fn letters(&self) -> Self {
+        Self::at(&self.address, format!("{}_dlq", self.name))
+    }
+
     /// The topic of the commands that belongs to this one.
     pub fn commands(&self) -> Self {
         let commands = Self::at(&self.address, format!("{}-commands", self.name));
@@ -80,11 +87,27 @@ impl Topic {
         self.try_make(partitions).unwrap();
     }
 
+    /// With a setting of its own.
+    pub fn make_with(&self, partitions: i32, setting: &str, value: &str) {
+        let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
+        self.try_make_as(&new.set(setting, value)).unwrap();
+    }
+
     /// Fails while a deleted topic's name is not free yet.
     pub fn try_make(&self, partitions: i32) -> Result<(), RDKafkaErrorCode> {
-        let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
-        let made = wait(self.admin.create_topics([&new], &AdminOptions::new()));
+        self.try_make_as(&NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1)))
+    }
+
+    fn try_make_as(&self, new: &NewTopic<'_>) -> Result<(), RDKafkaErrorCode> {
+        let made = wait(self.admin.create_topics([new], &AdminOptions::new()));
         made.unwrap().remove(0).map(|_| ()).map_err(|(_, code)| code)
+    }
+
+    /// Gives the topic a setting of its own.
+    pub fn alter(&self, setting: &str, value: &str) {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(&self.name)).set(setting, value);
+        let altered = wait(self.admin.alter_configs([&change], &AdminOptions::new()));
+        altered.unwrap().remove(0).unwrap();
     }
 
     pub fn delete(&self) {
@@ -123,6 +146,16 @@ impl Topic {
     pub fn flush(&self) {
         self.producer.flush(PATIENCE).unwrap();
     }
+}
+
+/// A producer of its own with these settings.
+pub fn producer(settings: &[(&str, &str)]) -> BaseProducer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", kafka());
+    for (name, value) in settings {
+        config.set(*name, *value);
+    }
+    config.create().unwrap()
 }
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -207,12 +240,18 @@ pub struct Service {
 
 impl Service {
     fn start(home: &Home, flags: &[&str], environment: &[(&str, &str)]) -> Self {
-        let (config, folder) = (home.config(), home.folder.clone());
+        let config = home.config();
         let mut command = personview(&["serve", "--config", config.to_str().unwrap()]);
         command.args(flags).envs(environment.iter().copied());
-        let process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        Self::of(home, command)
+    }
+
+    /// One that is started by another command.
+    pub fn of(home: &Home, mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let process = command.spawn().unwrap();
         let (sender, log) = channel();
-        let mut service = Self { _folder: folder, process, url: String::new(), log };
+        let mut service = Self { _folder: home.folder.clone(), process, url: String::new(), log };
         let stderr = BufReader::new(service.process.stderr.take().unwrap());
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
@@ -285,8 +324,13 @@ impl Service {
         })
     }
 
+    /// Its number as a process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.process.id().try_into().unwrap()), signal).unwrap();
+        kill(Pid::from_raw(self.id().try_into().unwrap()), signal).unwrap();
     }
 
     /// The next line of the log that has this text.

@@ -1,15 +1,11 @@
-//! From the log to the answer: every form of record, dead letters, and a log that is not the one
-//! it was.
+//! From the log to the answer: every form of record, and a log that is not the one it was.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Headers, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::{Value as Json, json};
 
-use crate::harness::{Home, PATIENCE, Topic, kafka, wait_for};
+use crate::harness::{Home, PATIENCE, Topic, kafka, producer, wait_for};
 
 const UUID: &str = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
 
@@ -37,89 +33,6 @@ fn every_form_of_record_becomes_a_person() {
         assert_eq!(found["results"][0]["properties"]["form"], form, "{found}");
     }
     assert_eq!(service.persons("?distinct_id=inner")["count"], 0, "outer fields win");
-}
-
-#[test]
-fn what_cannot_be_used_is_a_dead_letter_and_keeps_nobody_from_the_rest() {
-    let topic = Topic::create("dead", 1);
-    let bad: [(&[u8], &str); 8] = [
-        (b"{", "not_json"),
-        (b"[]", "wrong_type"),
-        (br#"{"token":"t","data":"{","uuid":"x"}"#, "data_not_json"),
-        (br#"{"token":"t","data":{},"uuid":"x","distinct_id":"a"}"#, "invalid_uuid"),
-        (br#"{"token":"t","data":{},"distinct_id":"a"}"#, "missing_uuid"),
-        (br#"{"token":"t","event":"x"}"#, "missing_distinct_id"),
-        (br#"{"token":"t","event":"$identify","distinct_id":"a","properties":{"$anon_distinct_id":[]}}"#, "invalid_anon_distinct_id"),
-        (b"", "empty_value"),
-    ];
-    for (value, _) in bad {
-        topic.send(0, Some(value), &[("mine", "kept")]);
-    }
-    topic.send(0, None, &[]);
-    topic.events(
-        0,
-        [
-            &json!({"token": "other", "event": "x", "distinct_id": "a"}),
-            &set("ann", &json!({"a": 1})),
-        ],
-    );
-    let service = Home::new(&topic).serve();
-    let last = format!("?distinct_id=ann&min_position={}:0:10", topic.name);
-    assert_eq!(service.persons(&last)["count"], 1);
-    let letters = dead_letters(&format!("{}_dlq", topic.name), 9);
-    for (offset, (value, reason)) in bad.iter().enumerate() {
-        let (payload, headers) = &letters[offset];
-        assert_eq!(payload.as_deref(), Some(*value));
-        let expected = [
-            ("mine", "kept".to_owned()),
-            ("dlq_reason", (*reason).to_owned()),
-            ("dlq_topic", topic.name.clone()),
-            ("dlq_partition", "0".to_owned()),
-            ("dlq_offset", offset.to_string()),
-        ];
-        for (name, value) in expected {
-            assert_eq!(headers.get(name), Some(&value), "{reason}");
-        }
-        assert!(headers["dlq_timestamp"].parse::<u64>().unwrap() > 1_700_000_000_000);
-    }
-    assert_eq!(letters[8].0, None, "a tombstone has no value");
-    let count = |result: &str| {
-        let labels = format!("{{result=\"{result}\",topic=\"{}\"}}", topic.name);
-        service.metric(&format!("personview_ingest_records_total{labels}"))
-    };
-    assert_eq!((count("dead_letter"), count("unknown_token"), count("recorded")), (9.0, 1.0, 1.0));
-    let empty = service.metric("personview_ingest_dead_letters_total{reason=\"empty_value\"}");
-    assert_eq!(empty.to_string(), "2");
-}
-
-type Letter = (Option<Vec<u8>>, BTreeMap<String, String>);
-
-fn dead_letters(topic: &str, count: usize) -> Vec<Letter> {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", kafka()).set("group.id", "reader");
-    let consumer: BaseConsumer = config.create().unwrap();
-    let mut all = TopicPartitionList::new();
-    all.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
-    consumer.assign(&all).unwrap();
-    let letters = std::iter::from_fn(|| {
-        let message = consumer.poll(PATIENCE)?.unwrap();
-        let headers = message.headers().unwrap().iter().map(|header| {
-            let value = String::from_utf8(header.value.unwrap().to_vec()).unwrap();
-            (header.key.to_owned(), value)
-        });
-        Some((message.payload().map(<[u8]>::to_vec), headers.collect()))
-    });
-    letters.take(count).collect()
-}
-
-/// A producer of its own with these settings.
-fn producer(settings: &[(&str, &str)]) -> BaseProducer {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", kafka());
-    for (name, value) in settings {
-        config.set(*name, *value);
-    }
-    config.create().unwrap()
 }
 
 fn send(producer: &BaseProducer, topic: &Topic, id: &str) {

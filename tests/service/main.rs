@@ -6,12 +6,15 @@
 mod acknowledged;
 mod broker;
 mod command_line;
+mod confined;
 mod crash;
+mod dead_letters;
 mod docs;
 mod flood;
 mod harness;
 #[path = "../../src/ingest/apply/tests/histories.rs"]
 mod histories;
+mod instances;
 mod log;
 mod operator;
 mod oracle;

@@ -24,14 +24,14 @@ fn done(home: &Home, arguments: &[&str]) -> String {
     told
 }
 
-fn plan(number: usize) -> Json {
+pub fn plan(number: usize) -> Json {
     let (id, at) = (format!("p{}", number % 7), format!("2026-01-01T00:{:02}:00Z", number % 60));
     json!({"token": "t", "event": "$set", "distinct_id": id, "timestamp": at,
            "$set": {"plan": number}})
 }
 
 /// Every person as the list has it, without what is each store's own.
-fn everybody(service: &Service) -> Json {
+pub fn everybody(service: &Service) -> Json {
     service.persons("?order_by=created_at")["results"].clone()
 }
 

@@ -1,0 +1,72 @@
+//! The program as its image and its units run it: as nobody, without a right, on a root that cannot be
+//! written.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::harness::{Home, KEY, Service, Topic};
+
+/// The folder of the store stays as it is, all else of the root is read-only, and no right is left.
+/// Whoever is not root may do so in a user namespace, and is nobody outside of it then.
+const CONFINE: &str = r#"
+set -e
+touch "$1/personview"
+nobody=
+if [ "$3" = root ]; then
+  chown -R 65534:65534 "$1"
+  nobody='--reuid=65534 --regid=65534 --clear-groups'
+fi
+mount --bind "$1" "$1"
+mount --bind "$2" "$1/personview"
+mount -o remount,bind,ro /
+if touch "/personview-$$" 2>/dev/null; then exit 99; fi
+cd /
+exec setpriv $nobody --no-new-privs --inh-caps=-all --bounding-set=-all \
+  "$1/personview" serve --config "$1/config.toml"
+"#;
+
+/// `None` where this system does not let one have mounts of one's own.
+fn confined(home: &Home) -> Option<Command> {
+    let is_root = nix::unistd::getuid().is_root();
+    let namespaces: &[&str] =
+        if is_root { &["--mount"] } else { &["--mount", "--user", "--map-root-user"] };
+    let probe = Command::new("unshare").args(namespaces).arg("true").output().ok()?;
+    let mut command = Command::new("unshare");
+    command.args(namespaces).args(["sh", "-c", CONFINE, "sh"]);
+    command.arg(home.config().parent()?).arg(env!("CARGO_BIN_EXE_personview"));
+    command.arg(if is_root { "root" } else { "user" });
+    probe.status.success().then_some(command)
+}
+
+#[test]
+fn it_needs_no_rights_and_writes_nowhere_but_in_its_folder() {
+    let topic = Topic::create("confined", 1);
+    let home = Home::new(&topic);
+    let Some(command) = confined(&home) else {
+        eprintln!("NOT TRIED: this system does not let one have mounts of one's own");
+        return;
+    };
+    let service = Service::of(&home, command);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", service.id())).unwrap();
+    let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    assert_eq!(line("CapEff:").trim(), "0000000000000000", "{status}");
+    assert_ne!(line("Uid:").split_whitespace().next(), Some("0"), "{status}");
+
+    topic.events(0, [&json!({"token": "t", "event": "x", "distinct_id": "ann"})]);
+    let list = service.persons(&format!("?min_position={}:0:0", topic.name));
+    let ann = list["results"][0]["id"].clone();
+    let (body, path) = (json!({"properties": {"a": 1}}), format!("/api/projects/1/persons/{ann}"));
+    assert_eq!(service.send("PATCH", &path, Some(&body)).0, 200);
+    // What a join is sent is kept in a file meanwhile.
+    let url = format!("{}/api/projects/1/persons/properties_at_time", service.url);
+    let line = r#"{"distinct_id":"ann","timestamp":"2099-01-01T00:00:00Z"}"#;
+    let mut joined = ureq::post(url)
+        .header("Authorization", format!("Bearer {KEY}"))
+        .header("Content-Type", "application/x-ndjson")
+        .send(line)
+        .unwrap();
+    let joined = joined.body_mut().read_to_string().unwrap();
+    assert!(joined.contains(r#""a":1"#), "{joined}");
+    service.terminate();
+}
