@@ -80,14 +80,15 @@ impl Applying<'_, '_> {
             let row = change.update.action.clone().into_row();
             let stored = Stored { place, known, row };
             let stored = self.put_own(project, person, change.property, stored)?;
-            let entry = if change.late {
-                self.folded(project, person, change.property)?
+            let before = self.transaction.head(project, person)?.entries.get(&change.property);
+            let newest = before.and_then(|before| before.newest).max(Some(time));
+            let state = if change.late {
+                let query = self.query_now(project, person, change.property)?;
+                history::state(&self.transaction.rows(project), query)?
             } else {
-                let head = self.transaction.head(project, person)?;
-                let before = head.entries.get(&change.property).map(|entry| entry.state.clone());
-                Entry { newest: Some(time), state: before.unwrap_or_default().then(&stored.row) }
+                before.map(|before| before.state.clone()).unwrap_or_default().then(&stored.row)
             };
-            entries.push((change.property, entry));
+            entries.push((change.property, Entry { newest, state }));
         }
         if self.is_too_large(project, person, &entries)? {
             for change in &changes {
@@ -163,18 +164,15 @@ impl Applying<'_, '_> {
         Ok(())
     }
 
-    /// One property of a head from its history.
-    fn folded(
+    /// How a property is read as it is now.
+    fn query_now(
         &mut self,
         project: ProjectId,
         person: PersonId,
         property: PropertyId,
-    ) -> Result<Entry> {
+    ) -> Result<Query> {
         let life = self.transaction.head(project, person)?.newest_life(person);
-        let query = self.query(project, (life, property), Place::MAX)?;
-        let rows = self.transaction.rows(project);
-        let newest = history::newest(&rows, query)?;
-        Ok(Entry { newest, state: history::state(&rows, query)? })
+        self.query(project, (life, property), Place::MAX)
     }
 
     /// How a property of a life is read, by everything known.
@@ -209,7 +207,10 @@ impl Applying<'_, '_> {
         person: PersonId,
         property: PropertyId,
     ) -> Result<()> {
-        let entry = self.folded(project, person, property)?;
+        let query = self.query_now(project, person, property)?;
+        let rows = self.transaction.rows(project);
+        let newest = history::newest(&rows, query)?;
+        let entry = Entry { newest, state: history::state(&rows, query)? };
         self.put_entry(project, person, property, entry)
     }
 
