@@ -18,6 +18,7 @@ mod dictionary;
 mod erase;
 mod family;
 mod find;
+mod format;
 pub mod keys;
 mod list;
 mod lives;
@@ -35,7 +36,7 @@ mod today;
 pub mod transaction;
 pub mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hmac::{Hmac, Mac};
@@ -51,6 +52,8 @@ pub use self::dictionary::Dictionary;
 pub use self::erase::Pending;
 pub use self::family::Family;
 pub use self::find::{By, NEVER, Row, Wanted};
+pub use self::format::exists;
+use self::format::{check_files, check_format, format_text};
 use self::keys::Meta;
 pub use self::list::Start;
 pub use self::lives::{LivesOf, Spans};
@@ -180,6 +183,7 @@ impl Store {
         std::fs::create_dir_all(path).map_err(|error| open_error(advice(&error.to_string())))?;
         let (db, caches) =
             options::open(config).map_err(|error| open_error(advice(error.as_ref())))?;
+        check_files(&db).map_err(|error| open_error(advice(&error)))?;
         backup::clean(path).map_err(|error| open_error(advice(&error.to_string())))?;
         let mut store = Self {
             dictionary: Dictionary::default(),
@@ -325,50 +329,6 @@ fn corrupt(family: Family) -> Error {
     Error::Corrupt { family: family.name() }
 }
 
-fn format_text(found: &[u8]) -> String {
-    let number = found.try_into().map(u32::from_be_bytes);
-    number.map_or_else(|_| "unknown".to_owned(), |number| number.to_string())
-}
-
-/// Whether there is a store in a folder.
-#[must_use]
-pub fn exists(path: &Path) -> bool {
-    path.join("CURRENT").exists()
-}
-
-/// Judges an existing store by reading it only, so that one that is refused stays untouched.
-fn check_format(path: &Path) -> Result<()> {
-    if !exists(path) {
-        let foreign = std::fs::read_dir(path).is_ok_and(|entries| {
-            entries.flatten().any(|entry| !backup::is_harmless(&entry.file_name()))
-        });
-        if foreign {
-            let reason =
-                "the folder is not empty and holds no store; set store.path to an empty folder";
-            return Err(Error::Open { path: path.to_owned(), reason: reason.to_owned() });
-        }
-        return Ok(());
-    }
-    let options = rocksdb::Options::default();
-    let open_error = |error: &rocksdb::Error| Error::Open {
-        path: path.to_owned(),
-        reason: advice(error.as_ref()),
-    };
-    let names = DB::list_cf(&options, path).map_err(|error| open_error(&error))?;
-    let unknown = |found: &str| Error::Format { path: path.to_owned(), found: found.to_owned() };
-    if !names.iter().any(|name| name == Family::Meta.name()) {
-        return Err(unknown("unknown"));
-    }
-    let db = DB::open_cf_for_read_only(&options, path, [Family::Meta.name()], false)
-        .map_err(|error| open_error(&error))?;
-    let meta = db.cf_handle(Family::Meta.name()).ok_or_else(|| unknown("unknown"))?;
-    match db.get_cf(meta, Meta::Format.key())? {
-        Some(found) if *found != FORMAT.to_be_bytes() => Err(unknown(&format_text(&found))),
-        // A store whose first write did not happen has no format yet, and nothing in it.
-        _ => Ok(()),
-    }
-}
-
 /// What an operator may do about an error of RocksDB or of the file system.
 fn advice(text: &str) -> String {
     let lower = text.to_lowercase();
@@ -376,8 +336,18 @@ fn advice(text: &str) -> String {
     // "block" has a lock in it.
     if has(&["while lock file", "lock hold by"]) {
         format!("another process uses it ({text}); stop that one, or set another store.path")
-    } else if has(&["permission denied", "read-only file system"]) {
+    } else if has(&["read-only file system"]) {
+        format!(
+            "the disk is read-only ({text}); see what the system's log says of it, mount it so that it \
+             can be written, then start again"
+        )
+    } else if has(&["permission denied"]) {
         format!("this user may not write there ({text}); change the folder's owner or mode")
+    } else if has(&["input/output error"]) {
+        format!(
+            "the disk fails ({text}); see what the system's log says of it, then start again, or \
+             restore a backup on another disk"
+        )
     } else if has(&["no space left", "quota exceeded"]) {
         format!("the disk is full ({text}); make room there, then start again")
     } else if has(&["corruption", "no such file"]) {

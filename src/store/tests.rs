@@ -1,5 +1,7 @@
 //! Opening, refusing, committing: what the store promises besides its content.
 
+use std::path::Path;
+
 use super::*;
 use crate::person::{Fact, Life, Owned, Ownership, Seat, Time, identity};
 
@@ -96,11 +98,32 @@ fn a_folder_of_something_else_is_refused_and_left_untouched() {
     assert!(error.to_string().contains("not empty"), "{error}");
     assert_eq!(content(folder.path()).len(), 1);
     let foreign = tempfile::tempdir().unwrap();
-    drop(DB::open_default(foreign.path()).unwrap());
+    DB::open_default(foreign.path()).unwrap().put(b"a", b"row").unwrap();
     let before = content(foreign.path());
     let error = Store::open(&config(foreign.path())).err().unwrap();
     assert!(matches!(error, Error::Format { .. }), "{error}");
     assert_eq!(content(foreign.path()), before);
+}
+
+/// The files are those that a process has written which was killed there.
+#[test]
+fn a_first_start_that_was_killed_is_begun_anew() {
+    let made = tempfile::tempdir().unwrap();
+    drop(Store::open(&config(made.path())).unwrap());
+    let without_current = tempfile::tempdir().unwrap();
+    for name in ["LOCK", "LOG", "IDENTITY", "MANIFEST-000001", "000001.dbtmp"] {
+        std::fs::write(without_current.path().join(name), "half").unwrap();
+    }
+    let without_families = tempfile::tempdir().unwrap();
+    drop(DB::open_default(without_families.path()).unwrap());
+    for folder in [&without_current, &without_families] {
+        drop(Store::open(&config(folder.path())).unwrap());
+        assert!(Store::open(&config(folder.path())).is_ok());
+    }
+    // Where there was a store, something else has happened.
+    std::fs::remove_file(made.path().join("CURRENT")).unwrap();
+    let error = Store::open(&config(made.path())).err().unwrap();
+    assert!(error.to_string().contains("not empty"), "{error}");
 }
 
 #[test]
@@ -137,6 +160,8 @@ fn an_error_says_what_to_do() {
         ("IO error: No such file or directory: While open a file: /d/1.sst", "restore a backup"),
         ("IO error: No space left on device: While appending to file", "make room"),
         ("Permission denied (os error 13)", "owner or mode"),
+        ("IO error: While appending to file: /d/1.log: Input/output error", "the disk fails"),
+        ("IO error: While appending to file: /d/1.log: Read-only file system", "mount it"),
     ] {
         let told = advice(error);
         assert!(told.contains(advised) && told.contains(error), "{told}");
@@ -163,6 +188,35 @@ fn a_damaged_file_is_told_as_what_it_is() {
     let opened = Store::open(&config(folder.path()));
     let error = opened.and_then(|store| store.snapshot().owner(1, "ann")).unwrap_err().to_string();
     assert!(error.contains("restore a backup"), "{error}");
+}
+
+#[test]
+fn a_table_that_is_missing_or_cut_is_told_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let store = Store::open(&config(folder.path())).unwrap();
+        for key in [b"a", b"b"] {
+            let others = Family::ALL.into_iter().filter(|family| *family != Family::Meta);
+            others.for_each(|family| store.damage(family, key, Some(b"row")));
+            store.checkpoint().unwrap();
+        }
+        // RocksDB itself opens no more than the first sixteen.
+        assert!(store.db.live_files().unwrap().len() > 30);
+    }
+    let tables = content(folder.path()).into_iter();
+    let tables = tables.filter(|(path, _)| path.extension().is_some_and(|it| it == "sst"));
+    for (path, bytes) in tables {
+        std::fs::remove_file(&path).unwrap();
+        let missing = Store::open(&config(folder.path())).err().unwrap().to_string();
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        let cut = Store::open(&config(folder.path())).err().unwrap().to_string();
+        for told in [missing, cut] {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(told.contains(name) && told.contains("restore a backup"), "{told}");
+        }
+        std::fs::write(&path, &bytes).unwrap();
+    }
+    Store::open(&config(folder.path())).unwrap();
 }
 
 /// Commits one distinct id after the other, each with the position that it came from.
@@ -238,6 +292,74 @@ fn a_flipped_byte_is_never_a_wrong_answer() {
     }
     let met = format!("{errors} errors, {earlier} earlier moments, {whole} unharmed");
     assert!(errors > 10 && earlier > 3, "{met}");
+}
+
+/// Commits many distinct ids with one position: a record of the log that spans several of its blocks.
+fn commit_many(store: &Store, number: u64) {
+    let mut transaction = store.transaction();
+    let topic = transaction.topic("events");
+    for id in 0..400 {
+        transaction.set_owner(1, &format!("{number}:{id}"), Some(owned()));
+    }
+    let (next_offset, last_timestamp) = (number + 1, Time(1));
+    let applied = Applied { next_offset, last_offset: number, last_timestamp, last_hash: number };
+    transaction.set_applied(topic, 0, &applied);
+    transaction.commit().unwrap();
+}
+
+/// The newest file of the log of writes, and its length.
+fn log_of_writes(path: &Path) -> (PathBuf, usize) {
+    let mut logs = content(path).into_iter();
+    let (path, bytes) =
+        logs.rfind(|(path, _)| path.extension().is_some_and(|kind| kind == "log")).unwrap();
+    (path, bytes.len())
+}
+
+#[test]
+fn a_torn_log_of_writes_is_the_store_of_an_earlier_commit() {
+    const IN_TABLES: u64 = 2;
+    const ALL: u64 = 10;
+    let folder = tempfile::tempdir().unwrap();
+    let original = folder.path().join("original");
+    // What the store held after each commit, and how long the log was then.
+    let mut moments = Vec::new();
+    {
+        let store = Store::open(&config(&original)).unwrap();
+        (0..IN_TABLES).for_each(|number| commit_many(&store, number));
+        store.checkpoint().unwrap();
+        moments.push((log_of_writes(&original).1, store.content()));
+        for number in IN_TABLES..ALL {
+            commit_many(&store, number);
+            moments.push((log_of_writes(&original).1, store.content()));
+        }
+    }
+    let (log, length) = log_of_writes(&original);
+    assert!(moments.is_sorted_by(|before, after| before.0 < after.0), "each grew the same log");
+    let edges = moments.iter().map(|(end, _)| *end);
+    let mut cuts: Vec<_> = edges.flat_map(|end| [end.saturating_sub(1), end, end + 1]).collect();
+    // Between them: in the middle of rows, and of heads where a block of 32 KiB begins.
+    cuts.extend((0..length).step_by(length / 10));
+    cuts.extend((0..length).step_by(32 << 10).map(|end| end + 5));
+    for cut in cuts.into_iter().filter(|cut| *cut <= length) {
+        let copy = folder.path().join("copy");
+        std::fs::create_dir(&copy).unwrap();
+        for (path, bytes) in content(&original) {
+            let kept = if path == log { &bytes[..cut] } else { &bytes[..] };
+            std::fs::write(copy.join(path.file_name().unwrap()), kept).unwrap();
+        }
+        let whole = moments.iter().rposition(|(end, _)| *end <= cut).unwrap_or(0);
+        {
+            let store = Store::open(&config(&copy)).unwrap();
+            assert!(store.content() == moments[whole].1, "cut at {cut}: not of commit {whole}");
+            // It goes on from there, and what was torn does not come back.
+            commit_many(&store, IN_TABLES + whole as u64);
+        }
+        let store = Store::open(&config(&copy)).unwrap();
+        let next = moments.get(whole + 1);
+        assert!(next.is_none_or(|(_, next)| store.content() == *next), "went on after {cut}");
+        drop(store);
+        std::fs::remove_dir_all(&copy).unwrap();
+    }
 }
 
 #[test]

@@ -1,0 +1,101 @@
+//! Whether there is a store in a folder, of which format, and with every file. Judged by reading only.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::path::Path;
+
+use rocksdb::{DB, DEFAULT_COLUMN_FAMILY_NAME, IteratorMode, LiveFile, Options};
+
+use super::keys::Meta;
+use super::{Error, FORMAT, Family, Result, advice, backup};
+
+/// Whether there is a store in a folder.
+#[must_use]
+pub fn exists(path: &Path) -> bool {
+    path.join("CURRENT").exists()
+}
+
+pub(super) fn format_text(found: &[u8]) -> String {
+    let number = found.try_into().map(u32::from_be_bytes);
+    number.map_or_else(|_| "unknown".to_owned(), |number| number.to_string())
+}
+
+/// Judges an existing store by reading it only, so that one that is refused stays untouched.
+pub(super) fn check_format(path: &Path) -> Result<()> {
+    if !exists(path) {
+        let foreign = std::fs::read_dir(path).is_ok_and(|entries| {
+            let mut names = entries.flatten().map(|entry| entry.file_name());
+            names.any(|name| !backup::is_harmless(&name) && !is_of_a_first_start(&name))
+        });
+        if foreign {
+            let reason =
+                "the folder is not empty and holds no store; set store.path to an empty folder";
+            return Err(Error::Open { path: path.to_owned(), reason: reason.to_owned() });
+        }
+        return Ok(());
+    }
+    let options = Options::default();
+    let open_error = |error: &rocksdb::Error| Error::Open {
+        path: path.to_owned(),
+        reason: advice(error.as_ref()),
+    };
+    let open = |family: &str| {
+        let opened = DB::open_cf_for_read_only(&options, path, [family], false);
+        opened.map_err(|error| open_error(&error))
+    };
+    let names = DB::list_cf(&options, path).map_err(|error| open_error(&error))?;
+    let unknown = |found: &str| Error::Format { path: path.to_owned(), found: found.to_owned() };
+    if names == [DEFAULT_COLUMN_FAMILY_NAME] {
+        // A first start that was killed before it made a family leaves nothing but this one, empty.
+        let first = open(DEFAULT_COLUMN_FAMILY_NAME)?.iterator(IteratorMode::Start).next();
+        return first.map_or(Ok(()), |_| Err(unknown("unknown")));
+    }
+    if !names.iter().any(|name| name == Family::Meta.name()) {
+        return Err(unknown("unknown"));
+    }
+    let db = open(Family::Meta.name())?;
+    let meta = db.cf_handle(Family::Meta.name()).ok_or_else(|| unknown("unknown"))?;
+    match db.get_cf(meta, Meta::Format.key())? {
+        Some(found) if *found != FORMAT.to_be_bytes() => Err(unknown(&format_text(&found))),
+        // A store whose first write did not happen has no format yet, and nothing in it.
+        _ => Ok(()),
+    }
+}
+
+/// Holds the tables that there are to those that the store is made of. RocksDB opens only the first few
+/// at the start, and would meet one that is missing or cut when somebody reads it.
+pub(super) fn check_files(db: &DB) -> std::result::Result<(), String> {
+    let table = |file: &LiveFile| db.path().join(file.name.trim_start_matches('/'));
+    let listed = || db.live_files().map_err(|error| error.to_string());
+    let is_whole = |file: &LiveFile| {
+        let found = std::fs::metadata(table(file));
+        found.is_ok_and(|found| usize::try_from(found.len()) == Ok(file.size))
+    };
+    let broken: Vec<_> = listed()?.into_iter().filter(|file| !is_whole(file)).collect();
+    if broken.is_empty() {
+        return Ok(());
+    }
+    // Compaction takes away what it has rewritten, and may have done so just now.
+    let still: HashSet<_> = listed()?.into_iter().map(|file| file.name).collect();
+    let Some(file) = broken.into_iter().find(|file| still.contains(&file.name)) else {
+        return Ok(());
+    };
+    let path = table(&file);
+    Err(match std::fs::metadata(&path) {
+        Ok(found) => {
+            let (path, length) = (path.display(), found.len());
+            format!("Corruption: {path} has {length} bytes of {}", file.size)
+        }
+        Err(error) => format!("{error}: {}", path.display()),
+    })
+}
+
+/// Whether it is a file that RocksDB writes before `CURRENT`, which makes a store of it. A first start
+/// that was killed leaves these, and the next one writes them anew. Tables and logs of writes come later:
+/// where they are, a store was.
+fn is_of_a_first_start(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    matches!(name, "LOCK" | "LOG" | "IDENTITY" | "MANIFEST-000001")
+        || name.starts_with("LOG.old.")
+        || Path::new(name).extension() == Some(OsStr::new("dbtmp"))
+}
