@@ -5,37 +5,39 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::harness::{Home, KEY, Service, Topic};
+use crate::harness::{Home, KEY, Topic};
 
 /// The folder of the store stays as it is, all else of the root is read-only, and no right is left.
 /// Whoever is not root may do so in a user namespace, and is nobody outside of it then.
 const CONFINE: &str = r#"
 set -e
-touch "$1/personview"
+folder=$1 user=$2 program=$3
+shift 3
+touch "$folder/personview"
 nobody=
-if [ "$3" = root ]; then
-  chown -R 65534:65534 "$1"
+if [ "$user" = root ]; then
+  chown -R 65534:65534 "$folder"
   nobody='--reuid=65534 --regid=65534 --clear-groups'
 fi
-mount --bind "$1" "$1"
-mount --bind "$2" "$1/personview"
+mount --bind "$folder" "$folder"
+mount --bind "$program" "$folder/personview"
 mount -o remount,bind,ro /
 if touch "/personview-$$" 2>/dev/null; then exit 99; fi
 cd /
-exec setpriv $nobody --no-new-privs --inh-caps=-all --bounding-set=-all \
-  "$1/personview" serve --config "$1/config.toml"
+exec setpriv $nobody --no-new-privs --inh-caps=-all --bounding-set=-all "$folder/personview" "$@"
 "#;
 
-/// `None` where this system does not let one have mounts of one's own.
-fn confined(home: &Home) -> Option<Command> {
+/// The command that runs a program so; `None` where this system does not let one have mounts of one's own.
+fn confined(home: &Home) -> Option<Vec<String>> {
     let is_root = nix::unistd::getuid().is_root();
     let namespaces: &[&str] =
         if is_root { &["--mount"] } else { &["--mount", "--user", "--map-root-user"] };
     let probe = Command::new("unshare").args(namespaces).arg("true").output().ok()?;
-    let mut command = Command::new("unshare");
-    command.args(namespaces).args(["sh", "-c", CONFINE, "sh"]);
-    command.arg(home.config().parent()?).arg(env!("CARGO_BIN_EXE_personview"));
-    command.arg(if is_root { "root" } else { "user" });
+    let folder = home.config().parent()?.to_str()?.to_owned();
+    let user = if is_root { "root" } else { "user" };
+    let command = ["unshare"].iter().chain(namespaces).copied();
+    let command = command.chain(["sh", "-c", CONFINE, "sh", &folder, user]);
+    let command = command.map(str::to_owned).collect();
     probe.status.success().then_some(command)
 }
 
@@ -47,7 +49,7 @@ fn it_needs_no_rights_and_writes_nowhere_but_in_its_folder() {
         eprintln!("NOT TRIED: this system does not let one have mounts of one's own");
         return;
     };
-    let service = Service::of(&home, command);
+    let service = home.under(command).serve();
     let status = std::fs::read_to_string(format!("/proc/{}/status", service.id())).unwrap();
     let line = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     assert_eq!(line("CapEff:").trim(), "0000000000000000", "{status}");

@@ -8,7 +8,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use serde_json::{Value as Json, json};
 
-use crate::harness::{Home, Service, Topic, personview};
+use crate::harness::{Home, Service, Topic};
 use crate::histories::histories;
 
 /// How often each stream is interrupted by a kill; `CRASH_KILLS` says otherwise.
@@ -18,7 +18,7 @@ pub fn kills() -> usize {
 }
 
 /// A stream in Kafka, and what there is to ask about it.
-struct Stream {
+pub struct Stream {
     topic: Topic,
     /// The last record of every partition, as `min_position` names it.
     ends: Vec<String>,
@@ -117,17 +117,24 @@ pub fn killed(home: &Home, topic: &Topic, most: u64) -> Vec<f64> {
 
 /// A store that nobody serves keeps the laws.
 pub fn verify(home: &Home) {
-    let verified = personview(&["verify", "--config", home.config().to_str().unwrap()]).output();
-    let verified = verified.unwrap();
-    let said = String::from_utf8_lossy(&verified.stdout);
-    assert!(verified.status.success(), "{said}\n{}", String::from_utf8_lossy(&verified.stderr));
+    let (code, said, errors) = home.run(&["verify"]);
+    assert_eq!(code, 0, "{said}\n{errors}");
 }
 
 fn kill_9_loses_and_repeats_nothing(stream: &Stream) {
+    loses_and_repeats_nothing(stream, |home| {
+        let killed_at = killed(home, &stream.topic, stream.batch_records * 10);
+        let at_work = killed_at.iter().any(|applied| *applied > 0.0);
+        assert!(at_work, "killed while at work: {killed_at:?}");
+    });
+}
+
+/// Reads a stream with a service that `interrupt` starts and kills before, and compares every answer
+/// with that of a store built in one go.
+pub fn loses_and_repeats_nothing(stream: &Stream, interrupt: impl FnOnce(&Home)) {
     let small_batches = format!("[ingest]\nbatch_records = {}\n", stream.batch_records);
     let home = Home::with(&stream.topic, &small_batches);
-    let killed_at = killed(&home, &stream.topic, stream.batch_records * 10);
-    assert!(killed_at.iter().any(|applied| *applied > 0.0), "killed while at work: {killed_at:?}");
+    interrupt(&home);
     let service = home.serve();
     let found = everything(&service, stream);
     let rebuilt = Home::with(&stream.topic, &small_batches).serve();
@@ -147,7 +154,7 @@ fn kill_9_loses_and_repeats_nothing(stream: &Stream) {
 
 /// A stream in which a lost or repeated record shows: values name their event, keys are added
 /// and removed, persons are merged, and some events come late.
-fn numbered(partitions: usize) -> Stream {
+pub fn numbered(partitions: usize) -> Stream {
     const EVENTS: usize = 30_000;
     /// A command comes after so many events.
     const COMMAND_EVERY: usize = 150;
@@ -221,7 +228,7 @@ fn command(number: usize, now: String) -> Json {
 
 /// The random histories by which the store is held against the naive fold, side by side in one
 /// project: a line of each in turn.
-fn random(partitions: usize) -> Stream {
+pub fn random(partitions: usize) -> Stream {
     const HISTORIES: usize = 250;
     let asked = std::env::var("PROPTEST_RNG_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = asked.unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);

@@ -172,6 +172,8 @@ pub fn personview(arguments: &[&str]) -> Command {
 /// A folder with a configuration and a store.
 pub struct Home {
     folder: Arc<TempDir>,
+    /// The command that runs the program, where it is run by another one.
+    pub under: Vec<String>,
 }
 
 impl Home {
@@ -203,7 +205,12 @@ impl Home {
         )
         .unwrap();
         std::fs::write(folder.path().join("config.toml"), config).unwrap();
-        Self { folder: Arc::new(folder) }
+        Self { folder: Arc::new(folder), under: Vec::new() }
+    }
+
+    /// The same folder, with every process of the program run by another command.
+    pub fn under(&self, command: Vec<String>) -> Self {
+        Self { folder: self.folder.clone(), under: command }
     }
 
     pub fn config(&self) -> PathBuf {
@@ -214,12 +221,34 @@ impl Home {
         self.folder.path().join("store")
     }
 
+    /// The program with this configuration.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let config = self.config();
+        let all = [&["--config", config.to_str().unwrap()], arguments].concat();
+        let Some((first, others)) = self.under.split_first() else { return personview(&all) };
+        let mut command = Command::new(first);
+        command.args(others).arg(personview(&[]).get_program()).args(all).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program to its end: exit code, standard output and standard error.
+    pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.command(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    }
+
     pub fn serve(&self) -> Service {
         self.serve_with(&[])
     }
 
     pub fn serve_with(&self, flags: &[&str]) -> Service {
         Service::start(self, flags, &[])
+    }
+
+    /// Starts it and does not wait until it can be reached.
+    pub fn spawn(&self) -> Service {
+        Service::spawn(self, &[], &[])
     }
 
     /// With variables in the environment.
@@ -239,26 +268,24 @@ pub struct Service {
 }
 
 impl Service {
-    fn start(home: &Home, flags: &[&str], environment: &[(&str, &str)]) -> Self {
-        let config = home.config();
-        let mut command = personview(&["serve", "--config", config.to_str().unwrap()]);
+    fn spawn(home: &Home, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let folder = home.folder.clone();
+        let mut command = home.command(&["serve"]);
         command.args(flags).envs(environment.iter().copied());
-        Self::of(home, command)
-    }
-
-    /// One that is started by another command.
-    pub fn of(home: &Home, mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let process = command.spawn().unwrap();
+        let mut process = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let stderr = BufReader::new(process.stderr.take().unwrap());
         let (sender, log) = channel();
-        let mut service = Self { _folder: home.folder.clone(), process, url: String::new(), log };
-        let stderr = BufReader::new(service.process.stderr.take().unwrap());
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 // The test may have ended.
                 let _ = sender.send(line);
             }
         });
+        Self { _folder: folder, process, url: String::new(), log }
+    }
+
+    fn start(home: &Home, flags: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut service = Self::spawn(home, flags, environment);
         while service.url.is_empty() {
             let line = service.log.recv_timeout(PATIENCE).expect("the service did not start");
             let fields: Json = serde_json::from_str(&line).expect(&line);

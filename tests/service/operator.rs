@@ -6,20 +6,11 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use serde_json::{Value as Json, json};
 
-use crate::harness::{Home, KEY, Service, Topic, personview, wait_for};
-
-/// Exit code, standard output and standard error.
-fn run(home: &Home, arguments: &[&str]) -> (i32, String, String) {
-    let config = home.config();
-    let mut command = personview(arguments);
-    let output = command.args(["--config", config.to_str().unwrap()]).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-}
+use crate::harness::{Home, KEY, Service, Topic, wait_for};
 
 /// Runs a command that must do what it is asked for.
 fn done(home: &Home, arguments: &[&str]) -> String {
-    let (code, told, errors) = run(home, arguments);
+    let (code, told, errors) = home.run(arguments);
     assert_eq!(code, 0, "{arguments:?}: {told}{errors}");
     told
 }
@@ -66,7 +57,7 @@ fn a_backup_of_a_running_service_comes_back_and_reads_on() {
     let (everybody_before, verified) = (everybody(&service), done(&home, &["verify"]));
     assert!(verified.lines().all(|line| line.ends_with(": ok")), "{verified}");
     assert!(done(&home, &["restore", "--list", backups]).starts_with("backup 1 of 20"));
-    let (code, _, errors) = run(&home, &["restore", backups]);
+    let (code, _, errors) = home.run(&["restore", backups]);
     assert_eq!(code, 1);
     assert!(errors.contains("there is a store already"), "{errors}");
     service.terminate();
@@ -99,7 +90,7 @@ fn what_cannot_be_backed_up_or_restored_says_why() {
         (["backup", &at("file")], "backups in"),
         (["restore", &at("new")], "there are no backups in"),
     ] {
-        let (code, _, errors) = run(&home, &arguments);
+        let (code, _, errors) = home.run(&arguments);
         assert_eq!(code, 1, "{arguments:?}");
         assert!(errors.contains(reason), "{arguments:?}: {errors}");
     }

@@ -1,0 +1,124 @@
+//! kill -9 at a named system call: before a commit is in the log of writes, in the middle of a table, between a
+//! new list of files and the name that makes it the current one. strace kills there, before the call is
+//! done. So a file is torn where it is written with more than one call; `a_torn_log_of_writes_…` in
+//! `src/store/tests.rs` tears it at any byte.
+
+use std::os::unix::process::ExitStatusExt;
+
+use serde_json::json;
+
+use crate::crash::{kills, loses_and_repeats_nothing, numbered, verify};
+use crate::harness::{Home, Topic, wait_for};
+
+/// A call on files of the store, where `*` in a name stands for RocksDB's number. One thread does it at least
+/// `most` times in every start that has something to do: strace counts the calls of each thread.
+struct Place {
+    call: &'static str,
+    files: &'static str,
+    most: u64,
+}
+
+const fn place(call: &'static str, files: &'static str, most: u64) -> Place {
+    Place { call, files, most }
+}
+
+/// Where a running store is killed, in this order: a start has tables to write where the one before was
+/// killed at the log of writes.
+const PLACES: [Place; 12] = [
+    // A commit.
+    place("write", "*.log", 12),
+    // A start writes what it finds in the log of writes into tables.
+    place("write", "*.sst", 6),
+    place("openat", "*.log", 2),
+    // The list of files changes, or a new one is written.
+    place("write", "MANIFEST-*", 12),
+    place("fdatasync", "MANIFEST-*", 1),
+    // The new list becomes the current one.
+    place("rename", "*.dbtmp", 1),
+    place("write", "*.log", 12),
+    place("fdatasync", "*.sst", 6),
+    place("write", "*.dbtmp", 1),
+    place("fsync", "", 2),
+    // What is no longer needed goes.
+    place("unlink", "*.log", 1),
+    place("unlink", "MANIFEST-*", 1),
+];
+
+/// Where a start is killed that makes a new store: until the first column family is there, and later.
+const MAKING: [Place; 6] = [
+    place("rename", "*.dbtmp", 3),
+    place("write", "MANIFEST-*", 24),
+    place("openat", "*.dbtmp", 3),
+    place("fsync", "", 2),
+    place("mkdir", "", 12),
+    place("fdatasync", "*.dbtmp", 3),
+];
+
+/// A start makes fewer files, and fewer are left from those before.
+const NUMBERS: u64 = 200;
+
+/// The command that runs a program and does something at calls on some files of a store; `what` and `when` as
+/// strace's `inject` has them.
+pub fn strace(home: &Home, calls: &str, files: &[&str], what: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(home.store()).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let number = |name: String| name.matches(|c: char| c.is_ascii_digit()).collect::<String>();
+    let numbers = names.filter(|name| !name.starts_with("LOG")).map(number);
+    let newest: u64 = numbers.filter_map(|number| number.parse().ok()).max().unwrap_or(0);
+    // With -D the program is this one's child and strace is not, so that signals reach the program. With
+    // --seccomp-bpf it would be faster, and a signal that is injected would get lost.
+    let options = ["strace", "-D", "-f", "-qq", "-o", "/dev/null"];
+    let mut command: Vec<_> = options.map(str::to_owned).into();
+    command.extend(["-e".to_owned(), format!("trace={calls}")]);
+    command.extend(["-e".to_owned(), format!("inject={calls}:{what}")]);
+    for file in files {
+        let numbers = if file.contains('*') {
+            newest.saturating_sub(NUMBERS)..newest + NUMBERS
+        } else {
+            0..1
+        };
+        for number in numbers {
+            let path = home.store().join(file.replace('*', &format!("{number:06}")));
+            let path = path.to_str().unwrap().trim_end_matches('/').to_owned();
+            command.extend(["-P".to_owned(), path]);
+        }
+    }
+    command
+}
+
+/// Serves until it is killed at one of the calls, chosen by chance.
+fn killed_at(home: &Home, Place { call, files, most }: &Place) {
+    let number = 1 + uuid::Uuid::new_v4().as_u64_pair().0 % most;
+    let place = format!("{call} {number} of {files:?}");
+    let what = format!("signal=KILL:when={number}");
+    let mut service = home.under(strace(home, call, &[files], &what)).spawn();
+    let ended = wait_for(|| service.ended().ok_or_else(|| format!("it runs after {place}")));
+    let said = || service.log.iter().collect::<Vec<_>>().join("\n");
+    assert_eq!(ended.signal(), Some(9), "{ended} before {place}\n{}", said());
+}
+
+#[test]
+fn kill_9_at_any_system_call_loses_and_repeats_nothing() {
+    let stream = numbered(1);
+    loses_and_repeats_nothing(&stream, |home| {
+        home.serve().kill();
+        for place in PLACES.iter().cycle().take(kills() * 3 / 2) {
+            killed_at(home, place);
+            verify(home);
+        }
+    });
+}
+
+#[test]
+fn kill_9_while_a_store_is_made_leaves_one_that_starts() {
+    let topic = Topic::create("made", 1);
+    topic.events(0, [&json!({"token": "t", "event": "x", "distinct_id": "ann"})]);
+    for place in MAKING.iter().cycle().take(kills()) {
+        let home = Home::new(&topic);
+        killed_at(&home, place);
+        let service = home.serve();
+        assert_eq!(service.persons(&format!("?min_position={}:0:0", topic.name))["count"], 1);
+        service.terminate();
+        verify(&home);
+    }
+}
