@@ -56,7 +56,10 @@ impl Disk {
         let inside = self.home.under.iter();
         let mut command: Vec<_> = inside.map(String::as_str).collect();
         let options = format!("remount,{options}");
-        command.extend(["mount", "-o", &options, self.store.to_str().unwrap()]);
+        // With its source named too, options of before are not given again: in a user namespace the owner
+        // among them means nobody.
+        let store = self.store.to_str().unwrap();
+        command.extend(["mount", "-t", "tmpfs", "-o", &options, "tmpfs", store]);
         assert!(Command::new(command[0]).args(&command[1..]).status().unwrap().success());
     }
 
