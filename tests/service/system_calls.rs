@@ -3,6 +3,7 @@
 //! done. So a file is torn where it is written with more than one call; `a_torn_log_of_writes_…` in
 //! `src/store/tests.rs` tears it at any byte.
 
+use std::ops::RangeInclusive;
 use std::os::unix::process::ExitStatusExt;
 
 use serde_json::json;
@@ -10,48 +11,49 @@ use serde_json::json;
 use crate::crash::{kills, loses_and_repeats_nothing, numbered, verify};
 use crate::harness::{Home, Topic, wait_for};
 
-/// A call on files of the store, where `*` in a name stands for RocksDB's number. One thread does it at least
-/// `most` times in every start that has something to do: strace counts the calls of each thread.
+/// A call on files of the store, where `*` in a name stands for RocksDB's number, and which one of a start it
+/// is. One thread does it that often in every start: strace counts the calls of each thread.
 struct Place {
     call: &'static str,
     files: &'static str,
-    most: u64,
+    numbers: RangeInclusive<u64>,
 }
 
-const fn place(call: &'static str, files: &'static str, most: u64) -> Place {
-    Place { call, files, most }
+const fn place(call: &'static str, files: &'static str, numbers: RangeInclusive<u64>) -> Place {
+    Place { call, files, numbers }
 }
 
-/// Where a running store is killed, in this order: a start has tables to write where the one before was
-/// killed at the log of writes.
-const PLACES: [Place; 12] = [
-    // A commit.
-    place("write", "*.log", 12),
+/// Where a running store is killed, in this order: a start has tables to write where the one before had
+/// committed some batches when it was killed.
+const PLACES: [Place; 13] = [
+    // A commit; the first ones note the topics.
+    place("write", "*.log", 1..=4),
+    place("write", "*.log", 5..=12),
     // A start writes what it finds in the log of writes into tables.
-    place("write", "*.sst", 6),
-    place("openat", "*.log", 2),
+    place("write", "*.sst", 1..=6),
+    place("openat", "*.log", 1..=2),
     // The list of files changes, or a new one is written.
-    place("write", "MANIFEST-*", 12),
-    place("fdatasync", "MANIFEST-*", 1),
+    place("write", "MANIFEST-*", 1..=12),
+    place("fdatasync", "MANIFEST-*", 1..=1),
     // The new list becomes the current one.
-    place("rename", "*.dbtmp", 1),
-    place("write", "*.log", 12),
-    place("fdatasync", "*.sst", 6),
-    place("write", "*.dbtmp", 1),
-    place("fsync", "", 2),
+    place("rename", "*.dbtmp", 1..=1),
+    place("write", "*.log", 5..=12),
+    place("fdatasync", "*.sst", 1..=6),
+    place("write", "*.dbtmp", 1..=1),
+    place("fsync", "", 1..=2),
     // What is no longer needed goes.
-    place("unlink", "*.log", 1),
-    place("unlink", "MANIFEST-*", 1),
+    place("unlink", "*.log", 1..=1),
+    place("unlink", "MANIFEST-*", 1..=1),
 ];
 
 /// Where a start is killed that makes a new store: until the first column family is there, and later.
 const MAKING: [Place; 6] = [
-    place("rename", "*.dbtmp", 3),
-    place("write", "MANIFEST-*", 24),
-    place("openat", "*.dbtmp", 3),
-    place("fsync", "", 2),
-    place("mkdir", "", 12),
-    place("fdatasync", "*.dbtmp", 3),
+    place("rename", "*.dbtmp", 1..=3),
+    place("write", "MANIFEST-*", 1..=24),
+    place("openat", "*.dbtmp", 1..=3),
+    place("fsync", "", 1..=2),
+    place("mkdir", "", 1..=12),
+    place("fdatasync", "*.dbtmp", 1..=3),
 ];
 
 /// A start makes fewer files, and fewer are left from those before.
@@ -87,8 +89,9 @@ pub fn strace(home: &Home, calls: &str, files: &[&str], what: &str) -> Vec<Strin
 }
 
 /// Serves until it is killed at one of the calls, chosen by chance.
-fn killed_at(home: &Home, Place { call, files, most }: &Place) {
-    let number = 1 + uuid::Uuid::new_v4().as_u64_pair().0 % most;
+fn killed_at(home: &Home, Place { call, files, numbers }: &Place) {
+    let among = numbers.end() - numbers.start() + 1;
+    let number = numbers.start() + uuid::Uuid::new_v4().as_u64_pair().0 % among;
     let place = format!("{call} {number} of {files:?}");
     let what = format!("signal=KILL:when={number}");
     let mut service = home.under(strace(home, call, &[files], &what)).spawn();
@@ -100,7 +103,7 @@ fn killed_at(home: &Home, Place { call, files, most }: &Place) {
 #[test]
 fn kill_9_at_any_system_call_loses_and_repeats_nothing() {
     let stream = numbered(1);
-    let places: Vec<_> = PLACES.iter().cycle().take(kills() * 3 / 2).collect();
+    let places: Vec<_> = PLACES.iter().cycle().take(kills() * 13 / 8).collect();
     // Each store is killed so often only that there is more of the stream for it to read.
     for places in places.chunks(2 * PLACES.len()) {
         loses_and_repeats_nothing(&stream, |home| {
