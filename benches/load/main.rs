@@ -11,7 +11,7 @@
 #[path = "../../tests/service/broker.rs"]
 #[allow(dead_code)] // the tests use all of it
 mod broker;
-#[path = "../../tests/service/harness.rs"]
+#[path = "../../tests/service/harness/mod.rs"]
 #[allow(dead_code)] // the tests use all of it
 mod harness;
 mod http;
