@@ -21,7 +21,7 @@ pub struct Caches {
 }
 
 /// The most that a start reads of the log of writes, in bytes: about a second.
-const MOST_WAL: u64 = 96 << 20;
+const MOST_WAL: u64 = 64 << 20;
 
 /// Opens the database with every family.
 pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
