@@ -153,8 +153,9 @@ impl Ingest {
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "a bug: ingestion panicked; the log has the place".to_owned(),
             };
+            progress.update(|status| status.stopped = Some(reason.clone()));
+            // Whoever reads this line finds it in readiness too.
             tracing::error!(reason, "ingestion has ended; reads go on with what is in the store");
-            progress.update(|status| status.stopped = Some(reason));
         });
         Self { going, thread }
     }
