@@ -28,6 +28,7 @@ use super::read::{self, Read, View};
 use super::spool::Spool;
 use super::stream::{self, PATIENCE};
 use crate::person::json::{self, Fault};
+use crate::store::together;
 
 /// About so much is answered at once, in bytes; a line may be as long.
 const CHUNK: usize = 64 << 10;
@@ -185,7 +186,7 @@ impl Lines {
         }
         // On all cores; the answers keep their order.
         let answers = lines.into_par_iter().with_min_len(FEW).map(|line| one(view, common, line));
-        let mut out = answers.collect::<Result<Vec<_>, Error>>()?.concat();
+        let mut out = together(|| answers.collect::<Result<Vec<_>, Error>>())?.concat();
         self.at += whole as u64;
         self.seen = self.at;
         if whole == 0 && length == CHUNK {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::column::{Column, LIVE, decode_live};
 use super::search::{ASK, GoOn, SEARCHED};
 use super::snapshot::Snapshot;
+use super::together::together;
 use super::transaction::decode;
 use super::{Error, Family, Result, codec, keys};
 use crate::person::{Filter, Head, Part, PersonId, ProjectId, PropertyId, Time};
@@ -120,7 +121,7 @@ impl Snapshot<'_> {
             last.end = PersonId::MAX;
         }
         let found = parts.into_par_iter().map(|part| self.found(&plan, part, go_on));
-        let found = found.collect::<Result<Option<Vec<_>>>>()?;
+        let found = together(|| found.collect::<Result<Option<Vec<_>>>>())?;
         Ok(found.map(|parts| parts.concat()))
     }
 

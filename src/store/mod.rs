@@ -33,6 +33,7 @@ mod search;
 pub mod snapshot;
 mod staged;
 mod today;
+mod together;
 pub mod transaction;
 pub mod verify;
 
@@ -64,6 +65,7 @@ pub use self::operation::{
     Operation, Recency,
 };
 pub use self::snapshot::{Moment, Person, Snapshot};
+pub use self::together::together;
 pub use self::transaction::Transaction;
 use crate::person::Time;
 

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::column::{LIVE, decode_live};
 use super::snapshot::Snapshot;
+use super::together::together;
 use super::transaction::decode;
 use super::{Family, Result, codec, corrupt};
 use crate::person::{Part, PersonId, ProjectId, PropertyId, Value};
@@ -97,10 +98,9 @@ impl Snapshot<'_> {
             let having = |property| self.having(project, property, part, go_on);
             property.map_or(Ok(Some(Vec::new())), having)
         };
-        let ((by_id, by_uuid), by_property) = rayon::join(
-            || (self.with_id(project, part, go_on), self.with_uuid(project, part, go_on)),
-            || properties.map(by_property),
-        );
+        let ids = || (self.with_id(project, part, go_on), self.with_uuid(project, part, go_on));
+        let ((by_id, by_uuid), by_property) =
+            together(|| rayon::join(ids, || properties.map(by_property)));
         let found = [by_id, by_uuid].into_iter().chain(by_property);
         let found = found.collect::<Result<Option<Vec<_>>>>()?;
         Ok(found.map(|found| {
