@@ -2,8 +2,9 @@
 //!
 //! `cargo bench --bench load` starts a Kafka (or takes the one that `KAFKA_BOOTSTRAP_SERVERS` names),
 //! loads it, measures and prints a table; `-- --json` prints a JSON object a row; `-- --quick` leaves out the
-//! rows of 10 million events. `-- --soak=30` reads for half an hour under full load instead. The rows against `PostgreSQL` need Debian's package. Without
-//! `--bench`, or with `--test`, everything is small and only shown to work.
+//! rows of 10 million events. `-- --soak=30` reads for half an hour under full load instead. The rows against
+//! `PostgreSQL` need Debian's package. Without `--bench`, or with `--test`, everything is small and only shown
+//! to work.
 
 // Rates and shares of what fits a float many times over.
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]

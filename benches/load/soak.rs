@@ -15,9 +15,12 @@ use crate::{Place, send};
 /// Persons of the stream.
 const PERSONS: usize = 100_000;
 
-/// So many records wait in Kafka at most: enough that ingestion never rests, few enough that the disk
-/// holds them.
+/// So many records wait in Kafka at most: enough that ingestion never rests, few enough that none is gone
+/// before it was read.
 const BEHIND: u64 = 200_000;
+
+/// So many bytes of each partition Kafka keeps: those of half an hour are more than many a disk has room for.
+const KEPT: &str = "1000000000";
 
 /// Minutes that are left out at the beginning: caches and buffers fill.
 const WARM: usize = 2;
@@ -32,6 +35,7 @@ struct Minute {
 /// Reads for so many minutes while records come as fast as they are ingested.
 pub fn soak(minutes: usize, kafka: &str, report: &Report) {
     let place = Place::new(kafka, "soak");
+    place.topic.alter("retention.bytes", KEPT);
     let mut loader = Loader::new(kafka, &place.topic.name);
     let mut stream = Stream::new(100_000_000, PERSONS, 1);
     let world = send(PERSONS, &mut stream, &mut loader);
