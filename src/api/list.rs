@@ -231,9 +231,11 @@ fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Err
     };
     let found = |row: &Row| snapshot.head(project, row.person)?.ok_or_else(Error::internal);
     if query.distinct_id.is_some() || query.email.is_some() {
-        let (mut rows, _) = few(view, query)?;
+        let (mut rows, heads) = few(view, query)?;
         let skipped = sorted(&mut rows, query);
-        return rows.iter().skip(skipped).try_for_each(|row| one(row.person, &found(row)?));
+        return rows.iter().skip(skipped).try_for_each(|row| {
+            one(row.person, heads.get(&row.person).ok_or_else(Error::internal)?)
+        });
     }
     let everybody = query.wanted.is_everybody();
     let (mut start, mut skipped) = match query.start {

@@ -80,6 +80,12 @@ impl Filter {
         }
     }
 
+    /// Whether it asks nothing, and so holds for everybody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::All(all) if all.is_empty())
+    }
+
     /// The properties that it is about, each as often as it stands there.
     #[must_use]
     pub fn keys(&self) -> Vec<&str> {

@@ -46,7 +46,7 @@ impl Wanted {
     /// Whether everybody is wanted.
     #[must_use]
     pub fn is_everybody(&self) -> bool {
-        self.search.is_none() && matches!(&self.filter, Filter::All(all) if all.is_empty())
+        self.search.is_none() && self.filter.is_empty()
     }
 }
 
@@ -103,7 +103,7 @@ impl Snapshot<'_> {
             Plan { project, filter: &wanted.filter, properties, searched: None, driver: None };
         if let Some(part) = &wanted.search {
             let Some(found) = self.searched(project, part, go_on)? else { return Ok(None) };
-            if matches!(&wanted.filter, Filter::All(all) if all.is_empty()) {
+            if wanted.filter.is_empty() {
                 return Ok(Some(found));
             }
             plan.searched = Some(found);

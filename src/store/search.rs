@@ -93,14 +93,42 @@ impl Snapshot<'_> {
         part: &Part,
         go_on: &GoOn<'_>,
     ) -> Result<Option<Vec<PersonId>>> {
-        let properties = SEARCHED.map(|key| self.store.dictionary().property(project, key));
-        let by_property = |property: Option<PropertyId>| {
-            let having = |property| self.having(project, property, part, go_on);
-            property.map_or(Ok(Some(Vec::new())), having)
+        let having = |property: Option<PropertyId>| {
+            collected(|found| {
+                let Some(property) = property else { return Ok(true) };
+                self.each_value(project, property, go_on, |person, value| {
+                    if part.is_in(&value.text()) {
+                        found.push(person);
+                    }
+                })
+            })
         };
-        let ids = || (self.with_id(project, part, go_on), self.with_uuid(project, part, go_on));
+        let by_id = || {
+            collected(|found| {
+                self.each_id(project, Some(part), go_on, |_, ownership| {
+                    let owner = decode(codec::decode_ownership, ownership, Family::DistinctId)?;
+                    found.push(owner.now(&self.lives(project))?.person);
+                    Ok(true)
+                })
+            })
+        };
+        let by_uuid = || {
+            collected(|found| {
+                if !part.is_of(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+                    return Ok(true);
+                }
+                self.each_row(project, LIVE, go_on, |person, live| {
+                    let (_, uuid) = decode_live(live)?;
+                    if part.begins(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
+                        found.push(person);
+                    }
+                    Ok(())
+                })
+            })
+        };
+        let properties = SEARCHED.map(|key| self.store.dictionary().property(project, key));
         let ((by_id, by_uuid), by_property) =
-            together(|| rayon::join(ids, || properties.map(by_property)));
+            together(|| rayon::join(|| (by_id(), by_uuid()), || properties.map(having)));
         let found = [by_id, by_uuid].into_iter().chain(by_property);
         let found = found.collect::<Result<Option<Vec<_>>>>()?;
         Ok(found.map(|found| {
@@ -109,60 +137,6 @@ impl Snapshot<'_> {
             persons.dedup();
             persons
         }))
-    }
-
-    /// Who has a text in a property.
-    fn having(
-        &self,
-        project: ProjectId,
-        property: PropertyId,
-        part: &Part,
-        go_on: &GoOn<'_>,
-    ) -> Result<Option<Vec<PersonId>>> {
-        let mut found = Vec::new();
-        let whole = self.each_value(project, property, go_on, |person, value| {
-            if part.is_in(&value.text()) {
-                found.push(person);
-            }
-        })?;
-        Ok(whole.then_some(found))
-    }
-
-    /// Who has a text in a distinct id.
-    fn with_id(
-        &self,
-        project: ProjectId,
-        part: &Part,
-        go_on: &GoOn<'_>,
-    ) -> Result<Option<Vec<PersonId>>> {
-        let mut found = Vec::new();
-        let whole = self.each_id(project, Some(part), go_on, |_, ownership| {
-            let owner = decode(codec::decode_ownership, ownership, Family::DistinctId)?;
-            found.push(owner.now(&self.lives(project))?.person);
-            Ok(true)
-        })?;
-        Ok(whole.then_some(found))
-    }
-
-    /// Whose uuid begins with a text.
-    fn with_uuid(
-        &self,
-        project: ProjectId,
-        part: &Part,
-        go_on: &GoOn<'_>,
-    ) -> Result<Option<Vec<PersonId>>> {
-        let mut found = Vec::new();
-        if !part.is_of(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
-            return Ok(Some(found));
-        }
-        let whole = self.each_row(project, LIVE, go_on, |person, live| {
-            let (_, uuid) = decode_live(live)?;
-            if part.begins(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
-                found.push(person);
-            }
-            Ok(())
-        })?;
-        Ok(whole.then_some(found))
     }
 
     /// Calls `each` with distinct ids of live persons that have a text somewhere, in their order,
@@ -225,4 +199,12 @@ impl Snapshot<'_> {
         let value = head.entries.get(&property).and_then(|entry| entry.state.current.clone());
         value.ok_or(corrupt(Family::Column))
     }
+}
+
+/// The persons that a walk finds; `None` where it was ended before it came to its end.
+fn collected(
+    walk: impl FnOnce(&mut Vec<PersonId>) -> Result<bool>,
+) -> Result<Option<Vec<PersonId>>> {
+    let mut found = Vec::new();
+    Ok(walk(&mut found)?.then_some(found))
 }
