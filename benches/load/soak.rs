@@ -22,8 +22,11 @@ const BEHIND: u64 = 200_000;
 /// So many bytes of each partition Kafka keeps: those of half an hour are more than many a disk has room for.
 const KEPT: &str = "1000000000";
 
-/// Minutes that are left out at the beginning: caches and buffers fill.
-const WARM: usize = 2;
+/// Minutes that are left out at the beginning: the cache fills.
+const WARM: usize = 5;
+
+/// `store.memory`: so little that the cache is full, and memory should not grow any more, after `WARM`.
+const MEMORY: &str = "128MiB";
 
 /// What was measured in one minute.
 struct Minute {
@@ -32,14 +35,14 @@ struct Minute {
     p99: f64,
 }
 
-/// Reads for so many minutes while records come as fast as they are ingested.
+/// Reads for so many minutes, more than `WARM`, while records come as fast as they are ingested.
 pub fn soak(minutes: usize, kafka: &str, report: &Report) {
     let place = Place::new(kafka, "soak");
     place.topic.alter("retention.bytes", KEPT);
     let mut loader = Loader::new(kafka, &place.topic.name);
     let mut stream = Stream::new(100_000_000, PERSONS, 1);
     let world = send(PERSONS, &mut stream, &mut loader);
-    let service = ingest::serve(&place.home, "512MiB");
+    let service = ingest::serve(&place.home, MEMORY);
     ingest::caught_up(&service);
     let paths = world.as_of_paths(&service);
     let (going, behind) = (AtomicBool::new(true), AtomicU64::new(0));
@@ -62,7 +65,7 @@ pub fn soak(minutes: usize, kafka: &str, report: &Report) {
                 std::thread::sleep(Duration::from_millis(200));
             }
         });
-        let measured = (1..=minutes + WARM).map(|minute| measure(minute, &service, &paths));
+        let measured = (1..=minutes).map(|minute| measure(minute, &service, &paths));
         let measured = measured.collect();
         going.store(false, Ordering::Relaxed);
         measured
@@ -70,6 +73,7 @@ pub fn soak(minutes: usize, kafka: &str, report: &Report) {
     service.kill();
     let of = |value: fn(&Minute) -> f64| {
         let values: Vec<_> = measured.iter().skip(WARM).map(value).collect();
+        assert!(!values.is_empty(), "--soak needs more than {WARM} minutes");
         (values.iter().copied().fold(0.0, f64::max), values[0])
     };
     for (work, unit, (most, first), target) in [
@@ -97,11 +101,13 @@ fn measure(minute: usize, service: &Service, paths: &[String]) -> Minute {
         p99: run.quantile(0.99) * 1e3,
     };
     report::say(&format!(
-        "minute {minute}: {:.0} records/s, {:.0} reads/s, p99 {:.1} ms, {:.0} MiB, {:.0} files",
+        "minute {minute}: {:.0} records/s, {:.0} reads/s, p99 {:.1} ms, {:.0} MiB, {:.0} of them cache, \
+         {:.0} files",
         (recorded() - before) / began.elapsed().as_secs_f64(),
         run.per_second,
         measured.p99,
         measured.resident,
+        service.metric("personview_store_block_cache_bytes") / 1_048_576.0,
         measured.files,
     ));
     measured
