@@ -1,9 +1,9 @@
 //! The history of one project's persons, as the fold wants to read it.
 
-use std::cell::{Ref, RefCell};
+use std::cell::RefCell;
 
 use super::lives::LivesOf;
-use super::staged::{KeyValue, Ordered};
+use super::staged::{KeyValue, Ordered, Within};
 use super::{Error, Family, Result, codec, corrupt, keys};
 use crate::person::{Class, Histories, Life, PersonId, Place, PropertyId, Stored};
 
@@ -15,15 +15,8 @@ const FEW: usize = if cfg!(test) { 2 } else { 24 };
 pub struct Rows<'a, 'db> {
     lives: LivesOf<'a>,
     ordered: Ordered<'a, 'db>,
-    read: RefCell<Property>,
-}
-
-/// The property read last.
-#[derive(Default)]
-struct Property {
-    of: Option<(PersonId, PropertyId)>,
-    /// Its rows in order, where they are few. Most are looked at by their keys only.
-    rows: Option<Vec<KeyValue>>,
+    /// What there is of the property read last. Most rows are looked at by their keys only.
+    read: RefCell<Option<(PersonId, PropertyId, Within)>>,
 }
 
 impl<'a, 'db> Rows<'a, 'db> {
@@ -33,20 +26,20 @@ impl<'a, 'db> Rows<'a, 'db> {
         Self { lives, ordered, read: RefCell::default() }
     }
 
-    /// The property's rows where they are few.
-    fn few(
+    /// Answers out of what there is of a property.
+    fn read<T>(
         &self,
         person: PersonId,
         property: PropertyId,
-    ) -> Result<Ref<'_, Option<Vec<KeyValue>>>> {
-        let of = Some((person, property));
-        if self.read.borrow().of != of {
-            let prefix = keys::property(self.lives.project, person, property);
-            let held = self.ordered.holds(&prefix)?;
-            let rows = if held { None } else { self.ordered.all(&prefix, FEW)? };
-            *self.read.borrow_mut() = Property { of, rows };
-        }
-        Ok(Ref::map(self.read.borrow(), |read| &read.rows))
+        answer: impl FnOnce(&Within) -> Result<T>,
+    ) -> Result<T> {
+        let mut read = self.read.borrow_mut();
+        let within = match read.take() {
+            Some((of, which, within)) if (of, which) == (person, property) => within,
+            _ => self.ordered.within(&keys::property(self.lives.project, person, property), FEW)?,
+        };
+        let (_, _, within) = read.insert((person, property, within));
+        answer(within)
     }
 }
 
@@ -60,13 +53,19 @@ impl Histories for Rows<'_, '_> {
         class: Class,
         until: Place,
     ) -> Result<Option<Stored>> {
-        let prefix = keys::class(self.lives.project, person, property, class);
-        let key = keys::at(prefix.clone(), until);
-        if let Some(rows) = self.few(person, property)?.as_ref() {
-            let row = rows[..rows.partition_point(|(at, _)| *at <= key)].last();
-            return row.filter(|(key, _)| key.starts_with(&prefix)).map(decode).transpose();
-        }
-        self.ordered.last(&prefix, &key)?.map(|row| decode(&row)).transpose()
+        let class = keys::class(self.lives.project, person, property, class);
+        let length = class.len();
+        let key = keys::at(class, until);
+        let class = &key[..length];
+        self.read(person, property, |within| match within {
+            Within::Few(rows) => {
+                let row = rows[..rows.partition_point(|(at, _)| *at <= key)].last();
+                row.filter(|(key, _)| key.starts_with(class)).map(decode).transpose()
+            }
+            Within::Many(span) => {
+                self.ordered.last_of(span, class, &key)?.as_ref().map(decode).transpose()
+            }
+        })
     }
 
     fn first(
@@ -76,18 +75,23 @@ impl Histories for Rows<'_, '_> {
         class: Class,
         after: Option<Place>,
     ) -> Result<Option<Stored>> {
-        let prefix = keys::class(self.lives.project, person, property, class);
-        let mut key = prefix.clone();
+        let mut key = keys::class(self.lives.project, person, property, class);
+        let length = key.len();
         if let Some(after) = after {
             // The least key that is greater.
             key = keys::at(key, after);
             key.push(0);
         }
-        if let Some(rows) = self.few(person, property)?.as_ref() {
-            let row = rows.get(rows.partition_point(|(at, _)| *at < key));
-            return row.filter(|(key, _)| key.starts_with(&prefix)).map(decode).transpose();
-        }
-        self.ordered.first(&prefix, &key)?.map(|row| decode(&row)).transpose()
+        let class = &key[..length];
+        self.read(person, property, |within| match within {
+            Within::Few(rows) => {
+                let row = rows.get(rows.partition_point(|(at, _)| *at < key));
+                row.filter(|(key, _)| key.starts_with(class)).map(decode).transpose()
+            }
+            Within::Many(span) => {
+                self.ordered.first_of(span, class, &key)?.as_ref().map(decode).transpose()
+            }
+        })
     }
 
     fn lives_on(&self, life: Life) -> Result<Option<Place>> {

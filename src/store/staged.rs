@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::{Bound, Range};
+use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 use rocksdb::DBRawIterator;
@@ -53,7 +55,7 @@ struct HeldPerson {
     /// After so many reads it is walked through, or again.
     due: usize,
     /// Its rows, where they are not too many.
-    rows: Option<Vec<KeyValue>>,
+    rows: Option<Arc<[KeyValue]>>,
 }
 
 impl<'db> Committed<'db> {
@@ -68,7 +70,7 @@ impl<'db> Committed<'db> {
     }
 
     /// All rows of the person whose keys begin like `prefix`, where they are held.
-    fn held(&mut self, prefix: &[u8]) -> Result<Option<&[KeyValue]>> {
+    fn held(&mut self, prefix: &[u8]) -> Result<Option<Arc<[KeyValue]>>> {
         let (Some(held), Some(person)) = (&mut self.held, prefix.first_chunk()) else {
             return Ok(None);
         };
@@ -95,10 +97,10 @@ impl<'db> Committed<'db> {
             held.rows += 1;
             if rows.len() <= most {
                 held.rows += rows.len();
-                of.rows = Some(rows);
+                of.rows = Some(rows.into());
             }
         }
-        Ok(of.rows.as_deref())
+        Ok(of.rows.clone())
     }
 
     /// Goes to the first row that is not before `key`. Properties are mostly read one after the other:
@@ -151,69 +153,118 @@ pub struct Ordered<'a, 'db> {
     pub staged: Option<(&'a Staged, &'a Erased)>,
 }
 
+/// What there is within a prefix.
+pub enum Within {
+    /// These rows, in order.
+    Few(Vec<KeyValue>),
+    /// More, or rows that are at hand anyway: each is looked for.
+    Many(Span),
+}
+
+/// Where rows within a prefix are looked for.
+pub struct Span {
+    /// All rows of the person that are committed, where these are held, and which of them are within.
+    held: Option<(Arc<[KeyValue]>, Range<usize>)>,
+    /// Whether any are staged.
+    is_staged: bool,
+}
+
+impl Span {
+    fn held(&self) -> Option<&[KeyValue]> {
+        self.held.as_ref().map(|(rows, within)| &rows[within.clone()])
+    }
+}
+
 impl Ordered<'_, '_> {
-    /// Whether the rows of the person whose keys begin like `prefix` are at hand, so that reading a few
-    /// together saves nothing.
-    pub fn holds(&self, prefix: &[u8]) -> Result<bool> {
-        Ok(self.committed.borrow_mut().held(prefix)?.is_some())
+    /// Where rows within `prefix` are looked for.
+    pub fn span(&self, prefix: &[u8]) -> Result<Span> {
+        let is_staged =
+            self.staged_from(prefix).next().is_some_and(|(key, _)| key.starts_with(prefix));
+        let rows = if self.is_erased(prefix) {
+            Some(Arc::default())
+        } else {
+            self.committed.borrow_mut().held(prefix)?
+        };
+        let held = rows.map(|rows| {
+            let begin = rows.partition_point(|(at, _)| &at[..] < prefix);
+            let count = rows[begin..].partition_point(|(at, _)| at.starts_with(prefix));
+            (rows, begin..begin + count)
+        });
+        Ok(Span { held, is_staged })
+    }
+
+    /// The rows within `prefix` where they are at most so many and are not at hand anyway, or where to
+    /// look for them.
+    pub fn within(&self, prefix: &[u8], few: usize) -> Result<Within> {
+        let span = self.span(prefix)?;
+        if span.held.is_some() {
+            return Ok(Within::Many(span));
+        }
+        let Some(mut rows) = self.all_committed(&span, prefix, few)? else {
+            return Ok(Within::Many(span));
+        };
+        if span.is_staged {
+            let staged = self.staged_from(prefix).take_while(|(key, _)| key.starts_with(prefix));
+            let staged = staged.filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
+            rows.extend(staged.take(few + 1));
+            rows.sort_unstable();
+        }
+        Ok(if rows.len() <= few { Within::Few(rows) } else { Within::Many(span) })
     }
 
     /// The last row within `prefix` whose key is at most `key`.
     pub fn last(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
-        let committed =
-            if self.is_erased(prefix) { None } else { self.last_committed(prefix, key)? };
-        let staged = self.staged.and_then(|(staged, _)| {
-            let mut range = staged.range(prefix.to_vec()..=key.to_vec()).rev();
+        self.last_of(&self.span(prefix)?, prefix, key)
+    }
+
+    /// The first row within `prefix` whose key is at least `key`.
+    pub fn first(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
+        self.first_of(&self.span(prefix)?, prefix, key)
+    }
+
+    /// The last row within `prefix`, all of which is in a span, whose key is at most `key`.
+    pub fn last_of(&self, span: &Span, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
+        let committed = if let Some(rows) = span.held() {
+            let rows = rows[..rows.partition_point(|(at, _)| &at[..] <= key)].iter().rev();
+            let mut rows = rows.take_while(|(key, _)| key.starts_with(prefix));
+            rows.find(|(key, _)| !self.is_staged(span, key)).cloned()
+        } else {
+            self.last_committed(span, prefix, key)?
+        };
+        let staged = self.staged.filter(|_| span.is_staged).and_then(|(staged, _)| {
+            let range = (Bound::Included(prefix), Bound::Included(key));
+            let mut range = staged.range::<[u8], _>(range).rev();
             range.find_map(|(key, value)| Some((key.clone(), value.clone()?)))
         });
         Ok(committed.max(staged))
     }
 
-    /// The first row within `prefix` whose key is at least `key`.
-    pub fn first(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
-        let committed =
-            if self.is_erased(prefix) { None } else { self.first_committed(prefix, key)? };
-        let staged = self.staged.and_then(|(staged, _)| {
-            let mut range =
-                staged.range(key.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
-            range.find_map(|(key, value)| Some((key.clone(), value.clone()?)))
-        });
+    /// The first row within `prefix`, all of which is in a span, whose key is at least `key`.
+    pub fn first_of(&self, span: &Span, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
+        let committed = if let Some(rows) = span.held() {
+            let rows = rows[rows.partition_point(|(at, _)| &at[..] < key)..].iter();
+            let mut rows = rows.take_while(|(key, _)| key.starts_with(prefix));
+            rows.find(|(key, _)| !self.is_staged(span, key)).cloned()
+        } else {
+            self.first_committed(span, prefix, key)?
+        };
+        if !span.is_staged {
+            return Ok(committed);
+        }
+        let mut staged = self.staged_from(key).take_while(|(key, _)| key.starts_with(prefix));
+        let staged = staged.find_map(|(key, value)| Some((key.clone(), value.clone()?)));
         Ok(match (committed, staged) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         })
     }
 
-    /// Every row within `prefix` in order; `None` where there are more than `most`.
-    pub fn all(&self, prefix: &[u8], most: usize) -> Result<Option<Vec<KeyValue>>> {
-        let erased = self.is_erased(prefix);
-        let committed = if erased { Some(Vec::new()) } else { self.all_committed(prefix, most)? };
-        let Some(mut rows) = committed else {
-            return Ok(None);
-        };
-        if let Some((staged, _)) = self.staged {
-            let range = staged.range(prefix.to_vec()..);
-            let mut range = range.take_while(|(key, _)| key.starts_with(prefix)).peekable();
-            if range.peek().is_some() {
-                let range = range.filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
-                rows.extend(range.take(most + 1));
-                rows.sort_unstable();
-            }
-        }
-        Ok((rows.len() <= most).then_some(rows))
-    }
-
-    fn last_committed(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
+    fn last_committed(&self, span: &Span, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
         let mut committed = self.committed.borrow_mut();
-        if let Some(rows) = committed.held(prefix)? {
-            let rows = rows[..rows.partition_point(|(at, _)| &at[..] <= key)].iter().rev();
-            let mut rows = rows.take_while(|(key, _)| key.starts_with(prefix));
-            return Ok(rows.find(|(key, _)| !self.is_staged(key)).cloned());
-        }
         committed.seek_back(key);
         let found = loop {
             match committed.rows.item().filter(|(key, _)| key.starts_with(prefix)) {
-                Some((key, _)) if self.is_staged(key) => committed.rows.prev(),
+                Some((key, _)) if self.is_staged(span, key) => committed.rows.prev(),
                 found => break found.map(owned),
             }
         };
@@ -221,16 +272,12 @@ impl Ordered<'_, '_> {
         Ok(found)
     }
 
-    fn first_committed(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
+    fn first_committed(&self, span: &Span, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
         let mut committed = self.committed.borrow_mut();
-        if let Some(rows) = committed.held(prefix)? {
-            let mut rows = from(rows, key).take_while(|(key, _)| key.starts_with(prefix));
-            return Ok(rows.find(|(key, _)| !self.is_staged(key)).cloned());
-        }
         committed.seek(key);
         let found = loop {
             match committed.rows.item().filter(|(key, _)| key.starts_with(prefix)) {
-                Some((key, _)) if self.is_staged(key) => committed.step(),
+                Some((key, _)) if self.is_staged(span, key) => committed.step(),
                 found => break found.map(owned),
             }
         };
@@ -238,18 +285,17 @@ impl Ordered<'_, '_> {
         Ok(found)
     }
 
-    fn all_committed(&self, prefix: &[u8], most: usize) -> Result<Option<Vec<KeyValue>>> {
+    fn all_committed(
+        &self,
+        span: &Span,
+        prefix: &[u8],
+        most: usize,
+    ) -> Result<Option<Vec<KeyValue>>> {
         let mut committed = self.committed.borrow_mut();
-        if let Some(rows) = committed.held(prefix)? {
-            let rows = from(rows, prefix).take_while(|(key, _)| key.starts_with(prefix));
-            let rows = rows.filter(|(key, _)| !self.is_staged(key)).take(most + 1).cloned();
-            let rows: Vec<_> = rows.collect();
-            return Ok((rows.len() <= most).then_some(rows));
-        }
         let mut rows = Vec::new();
         committed.seek(prefix);
         while let Some(row) = committed.rows.item().filter(|(key, _)| key.starts_with(prefix)) {
-            if !self.is_staged(row.0) {
+            if !self.is_staged(span, row.0) {
                 rows.push(owned(row));
             }
             if rows.len() > most {
@@ -261,8 +307,14 @@ impl Ordered<'_, '_> {
         Ok(Some(rows))
     }
 
-    fn is_staged(&self, key: &[u8]) -> bool {
-        self.staged.is_some_and(|(staged, _)| staged.contains_key(key))
+    fn staged_from(&self, key: &[u8]) -> impl Iterator<Item = (&Vec<u8>, &Option<Vec<u8>>)> {
+        let from = (Bound::Included(key), Bound::Unbounded);
+        let staged = self.staged.map(|(staged, _)| staged.range::<[u8], _>(from));
+        staged.into_iter().flatten()
+    }
+
+    fn is_staged(&self, span: &Span, key: &[u8]) -> bool {
+        span.is_staged && self.staged.is_some_and(|(staged, _)| staged.contains_key(key))
     }
 
     /// Whether the person whose rows begin with `prefix` was erased.
@@ -271,11 +323,6 @@ impl Ordered<'_, '_> {
             !erased.is_empty() && erased.contains(&prefix[..PERSON_BYTES])
         })
     }
-}
-
-/// Rows from a key on.
-fn from<'r>(rows: &'r [KeyValue], key: &[u8]) -> std::slice::Iter<'r, KeyValue> {
-    rows[rows.partition_point(|(at, _)| &at[..] < key)..].iter()
 }
 
 fn owned((key, value): (&[u8], &[u8])) -> KeyValue {

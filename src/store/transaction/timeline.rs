@@ -52,10 +52,12 @@ impl<'s> Transaction<'s> {
     ) -> Result<Vec<Stored>> {
         let prefix = keys::class(project, person, property, class);
         let mut key = keys::at(prefix.clone(), after);
+        let ordered = self.history.ordered(&self.erased);
+        let span = ordered.span(&prefix)?;
         let mut found = Vec::new();
         loop {
             key.push(0);
-            let Some(row) = self.history.ordered(&self.erased).first(&prefix, &key)? else {
+            let Some(row) = ordered.first_of(&span, &prefix, &key)? else {
                 return Ok(found);
             };
             found.push(rows::decode(&row)?);
