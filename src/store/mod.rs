@@ -27,6 +27,7 @@ mod members;
 mod operation;
 mod options;
 mod own;
+mod packed;
 mod reading;
 mod rows;
 mod search;

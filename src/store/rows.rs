@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::lives::LivesOf;
-use super::staged::{KeyValue, Ordered, Within};
+use super::staged::{Ordered, Span};
 use super::{Error, Family, Result, codec, corrupt, keys};
 use crate::person::{Class, Histories, Life, PersonId, Place, PropertyId, Stored};
 
@@ -15,8 +15,8 @@ const FEW: usize = if cfg!(test) { 2 } else { 24 };
 pub struct Rows<'a, 'db> {
     lives: LivesOf<'a>,
     ordered: Ordered<'a, 'db>,
-    /// What there is of the property read last. Most rows are looked at by their keys only.
-    read: RefCell<Option<(PersonId, PropertyId, Within)>>,
+    /// Where the rows of the property read last are. Most are looked at by their keys only.
+    read: RefCell<Option<((PersonId, PropertyId), Span)>>,
 }
 
 impl<'a, 'db> Rows<'a, 'db> {
@@ -26,20 +26,18 @@ impl<'a, 'db> Rows<'a, 'db> {
         Self { lives, ordered, read: RefCell::default() }
     }
 
-    /// Answers out of what there is of a property.
-    fn read<T>(
-        &self,
-        person: PersonId,
-        property: PropertyId,
-        answer: impl FnOnce(&Within) -> Result<T>,
-    ) -> Result<T> {
-        let mut read = self.read.borrow_mut();
-        let within = match read.take() {
-            Some((of, which, within)) if (of, which) == (person, property) => within,
-            _ => self.ordered.within(&keys::property(self.lives.project, person, property), FEW)?,
-        };
-        let (_, _, within) = read.insert((person, property, within));
-        answer(within)
+    /// Where the rows of a property are.
+    fn span(&self, person: PersonId, property: PropertyId) -> Result<Span> {
+        let of = (person, property);
+        let read =
+            self.read.borrow().as_ref().filter(|read| read.0 == of).map(|read| read.1.clone());
+        if let Some(span) = read {
+            return Ok(span);
+        }
+        let prefix = keys::property(self.lives.project, person, property);
+        let span = self.ordered.span_of_few(&prefix, FEW)?;
+        self.read.replace(Some((of, span.clone())));
+        Ok(span)
     }
 }
 
@@ -56,16 +54,7 @@ impl Histories for Rows<'_, '_> {
         let class = keys::class(self.lives.project, person, property, class);
         let length = class.len();
         let key = keys::at(class, until);
-        let class = &key[..length];
-        self.read(person, property, |within| match within {
-            Within::Few(rows) => {
-                let row = rows[..rows.partition_point(|(at, _)| *at <= key)].last();
-                row.filter(|(key, _)| key.starts_with(class)).map(decode).transpose()
-            }
-            Within::Many(span) => {
-                self.ordered.last_of(span, class, &key)?.as_ref().map(decode).transpose()
-            }
-        })
+        self.ordered.last_of(&self.span(person, property)?, &key[..length], &key, decode)
     }
 
     fn first(
@@ -82,16 +71,7 @@ impl Histories for Rows<'_, '_> {
             key = keys::at(key, after);
             key.push(0);
         }
-        let class = &key[..length];
-        self.read(person, property, |within| match within {
-            Within::Few(rows) => {
-                let row = rows.get(rows.partition_point(|(at, _)| *at < key));
-                row.filter(|(key, _)| key.starts_with(class)).map(decode).transpose()
-            }
-            Within::Many(span) => {
-                self.ordered.first_of(span, class, &key)?.as_ref().map(decode).transpose()
-            }
-        })
+        self.ordered.first_of(&self.span(person, property)?, &key[..length], &key, decode)
     }
 
     fn lives_on(&self, life: Life) -> Result<Option<Place>> {
@@ -100,7 +80,7 @@ impl Histories for Rows<'_, '_> {
 }
 
 /// A row of family `history`.
-pub fn decode((key, value): &KeyValue) -> Result<Stored> {
+pub fn decode((key, value): (&[u8], &[u8])) -> Result<Stored> {
     let place = keys::place_of(key).ok_or(corrupt(Family::History))?;
     codec::decode_row(place, value).map_err(|_| corrupt(Family::History))
 }

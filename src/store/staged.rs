@@ -10,6 +10,7 @@ use rocksdb::DBRawIterator;
 
 use super::Result;
 use super::keys::PERSON_BYTES;
+use super::packed::Packed;
 
 /// Uncommitted rows of one family; `None` is a row taken away.
 pub type Staged = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -36,8 +37,11 @@ const HELD_PER_READ: usize = if cfg!(test) { 3 } else { 128 };
 /// Rows that are passed over one by one before a seek is cheaper.
 const STEPS: usize = if cfg!(test) { 2 } else { 8 };
 
-/// So many rows are held at most, about 15 MB.
-const HELD: usize = 100_000;
+/// So many bytes are held at most.
+const HELD: usize = 16 << 20;
+
+/// About what it takes to know of somebody who is not held, in bytes.
+const KNOWN: usize = 64;
 
 /// Persons who were read more than once, with their rows: a late event asks for property after
 /// property, and many of one batch may be of one person.
@@ -45,7 +49,7 @@ const HELD: usize = 100_000;
 struct Held {
     /// By the first bytes of their keys.
     persons: HashMap<[u8; PERSON_BYTES], HeldPerson>,
-    rows: usize,
+    bytes: usize,
 }
 
 /// What is held of one person.
@@ -55,7 +59,7 @@ struct HeldPerson {
     /// After so many reads it is walked through, or again.
     due: usize,
     /// Its rows, where they are not too many.
-    rows: Option<Arc<[KeyValue]>>,
+    rows: Option<Arc<Packed>>,
 }
 
 impl<'db> Committed<'db> {
@@ -70,34 +74,36 @@ impl<'db> Committed<'db> {
     }
 
     /// All rows of the person whose keys begin like `prefix`, where they are held.
-    fn held(&mut self, prefix: &[u8]) -> Result<Option<Arc<[KeyValue]>>> {
+    fn held(&mut self, prefix: &[u8]) -> Result<Option<Arc<Packed>>> {
         let (Some(held), Some(person)) = (&mut self.held, prefix.first_chunk()) else {
             return Ok(None);
         };
-        if held.rows > HELD {
+        if held.bytes > HELD {
             *held = Held::default();
         }
-        let new = || HeldPerson { reads: 0, due: READS, rows: None };
-        let of = held.persons.entry(*person).or_insert_with(new);
+        let of = held.persons.entry(*person).or_insert_with(|| {
+            held.bytes += KNOWN;
+            HeldPerson { reads: 0, due: READS, rows: None }
+        });
         of.reads += 1;
         if of.rows.is_none() && of.reads >= of.due {
             of.due = of.reads * 4;
-            let most = (of.reads * HELD_PER_READ).min(HELD / 2);
             self.from = None;
             self.rows.seek(person);
-            let mut rows = Vec::new();
+            let mut rows = Packed::default();
+            let is_few =
+                |rows: &Packed| rows.len() <= of.reads * HELD_PER_READ && rows.bytes() <= HELD / 2;
             while let Some(row) = self.rows.item().filter(|(key, _)| key.starts_with(person)) {
-                rows.push(owned(row));
-                if rows.len() > most {
+                rows.push(row);
+                if !is_few(&rows) {
                     break;
                 }
                 self.rows.next();
             }
             self.rows.status()?;
-            held.rows += 1;
-            if rows.len() <= most {
-                held.rows += rows.len();
-                of.rows = Some(rows.into());
+            if is_few(&rows) {
+                held.bytes += rows.bytes();
+                of.rows = Some(Arc::new(rows));
             }
         }
         Ok(of.rows.clone())
@@ -153,26 +159,13 @@ pub struct Ordered<'a, 'db> {
     pub staged: Option<(&'a Staged, &'a Erased)>,
 }
 
-/// What there is within a prefix.
-pub enum Within {
-    /// These rows, in order.
-    Few(Vec<KeyValue>),
-    /// More, or rows that are at hand anyway: each is looked for.
-    Many(Span),
-}
-
 /// Where rows within a prefix are looked for.
+#[derive(Clone)]
 pub struct Span {
-    /// All rows of the person that are committed, where these are held, and which of them are within.
-    held: Option<(Arc<[KeyValue]>, Range<usize>)>,
-    /// Whether any are staged.
+    /// All rows of the prefix that are not staged: among these, where they are at hand.
+    rows: Option<(Arc<Packed>, Range<usize>)>,
+    /// Whether some are staged.
     is_staged: bool,
-}
-
-impl Span {
-    fn held(&self) -> Option<&[KeyValue]> {
-        self.held.as_ref().map(|(rows, within)| &rows[within.clone()])
-    }
 }
 
 impl Ordered<'_, '_> {
@@ -185,118 +178,119 @@ impl Ordered<'_, '_> {
         } else {
             self.committed.borrow_mut().held(prefix)?
         };
-        let held = rows.map(|rows| {
-            let begin = rows.partition_point(|(at, _)| &at[..] < prefix);
-            let count = rows[begin..].partition_point(|(at, _)| at.starts_with(prefix));
-            (rows, begin..begin + count)
+        let rows = rows.map(|rows| {
+            let begin = rows.first_not(&(0..rows.len()), |at| at < prefix);
+            let end = rows.first_not(&(begin..rows.len()), |at| at.starts_with(prefix));
+            (rows, begin..end)
         });
-        Ok(Span { held, is_staged })
+        Ok(Span { rows, is_staged })
     }
 
-    /// The rows within `prefix` where they are at most so many and are not at hand anyway, or where to
-    /// look for them.
-    pub fn within(&self, prefix: &[u8], few: usize) -> Result<Within> {
+    /// The same, with the rows at hand where there are at most so many.
+    pub fn span_of_few(&self, prefix: &[u8], few: usize) -> Result<Span> {
         let span = self.span(prefix)?;
-        if span.held.is_some() {
-            return Ok(Within::Many(span));
+        if span.rows.is_some() {
+            return Ok(span);
         }
         let Some(mut rows) = self.all_committed(&span, prefix, few)? else {
-            return Ok(Within::Many(span));
+            return Ok(span);
         };
         if span.is_staged {
             let staged = self.staged_from(prefix).take_while(|(key, _)| key.starts_with(prefix));
-            let staged = staged.filter_map(|(key, value)| Some((key.clone(), value.clone()?)));
-            rows.extend(staged.take(few + 1));
-            rows.sort_unstable();
+            let staged = staged.filter_map(|(key, value)| Some((&key[..], value.as_deref()?)));
+            staged.take(few + 1).for_each(|row| rows.push(row));
+            rows.sort();
         }
-        Ok(if rows.len() <= few { Within::Few(rows) } else { Within::Many(span) })
+        let all = 0..rows.len();
+        Ok(if all.len() <= few {
+            Span { rows: Some((Arc::new(rows), all)), is_staged: false }
+        } else {
+            span
+        })
     }
 
     /// The last row within `prefix` whose key is at most `key`.
     pub fn last(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
-        self.last_of(&self.span(prefix)?, prefix, key)
+        self.last_of(&self.span(prefix)?, prefix, key, |row| Ok(owned(row)))
     }
 
     /// The first row within `prefix` whose key is at least `key`.
     pub fn first(&self, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
-        self.first_of(&self.span(prefix)?, prefix, key)
+        self.first_of(&self.span(prefix)?, prefix, key, |row| Ok(owned(row)))
     }
 
-    /// The last row within `prefix`, all of which is in a span, whose key is at most `key`.
-    pub fn last_of(&self, span: &Span, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
-        let committed = if let Some(rows) = span.held() {
-            let rows = rows[..rows.partition_point(|(at, _)| &at[..] <= key)].iter().rev();
-            let mut rows = rows.take_while(|(key, _)| key.starts_with(prefix));
-            rows.find(|(key, _)| !self.is_staged(span, key)).cloned()
-        } else {
-            self.last_committed(span, prefix, key)?
-        };
+    /// Reads the last row within `prefix`, all of which is in a span, whose key is at most `key`.
+    pub fn last_of<T>(
+        &self,
+        span: &Span,
+        prefix: &[u8],
+        key: &[u8],
+        read: impl FnOnce((&[u8], &[u8])) -> Result<T>,
+    ) -> Result<Option<T>> {
         let staged = self.staged.filter(|_| span.is_staged).and_then(|(staged, _)| {
             let range = (Bound::Included(prefix), Bound::Included(key));
             let mut range = staged.range::<[u8], _>(range).rev();
-            range.find_map(|(key, value)| Some((key.clone(), value.clone()?)))
+            range.find_map(|(key, value)| Some((&key[..], value.as_deref()?)))
         });
-        Ok(committed.max(staged))
-    }
-
-    /// The first row within `prefix`, all of which is in a span, whose key is at least `key`.
-    pub fn first_of(&self, span: &Span, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
-        let committed = if let Some(rows) = span.held() {
-            let rows = rows[rows.partition_point(|(at, _)| &at[..] < key)..].iter();
+        if let Some((rows, within)) = &span.rows {
+            let end = rows.first_not(within, |at| at <= key);
+            let rows = (within.start..end).rev().map(|index| rows.row(index));
             let mut rows = rows.take_while(|(key, _)| key.starts_with(prefix));
-            rows.find(|(key, _)| !self.is_staged(span, key)).cloned()
-        } else {
-            self.first_committed(span, prefix, key)?
-        };
-        if !span.is_staged {
-            return Ok(committed);
+            let found = rows.find(|(key, _)| !self.is_staged(span, key));
+            return found.max(staged).map(read).transpose();
         }
-        let mut staged = self.staged_from(key).take_while(|(key, _)| key.starts_with(prefix));
-        let staged = staged.find_map(|(key, value)| Some((key.clone(), value.clone()?)));
-        Ok(match (committed, staged) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        })
-    }
-
-    fn last_committed(&self, span: &Span, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
         let mut committed = self.committed.borrow_mut();
         committed.seek_back(key);
         let found = loop {
             match committed.rows.item().filter(|(key, _)| key.starts_with(prefix)) {
                 Some((key, _)) if self.is_staged(span, key) => committed.rows.prev(),
-                found => break found.map(owned),
+                found => break found,
             }
         };
         committed.rows.status()?;
-        Ok(found)
+        found.max(staged).map(read).transpose()
     }
 
-    fn first_committed(&self, span: &Span, prefix: &[u8], key: &[u8]) -> Result<Option<KeyValue>> {
+    /// Reads the first row within `prefix`, all of which is in a span, whose key is at least `key`.
+    pub fn first_of<T>(
+        &self,
+        span: &Span,
+        prefix: &[u8],
+        key: &[u8],
+        read: impl FnOnce((&[u8], &[u8])) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let staged = span.is_staged.then(|| {
+            let mut staged = self.staged_from(key).take_while(|(key, _)| key.starts_with(prefix));
+            staged.find_map(|(key, value)| Some((&key[..], value.as_deref()?)))
+        });
+        let staged = staged.flatten();
+        if let Some((rows, within)) = &span.rows {
+            let begin = rows.first_not(within, |at| at < key);
+            let rows = (begin..within.end).map(|index| rows.row(index));
+            let mut rows = rows.take_while(|(key, _)| key.starts_with(prefix));
+            let found = rows.find(|(key, _)| !self.is_staged(span, key));
+            return found.into_iter().chain(staged).min().map(read).transpose();
+        }
         let mut committed = self.committed.borrow_mut();
         committed.seek(key);
         let found = loop {
             match committed.rows.item().filter(|(key, _)| key.starts_with(prefix)) {
                 Some((key, _)) if self.is_staged(span, key) => committed.step(),
-                found => break found.map(owned),
+                found => break found,
             }
         };
         committed.rows.status()?;
-        Ok(found)
+        found.into_iter().chain(staged).min().map(read).transpose()
     }
 
-    fn all_committed(
-        &self,
-        span: &Span,
-        prefix: &[u8],
-        most: usize,
-    ) -> Result<Option<Vec<KeyValue>>> {
+    /// The committed rows within a prefix that are not staged, where they are at most so many.
+    fn all_committed(&self, span: &Span, prefix: &[u8], most: usize) -> Result<Option<Packed>> {
         let mut committed = self.committed.borrow_mut();
-        let mut rows = Vec::new();
+        let mut rows = Packed::default();
         committed.seek(prefix);
         while let Some(row) = committed.rows.item().filter(|(key, _)| key.starts_with(prefix)) {
             if !self.is_staged(span, row.0) {
-                rows.push(owned(row));
+                rows.push(row);
             }
             if rows.len() > most {
                 return Ok(None);

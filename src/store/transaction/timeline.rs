@@ -57,11 +57,12 @@ impl<'s> Transaction<'s> {
         let mut found = Vec::new();
         loop {
             key.push(0);
-            let Some(row) = ordered.first_of(&span, &prefix, &key)? else {
+            let read = |row: (&[u8], &[u8])| Ok((row.0.to_vec(), rows::decode(row)?));
+            let Some((at, row)) = ordered.first_of(&span, &prefix, &key, read)? else {
                 return Ok(found);
             };
-            found.push(rows::decode(&row)?);
-            key = row.0;
+            found.push(row);
+            key = at;
         }
     }
 

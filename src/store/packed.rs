@@ -1,0 +1,79 @@
+//! Rows in order, in one piece of memory: thousands of small pieces take long to make and to search.
+
+use std::ops::Range;
+
+/// Rows in the order of their keys.
+#[derive(Default)]
+pub struct Packed {
+    bytes: Vec<u8>,
+    rows: Vec<Row>,
+}
+
+/// Where a row stands: its key from `key` to `value`, and its value from there to `end`.
+struct Row {
+    key: usize,
+    value: usize,
+    end: usize,
+}
+
+impl Packed {
+    /// Adds a row. One that does not come after all others asks for [`Packed::sort`].
+    pub fn push(&mut self, (key, value): (&[u8], &[u8])) {
+        let begin = self.bytes.len();
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value);
+        self.rows.push(Row { key: begin, value: begin + key.len(), end: self.bytes.len() });
+    }
+
+    /// Puts the rows in order.
+    pub fn sort(&mut self) {
+        let Self { bytes, rows } = self;
+        rows.sort_unstable_by_key(|row| &bytes[row.key..row.value]);
+    }
+
+    /// How many rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// What they take, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len() + self.rows.len() * size_of::<Row>()
+    }
+
+    /// The key and the value of a row.
+    #[must_use]
+    pub fn row(&self, index: usize) -> (&[u8], &[u8]) {
+        let row = &self.rows[index];
+        (&self.bytes[row.key..row.value], &self.bytes[row.value..row.end])
+    }
+
+    /// The first of some rows whose key is not `before`, where those that are come first; the end of
+    /// them where all are.
+    #[must_use]
+    pub fn first_not(&self, among: &Range<usize>, before: impl Fn(&[u8]) -> bool) -> usize {
+        let rows = &self.rows[among.clone()];
+        among.start + rows.partition_point(|row| before(&self.bytes[row.key..row.value]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_found_in_order_whatever_order_they_came_in() {
+        let mut packed = Packed::default();
+        for (key, value) in [("b", "2"), ("", ""), ("ab", "1"), ("c", "")] {
+            packed.push((key.as_bytes(), value.as_bytes()));
+        }
+        packed.sort();
+        let rows: Vec<_> = (0..packed.len()).map(|index| packed.row(index)).collect();
+        assert_eq!(rows, [(&b""[..], &b""[..]), (b"ab", b"1"), (b"b", b"2"), (b"c", b"")]);
+        assert_eq!(packed.first_not(&(0..4), |key| key < &b"b"[..]), 2);
+        assert_eq!(packed.first_not(&(0..2), |key| key < &b"b"[..]), 2);
+        assert_eq!(packed.first_not(&(3..4), |key| key < &b"b"[..]), 3);
+    }
+}
