@@ -9,7 +9,7 @@ use crate::person::{Class, Histories, Life, PersonId, Place, PropertyId, Stored}
 
 /// A property with at most so many rows is read whole, which is cheaper than seeking in it. Tests
 /// have short histories and must come by both ways.
-const FEW: usize = if cfg!(test) { 2 } else { 24 };
+const FEW: usize = if cfg!(test) { 2 } else { 8 };
 
 /// Rows of family `history`. Rows that are staged later do not show: take a new one for those.
 pub struct Rows<'a, 'db> {
