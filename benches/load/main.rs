@@ -34,8 +34,8 @@ use self::report::{Aim, Report};
 use self::rows::World;
 use self::stream::Stream;
 
-/// `store.memory` of the large run: 100 MiB of cache, and the queue of 64 MiB.
-const LARGE_MEMORY: &str = "164MiB";
+/// `store.memory` of the large run, in MiB: 100 of cache, and the queue of 64.
+const LARGE_MEMORY: u32 = 164;
 
 /// How much is measured.
 pub struct Plan {
@@ -164,7 +164,8 @@ fn large(plan: &Plan, kafka: &str, report: &Report, rate: f64, (events, persons)
     let mut loader = Loader::new(kafka, &place.topic.name);
     let world = send(events, &mut stream, &mut loader);
     report::say("ingesting");
-    let (service, seconds) = ingest::catch_up(&place.home, LARGE_MEMORY);
+    let memory = format!("{LARGE_MEMORY}MiB");
+    let (service, seconds) = ingest::catch_up(&place.home, &memory);
     let large = loader.records as f64 / seconds;
     let times = events / plan.events;
     report.row(
@@ -175,8 +176,8 @@ fn large(plan: &Plan, kafka: &str, report: &Report, rate: f64, (events, persons)
         Aim::AtLeast(0.8),
     );
     let resident = service.metric("process_resident_memory_bytes") / 1_048_576.0;
-    report.row("resident after it", "MiB", resident, 164.0, Aim::AtMost(1.3));
-    let service = World::restart(&place.home, service, report, LARGE_MEMORY);
+    report.row("resident after it", "MiB", resident, f64::from(LARGE_MEMORY), Aim::AtMost(1.3));
+    let service = World::restart(&place.home, service, report, &memory);
     world.reads(plan, &service, report);
     world.peer(&service, report);
     service.kill();

@@ -196,8 +196,7 @@ impl Ordered<'_, '_> {
             return Ok(span);
         };
         if span.is_staged {
-            let staged = self.staged_from(prefix).take_while(|(key, _)| key.starts_with(prefix));
-            let staged = staged.filter_map(|(key, value)| Some((&key[..], value.as_deref()?)));
+            let staged = self.staged_within(prefix, prefix);
             staged.take(few + 1).for_each(|row| rows.push(row));
             rows.sort();
         }
@@ -235,9 +234,7 @@ impl Ordered<'_, '_> {
         if let Some((rows, within)) = &span.rows {
             let end = rows.first_not(within, |at| at <= key);
             let rows = (within.start..end).rev().map(|index| rows.row(index));
-            let mut rows = rows.take_while(|(key, _)| key.starts_with(prefix));
-            let found = rows.find(|(key, _)| !self.is_staged(span, key));
-            return found.max(staged).map(read).transpose();
+            return self.unstaged(span, prefix, rows).max(staged).map(read).transpose();
         }
         let mut committed = self.committed.borrow_mut();
         committed.seek_back(key);
@@ -259,17 +256,17 @@ impl Ordered<'_, '_> {
         key: &[u8],
         read: impl FnOnce((&[u8], &[u8])) -> Result<T>,
     ) -> Result<Option<T>> {
-        let staged = span.is_staged.then(|| {
-            let mut staged = self.staged_from(key).take_while(|(key, _)| key.starts_with(prefix));
-            staged.find_map(|(key, value)| Some((&key[..], value.as_deref()?)))
-        });
-        let staged = staged.flatten();
+        let staged = if span.is_staged { self.staged_within(prefix, key).next() } else { None };
         if let Some((rows, within)) = &span.rows {
             let begin = rows.first_not(within, |at| at < key);
             let rows = (begin..within.end).map(|index| rows.row(index));
-            let mut rows = rows.take_while(|(key, _)| key.starts_with(prefix));
-            let found = rows.find(|(key, _)| !self.is_staged(span, key));
-            return found.into_iter().chain(staged).min().map(read).transpose();
+            return self
+                .unstaged(span, prefix, rows)
+                .into_iter()
+                .chain(staged)
+                .min()
+                .map(read)
+                .transpose();
         }
         let mut committed = self.committed.borrow_mut();
         committed.seek(key);
@@ -305,6 +302,23 @@ impl Ordered<'_, '_> {
         let from = (Bound::Included(key), Bound::Unbounded);
         let staged = self.staged.map(|(staged, _)| staged.range::<[u8], _>(from));
         staged.into_iter().flatten()
+    }
+
+    /// Rows that are staged within `prefix`, from a key on.
+    fn staged_within(&self, prefix: &[u8], from: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let staged = self.staged_from(from).take_while(move |(key, _)| key.starts_with(prefix));
+        staged.filter_map(|(key, value)| Some((&key[..], value.as_deref()?)))
+    }
+
+    /// The first of the rows at hand that is within `prefix` and counts, where those within come first.
+    fn unstaged<'r>(
+        &self,
+        span: &Span,
+        prefix: &[u8],
+        rows: impl Iterator<Item = (&'r [u8], &'r [u8])>,
+    ) -> Option<(&'r [u8], &'r [u8])> {
+        let mut rows = rows.take_while(|(key, _)| key.starts_with(prefix));
+        rows.find(|(key, _)| !self.is_staged(span, key))
     }
 
     fn is_staged(&self, span: &Span, key: &[u8]) -> bool {
