@@ -4,8 +4,8 @@
 //! source (one thread) ─► parse (all cores) ─► apply and commit (one thread)
 //! ```
 //!
-//! The stages are joined by queues of one batch each, so a slow store slows fetching, and while
-//! it works the next batch grows: batches are large under load and small when it is quiet.
+//! A stage hands a batch on when the next one is free for it, so a slow store slows fetching, and
+//! while it works the next batch grows: batches are large under load and small when it is quiet.
 //! [`apply`] is what happens to a batch; [`source`] is where it comes from.
 
 mod append;
@@ -58,7 +58,8 @@ const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the source rests where nothing came; a record that comes wakes it earlier.
 const REST: Duration = Duration::from_millis(50);
 
-/// How long it rests where the stages behind are at work.
+/// How long it rests where the stages behind are at work, whatever comes meanwhile: to take up records
+/// one by one takes the time that the others need.
 const SHORT_REST: Duration = Duration::from_millis(2);
 
 /// What ingestion needs to know.
@@ -193,8 +194,8 @@ impl Stage {
     fn read(&self, letters: &DeadLetters, queue_bytes: u64) -> Result<(), Error> {
         let source = self.source(queue_bytes)?;
         let reader = source.reader();
-        let (fetched, to_parse) = sync_channel(1);
-        let (parsed, to_apply) = sync_channel(1);
+        let (fetched, to_parse) = sync_channel(0);
+        let (parsed, to_apply) = sync_channel(0);
         let applying = &AtomicBool::new(true);
         thread::scope(|scope| {
             let fetching = scope.spawn(move || self.fetch(source, fetched, applying));
@@ -253,7 +254,6 @@ impl Stage {
         let mut batch = Batch::default();
         let mut told_drained = false;
         while self.is_going() && applying.load(Ordering::Acquire) {
-            let before = batch.records.len();
             source.fill(&mut batch)?;
             batch.drained = source.is_drained();
             let (drained, news) = (batch.drained, !batch.is_empty());
@@ -263,9 +263,7 @@ impl Stage {
                     // The stages behind are at work: the batch grows meanwhile.
                     Err(TrySendError::Full(unsent)) => {
                         batch = unsent;
-                        if batch.records.len() == before || batch.is_full(&self.settings) {
-                            thread::park_timeout(SHORT_REST);
-                        }
+                        thread::sleep(SHORT_REST);
                     }
                     Err(TrySendError::Disconnected(_)) => return Ok(()),
                 }
