@@ -169,7 +169,8 @@ impl World {
         service.kill();
     }
 
-    /// How soon records are readable at half of the rate of a catch-up.
+    /// How soon records are readable at half of the rate of a catch-up, once that has gone on for a
+    /// while: a start has nothing in its caches.
     pub fn fresh(
         plan: &Plan,
         loader: &mut Loader,
@@ -182,15 +183,18 @@ impl World {
         ingest::caught_up(&service);
         // Made beforehand: what it takes to make them is not the program's.
         let step = Duration::from_secs_f64(2.0 / rate);
-        let (records, micros) =
-            ((plan.seconds / step.as_secs_f64()) as i64, step.as_micros() as i64);
+        let warm = ((plan.seconds / 2.0 / step.as_secs_f64()) as u32).max(1);
+        let (records, micros) = (i64::from(warm) * 3, step.as_micros() as i64);
         let now = chrono::Utc::now().timestamp_micros();
         let sent = (0..records).map(|record| stream.next(Some(now + record * micros)));
         let sent: Vec<_> = sent.collect();
-        let before = ingest::freshness(&service);
+        let mut before = Vec::new();
         let (began, sent_before) = (Instant::now(), loader.records);
-        for (record, due) in sent.iter().zip((0..).map(|record| step * record)) {
-            while began.elapsed() < due {
+        for (number, record) in (0..).zip(&sent) {
+            if number == warm {
+                before = ingest::freshness(&service);
+            }
+            while began.elapsed() < step * number {
                 std::thread::sleep(Duration::from_millis(1));
             }
             loader.send(record);
