@@ -40,8 +40,9 @@ impl Snapshot<'_> {
         // The head alone often answers, and to open an iterator is dear.
         let iterator = LazyCell::new(|| Committed::new(self.iterator(Family::History)));
         let lives = self.lives(project);
-        let rows =
-            LazyCell::new(|| Rows::new(lives, Ordered { committed: &iterator, staged: None }));
+        let rows = LazyCell::new(|| {
+            Rows::of_changed(lives, Ordered { committed: &iterator, staged: None }, head.version)
+        });
         let life = self.life_at(project, (id, head), at)?;
         let after = lives.lives_on(life)?;
         let known_until = head.known_until(at.time, at.known);

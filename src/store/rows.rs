@@ -11,10 +11,16 @@ use crate::person::{Class, Histories, Life, PersonId, Place, PropertyId, Stored}
 /// have short histories and must come by both ways.
 const FEW: usize = if cfg!(test) { 2 } else { 8 };
 
+/// Of a person with more operations than this, a property that changed since a moment has so many rows
+/// that they are not read whole.
+const MANY: u64 = if cfg!(test) { 4 } else { 16 };
+
 /// Rows of family `history`. Rows that are staged later do not show: take a new one for those.
 pub struct Rows<'a, 'db> {
     lives: LivesOf<'a>,
     ordered: Ordered<'a, 'db>,
+    /// Properties with few rows are read whole.
+    reads_whole: bool,
     /// Where the rows of the property read last are. Most are looked at by their keys only.
     read: RefCell<Option<((PersonId, PropertyId), Span)>>,
 }
@@ -23,7 +29,13 @@ impl<'a, 'db> Rows<'a, 'db> {
     /// The histories of the project whose lives these are.
     #[must_use]
     pub fn new(lives: LivesOf<'a>, ordered: Ordered<'a, 'db>) -> Self {
-        Self { lives, ordered, read: RefCell::default() }
+        Self { lives, ordered, reads_whole: true, read: RefCell::default() }
+    }
+
+    /// The same for who asks for the properties of one person that changed since a moment.
+    #[must_use]
+    pub fn of_changed(lives: LivesOf<'a>, ordered: Ordered<'a, 'db>, operations: u64) -> Self {
+        Self { reads_whole: operations <= MANY, ..Self::new(lives, ordered) }
     }
 
     /// Where the rows of a property are.
@@ -35,7 +47,11 @@ impl<'a, 'db> Rows<'a, 'db> {
             return Ok(span);
         }
         let prefix = keys::property(self.lives.project, person, property);
-        let span = self.ordered.span_of_few(&prefix, FEW)?;
+        let span = if self.reads_whole {
+            self.ordered.span_of_few(&prefix, FEW)?
+        } else {
+            self.ordered.span(&prefix)?
+        };
         self.read.replace(Some((of, span.clone())));
         Ok(span)
     }

@@ -49,7 +49,7 @@ impl Applying<'_, '_> {
                     let until = Place { time, position: at.position };
                     let life = self.life_at(project, person, until)?;
                     let query = self.query(project, (life, property), until)?;
-                    let rows = self.transaction.rows(project);
+                    let rows = self.transaction.rows_of_changed(project, person)?;
                     let newest = || history::newest(&rows, query);
                     operation::weigh(update, &history::state(&rows, query)?, newest, time, volatile)
                 }
@@ -84,7 +84,7 @@ impl Applying<'_, '_> {
             let newest = before.and_then(|before| before.newest).max(Some(time));
             let state = if change.late {
                 let query = self.query_now(project, person, change.property)?;
-                history::state(&self.transaction.rows(project), query)?
+                history::state(&self.transaction.rows_of_changed(project, person)?, query)?
             } else {
                 before.map(|before| before.state.clone()).unwrap_or_default().then(&stored.row)
             };

@@ -14,6 +14,20 @@ impl<'s> Transaction<'s> {
         Rows::new(self.lives(project), self.history.ordered(&self.erased))
     }
 
+    /// The same for who asks for properties of one person that changed since a moment.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn rows_of_changed(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+    ) -> Result<Rows<'_, 's>> {
+        let operations = self.head(project, person)?.version;
+        let ordered = self.history.ordered(&self.erased);
+        Ok(Rows::of_changed(self.lives(project), ordered, operations))
+    }
+
     /// Adds a row to a property's history.
     pub fn put_row(
         &mut self,
