@@ -23,6 +23,10 @@ pub struct Caches {
 /// The most that a start reads of the log of writes, in bytes: about a second.
 const MOST_WAL: u64 = 64 << 20;
 
+/// So many files of flushed rows are merged at once. Half as many were merged twice as often, and each
+/// time with most of what is below them.
+const FIRST_FILES: i32 = 8;
+
 /// Opens the database with every family.
 pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
     let (mut options, cache, families) = shared(config.memory);
@@ -35,7 +39,7 @@ pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
     options.create_missing_column_families(true);
     options.set_max_open_files(512);
     // What is in the log of writes only is read again at the start, and that takes its time.
-    options.set_max_total_wal_size((config.memory / 4).min(MOST_WAL));
+    options.set_max_total_wal_size(MOST_WAL);
     let db = DB::open_cf_descriptors(&options, &config.path, families)?;
     Ok((db, Caches { options, cache, memory: config.memory }))
 }
@@ -112,6 +116,7 @@ fn family_options(family: Family, cache: &Cache, memory: usize) -> Options {
     options.set_block_based_table_factory(&blocks);
     options.set_write_buffer_size((memory / 16).clamp(4 << 20, 64 << 20));
     options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_level_zero_file_num_compaction_trigger(FIRST_FILES);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
     options
