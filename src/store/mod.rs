@@ -19,6 +19,7 @@ mod erase;
 mod family;
 mod find;
 mod format;
+mod held;
 pub mod keys;
 mod list;
 mod lives;
@@ -40,6 +41,7 @@ pub mod verify;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use hmac::{Hmac, Mac};
 use rocksdb::DB;
@@ -56,6 +58,7 @@ pub use self::family::Family;
 pub use self::find::{By, NEVER, Row, Wanted};
 pub use self::format::exists;
 use self::format::{check_files, check_format, format_text};
+use self::held::Held;
 use self::keys::Meta;
 pub use self::list::Start;
 pub use self::lives::{LivesOf, Spans};
@@ -73,12 +76,16 @@ use crate::person::Time;
 /// The format that this program reads and writes.
 pub const FORMAT: u32 = 2;
 
+/// This part of the memory is for the histories that are held.
+const HELD_PART: u64 = 8;
+
 /// Where the store is and what it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The folder of the store; made where missing.
     pub path: PathBuf,
-    /// Memory for block cache and write buffers, in bytes.
+    /// Memory for block cache and write buffers, and for histories that late events ask for again and
+    /// again, in bytes.
     pub memory: u64,
     /// Whether every commit waits for the disk: a power cut then loses nothing that Kafka no
     /// longer has.
@@ -171,6 +178,10 @@ pub struct Store {
     read_only: bool,
     sync_writes: bool,
     caches: options::Caches,
+    /// Histories that late events ask for again and again, between two transactions.
+    held: Mutex<Option<Held>>,
+    /// What these may take, in bytes.
+    held_bytes: usize,
 }
 
 impl Store {
@@ -197,6 +208,8 @@ impl Store {
             read_only: false,
             sync_writes: config.sync_writes,
             caches,
+            held: Mutex::default(),
+            held_bytes: usize::try_from(config.memory / HELD_PART).unwrap_or(usize::MAX),
         };
         match store.db.get_cf(store.family(Family::Meta), Meta::Format.key())? {
             None => {
@@ -275,6 +288,16 @@ impl Store {
         hash.update(distinct_id.as_bytes());
         let hash = hash.finalize().into_bytes();
         std::array::from_fn(|index| hash[index])
+    }
+
+    /// What was held of histories when the last transaction was committed: the next one goes on with it.
+    fn take_held(&self) -> Held {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        held.unwrap_or_else(|| Held::new(self.held_bytes))
+    }
+
+    fn put_held(&self, held: Option<Held>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }
 
     /// Every key of a family that begins with a prefix; `None` where there are more than `most`.

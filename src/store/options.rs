@@ -8,7 +8,7 @@ use rocksdb::{
 };
 
 use super::keys::PERSON_BYTES;
-use super::{Config, Family};
+use super::{Config, Family, HELD_PART};
 
 /// What outlives opening: the shared memory and the counters.
 pub struct Caches {
@@ -29,9 +29,10 @@ const FIRST_FILES: i32 = 8;
 
 /// Opens the database with every family.
 pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
-    let (mut options, cache, families) = shared(config.memory);
+    let memory = config.memory - config.memory / HELD_PART;
+    let (mut options, cache, families) = shared(memory);
     // Write buffers are charged to the cache: together they stay within the configured memory.
-    let half = usize::try_from(config.memory / 2).unwrap_or(usize::MAX);
+    let half = usize::try_from(memory / 2).unwrap_or(usize::MAX);
     let buffers =
         WriteBufferManager::new_write_buffer_manager_with_cache(half, false, cache.clone());
     options.set_write_buffer_manager(&buffers);
@@ -41,7 +42,7 @@ pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
     // What is in the log of writes only is read again at the start, and that takes its time.
     options.set_max_total_wal_size(MOST_WAL);
     let db = DB::open_cf_descriptors(&options, &config.path, families)?;
-    Ok((db, Caches { options, cache, memory: config.memory }))
+    Ok((db, Caches { options, cache, memory }))
 }
 
 /// Opens the database with every family to be read, beside the process that writes it.

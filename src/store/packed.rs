@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::staged::Staged;
+
 /// Rows in the order of their keys.
 #[derive(Default)]
 pub struct Packed {
@@ -29,6 +31,27 @@ impl Packed {
     pub fn sort(&mut self) {
         let Self { bytes, rows } = self;
         rows.sort_unstable_by_key(|row| &bytes[row.key..row.value]);
+    }
+
+    /// These rows with changes to them, in order as they are; `None` takes a row away.
+    #[must_use]
+    pub fn with(&self, changes: &Staged) -> Self {
+        let mut rows = Self {
+            bytes: Vec::with_capacity(self.bytes.len()),
+            rows: Vec::with_capacity(self.rows.len() + changes.len()),
+        };
+        let mut next = 0;
+        for (key, value) in changes {
+            let end = self.first_not(&(next..self.len()), |at| at < &key[..]);
+            (next..end).for_each(|index| rows.push(self.row(index)));
+            let is_there = end < self.len() && self.row(end).0 == key;
+            next = end + usize::from(is_there);
+            if let Some(value) = value {
+                rows.push((key, value));
+            }
+        }
+        (next..self.len()).for_each(|index| rows.push(self.row(index)));
+        rows
     }
 
     /// How many rows.

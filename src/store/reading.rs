@@ -1,6 +1,7 @@
 //! Opening a store to be read, beside the process that writes it.
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -66,6 +67,8 @@ impl Store {
             read_only: true,
             sync_writes: false,
             caches,
+            held: Mutex::default(),
+            held_bytes: 0,
         };
         match store.get(Family::Meta, &Meta::Format.key())? {
             Some(format) if format == FORMAT.to_be_bytes() => {}

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use rocksdb::DBRawIterator;
 
 use super::Result;
+use super::held::Held;
 use super::keys::PERSON_BYTES;
 use super::packed::Packed;
 
@@ -29,38 +30,8 @@ pub struct Committed<'db> {
     held: Option<Held>,
 }
 
-/// Who was read so often is held where there are no more rows than `HELD_PER_READ` for each read: then one
-/// walk has cost no more than the seeks did. Tests have short histories and must come by both ways.
-const READS: usize = 2;
-const HELD_PER_READ: usize = if cfg!(test) { 3 } else { 128 };
-
 /// Rows that are passed over one by one before a seek is cheaper.
 const STEPS: usize = if cfg!(test) { 2 } else { 8 };
-
-/// So many bytes are held at most.
-const HELD: usize = 16 << 20;
-
-/// About what it takes to know of somebody who is not held, in bytes.
-const KNOWN: usize = 64;
-
-/// Persons who were read more than once, with their rows: a late event asks for property after
-/// property, and many of one batch may be of one person.
-#[derive(Default)]
-struct Held {
-    /// By the first bytes of their keys.
-    persons: HashMap<[u8; PERSON_BYTES], HeldPerson>,
-    bytes: usize,
-}
-
-/// What is held of one person.
-struct HeldPerson {
-    /// How often it was read.
-    reads: usize,
-    /// After so many reads it is walked through, or again.
-    due: usize,
-    /// Its rows, where they are not too many.
-    rows: Option<Arc<Packed>>,
-}
 
 impl<'db> Committed<'db> {
     /// Rows that were not read yet.
@@ -68,45 +39,25 @@ impl<'db> Committed<'db> {
         RefCell::new(Self { rows, from: None, held: None })
     }
 
-    /// The same for who reads the same persons again and again.
-    pub fn holding(rows: DBRawIterator<'db>) -> RefCell<Self> {
-        RefCell::new(Self { rows, from: None, held: Some(Held::default()) })
+    /// The same for who reads the same persons again and again, with what is held of them already.
+    pub fn holding(rows: DBRawIterator<'db>, held: Held) -> RefCell<Self> {
+        RefCell::new(Self { rows, from: None, held: Some(held) })
+    }
+
+    /// What is held of persons.
+    pub fn into_held(self) -> Option<Held> {
+        self.held
     }
 
     /// All rows of the person whose keys begin like `prefix`, where they are held.
     fn held(&mut self, prefix: &[u8]) -> Result<Option<Arc<Packed>>> {
-        let (Some(held), Some(person)) = (&mut self.held, prefix.first_chunk()) else {
+        let Self { rows, from, held: Some(held) } = self else {
             return Ok(None);
         };
-        if held.bytes > HELD {
-            *held = Held::default();
-        }
-        let of = held.persons.entry(*person).or_insert_with(|| {
-            held.bytes += KNOWN;
-            HeldPerson { reads: 0, due: READS, rows: None }
-        });
-        of.reads += 1;
-        if of.rows.is_none() && of.reads >= of.due {
-            of.due = of.reads * 4;
-            self.from = None;
-            self.rows.seek(person);
-            let mut rows = Packed::default();
-            let is_few =
-                |rows: &Packed| rows.len() <= of.reads * HELD_PER_READ && rows.bytes() <= HELD / 2;
-            while let Some(row) = self.rows.item().filter(|(key, _)| key.starts_with(person)) {
-                rows.push(row);
-                if !is_few(&rows) {
-                    break;
-                }
-                self.rows.next();
-            }
-            self.rows.status()?;
-            if is_few(&rows) {
-                held.bytes += rows.bytes();
-                of.rows = Some(Arc::new(rows));
-            }
-        }
-        Ok(of.rows.clone())
+        held.rows(prefix, || {
+            *from = None;
+            rows
+        })
     }
 
     /// Goes to the first row that is not before `key`. Properties are mostly read one after the other:

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::person::{Fact, Life, Owned, Ownership, Seat, Time, identity};
 
-fn config(path: &Path) -> Config {
+pub fn config(path: &Path) -> Config {
     Config { path: path.to_owned(), memory: 64 << 20, sync_writes: false }
 }
 

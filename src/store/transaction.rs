@@ -21,6 +21,7 @@ use rocksdb::{ReadOptions, WriteBatch};
 use self::person::LoadedPerson;
 use self::recency::LoadedRecency;
 use super::dictionary::NewNames;
+use super::held::Held;
 use super::staged::{Committed, Erased, Ordered, Staged};
 use super::{Error, Family, LifeSpan, Result, Store, codec, corrupt, keys};
 use crate::person::{Life, Ownership, PersonId, ProjectId, PropertyId};
@@ -64,11 +65,11 @@ struct Overlay<'s> {
 }
 
 impl<'s> Overlay<'s> {
-    fn new(store: &'s Store, family: Family) -> Self {
+    fn new(store: &'s Store, family: Family, held: Held) -> Self {
         let mut options = ReadOptions::default();
         options.set_prefix_same_as_start(true);
         let committed = store.db.raw_iterator_cf_opt(store.family(family), options);
-        Self { committed: Committed::holding(committed), staged: Staged::new() }
+        Self { committed: Committed::holding(committed, held), staged: Staged::new() }
     }
 
     fn ordered<'a>(&'a self, erased: &'a Erased) -> Ordered<'a, 's> {
@@ -78,6 +79,7 @@ impl<'s> Overlay<'s> {
 
 impl<'s> Transaction<'s> {
     pub(super) fn new(store: &'s Store) -> Self {
+        let held = || Held::new(store.held_bytes / 4);
         Self {
             store,
             owners: HashMap::new(),
@@ -88,10 +90,10 @@ impl<'s> Transaction<'s> {
             next_activity: HashMap::new(),
             lives: HashMap::new(),
             points: [const { Staged::new() }; POINTS.len()],
-            history: Overlay::new(store, Family::History),
-            timeline: Overlay::new(store, Family::Timeline),
-            members: Overlay::new(store, Family::PersonDistinctId),
-            sources: Overlay::new(store, Family::Life),
+            history: Overlay::new(store, Family::History, store.take_held()),
+            timeline: Overlay::new(store, Family::Timeline, held()),
+            members: Overlay::new(store, Family::PersonDistinctId, held()),
+            sources: Overlay::new(store, Family::Life, held()),
             recorded: HashSet::new(),
             erased: Erased::new(),
             names: NewNames::default(),

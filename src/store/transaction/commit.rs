@@ -48,6 +48,10 @@ impl Transaction<'_> {
         self.stage_owners();
         self.stage_recency()?;
         self.stage_persons()?;
+        let mut held = self.history.committed.into_inner().into_held();
+        if let Some(held) = &mut held {
+            held.commit(&self.history.staged, &self.erased);
+        }
         let overlays = [
             (Family::History, self.history.staged),
             (Family::Timeline, self.timeline.staged),
@@ -71,7 +75,9 @@ impl Transaction<'_> {
         }
         let mut options = WriteOptions::default();
         options.set_sync(self.store.sync_writes);
-        Ok(self.store.db.write_opt(self.batch, &options)?)
+        self.store.db.write_opt(self.batch, &options)?;
+        self.store.put_held(held);
+        Ok(())
     }
 
     fn stage_names(&mut self) {

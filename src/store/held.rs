@@ -1,0 +1,205 @@
+//! Rows of persons that are asked for again and again, in memory: a late event asks for property
+//! after property, and many of them, in one batch or in several, may be of one person.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use rocksdb::DBRawIterator;
+
+use super::Result;
+use super::keys::PERSON_BYTES;
+use super::packed::Packed;
+use super::staged::{Erased, Staged};
+
+/// Who was read so often is held where there are no more rows than `HELD_PER_READ` for each read: then one
+/// walk has cost no more than the seeks did. Tests have short histories and must come by both ways.
+const READS: usize = 2;
+const HELD_PER_READ: usize = if cfg!(test) { 3 } else { 128 };
+
+/// About what it takes to know of somebody, or of a change, beside the rows, in bytes.
+const KNOWN: usize = 64;
+
+/// Persons who were read more than once, with their rows of one family as they are committed.
+pub struct Held {
+    /// By the first bytes of their keys.
+    persons: HashMap<[u8; PERSON_BYTES], Person>,
+    /// What they take.
+    bytes: usize,
+    /// What they may take.
+    most: usize,
+    /// How many batches were committed.
+    batches: u64,
+}
+
+/// What is held of one person.
+struct Person {
+    /// How often it was read, and before how many batches it was last.
+    reads: usize,
+    batch: u64,
+    /// After so many reads it is walked through, or again.
+    due: usize,
+    /// Its rows, where they are not too many.
+    rows: Option<Arc<Packed>>,
+    /// What was committed since they were put together.
+    changes: Staged,
+    bytes: usize,
+}
+
+impl Held {
+    /// Holds nobody yet, and at most so many bytes later.
+    #[must_use]
+    pub fn new(most: usize) -> Self {
+        // Tests have short histories and must see some of them let go.
+        let most = if cfg!(test) { most.min(16 << 10) } else { most };
+        Self { persons: HashMap::new(), bytes: 0, most, batches: 0 }
+    }
+
+    /// All rows of the person whose keys begin like `prefix`, where they are held. Where it was read
+    /// often enough, they are walked through with what `iterator` answers.
+    pub fn rows<'i, 'db: 'i>(
+        &mut self,
+        prefix: &[u8],
+        iterator: impl FnOnce() -> &'i mut DBRawIterator<'db>,
+    ) -> Result<Option<Arc<Packed>>> {
+        let Some(person) = prefix.first_chunk() else { return Ok(None) };
+        if self.bytes > self.most {
+            self.make_room();
+        }
+        let of = self.persons.entry(*person).or_insert_with(|| {
+            self.bytes += KNOWN;
+            Person {
+                reads: 0,
+                batch: 0,
+                due: READS,
+                rows: None,
+                changes: Staged::new(),
+                bytes: KNOWN,
+            }
+        });
+        of.reads += 1;
+        of.batch = self.batches;
+        let rows = match of.rows.take() {
+            Some(rows) if of.changes.is_empty() => {
+                of.rows = Some(rows.clone());
+                return Ok(Some(rows));
+            }
+            Some(rows) => Some(rows.with(&std::mem::take(&mut of.changes))),
+            None if of.reads >= of.due => {
+                of.due = of.reads * 4;
+                walk(person, iterator(), (of.reads * HELD_PER_READ, self.most / 2))?
+            }
+            None => None,
+        };
+        of.rows = rows.map(Arc::new);
+        let bytes = KNOWN + of.rows.as_ref().map_or(0, |rows| rows.bytes());
+        self.bytes = self.bytes + bytes - of.bytes;
+        of.bytes = bytes;
+        Ok(of.rows.clone())
+    }
+
+    /// Takes up what is being committed.
+    pub fn commit(&mut self, staged: &Staged, erased: &Erased) {
+        self.batches += 1;
+        for person in erased {
+            let gone = person.first_chunk().and_then(|person| self.persons.remove(person));
+            self.bytes -= gone.map_or(0, |of| of.bytes);
+        }
+        for (key, value) in staged {
+            let of = key.first_chunk().and_then(|person| self.persons.get_mut(person));
+            if let Some(of) = of.filter(|of| of.rows.is_some()) {
+                let bytes = KNOWN + key.len() + value.as_ref().map_or(0, Vec::len);
+                of.changes.insert(key.clone(), value.clone());
+                of.bytes += bytes;
+                self.bytes += bytes;
+            }
+        }
+    }
+
+    /// Lets those go who were read neither in this batch nor in the one before, and where that is not enough everybody.
+    fn make_room(&mut self) {
+        self.persons.retain(|_, of| of.batch + 1 >= self.batches);
+        self.bytes = self.persons.values().map(|of| of.bytes).sum();
+        if self.bytes > self.most / 2 {
+            self.persons.clear();
+            self.bytes = 0;
+        }
+    }
+}
+
+/// All rows of a person; `None` where they are too many, or take too many bytes.
+fn walk(
+    person: &[u8; PERSON_BYTES],
+    iterator: &mut DBRawIterator<'_>,
+    (most, most_bytes): (usize, usize),
+) -> Result<Option<Packed>> {
+    let mut rows = Packed::default();
+    iterator.seek(person);
+    while let Some(row) = iterator.item().filter(|(key, _)| key.starts_with(person)) {
+        rows.push(row);
+        if rows.len() > most || rows.bytes() > most_bytes {
+            return Ok(None);
+        }
+        iterator.next();
+    }
+    iterator.status()?;
+    Ok(Some(rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Family, tests::config};
+    use crate::store::{Store, keys};
+
+    fn key(person: u64, row: u8) -> Vec<u8> {
+        [&keys::person(1, person)[..], &[row]].concat()
+    }
+
+    /// Reads as often as it takes until somebody is held.
+    fn read(held: &mut Held, store: &Store, person: u64) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+        let mut iterator = store.db.raw_iterator_cf(store.family(Family::History));
+        let prefix = keys::person(1, person);
+        for _ in 0..READS {
+            held.rows(&prefix, || &mut iterator).unwrap();
+        }
+        let rows = held.rows(&prefix, || &mut iterator).unwrap()?;
+        Some((0..rows.len()).map(|at| rows.row(at)).map(|(k, v)| (k.into(), v.into())).collect())
+    }
+
+    #[test]
+    fn what_is_held_is_what_was_committed_since() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&config(folder.path())).unwrap();
+        for row in [1, 3, 5] {
+            store.damage(Family::History, &key(7, row), Some(&[row]));
+        }
+        let mut held = Held::new(usize::MAX);
+        let rows = |rows: &[(u8, u8)]| {
+            Some(rows.iter().map(|(row, value)| (key(7, *row), vec![*value])).collect::<Vec<_>>())
+        };
+        assert_eq!(read(&mut held, &store, 7), rows(&[(1, 1), (3, 3), (5, 5)]));
+        let staged = [(0, Some(0)), (3, None), (4, Some(4)), (5, Some(9)), (6, Some(6))];
+        let staged = staged.map(|(row, value)| (key(7, row), value.map(|value| vec![value])));
+        held.commit(&Staged::from(staged), &Erased::default());
+        held.commit(&Staged::from([(key(7, 4), None)]), &Erased::default());
+        assert_eq!(read(&mut held, &store, 7), rows(&[(0, 0), (1, 1), (5, 9), (6, 6)]));
+        held.commit(&Staged::new(), &Erased::from_iter([keys::person(1, 7)]));
+        assert_eq!(held.bytes, 0, "nothing of somebody erased");
+    }
+
+    #[test]
+    fn only_so_much_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&config(folder.path())).unwrap();
+        let mut held = Held::new(usize::MAX);
+        for person in 0..20 {
+            store.damage(Family::History, &key(person, 1), Some(&[0; 1 << 10]));
+            assert!(read(&mut held, &store, person).is_some());
+            held.commit(&Staged::new(), &Erased::default());
+            assert!(held.bytes <= held.most + (2 << 10), "{} bytes", held.bytes);
+        }
+        assert!(held.persons.len() < 20);
+        let sum: usize = held.persons.values().map(|of| of.bytes).sum();
+        assert_eq!(held.bytes, sum);
+    }
+}
