@@ -32,6 +32,7 @@ impl Loader {
     pub fn new(kafka: &str, topic: &str) -> Self {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", kafka).set("compression.type", "lz4");
+        // As long as PostHog's capture waits for more.
         config.set("linger.ms", "20").set("queue.buffering.max.kbytes", "262144");
         let producer = config.create().expect("a producer");
         Self { producer, topic: topic.to_owned(), bytes: 0, records: 0 }

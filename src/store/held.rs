@@ -33,8 +33,9 @@ pub struct Held {
 
 /// What is held of one person.
 struct Person {
-    /// How often it was read, and before how many batches it was last.
+    /// How often it was read.
     reads: usize,
+    /// The batch in which it was read last.
     batch: u64,
     /// After so many reads it is walked through, or again.
     due: usize,
@@ -115,7 +116,8 @@ impl Held {
         }
     }
 
-    /// Lets those go who were read neither in this batch nor in the one before, and where that is not enough everybody.
+    /// Lets those go who were read neither in this batch nor in the one before, and where that is not
+    /// enough everybody.
     fn make_room(&mut self) {
         self.persons.retain(|_, of| of.batch + 1 >= self.batches);
         self.bytes = self.persons.values().map(|of| of.bytes).sum();
