@@ -114,6 +114,10 @@ impl Held {
                 self.bytes += bytes;
             }
         }
+        // Somebody whom no late event asks for any more may have new rows for ever.
+        if self.bytes > self.most {
+            self.make_room();
+        }
     }
 
     /// Lets those go who were read neither in this batch nor in the one before, and where that is not
@@ -203,5 +207,11 @@ mod tests {
         assert!(held.persons.len() < 20);
         let sum: usize = held.persons.values().map(|of| of.bytes).sum();
         assert_eq!(held.bytes, sum);
+        assert!(read(&mut held, &store, 1).is_some());
+        for row in 0..u8::MAX {
+            let staged = Staged::from([(key(1, row), Some(vec![row; 1 << 10]))]);
+            held.commit(&staged, &Erased::default());
+            assert!(held.bytes <= held.most + (2 << 10), "{} bytes, unread", held.bytes);
+        }
     }
 }
