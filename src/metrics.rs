@@ -84,6 +84,9 @@ series! {
     store_block_cache_hits: IntCounter = "store_block_cache_hits_total" [] "Blocks found in the block cache.";
     store_block_cache_misses: IntCounter = "store_block_cache_misses_total" [] "Blocks that had to be read from disk.";
     store_block_cache_bytes: IntGauge = "store_block_cache_bytes" [] "Bytes that block cache and write buffers hold, of store.memory.";
+    store_row_cache_hits: IntCounter = "store_row_cache_hits_total" [] "Times that a reader found rows in the row cache.";
+    store_row_cache_misses: IntCounter = "store_row_cache_misses_total" [] "Times that a reader had to look into the database.";
+    store_row_cache_bytes: IntGauge = "store_row_cache_bytes" [] "Bytes that the row cache holds, of store.memory.";
     store_memtable_bytes: IntGaugeVec = "store_memtable_bytes" [family] "Bytes in write buffers, by column family.";
     store_compaction_pending_bytes: IntGaugeVec = "store_compaction_pending_bytes" [family] "Bytes that compaction has yet to rewrite, by column family.";
     store_compactions_running: IntGauge = "store_compactions_running" [] "Compactions at work.";
@@ -260,11 +263,14 @@ impl Metrics {
         }
         raise(&self.store_block_cache_hits, store.cache_hits);
         raise(&self.store_block_cache_misses, store.cache_misses);
+        raise(&self.store_row_cache_hits, store.row_cache_hits);
+        raise(&self.store_row_cache_misses, store.row_cache_misses);
         raise(&self.store_compaction_read_bytes, store.compaction_read_bytes);
         raise(&self.store_compaction_written_bytes, store.compaction_written_bytes);
         raise(&self.store_flush_written_bytes, store.flush_written_bytes);
         raise(&self.store_wal_written_bytes, store.wal_written_bytes);
         self.store_block_cache_bytes.set(gauge(store.cache_bytes));
+        self.store_row_cache_bytes.set(gauge(store.row_cache_bytes));
         self.store_compactions_running.set(gauge(store.compactions_running));
         if let Some(available) = store.disk_available_bytes {
             self.store_disk_available_bytes.set(gauge(available));

@@ -100,15 +100,14 @@ impl Drop for Place {
     }
 }
 
-/// Sends so many events, and remembers some 2,000 of them.
-fn send(events: usize, stream: &mut Stream, loader: &mut Loader) -> World {
+/// Sends so many events of so many persons, and remembers some 10,000 of their distinct ids.
+fn send((events, persons): (usize, usize), stream: &mut Stream, loader: &mut Loader) -> World {
     report::say(&format!("sending {events} events"));
     let mut world = World::default();
-    for number in 0..events {
+    let one_in = (persons as u64 / 10_000).max(1);
+    for _ in 0..events {
         let sent = stream.next(None);
-        if number % (events / 2_000).max(1) == 0 {
-            world.remember(&sent);
-        }
+        world.remember(&sent, one_in);
         loader.send(&sent);
     }
     loader.flush();
@@ -120,7 +119,7 @@ fn whole(plan: &Plan, kafka: &str, report: &Report) -> f64 {
     let place = Place::new(kafka, "load");
     let mut loader = Loader::new(kafka, &place.topic.name);
     let mut stream = Stream::new(plan.events, plan.persons, 1);
-    let world = send(plan.events, &mut stream, &mut loader);
+    let world = send((plan.events, plan.persons), &mut stream, &mut loader);
     report::say("the ceiling");
     let ceiling = ingest::ceiling(kafka, &place.topic.name);
     report::say("ingesting");
@@ -162,7 +161,7 @@ fn large(plan: &Plan, kafka: &str, report: &Report, rate: f64, (events, persons)
     let place = Place::new(kafka, "large");
     let mut stream = Stream::new(events, persons, 1);
     let mut loader = Loader::new(kafka, &place.topic.name);
-    let world = send(events, &mut stream, &mut loader);
+    let world = send((events, persons), &mut stream, &mut loader);
     report::say("ingesting");
     let memory = format!("{LARGE_MEMORY}MiB");
     let (service, seconds) = ingest::catch_up(&place.home, &memory);

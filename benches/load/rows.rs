@@ -1,5 +1,6 @@
 //! The rows of what is asked of a loaded store.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -19,13 +20,29 @@ use crate::stream::{BEGIN, SPAN, Sent, Stream};
 pub struct World {
     /// Distinct ids, and when an event of each happened.
     seen: Vec<(String, String)>,
+    /// By distinct id, where in `seen` it is, and how many of its events there were.
+    met: HashMap<String, (usize, u32)>,
 }
 
 impl World {
-    pub fn remember(&mut self, sent: &Sent) {
+    /// Remembers one in so many distinct ids, whoever is behind it, and a time at which one of its events
+    /// happened, each as likely.
+    pub fn remember(&mut self, sent: &Sent, one_in: u64) {
+        let random = |text: &str| xxhash_rust::xxh3::xxh3_64(text.as_bytes());
+        if !random(&sent.key).is_multiple_of(one_in) {
+            return;
+        }
         let value: Value = serde_json::from_slice(&sent.value).expect("our own JSON");
         let text = |name: &str| value[name].as_str().expect(name).to_owned();
-        self.seen.push((text("distinct_id"), text("timestamp")));
+        let (who, when) = (text("distinct_id"), text("timestamp"));
+        let next = self.seen.len();
+        let (at, events) = self.met.entry(who.clone()).or_insert((next, 0));
+        *events += 1;
+        if *at == next {
+            self.seen.push((who, when));
+        } else if random(&when).is_multiple_of(u64::from(*events)) {
+            self.seen[*at].1 = when;
+        }
     }
 
     /// Kills it, starts it again, and waits until it answers as it did.

@@ -41,7 +41,7 @@ pub fn soak(minutes: usize, kafka: &str, report: &Report) {
     place.topic.alter("retention.bytes", KEPT);
     let mut loader = Loader::new(kafka, &place.topic.name);
     let mut stream = Stream::new(100_000_000, PERSONS, 1);
-    let world = send(PERSONS, &mut stream, &mut loader);
+    let world = send((PERSONS, PERSONS), &mut stream, &mut loader);
     let service = ingest::serve(&place.home, MEMORY);
     ingest::caught_up(&service);
     let paths = world.as_of_paths(&service);

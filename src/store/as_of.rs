@@ -1,12 +1,11 @@
 //! A person at a moment of the past.
 
-use std::cell::LazyCell;
-
 use super::codec;
 use super::rows::Rows;
 use super::snapshot::{Moment, Person, Snapshot};
 use super::staged::{Committed, Ordered};
 use super::transaction::decode;
+use super::walk::Walk;
 use super::{Effect, Error, Family, Operation, Result, corrupt, keys};
 use crate::person::{
     Head, Histories, IDENTIFIED, Mode, PersonId, Place, ProjectId, PropertyId, Row, Time, Value,
@@ -37,12 +36,10 @@ impl Snapshot<'_> {
         at: Moment,
         mode: Mode,
     ) -> Result<Person> {
-        // The head alone often answers, and to open an iterator is dear.
-        let iterator = LazyCell::new(|| Committed::new(self.iterator(Family::History)));
+        let history = Committed::new(Walk::new(self, Family::History));
         let lives = self.lives(project);
-        let rows = LazyCell::new(|| {
-            Rows::of_changed(lives, Ordered { committed: &iterator, staged: None }, head.version)
-        });
+        let ordered = Ordered { committed: &history, staged: None };
+        let rows = Rows::of_changed(lives, ordered, head.version);
         let life = self.life_at(project, (id, head), at)?;
         let after = lives.lives_on(life)?;
         let known_until = head.known_until(at.time, at.known);
@@ -56,7 +53,7 @@ impl Snapshot<'_> {
             let value = if in_head && entry.newest <= Some(at.time) {
                 entry.state.get(mode).cloned()
             } else {
-                history::value(&*rows, query(property), mode)?
+                history::value(&rows, query(property), mode)?
             };
             values.extend(value.map(|value| (property, value)));
         }
@@ -64,13 +61,13 @@ impl Snapshot<'_> {
         let created_at = if all_known && head.created_at == head.began.time {
             Some(head.created_at).filter(|began| *began <= known_until)
         } else {
-            history::created(&*rows, id, known_until, at.known)?
+            history::created(&rows, id, known_until, at.known)?
         };
         let is_identified = if all_known {
             head.identified.is_some_and(|identified| identified.time <= known_until)
         } else {
             let identified = history::Query { after: None, ..query(IDENTIFIED) };
-            history::value(&*rows, identified, Mode::WithOnce)?.is_some()
+            history::value(&rows, identified, Mode::WithOnce)?.is_some()
         };
         Ok(Person {
             id,
@@ -96,7 +93,7 @@ impl Snapshot<'_> {
         at: Moment,
         limit: usize,
     ) -> Result<(u64, Vec<Told>)> {
-        let rows = Committed::new(self.iterator(Family::History));
+        let rows = Committed::new(Walk::new(self, Family::History));
         let lives = self.lives(project);
         let rows = Rows::new(lives, Ordered { committed: &rows, staged: None });
         let (mut count, mut told) = (0, Vec::new());
@@ -163,7 +160,7 @@ impl Snapshot<'_> {
         mut each: impl FnMut(Place, Operation) -> Result<bool>,
     ) -> Result<()> {
         let prefix = keys::person(project, person);
-        let mut iterator = self.iterator(Family::Timeline);
+        let mut iterator = Walk::new(self, Family::Timeline);
         iterator.seek_for_prev(keys::at(prefix.clone(), until));
         while let Some((key, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
             let place = keys::place_of(key).ok_or(corrupt(Family::Timeline))?;

@@ -6,6 +6,7 @@ use super::rows::Rows;
 use super::snapshot::{Moment, Snapshot};
 use super::staged::{Committed, Ordered};
 use super::transaction::decode;
+use super::walk::Walk;
 use super::{Error, Family, Operation, Result, codec, keys};
 use crate::person::{
     Class, FIRST_PROPERTY, Head, Histories, Mode, PersonId, Place, ProjectId, PropertyId, Time,
@@ -59,7 +60,7 @@ impl Snapshot<'_> {
         (id, head): (PersonId, &Head),
         asked: Asked,
     ) -> Result<Vec<Changed>> {
-        let iterator = Committed::new(self.iterator(Family::History));
+        let iterator = Committed::new(Walk::new(self, Family::History));
         let rows = Rows::new(self.lives(project), Ordered { committed: &iterator, staged: None });
         let mut found = Vec::new();
         let mut each = |place, operation: Operation| {

@@ -87,7 +87,8 @@ impl Held {
             Some(rows) => Some(rows.with(&std::mem::take(&mut of.changes))),
             None if of.reads >= of.due => {
                 of.due = of.reads * 4;
-                walk(person, iterator(), (of.reads * HELD_PER_READ, self.most / 2))?
+                let most = (of.reads * HELD_PER_READ, self.most / 2);
+                Packed::all(person, iterator(), most)?
             }
             None => None,
         };
@@ -130,25 +131,6 @@ impl Held {
             self.bytes = 0;
         }
     }
-}
-
-/// All rows of a person; `None` where they are too many, or take too many bytes.
-fn walk(
-    person: &[u8; PERSON_BYTES],
-    iterator: &mut DBRawIterator<'_>,
-    (most, most_bytes): (usize, usize),
-) -> Result<Option<Packed>> {
-    let mut rows = Packed::default();
-    iterator.seek(person);
-    while let Some(row) = iterator.item().filter(|(key, _)| key.starts_with(person)) {
-        rows.push(row);
-        if rows.len() > most || rows.bytes() > most_bytes {
-            return Ok(None);
-        }
-        iterator.next();
-    }
-    iterator.status()?;
-    Ok(Some(rows))
 }
 
 #[cfg(test)]

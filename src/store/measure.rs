@@ -17,6 +17,12 @@ pub struct Measure {
     pub cache_misses: u64,
     /// Bytes that block cache and write buffers hold now, of `store.memory`.
     pub cache_bytes: u64,
+    /// Times that a reader found rows in the row cache.
+    pub row_cache_hits: u64,
+    /// Times that a reader had to look into the database.
+    pub row_cache_misses: u64,
+    /// Bytes that the row cache holds now, of `store.memory`.
+    pub row_cache_bytes: u64,
     /// How long writes waited for compaction, in microseconds.
     pub stall_micros: u64,
     /// Compactions at work now.
@@ -65,6 +71,9 @@ impl Store {
             cache_hits: count(Ticker::BlockCacheHit),
             cache_misses: count(Ticker::BlockCacheMiss),
             cache_bytes: self.caches.cache.get_usage() as u64,
+            row_cache_hits: self.row_cache.hits(),
+            row_cache_misses: self.row_cache.misses(),
+            row_cache_bytes: self.row_cache.bytes(),
             stall_micros: count(Ticker::StallMicros),
             compactions_running: whole.ok().flatten().unwrap_or_default(),
             compaction_read_bytes: count(Ticker::CompactReadBytes),

@@ -1,10 +1,9 @@
 //! Which distinct ids a person has and had.
 
-use rocksdb::DBRawIterator;
-
 use super::lives::{LivesOf, Spans};
 use super::snapshot::{Moment, Snapshot};
 use super::transaction::decode;
+use super::walk::Walk;
 use super::{Family, Joined, LifeSpan, Member, Result, codec, corrupt, keys};
 use crate::person::history::with_room;
 use crate::person::{Head, Life, Lives, Merged, PersonId, Place, ProjectId, Seat, Time};
@@ -38,7 +37,7 @@ impl Snapshot<'_> {
         limit: usize,
     ) -> Result<Vec<String>> {
         let mut found = Vec::new();
-        let mut iterator = self.iterator(Family::PersonDistinctId);
+        let mut iterator = Walk::new(self, Family::PersonDistinctId);
         // Of one life all are read in one go.
         let parts: &[_] =
             if head.first_life == head.life { &[None] } else { &[Some(false), Some(true)] };
@@ -74,7 +73,7 @@ impl Snapshot<'_> {
         asked: &Asked,
         (life, anonymous): (Life, Option<bool>),
         brought: Option<Bundle>,
-        (iterator, found): (&mut DBRawIterator<'_>, &mut Vec<String>),
+        (iterator, found): (&mut Walk<'_>, &mut Vec<String>),
     ) -> Result<()> {
         let prefix = match anonymous {
             Some(anonymous) => keys::members(asked.project, life, anonymous),
@@ -201,7 +200,7 @@ impl Snapshot<'_> {
         found: &mut HadIds,
     ) -> Result<()> {
         let prefix = keys::members(project, life, anonymous);
-        let mut iterator = self.iterator(Family::PersonDistinctId);
+        let mut iterator = Walk::new(self, Family::PersonDistinctId);
         iterator.seek(&prefix);
         while let Some((_, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
             let member = decode(codec::decode_member, value, Family::PersonDistinctId)?;
@@ -230,9 +229,8 @@ impl Snapshot<'_> {
 
 impl Spans for Snapshot<'_> {
     fn span(&self, project: ProjectId, life: Life) -> Result<LifeSpan> {
-        let bytes = self.get(Family::Life, &keys::life(project, life))?;
-        let span = bytes.map(|bytes| decode(codec::decode_life_span, &bytes, Family::Life));
-        Ok(span.transpose()?.unwrap_or_default())
+        let span = self.point(Family::Life, &keys::life(project, life), codec::decode_life_span)?;
+        Ok(span.unwrap_or_default())
     }
 
     fn moved(&self, project: ProjectId, top: Life, until: Place) -> Result<Option<(u32, Merged)>> {

@@ -30,6 +30,7 @@ mod options;
 mod own;
 mod packed;
 mod reading;
+mod row_cache;
 mod rows;
 mod search;
 pub mod snapshot;
@@ -38,6 +39,7 @@ mod today;
 mod together;
 pub mod transaction;
 pub mod verify;
+mod walk;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,6 +70,7 @@ pub use self::operation::{
     Above, Activity, Applied, CommandOutcome, Deed, Effect, Group, Joined, LifeSpan, Member,
     Operation, Recency,
 };
+use self::row_cache::RowCache;
 pub use self::snapshot::{Moment, Person, Snapshot};
 pub use self::together::together;
 pub use self::transaction::Transaction;
@@ -76,16 +79,13 @@ use crate::person::Time;
 /// The format that this program reads and writes.
 pub const FORMAT: u32 = 2;
 
-/// This part of the memory is for the histories that are held.
-const HELD_PART: u64 = 8;
-
 /// Where the store is and what it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The folder of the store; made where missing.
     pub path: PathBuf,
-    /// Memory for block cache and write buffers, and for histories that late events ask for again and
-    /// again, in bytes.
+    /// Memory for block cache and write buffers, for rows that readers ask for and for histories that late
+    /// events ask for, in bytes.
     pub memory: u64,
     /// Whether every commit waits for the disk: a power cut then loses nothing that Kafka no
     /// longer has.
@@ -182,6 +182,7 @@ pub struct Store {
     held: Mutex<Option<Held>>,
     /// What these may take, in bytes.
     held_bytes: usize,
+    row_cache: RowCache,
 }
 
 impl Store {
@@ -209,7 +210,8 @@ impl Store {
             sync_writes: config.sync_writes,
             caches,
             held: Mutex::default(),
-            held_bytes: usize::try_from(config.memory / HELD_PART).unwrap_or(usize::MAX),
+            held_bytes: usize::try_from(config.memory / options::HELD_PART).unwrap_or(usize::MAX),
+            row_cache: RowCache::new(config.memory / options::ROW_CACHE_PART),
         };
         match store.db.get_cf(store.family(Family::Meta), Meta::Format.key())? {
             None => {
@@ -270,10 +272,13 @@ impl Store {
     /// Damages a row, or takes it away, so that a test sees it found.
     #[cfg(test)]
     pub(crate) fn damage(&self, family: Family, key: &[u8], value: Option<&[u8]>) {
+        self.row_cache.begin();
+        self.row_cache.changed(family, key);
         match value {
             Some(value) => self.db.put_cf(self.family(family), key, value).unwrap(),
             None => self.db.delete_cf(self.family(family), key).unwrap(),
         }
+        self.row_cache.end();
     }
 
     fn family(&self, family: Family) -> &rocksdb::ColumnFamily {

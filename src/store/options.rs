@@ -8,7 +8,7 @@ use rocksdb::{
 };
 
 use super::keys::PERSON_BYTES;
-use super::{Config, Family, HELD_PART};
+use super::{Config, Family};
 
 /// What outlives opening: the shared memory and the counters.
 pub struct Caches {
@@ -20,6 +20,12 @@ pub struct Caches {
     pub memory: u64,
 }
 
+/// This part of the memory is for the histories that are held.
+pub const HELD_PART: u64 = 8;
+
+/// This part of the memory is for the row cache.
+pub const ROW_CACHE_PART: u64 = 8;
+
 /// The most that a start reads of the log of writes, in bytes: about a second.
 const MOST_WAL: u64 = 64 << 20;
 
@@ -29,7 +35,7 @@ const FIRST_FILES: i32 = 8;
 
 /// Opens the database with every family.
 pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
-    let memory = config.memory - config.memory / HELD_PART;
+    let memory = config.memory - config.memory / HELD_PART - config.memory / ROW_CACHE_PART;
     let (mut options, cache, families) = shared(memory);
     // Write buffers are charged to the cache: together they stay within the configured memory.
     let half = usize::try_from(memory / 2).unwrap_or(usize::MAX);

@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use rocksdb::DBRawIterator;
+
+use super::Result;
 use super::staged::Staged;
 
 /// Rows in the order of their keys.
@@ -19,6 +22,29 @@ struct Row {
 }
 
 impl Packed {
+    /// All rows whose keys begin with `prefix`; `None` where there are more than `most`, or they take more
+    /// than so many bytes.
+    ///
+    /// # Errors
+    /// Where RocksDB fails.
+    pub fn all(
+        prefix: &[u8],
+        iterator: &mut DBRawIterator<'_>,
+        (most, most_bytes): (usize, usize),
+    ) -> Result<Option<Self>> {
+        let mut rows = Self::default();
+        iterator.seek(prefix);
+        while let Some(row) = iterator.item().filter(|(key, _)| key.starts_with(prefix)) {
+            rows.push(row);
+            if rows.len() > most || rows.bytes() > most_bytes {
+                return Ok(None);
+            }
+            iterator.next();
+        }
+        iterator.status()?;
+        Ok(Some(rows))
+    }
+
     /// Adds a row. One that does not come after all others asks for [`Packed::sort`].
     pub fn push(&mut self, (key, value): (&[u8], &[u8])) {
         let begin = self.bytes.len();

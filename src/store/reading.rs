@@ -9,6 +9,7 @@ use rocksdb::{DB, Options};
 use uuid::Uuid;
 
 use super::keys::Meta;
+use super::row_cache::RowCache;
 use super::{Config, Dictionary, Error, FORMAT, Family, Result, Store, advice, options};
 
 /// How often a store is opened again whose files changed meanwhile.
@@ -69,6 +70,7 @@ impl Store {
             caches,
             held: Mutex::default(),
             held_bytes: 0,
+            row_cache: RowCache::new(0),
         };
         match store.get(Family::Meta, &Meta::Format.key())? {
             Some(format) if format == FORMAT.to_be_bytes() => {}

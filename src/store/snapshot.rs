@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rocksdb::{DBRawIterator, ReadOptions, SnapshotWithThreadMode};
 use uuid::Uuid;
 
-use super::keys::{KeyReader, Meta};
+use super::keys::{KeyReader, Meta, PERSON_BYTES};
+use super::packed::Packed;
 use super::transaction::decode;
 use super::{
     Applied, CommandOutcome, Error, Family, Recency, Result, Spans, Store, codec, corrupt, keys,
@@ -51,15 +52,21 @@ pub struct Snapshot<'s> {
     pub(super) store: &'s Store,
     rows: SnapshotWithThreadMode<'s, rocksdb::DB>,
     state: Option<u64>,
+    /// How new it is, for the row cache.
+    commits: u64,
 }
+
+/// So many rows of a person, and bytes that they take, go into the row cache.
+const FEW: (usize, usize) = if cfg!(test) { (6, 1 << 10) } else { (128, 16 << 10) };
 
 impl<'s> Snapshot<'s> {
     pub(super) fn new(store: &'s Store) -> Self {
+        let commits = store.row_cache.now();
         let before = store.db.latest_sequence_number();
         let rows = store.db.snapshot();
         // Where nothing was committed meanwhile, this is what the snapshot shows.
         let state = Some(before).filter(|before| *before == store.db.latest_sequence_number());
-        Self { store, rows, state }
+        Self { store, rows, state, commits }
     }
 
     /// The number of the state that it shows: snapshots of one number show the same. `None` where
@@ -105,8 +112,8 @@ impl<'s> Snapshot<'s> {
     /// # Errors
     /// Where the store fails or is damaged.
     pub fn owner(&self, project: ProjectId, distinct_id: &str) -> Result<Option<Ownership>> {
-        let bytes = self.get(Family::DistinctId, &keys::distinct_id(project, distinct_id))?;
-        bytes.map(|bytes| decode(codec::decode_ownership, &bytes, Family::DistinctId)).transpose()
+        let key = keys::distinct_id(project, distinct_id);
+        self.point(Family::DistinctId, &key, codec::decode_ownership)
     }
 
     /// Whose a distinct id is now; `None` where it was never seen.
@@ -134,8 +141,8 @@ impl<'s> Snapshot<'s> {
     /// # Errors
     /// Where the store fails or is damaged.
     pub fn person_of_uuid(&self, project: ProjectId, uuid: Uuid) -> Result<Option<PersonId>> {
-        let bytes = self.get(Family::Uuid, &keys::uuid(project, uuid))?;
-        bytes.map(|bytes| KeyReader(&bytes).u64().ok_or(corrupt(Family::Uuid))).transpose()
+        let decode = |bytes: &[u8]| KeyReader(bytes).u64().ok_or(codec::Corrupt);
+        self.point(Family::Uuid, &keys::uuid(project, uuid), decode)
     }
 
     /// What became of the command with this idempotency key; `None` where there was none in the
@@ -168,8 +175,7 @@ impl<'s> Snapshot<'s> {
     /// # Errors
     /// Where the store fails or is damaged.
     pub fn known(&self, project: ProjectId, person: PersonId) -> Result<Option<Known>> {
-        let bytes = self.get(Family::Person, &keys::person(project, person))?;
-        bytes.map(|bytes| decode(codec::decode_known, &bytes, Family::Person)).transpose()
+        self.point(Family::Person, &keys::person(project, person), codec::decode_known)
     }
 
     /// The head of the person of a life; `None` where that life was deleted.
@@ -230,9 +236,8 @@ impl<'s> Snapshot<'s> {
     /// # Errors
     /// Where the store fails or is damaged.
     pub fn recency(&self, project: ProjectId, person: PersonId) -> Result<Recency> {
-        let bytes = self.get(Family::Recency, &keys::person(project, person))?;
-        let found = bytes.map(|bytes| decode(codec::decode_recency, &bytes, Family::Recency));
-        Ok(found.transpose()?.unwrap_or_default())
+        let key = keys::person(project, person);
+        Ok(self.point(Family::Recency, &key, codec::decode_recency)?.unwrap_or_default())
     }
 
     /// A person as it is now, with at most so many distinct ids.
@@ -275,6 +280,42 @@ impl<'s> Snapshot<'s> {
         let mut named = named.collect::<Result<Vec<_>>>()?;
         named.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         Ok(named)
+    }
+
+    /// Reads a single row, from the row cache where that has it.
+    pub(super) fn point<T>(
+        &self,
+        family: Family,
+        key: &[u8],
+        read: impl Fn(&[u8]) -> std::result::Result<T, codec::Corrupt>,
+    ) -> Result<Option<T>> {
+        let load = || {
+            let mut rows = Packed::default();
+            let row = self.rows.get_pinned_cf(self.store.family(family), key)?;
+            row.inspect(|row| rows.push((key, row)));
+            Ok(Some(rows))
+        };
+        let bytes;
+        let cached = self.store.row_cache.rows(family, key, self.commits, load)?;
+        let row = if let Some(rows) = &cached {
+            (rows.len() > 0).then(|| rows.row(0).1)
+        } else {
+            bytes = self.get(family, key)?;
+            bytes.as_deref()
+        };
+        row.map(|row| decode(read, row, family)).transpose()
+    }
+
+    /// All rows of a person in a family whose keys begin with that, where the row cache has them or may take
+    /// them; `database` walks through the family.
+    pub(super) fn rows_of<'i, 'd: 'i>(
+        &self,
+        family: Family,
+        person: [u8; PERSON_BYTES],
+        database: impl FnOnce() -> &'i mut DBRawIterator<'d>,
+    ) -> Result<Option<Arc<Packed>>> {
+        let load = || Packed::all(&person, database(), FEW);
+        self.store.row_cache.rows(family, &person, self.commits, load)
     }
 
     pub(super) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {

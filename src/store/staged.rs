@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
-use hashbrown::HashSet;
-use rocksdb::DBRawIterator;
-
 use super::Result;
 use super::held::Held;
 use super::keys::PERSON_BYTES;
 use super::packed::Packed;
+use super::walk::Walk;
+use hashbrown::HashSet;
 
 /// Uncommitted rows of one family; `None` is a row taken away.
 pub type Staged = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -24,7 +23,7 @@ pub type KeyValue = (Vec<u8>, Vec<u8>);
 
 /// The committed rows of one family, in order.
 pub struct Committed<'db> {
-    rows: DBRawIterator<'db>,
+    rows: Walk<'db>,
     /// Where it is known that no row is between this key and the one that it stands at.
     from: Option<Vec<u8>>,
     held: Option<Held>,
@@ -35,12 +34,12 @@ const STEPS: usize = if cfg!(test) { 2 } else { 8 };
 
 impl<'db> Committed<'db> {
     /// Rows that were not read yet.
-    pub fn new(rows: DBRawIterator<'db>) -> RefCell<Self> {
+    pub fn new(rows: Walk<'db>) -> RefCell<Self> {
         RefCell::new(Self { rows, from: None, held: None })
     }
 
     /// The same for who reads the same persons again and again, with what is held of them already.
-    pub fn holding(rows: DBRawIterator<'db>, held: Held) -> RefCell<Self> {
+    pub fn holding(rows: Walk<'db>, held: Held) -> RefCell<Self> {
         RefCell::new(Self { rows, from: None, held: Some(held) })
     }
 
@@ -49,14 +48,14 @@ impl<'db> Committed<'db> {
         self.held
     }
 
-    /// All rows of the person whose keys begin like `prefix`, where they are held.
-    fn held(&mut self, prefix: &[u8]) -> Result<Option<Arc<Packed>>> {
+    /// All rows of the person whose keys begin like `prefix`, where they are at hand.
+    fn whole(&mut self, prefix: &[u8]) -> Result<Option<Arc<Packed>>> {
         let Self { rows, from, held: Some(held) } = self else {
-            return Ok(None);
+            return self.rows.whole(prefix);
         };
         held.rows(prefix, || {
             *from = None;
-            rows
+            rows.database()
         })
     }
 
@@ -127,7 +126,7 @@ impl Ordered<'_, '_> {
         let rows = if self.is_erased(prefix) {
             Some(Arc::default())
         } else {
-            self.committed.borrow_mut().held(prefix)?
+            self.committed.borrow_mut().whole(prefix)?
         };
         let rows = rows.map(|rows| {
             let begin = rows.first_not(&(0..rows.len()), |at| at < prefix);

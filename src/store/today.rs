@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::rows::Rows;
 use super::snapshot::{Moment, Person, Snapshot};
 use super::staged::{Committed, Ordered};
+use super::walk::Walk;
 use super::{Error, Family, Operation, Result, codec, corrupt, keys};
 use crate::person::history::{self, Query};
 use crate::person::{
@@ -39,7 +40,7 @@ impl Snapshot<'_> {
         mode: Mode,
     ) -> Result<Person> {
         let today = self.current(project, (id, head), usize::MAX)?;
-        let iterator = Committed::new(self.iterator(Family::History));
+        let iterator = Committed::new(Walk::new(self, Family::History));
         let ordered = Ordered { committed: &iterator, staged: None };
         let joint = Today {
             snapshot: self,

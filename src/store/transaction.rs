@@ -23,6 +23,7 @@ use self::recency::LoadedRecency;
 use super::dictionary::NewNames;
 use super::held::Held;
 use super::staged::{Committed, Erased, Ordered, Staged};
+use super::walk::Walk;
 use super::{Error, Family, LifeSpan, Result, Store, codec, corrupt, keys};
 use crate::person::{Life, Ownership, PersonId, ProjectId, PropertyId};
 
@@ -66,9 +67,11 @@ struct Overlay<'s> {
 
 impl<'s> Overlay<'s> {
     fn new(store: &'s Store, family: Family, held: Held) -> Self {
-        let mut options = ReadOptions::default();
-        options.set_prefix_same_as_start(true);
-        let committed = store.db.raw_iterator_cf_opt(store.family(family), options);
+        let committed = Walk::over(move || {
+            let mut options = ReadOptions::default();
+            options.set_prefix_same_as_start(true);
+            store.db.raw_iterator_cf_opt(store.family(family), options)
+        });
         Self { committed: Committed::holding(committed, held), staged: Staged::new() }
     }
 

@@ -42,6 +42,7 @@ impl Transaction<'_> {
     /// Rows are written in the order of their keys, as far as that costs little: memtables take them
     /// sooner then.
     fn write(mut self) -> Result<()> {
+        self.store.row_cache.begin();
         // What was erased goes first: what is staged after that is of a person born anew.
         self.stage_erased()?;
         self.stage_names();
@@ -58,26 +59,38 @@ impl Transaction<'_> {
             (Family::PersonDistinctId, self.members.staged),
             (Family::Life, self.sources.staged),
         ];
+        let mut batch = self.batch;
         for (family, staged) in overlays.into_iter().chain(POINTS.into_iter().zip(self.points)) {
-            let family = self.store.family(family);
-            for (key, value) in staged {
-                match value {
-                    Some(value) => self.batch.put_cf(family, key, value),
-                    None => self.batch.delete_cf(family, key),
-                }
+            for (key, value) in &staged {
+                Self::put((&mut batch, self.store), family, key, value.as_deref());
             }
         }
         let family = self.store.family(Family::Recorded);
         let mut recorded: Vec<_> = self.recorded.into_iter().collect();
         recorded.sort_unstable();
         for key in recorded {
-            self.batch.put_cf(family, key, []);
+            batch.put_cf(family, key, []);
         }
         let mut options = WriteOptions::default();
         options.set_sync(self.store.sync_writes);
-        self.store.db.write_opt(self.batch, &options)?;
+        self.store.db.write_opt(batch, &options)?;
+        self.store.row_cache.end();
         self.store.put_held(held);
         Ok(())
+    }
+
+    /// Adds a row to the batch, or takes one away.
+    fn put(
+        (batch, store): (&mut WriteBatch, &Store),
+        family: Family,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) {
+        store.row_cache.changed(family, key);
+        match value {
+            Some(value) => batch.put_cf(store.family(family), key, value),
+            None => batch.delete_cf(store.family(family), key),
+        }
     }
 
     fn stage_names(&mut self) {
@@ -97,6 +110,7 @@ impl Transaction<'_> {
     fn stage_erased(&mut self) -> Result<()> {
         for prefix in &self.erased {
             for family in [Family::History, Family::Timeline, Family::Recorded] {
+                self.store.row_cache.changed(family, prefix);
                 let few = self.store.keys_of(family, prefix, FEW_ROWS)?;
                 let handle = self.store.family(family);
                 match few {
@@ -109,16 +123,20 @@ impl Transaction<'_> {
     }
 
     fn stage_owners(&mut self) {
-        let family = self.store.family(Family::DistinctId);
-        for (key, loaded) in self.owners.iter().filter(|(_, loaded)| loaded.dirty) {
-            match &loaded.value {
-                Some(owner) => self.batch.put_cf(family, key, codec::encode_ownership(owner)),
-                None => self.batch.delete_cf(family, key),
+        for (key, loaded) in std::mem::take(&mut self.owners) {
+            if loaded.dirty {
+                let row = loaded.value.as_ref().map(codec::encode_ownership);
+                Self::put((&mut self.batch, self.store), Family::DistinctId, &key, row.as_deref());
             }
         }
-        let family = self.store.family(Family::Life);
-        for (&(project, life), span) in &self.lives {
-            self.batch.put_cf(family, keys::life(project, life), codec::encode_life_span(span));
+        for ((project, life), span) in std::mem::take(&mut self.lives) {
+            let row = codec::encode_life_span(&span);
+            Self::put(
+                (&mut self.batch, self.store),
+                Family::Life,
+                &keys::life(project, life),
+                Some(&row),
+            );
         }
     }
 
@@ -131,7 +149,7 @@ impl Transaction<'_> {
         for (of @ (project, person), LoadedRecency { now, before }) in changed {
             let row = codec::encode_recency(&now);
             let key = keys::person(project, person);
-            self.batch.put_cf(self.store.family(Family::Recency), key, row);
+            Self::put((&mut self.batch, self.store), Family::Recency, &key, Some(&row));
             let family = self.store.family(Family::ByChange);
             if before.change > 0 {
                 self.batch.delete_cf(family, keys::by_change(project, before.change));
@@ -174,7 +192,8 @@ impl Transaction<'_> {
     fn stage_persons(&mut self) -> Result<()> {
         let mut live: HashMap<ProjectId, i64> = HashMap::new();
         let mut columns = column::Changes::default();
-        let changed = self.persons.iter();
+        let persons = std::mem::take(&mut self.persons);
+        let changed = persons.iter();
         let mut changed: Vec<_> = changed
             .filter_map(|(of, loaded)| loaded.columns.as_ref().map(|before| (*of, before, loaded)))
             .collect();
@@ -182,7 +201,12 @@ impl Transaction<'_> {
         for ((project, person), before, loaded) in changed {
             let known = &loaded.known;
             let key = keys::person(project, person);
-            self.batch.put_cf(self.store.family(Family::Person), key, codec::encode_known(known));
+            Self::put(
+                (&mut self.batch, self.store),
+                Family::Person,
+                &key,
+                Some(&codec::encode_known(known)),
+            );
             let email = self.store.dictionary().property(project, "email");
             let (listed, after) = (&loaded.listed, Listed::of(known, email));
             *live.entry(project).or_default() +=

@@ -30,6 +30,7 @@ use super::rows::Rows;
 use super::snapshot::Snapshot;
 use super::staged::{Committed, Ordered};
 use super::transaction::decode;
+use super::walk::Walk;
 use super::{Error, Family, Result, Store, codec, corrupt};
 use crate::person::{Known, Life, PersonId, Place, ProjectId, PropertyId, Time};
 
@@ -70,7 +71,7 @@ impl Snapshot<'_> {
         let about = WALKED.into_iter().map(|family| self.store.about(family)).sum();
         let mut verifying = Verifying {
             snapshot: self,
-            rows: Committed::new(self.iterator(Family::History)),
+            rows: Committed::new(Walk::over(|| self.iterator(Family::History))),
             report: Report::default(),
             applied: HashMap::new(),
             strange: HashSet::new(),

@@ -1,0 +1,170 @@
+//! A walk through rows of persons.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use rocksdb::DBRawIterator;
+
+use super::keys::PERSON_BYTES;
+use super::packed::Packed;
+use super::snapshot::Snapshot;
+use super::{Error, Family, Result};
+
+/// Rows of one family whose keys begin with project and person, in order, and from seek to seek those of
+/// one person: from the row cache where there are few, and else from the database.
+pub struct Walk<'a> {
+    cache: Option<(&'a Snapshot<'a>, Family)>,
+    /// Opens the database, where it is needed.
+    open: Box<dyn Fn() -> DBRawIterator<'a> + 'a>,
+    database: Option<DBRawIterator<'a>>,
+    /// Who was looked for in the row cache last, with all rows if they are there.
+    person: Option<([u8; PERSON_BYTES], Option<Arc<Packed>>)>,
+    at: Place,
+    failed: Cell<Option<Error>>,
+}
+
+/// Where a walk stands.
+enum Place {
+    /// At no row.
+    Nowhere,
+    /// Where the iterator of the database does.
+    Database,
+    /// At one of the rows of a person.
+    Cached(Arc<Packed>, usize),
+}
+
+impl<'a> Walk<'a> {
+    /// Through what a snapshot shows.
+    #[must_use]
+    pub fn new(snapshot: &'a Snapshot<'a>, family: Family) -> Self {
+        let walk = Self::over(move || snapshot.iterator(family));
+        Self { cache: Some((snapshot, family)), ..walk }
+    }
+
+    /// Through the database alone.
+    #[must_use]
+    pub fn over(open: impl Fn() -> DBRawIterator<'a> + 'a) -> Self {
+        let open = Box::new(open);
+        Self {
+            cache: None,
+            open,
+            database: None,
+            person: None,
+            at: Place::Nowhere,
+            failed: Cell::default(),
+        }
+    }
+
+    /// The iterator of the database, for who moves it: the walk stands nowhere then.
+    pub fn database(&mut self) -> &mut DBRawIterator<'a> {
+        self.at = Place::Nowhere;
+        self.database.get_or_insert_with(&self.open)
+    }
+
+    /// All rows of the person whose keys begin like `key`, where the row cache has them.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub fn whole(&mut self, key: &[u8]) -> Result<Option<Arc<Packed>>> {
+        let (Some((snapshot, family)), Some(&person)) = (self.cache, key.first_chunk()) else {
+            return Ok(None);
+        };
+        if let Some((of, rows)) = &self.person
+            && *of == person
+        {
+            return Ok(rows.clone());
+        }
+        let rows = snapshot.rows_of(family, person, || self.database())?;
+        self.person = Some((person, rows.clone()));
+        Ok(rows)
+    }
+
+    /// Goes to the first row of the person that is not before `key`.
+    pub fn seek(&mut self, key: impl AsRef<[u8]>) {
+        let key = key.as_ref();
+        if let Some(rows) = self.enter(key) {
+            let at = rows.first_not(&(0..rows.len()), |row| row < key);
+            self.stand(rows, Some(at));
+        } else {
+            self.database().seek(key);
+            self.at = Place::Database;
+        }
+    }
+
+    /// Goes to the last row of the person that is not after `key`.
+    pub fn seek_for_prev(&mut self, key: impl AsRef<[u8]>) {
+        let key = key.as_ref();
+        if let Some(rows) = self.enter(key) {
+            let after = rows.first_not(&(0..rows.len()), |row| row <= key);
+            self.stand(rows, after.checked_sub(1));
+        } else {
+            self.database().seek_for_prev(key);
+            self.at = Place::Database;
+        }
+    }
+
+    /// A person's rows, where they are cached. Whatever fails shows in [`Walk::status`].
+    fn enter(&mut self, key: &[u8]) -> Option<Arc<Packed>> {
+        self.whole(key).unwrap_or_else(|error| {
+            self.failed.set(Some(error));
+            Some(Arc::default())
+        })
+    }
+
+    fn stand(&mut self, rows: Arc<Packed>, at: Option<usize>) {
+        let at = at.filter(|at| *at < rows.len());
+        self.at = at.map_or(Place::Nowhere, |at| Place::Cached(rows, at));
+    }
+
+    /// The row at which it stands.
+    #[must_use]
+    pub fn item(&self) -> Option<(&[u8], &[u8])> {
+        match &self.at {
+            Place::Nowhere => None,
+            Place::Database => self.database.as_ref()?.item(),
+            Place::Cached(rows, at) => Some(rows.row(*at)),
+        }
+    }
+
+    /// The key of that.
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        self.item().map(|(key, _)| key)
+    }
+
+    /// Goes to the row after this one.
+    pub fn next(&mut self) {
+        self.step(DBRawIterator::next, |at| at.checked_add(1));
+    }
+
+    /// Goes to the row before this one.
+    pub fn prev(&mut self) {
+        self.step(DBRawIterator::prev, |at| at.checked_sub(1));
+    }
+
+    fn step(
+        &mut self,
+        database: impl Fn(&mut DBRawIterator<'a>),
+        cached: impl Fn(usize) -> Option<usize>,
+    ) {
+        match std::mem::replace(&mut self.at, Place::Nowhere) {
+            Place::Nowhere => {}
+            Place::Database => {
+                self.database.as_mut().into_iter().for_each(database);
+                self.at = Place::Database;
+            }
+            Place::Cached(rows, at) => self.stand(rows, cached(at)),
+        }
+    }
+
+    /// Whether there were rows to go to, or the walk failed.
+    ///
+    /// # Errors
+    /// Where the store failed.
+    pub fn status(&self) -> Result<()> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        Ok(self.database.as_ref().map_or(Ok(()), DBRawIterator::status)?)
+    }
+}
