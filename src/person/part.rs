@@ -26,6 +26,12 @@ impl Part {
         found.is_some()
     }
 
+    /// Where texts in small letters first have it.
+    #[must_use]
+    pub fn find(&self, small: &[u8]) -> Option<usize> {
+        self.0.find(small)
+    }
+
     /// Whether a text in small letters begins with it.
     #[must_use]
     pub fn begins(&self, small: &str) -> bool {

@@ -3,13 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use rocksdb::{DBRawIterator, ReadOptions, WriteBatch};
 use uuid::Uuid;
 
+use super::column_cache::{Kept, Of};
 use super::keys::{self, KeyReader};
 use super::list::Listed;
 use super::snapshot::Snapshot;
+use super::whole::Whole;
 use super::{Family, Result, Store, corrupt};
 use crate::person::{CREATED, FIRST_PROPERTY, Known, PersonId, ProjectId, PropertyId, Time, Value};
 
@@ -85,6 +88,13 @@ impl Changes {
     pub fn stage(self, batch: &mut WriteBatch, store: &Store) {
         let family = store.family(Family::Column);
         for ((project, property), rows) in self.0 {
+            store.tell(
+                Of::Column(project, property),
+                rows.iter().map(|(person, value)| {
+                    let row = value.as_ref().map(|value| encode(value).to_vec());
+                    (person.to_be_bytes().to_vec(), row)
+                }),
+            );
             for (person, value) in rows {
                 let key = keys::column_row(project, property, person);
                 match value {
@@ -97,17 +107,24 @@ impl Changes {
 }
 
 /// A walk through a column, forward.
-pub struct Column<'a> {
-    iterator: DBRawIterator<'a>,
-    project: ProjectId,
-    property: PropertyId,
+pub struct Column<'a>(Source<'a>);
+
+enum Source<'a> {
+    Database { iterator: DBRawIterator<'a>, project: ProjectId, property: PropertyId },
+    Cached { rows: Arc<Whole>, left: Range<usize> },
 }
 
 impl Column<'_> {
     /// The person of the row that the walk is at; `None` at the end.
     pub fn person(&self) -> Result<Option<PersonId>> {
-        let Some(key) = self.iterator.key() else {
-            self.iterator.status()?;
+        let iterator = match &self.0 {
+            Source::Database { iterator, .. } => iterator,
+            Source::Cached { rows, left } => {
+                return Ok((!left.is_empty()).then(|| rows.person(left.start)));
+            }
+        };
+        let Some(key) = iterator.key() else {
+            iterator.status()?;
             return Ok(None);
         };
         let person = key.get(keys::COLUMN_BYTES..).and_then(|rest| KeyReader(rest).u64());
@@ -116,23 +133,46 @@ impl Column<'_> {
 
     /// The value of the row that the walk is at.
     pub fn value(&self) -> &[u8] {
-        self.iterator.value().unwrap_or_default()
+        match &self.0 {
+            Source::Database { iterator, .. } => iterator.value().unwrap_or_default(),
+            Source::Cached { left, .. } if left.is_empty() => &[],
+            Source::Cached { rows, left } => rows.row(left.start),
+        }
+    }
+
+    /// A number for the value of the row that the walk is at, where equal ones mostly have the same; `None`
+    /// where none is known.
+    pub fn code(&self) -> Option<usize> {
+        match &self.0 {
+            Source::Cached { rows, left } if !left.is_empty() => rows.code(left.start),
+            _ => None,
+        }
     }
 
     /// Goes on.
     pub fn next(&mut self) {
-        self.iterator.next();
+        match &mut self.0 {
+            Source::Database { iterator, .. } => iterator.next(),
+            Source::Cached { left, .. } => left.start = left.end.min(left.start + 1),
+        }
     }
 
     /// Goes on to a person, who is not before where the walk is; `None` where it has no row.
     pub fn at(&mut self, person: PersonId) -> Result<Option<&[u8]>> {
         for _ in 0..STEPS {
             match self.person()? {
-                Some(found) if found < person => self.iterator.next(),
+                Some(found) if found < person => self.next(),
                 found => return Ok((found == Some(person)).then(|| self.value())),
             }
         }
-        self.iterator.seek(keys::column_row(self.project, self.property, person));
+        match &mut self.0 {
+            Source::Database { iterator, project, property } => {
+                iterator.seek(keys::column_row(*project, *property, person));
+            }
+            Source::Cached { rows, left } => {
+                left.start = rows.first_not_before(person, left.clone());
+            }
+        }
         Ok((self.person()? == Some(person)).then(|| self.value()))
     }
 }
@@ -146,14 +186,31 @@ pub fn decode_live(value: &[u8]) -> Result<(Time, Uuid)> {
 
 impl Snapshot<'_> {
     /// A walk through a column from its beginning.
-    #[must_use]
-    pub fn column(&self, project: ProjectId, property: PropertyId) -> Column<'_> {
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn column(&self, project: ProjectId, property: PropertyId) -> Result<Column<'_>> {
         self.column_part(project, property, 0..PersonId::MAX)
     }
 
     /// A walk through what some persons, from one id until before another, have in a column.
-    #[must_use]
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
     pub fn column_part(
+        &self,
+        project: ProjectId,
+        property: PropertyId,
+        persons: Range<PersonId>,
+    ) -> Result<Column<'_>> {
+        if let Some(rows) = self.whole(project, property)? {
+            let left = rows.range(&persons);
+            return Ok(Column(Source::Cached { rows, left }));
+        }
+        Ok(self.column_on_disk(project, property, persons))
+    }
+
+    pub(super) fn column_on_disk(
         &self,
         project: ProjectId,
         property: PropertyId,
@@ -167,6 +224,27 @@ impl Snapshot<'_> {
         options.fill_cache(self.store.is_small(Family::Column, &prefix));
         let mut iterator = self.scan(Family::Column, options);
         iterator.seek_to_first();
-        Column { iterator, project, property }
+        Column(Source::Database { iterator, project, property })
+    }
+
+    /// A column, where it is kept in memory or may be from now on.
+    pub(super) fn whole(
+        &self,
+        project: ProjectId,
+        property: PropertyId,
+    ) -> Result<Option<Arc<Whole>>> {
+        let kept = self.kept(Of::Column(project, property), |most| {
+            let mut column = self.column_on_disk(project, property, 0..PersonId::MAX);
+            let next = || {
+                let row = column.person()?.map(|person| (person, column.value().to_vec()));
+                column.next();
+                Ok(row)
+            };
+            Ok(Whole::of(next, most)?.map(|whole| Kept::Column(Arc::new(whole))))
+        })?;
+        Ok(match kept {
+            Some(Kept::Column(whole)) => Some(whole),
+            _ => None,
+        })
     }
 }

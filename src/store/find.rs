@@ -135,7 +135,8 @@ impl Snapshot<'_> {
         let &Plan { project, filter, .. } = plan;
         let column = |property| self.column_part(project, property, part.clone());
         let columns = plan.properties.iter();
-        let mut columns: Vec<_> = columns.map(|&(key, of)| (key, of, column(of))).collect();
+        let columns = columns.map(|&(key, of)| Ok((key, of, column(of)?)));
+        let mut columns = columns.collect::<Result<Vec<_>>>()?;
         let mut candidates = match (&plan.searched, plan.driver) {
             (Some(found), _) => {
                 let from = found.partition_point(|person| *person < part.start);
@@ -143,9 +144,12 @@ impl Snapshot<'_> {
                 Candidates::Found(found[from..until].iter())
             }
             (None, Some(index)) => Candidates::Having(index),
-            (None, None) => Candidates::Everybody(column(LIVE)),
+            (None, None) => Candidates::Everybody(column(LIVE)?),
         };
         let (mut found, mut values, mut read) = (Vec::new(), Vec::new(), 0_u64);
+        // What was found of a value of the only property.
+        let mut known: Vec<Option<bool>> = Vec::new();
+        let is_only = columns.len() == 1 && matches!(candidates, Candidates::Having(_));
         loop {
             let next = match &mut candidates {
                 Candidates::Found(found) => found.next().copied(),
@@ -157,6 +161,14 @@ impl Snapshot<'_> {
             if read.is_multiple_of(ASK) && !go_on() {
                 return Ok(None);
             }
+            let code = columns.first().filter(|_| is_only).and_then(|(_, _, column)| column.code());
+            if let Some(holds) = code.and_then(|code| *known.get(code)?) {
+                if holds {
+                    found.push(person);
+                }
+                columns[0].2.next();
+                continue;
+            }
             values.clear();
             for (key, property, column) in &mut columns {
                 if let Some(json) = column.at(person)? {
@@ -164,8 +176,13 @@ impl Snapshot<'_> {
                 }
             }
             let value = |key: &str| Some(&values.iter().find(|(name, _)| *name == key)?.1);
-            if filter.holds(&value) {
+            let holds = filter.holds(&value);
+            if holds {
                 found.push(person);
+            }
+            if let Some(code) = code {
+                known.resize(known.len().max(code + 1), None);
+                known[code] = Some(holds);
             }
             match &mut candidates {
                 Candidates::Found(_) => {}
@@ -187,7 +204,7 @@ impl Snapshot<'_> {
         by: By,
         go_on: &GoOn<'_>,
     ) -> Result<Option<Vec<Row>>> {
-        let (mut live, mut seen) = (self.column(project, LIVE), self.last_seen_of(project));
+        let (mut live, mut seen) = (self.column(project, LIVE)?, self.last_seen_of(project));
         let mut rows = Vec::with_capacity(persons.len());
         for (read, &person) in (1_u64..).zip(persons) {
             if read.is_multiple_of(ASK) && !go_on() {

@@ -239,6 +239,13 @@ pub fn distinct_id(project: ProjectId, distinct_id: &str) -> Vec<u8> {
     key
 }
 
+/// The project and the distinct id in a key of `distinct_id`.
+#[must_use]
+pub fn distinct_id_of(key: &[u8]) -> Option<(ProjectId, &[u8])> {
+    let (project, id) = key.split_first_chunk()?;
+    Some((ProjectId::from_be_bytes(*project), id))
+}
+
 /// Family `person_distinct_id`: the prefix of a life's distinct ids, those that look anonymous
 /// apart from the others.
 #[must_use]

@@ -4,6 +4,7 @@ use rocksdb::WriteBatch;
 use uuid::Uuid;
 
 use super::column::{LIVE, encode_live};
+use super::column_cache::Of;
 use super::find::{By, Row};
 use super::keys::KeyReader;
 use super::search::GoOn;
@@ -57,6 +58,8 @@ impl Listed {
         if was_live != live {
             let (family, row) =
                 (store.family(Family::Column), keys::column_row(project, LIVE, person));
+            let change = || (person.to_be_bytes().to_vec(), live.clone());
+            store.tell(Of::Column(project, LIVE), std::iter::once_with(change));
             match live {
                 Some(live) => batch.put_cf(family, row, live),
                 None => batch.delete_cf(family, row),

@@ -23,6 +23,8 @@ pub struct Measure {
     pub row_cache_misses: u64,
     /// Bytes that the row cache holds now, of `store.memory`.
     pub row_cache_bytes: u64,
+    /// Bytes of columns and distinct ids that are kept whole, of `store.memory`.
+    pub column_cache_bytes: u64,
     /// How long writes waited for compaction, in microseconds.
     pub stall_micros: u64,
     /// Compactions at work now.
@@ -74,6 +76,7 @@ impl Store {
             row_cache_hits: self.row_cache.hits(),
             row_cache_misses: self.row_cache.misses(),
             row_cache_bytes: self.row_cache.bytes(),
+            column_cache_bytes: self.column_cache.bytes(),
             stall_micros: count(Ticker::StallMicros),
             compactions_running: whole.ok().flatten().unwrap_or_default(),
             compaction_read_bytes: count(Ticker::CompactReadBytes),

@@ -14,6 +14,7 @@ mod by_change;
 mod changes;
 pub mod codec;
 mod column;
+mod column_cache;
 mod dictionary;
 mod erase;
 mod family;
@@ -40,6 +41,7 @@ mod together;
 pub mod transaction;
 pub mod verify;
 mod walk;
+mod whole;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +56,7 @@ pub use self::activity::Log;
 pub use self::as_of::Told;
 pub use self::backup::{Backup, Backups, Checkpoint};
 pub use self::changes::{Asked, Change, Changed};
+use self::column_cache::ColumnCache;
 pub use self::dictionary::Dictionary;
 pub use self::erase::Pending;
 pub use self::family::Family;
@@ -183,6 +186,7 @@ pub struct Store {
     /// What these may take, in bytes.
     held_bytes: usize,
     row_cache: RowCache,
+    column_cache: ColumnCache,
 }
 
 impl Store {
@@ -212,6 +216,7 @@ impl Store {
             held: Mutex::default(),
             held_bytes: usize::try_from(config.memory / options::HELD_PART).unwrap_or(usize::MAX),
             row_cache: RowCache::new(config.memory / options::ROW_CACHE_PART),
+            column_cache: ColumnCache::new(config.memory / options::COLUMN_CACHE_PART),
         };
         match store.db.get_cf(store.family(Family::Meta), Meta::Format.key())? {
             None => {
@@ -272,8 +277,7 @@ impl Store {
     /// Damages a row, or takes it away, so that a test sees it found.
     #[cfg(test)]
     pub(crate) fn damage(&self, family: Family, key: &[u8], value: Option<&[u8]>) {
-        self.row_cache.begin();
-        self.row_cache.changed(family, key);
+        self.row_cache.begin().row(family, key);
         match value {
             Some(value) => self.db.put_cf(self.family(family), key, value).unwrap(),
             None => self.db.delete_cf(self.family(family), key).unwrap(),

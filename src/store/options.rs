@@ -26,6 +26,9 @@ pub const HELD_PART: u64 = 8;
 /// This part of the memory is for the row cache.
 pub const ROW_CACHE_PART: u64 = 8;
 
+/// This part of the memory is for columns and distinct ids that are kept whole.
+pub const COLUMN_CACHE_PART: u64 = 8;
+
 /// The most that a start reads of the log of writes, in bytes: about a second.
 const MOST_WAL: u64 = 64 << 20;
 
@@ -35,7 +38,10 @@ const FIRST_FILES: i32 = 8;
 
 /// Opens the database with every family.
 pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
-    let memory = config.memory - config.memory / HELD_PART - config.memory / ROW_CACHE_PART;
+    let memory = config.memory
+        - config.memory / HELD_PART
+        - config.memory / ROW_CACHE_PART
+        - config.memory / COLUMN_CACHE_PART;
     let (mut options, cache, families) = shared(memory);
     // Write buffers are charged to the cache: together they stay within the configured memory.
     let half = usize::try_from(memory / 2).unwrap_or(usize::MAX);

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rocksdb::{DB, Options};
 use uuid::Uuid;
 
+use super::column_cache::ColumnCache;
 use super::keys::Meta;
 use super::row_cache::RowCache;
 use super::{Config, Dictionary, Error, FORMAT, Family, Result, Store, advice, options};
@@ -71,6 +72,7 @@ impl Store {
             held: Mutex::default(),
             held_bytes: 0,
             row_cache: RowCache::new(0),
+            column_cache: ColumnCache::new(0),
         };
         match store.get(Family::Meta, &Meta::Format.key())? {
             Some(format) if format == FORMAT.to_be_bytes() => {}

@@ -6,7 +6,7 @@
 //! written: as long as it is here, every snapshot since then shows the same.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::{Cache, DefaultLifecycle, GuardResult};
@@ -27,6 +27,8 @@ pub struct RowCache {
     rows: Cache<Vec<u8>, Cached, Bytes, DefaultHashBuilder>,
     /// How often a commit began or ended: odd while one is under way.
     commits: AtomicU64,
+    /// Whether anybody asked for rows yet.
+    is_asked: AtomicBool,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -59,6 +61,7 @@ impl RowCache {
         Self {
             rows,
             commits: AtomicU64::new(0),
+            is_asked: AtomicBool::new(false),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
@@ -68,6 +71,12 @@ impl RowCache {
     #[must_use]
     pub fn now(&self) -> u64 {
         self.commits.load(Ordering::SeqCst)
+    }
+
+    /// Whether no commit began or ended since, and none was under way then.
+    #[must_use]
+    pub fn is_after(&self, commits: u64) -> bool {
+        commits.is_multiple_of(2) && self.now() == commits
     }
 
     /// The rows of a family that begin with `part`, as a snapshot shows them that is as new as `at`, and
@@ -86,7 +95,10 @@ impl RowCache {
         let key = key(family, part);
         // No commit began since the snapshot was taken. One that begins now takes away the place that is
         // kept here for the rows.
-        let is_newest = || at.is_multiple_of(2) && self.now() == at;
+        let is_newest = || self.is_after(at);
+        if !self.is_asked.load(Ordering::SeqCst) {
+            self.is_asked.store(true, Ordering::SeqCst);
+        }
         let cached = if is_newest() {
             match self.rows.get_value_or_guard(&key[..], Some(Duration::ZERO)) {
                 GuardResult::Value(cached) => Some(cached),
@@ -109,18 +121,11 @@ impl RowCache {
     }
 
     /// Begins a commit: what it changes is to be told before it is written.
-    pub fn begin(&self) {
+    pub fn begin(&self) -> Changing<'_> {
         self.commits.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// Tells that the commit under way changes a row. Who has too many has too many after it: to count
-    /// them anew would cost every reader of somebody busy.
-    pub fn changed(&self, family: Family, row: &[u8]) {
-        let Some(part) = part(family, row) else { return };
-        let key = key(family, part);
-        if self.rows.peek(&key[..]).is_none_or(|cached| cached.rows.is_some()) {
-            self.rows.remove(&key[..]);
-        }
+        // Who asks for the first time from here on finds that a commit is under way, and puts nothing in.
+        let cache = self.is_asked.load(Ordering::SeqCst).then_some(self);
+        Changing { cache, last: Vec::new() }
     }
 
     /// Ends a commit that was written. One that failed is under way for ever.
@@ -147,6 +152,30 @@ impl RowCache {
     }
 }
 
+/// What a commit under way changes, taken out of the cache.
+pub struct Changing<'c> {
+    /// None where nothing can be in it.
+    cache: Option<&'c RowCache>,
+    /// What was taken out last: rows that are cached together come one after the other.
+    last: Vec<u8>,
+}
+
+impl Changing<'_> {
+    /// Tells that a row changes. Who has too many has too many after it: to count them anew would cost every
+    /// reader of somebody busy.
+    pub fn row(&mut self, family: Family, row: &[u8]) {
+        let Some((cache, part)) = self.cache.zip(part(family, row)) else { return };
+        if self.last.split_first() == Some((&(family as u8), part)) {
+            return;
+        }
+        self.last = key(family, part);
+        let cached = cache.rows.peek(&self.last[..]);
+        if cached.is_none_or(|cached| cached.rows.is_some()) {
+            cache.rows.remove(&self.last[..]);
+        }
+    }
+}
+
 /// The bytes that rows which are cached together have in common; `None` where none are.
 fn part(family: Family, row: &[u8]) -> Option<&[u8]> {
     match family {
@@ -167,8 +196,6 @@ fn key(family: Family, part: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicBool;
-
     use super::*;
     use crate::person::{Fact, Life, Owned, Ownership, Seat, Time};
     use crate::store::snapshot::Snapshot;

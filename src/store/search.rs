@@ -1,13 +1,16 @@
 //! Persons by a text that they have somewhere, and the values of a property.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::column::{LIVE, decode_live};
+use super::column_cache::{Kept, Of};
 use super::snapshot::Snapshot;
 use super::together::together;
 use super::transaction::decode;
+use super::whole::Ids;
 use super::{Family, Result, codec, corrupt};
 use crate::person::{Part, PersonId, ProjectId, PropertyId, Value};
 
@@ -37,16 +40,28 @@ impl Snapshot<'_> {
         let Some(property) = self.store.dictionary().property(project, key) else {
             return Ok(Some(counts));
         };
-        let whole = self.each_value(project, property, go_on, |_, value| {
+        let mut count = |value: &Value, times| {
             let text = value.text();
             let wanted = !value.is_null() && !text.is_empty();
             if wanted && part.is_none_or(|part| part.is_in(&text)) {
                 match counts.get_mut(text.as_ref()) {
-                    Some(count) => *count += 1,
-                    None => _ = counts.insert(text.into_owned(), 1),
+                    Some(count) => *count += times,
+                    None => _ = counts.insert(text.into_owned(), times),
                 }
             }
-        })?;
+        };
+        if let Some(whole) = self.whole(project, property)? {
+            let (counted, long) = whole.counted();
+            for (json, times) in counted {
+                // A value that is not long stands in the row, whoever has it.
+                count(&self.value_of(project, PersonId::MAX, property, json)?, times);
+            }
+            for person in long {
+                count(&self.value_of(project, person, property, &[])?, 1);
+            }
+            return Ok(Some(counts));
+        }
+        let whole = self.each_value(project, property, go_on, |_, value| count(value, 1))?;
         Ok(whole.then_some(counts))
     }
 
@@ -59,7 +74,7 @@ impl Snapshot<'_> {
         go_on: &GoOn<'_>,
         mut each: impl FnMut(PersonId, &[u8]) -> Result<()>,
     ) -> Result<bool> {
-        let (mut column, mut read) = (self.column(project, property), 0_u64);
+        let (mut column, mut read) = (self.column(project, property)?, 0_u64);
         while let Some(person) = column.person()? {
             read += 1;
             if read.is_multiple_of(ASK) && !go_on() {
@@ -93,25 +108,11 @@ impl Snapshot<'_> {
         part: &Part,
         go_on: &GoOn<'_>,
     ) -> Result<Option<Vec<PersonId>>> {
-        let having = |property: Option<PropertyId>| {
-            collected(|found| {
-                let Some(property) = property else { return Ok(true) };
-                self.each_value(project, property, go_on, |person, value| {
-                    if part.is_in(&value.text()) {
-                        found.push(person);
-                    }
-                })
-            })
+        let having = |property: Option<PropertyId>| match property {
+            Some(property) => self.having(project, property, part, go_on),
+            None => Ok(Some(Vec::new())),
         };
-        let by_id = || {
-            collected(|found| {
-                self.each_id(project, Some(part), go_on, |_, ownership| {
-                    let owner = decode(codec::decode_ownership, ownership, Family::DistinctId)?;
-                    found.push(owner.now(&self.lives(project))?.person);
-                    Ok(true)
-                })
-            })
-        };
+        let by_id = || self.having_id(project, part, go_on);
         let by_uuid = || {
             collected(|found| {
                 if !part.is_of(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
@@ -139,6 +140,58 @@ impl Snapshot<'_> {
         }))
     }
 
+    /// Who has a text in the value of a property, likewise.
+    fn having(
+        &self,
+        project: ProjectId,
+        property: PropertyId,
+        part: &Part,
+        go_on: &GoOn<'_>,
+    ) -> Result<Option<Vec<PersonId>>> {
+        let is_wanted = |value: &Value| part.is_in(&value.text());
+        if let Some(whole) = self.whole(project, property)? {
+            let long = |person| Ok(is_wanted(&self.value_of(project, person, property, &[])?));
+            if let Some(found) = whole.having(part, long)? {
+                return Ok(Some(found));
+            }
+        }
+        collected(|found| {
+            self.each_value(project, property, go_on, |person, value| {
+                if is_wanted(value) {
+                    found.push(person);
+                }
+            })
+        })
+    }
+
+    /// Who has a text in a distinct id, likewise; in no order.
+    fn having_id(
+        &self,
+        project: ProjectId,
+        part: &Part,
+        go_on: &GoOn<'_>,
+    ) -> Result<Option<Vec<PersonId>>> {
+        let ids = self.ids(project)?;
+        let Some(ids) = ids.as_ref().and_then(|ids| ids.having(Some(part))) else {
+            return collected(|found| {
+                self.each_id(project, Some(part), go_on, |_, ownership| {
+                    let owner = decode(codec::decode_ownership, ownership, Family::DistinctId)?;
+                    found.push(owner.now(&self.lives(project))?.person);
+                    Ok(true)
+                })
+            });
+        };
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            let id = std::str::from_utf8(id).map_err(|_| corrupt(Family::DistinctId))?;
+            found.push(self.whose(project, id)?.ok_or(corrupt(Family::DistinctId))?);
+            if (found.len() as u64).is_multiple_of(ASK) && !go_on() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(found))
+    }
+
     /// Calls `each` with distinct ids of live persons that have a text somewhere, in their order,
     /// until it answers `false`. Answers whether `go_on` let it come to its end.
     ///
@@ -151,12 +204,45 @@ impl Snapshot<'_> {
         go_on: &GoOn<'_>,
         mut each: impl FnMut(&str) -> bool,
     ) -> Result<bool> {
-        self.each_id(project, part, go_on, |id, _| Ok(each(id)))
+        let ids = self.ids(project)?;
+        let Some(ids) = ids.as_ref().and_then(|ids| ids.having(part)) else {
+            return self.each_id(project, part, go_on, |id, _| Ok(each(id)));
+        };
+        for id in ids {
+            let id = std::str::from_utf8(id).map_err(|_| corrupt(Family::DistinctId))?;
+            if !each(id) {
+                break;
+            }
+        }
+        Ok(true)
+    }
+
+    /// The distinct ids of a project, where they are kept in memory or may be from now on.
+    fn ids(&self, project: ProjectId) -> Result<Option<Arc<Ids>>> {
+        let kept = self.kept(Of::Ids(project), |most| {
+            let prefix = project.to_be_bytes();
+            let mut iterator = self.iterator(Family::DistinctId);
+            iterator.seek(prefix);
+            let next = || {
+                let id =
+                    iterator.key().and_then(|key| key.strip_prefix(&prefix)).map(<[u8]>::to_vec);
+                match id {
+                    Some(_) => iterator.next(),
+                    None => iterator.status()?,
+                }
+                Ok(id)
+            };
+            Ok(Ids::of(next, most)?.map(|ids| Kept::Ids(Arc::new(ids))))
+        })?;
+        Ok(match kept {
+            Some(Kept::Ids(ids)) => Some(ids),
+            _ => None,
+        })
     }
 
     /// Calls `each` with distinct ids that have a text somewhere, until it answers `false`. Answers
     /// whether `go_on` let it come to its end.
-    fn each_id(
+    pub(super) fn each_id(
         &self,
         project: ProjectId,
         part: Option<&Part>,

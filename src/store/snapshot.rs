@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rocksdb::{DBRawIterator, ReadOptions, SnapshotWithThreadMode};
 use uuid::Uuid;
 
+use super::column_cache::{Kept, Of};
 use super::keys::{KeyReader, Meta, PERSON_BYTES};
 use super::packed::Packed;
 use super::transaction::decode;
@@ -54,6 +55,8 @@ pub struct Snapshot<'s> {
     state: Option<u64>,
     /// How new it is, for the row cache.
     commits: u64,
+    /// The same where it was taken between two commits, and so shows all of them and nothing else.
+    between: Option<u64>,
 }
 
 /// So many rows of a person, and bytes that they take, go into the row cache.
@@ -66,7 +69,8 @@ impl<'s> Snapshot<'s> {
         let rows = store.db.snapshot();
         // Where nothing was committed meanwhile, this is what the snapshot shows.
         let state = Some(before).filter(|before| *before == store.db.latest_sequence_number());
-        Self { store, rows, state, commits }
+        let between = Some(commits).filter(|commits| store.row_cache.is_after(*commits));
+        Self { store, rows, state, commits, between }
     }
 
     /// The number of the state that it shows: snapshots of one number show the same. `None` where
@@ -316,6 +320,16 @@ impl<'s> Snapshot<'s> {
     ) -> Result<Option<Arc<Packed>>> {
         let load = || Packed::all(&person, database(), FEW);
         self.store.row_cache.rows(family, &person, self.commits, load)
+    }
+
+    /// What is kept whole in memory of a project, or may be from now on; `read` reads it.
+    pub(super) fn kept(
+        &self,
+        of: Of,
+        read: impl FnOnce(usize) -> Result<Option<Kept>>,
+    ) -> Result<Option<Kept>> {
+        let Some(at) = self.between else { return Ok(None) };
+        self.store.column_cache.get(of, at, || self.store.row_cache.now(), read)
     }
 
     pub(super) fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {

@@ -8,8 +8,10 @@ use rocksdb::{WriteBatch, WriteOptions};
 use super::recency::LoadedRecency;
 use super::{POINTS, Transaction};
 use crate::person::{PersonId, ProjectId, Time};
+use crate::store::column_cache::Of;
 use crate::store::keys::Meta;
 use crate::store::list::Listed;
+use crate::store::row_cache::Changing;
 use crate::store::{Applied, Error, Family, NEVER, Result, Store, codec, column, keys};
 
 /// So many rows of an erased person are deleted one by one.
@@ -42,13 +44,13 @@ impl Transaction<'_> {
     /// Rows are written in the order of their keys, as far as that costs little: memtables take them
     /// sooner then.
     fn write(mut self) -> Result<()> {
-        self.store.row_cache.begin();
+        let mut changing = self.store.row_cache.begin();
         // What was erased goes first: what is staged after that is of a person born anew.
-        self.stage_erased()?;
+        self.stage_erased(&mut changing)?;
         self.stage_names();
-        self.stage_owners();
-        self.stage_recency()?;
-        self.stage_persons()?;
+        self.stage_owners(&mut changing);
+        self.stage_recency(&mut changing)?;
+        self.stage_persons(&mut changing)?;
         let mut held = self.history.committed.into_inner().into_held();
         if let Some(held) = &mut held {
             held.commit(&self.history.staged, &self.erased);
@@ -62,7 +64,8 @@ impl Transaction<'_> {
         let mut batch = self.batch;
         for (family, staged) in overlays.into_iter().chain(POINTS.into_iter().zip(self.points)) {
             for (key, value) in &staged {
-                Self::put((&mut batch, self.store), family, key, value.as_deref());
+                changing.row(family, key);
+                put(&mut batch, self.store.family(family), key, value.as_deref());
             }
         }
         let family = self.store.family(Family::Recorded);
@@ -79,20 +82,6 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Adds a row to the batch, or takes one away.
-    fn put(
-        (batch, store): (&mut WriteBatch, &Store),
-        family: Family,
-        key: &[u8],
-        value: Option<&[u8]>,
-    ) {
-        store.row_cache.changed(family, key);
-        match value {
-            Some(value) => batch.put_cf(store.family(family), key, value),
-            None => batch.delete_cf(store.family(family), key),
-        }
-    }
-
     fn stage_names(&mut self) {
         let family = self.store.family(Family::Meta);
         for (project, name, number) in self.names.properties() {
@@ -107,10 +96,10 @@ impl Transaction<'_> {
     }
 
     /// Deletes few rows one by one and many as a range, which is dear to read over.
-    fn stage_erased(&mut self) -> Result<()> {
+    fn stage_erased(&mut self, changing: &mut Changing<'_>) -> Result<()> {
         for prefix in &self.erased {
             for family in [Family::History, Family::Timeline, Family::Recorded] {
-                self.store.row_cache.changed(family, prefix);
+                changing.row(family, prefix);
                 let few = self.store.keys_of(family, prefix, FEW_ROWS)?;
                 let handle = self.store.family(family);
                 match few {
@@ -122,26 +111,29 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn stage_owners(&mut self) {
+    fn stage_owners(&mut self, changing: &mut Changing<'_>) {
+        let family = self.store.family(Family::DistinctId);
         for (key, loaded) in std::mem::take(&mut self.owners) {
             if loaded.dirty {
                 let row = loaded.value.as_ref().map(codec::encode_ownership);
-                Self::put((&mut self.batch, self.store), Family::DistinctId, &key, row.as_deref());
+                changing.row(Family::DistinctId, &key);
+                put(&mut self.batch, family, &key, row.as_deref());
+                if let Some((project, id)) = keys::distinct_id_of(&key) {
+                    let change = || (id.to_vec(), row.map(|_| Vec::new()));
+                    self.store.tell(Of::Ids(project), std::iter::once_with(change));
+                }
             }
         }
         for ((project, life), span) in std::mem::take(&mut self.lives) {
             let row = codec::encode_life_span(&span);
-            Self::put(
-                (&mut self.batch, self.store),
-                Family::Life,
-                &keys::life(project, life),
-                Some(&row),
-            );
+            let key = keys::life(project, life);
+            changing.row(Family::Life, &key);
+            self.batch.put_cf(self.store.family(Family::Life), key, row);
         }
     }
 
     /// How recent everybody is who changed, and the lists of that.
-    fn stage_recency(&mut self) -> Result<()> {
+    fn stage_recency(&mut self, changing: &mut Changing<'_>) -> Result<()> {
         self.number_changes()?;
         let changed = self.recency.iter().filter(|(_, loaded)| loaded.now != loaded.before);
         let mut changed: Vec<_> = changed.map(|(of, loaded)| (*of, *loaded)).collect();
@@ -149,7 +141,8 @@ impl Transaction<'_> {
         for (of @ (project, person), LoadedRecency { now, before }) in changed {
             let row = codec::encode_recency(&now);
             let key = keys::person(project, person);
-            Self::put((&mut self.batch, self.store), Family::Recency, &key, Some(&row));
+            changing.row(Family::Recency, &key);
+            self.batch.put_cf(self.store.family(Family::Recency), key, row);
             let family = self.store.family(Family::ByChange);
             if before.change > 0 {
                 self.batch.delete_cf(family, keys::by_change(project, before.change));
@@ -189,7 +182,7 @@ impl Transaction<'_> {
         after.inspect(|key| batch.put_cf(family, key, person.to_be_bytes()));
     }
 
-    fn stage_persons(&mut self) -> Result<()> {
+    fn stage_persons(&mut self, changing: &mut Changing<'_>) -> Result<()> {
         let mut live: HashMap<ProjectId, i64> = HashMap::new();
         let mut columns = column::Changes::default();
         let persons = std::mem::take(&mut self.persons);
@@ -201,12 +194,8 @@ impl Transaction<'_> {
         for ((project, person), before, loaded) in changed {
             let known = &loaded.known;
             let key = keys::person(project, person);
-            Self::put(
-                (&mut self.batch, self.store),
-                Family::Person,
-                &key,
-                Some(&codec::encode_known(known)),
-            );
+            changing.row(Family::Person, &key);
+            self.batch.put_cf(self.store.family(Family::Person), key, codec::encode_known(known));
             let email = self.store.dictionary().property(project, "email");
             let (listed, after) = (&loaded.listed, Listed::of(known, email));
             *live.entry(project).or_default() +=
@@ -227,5 +216,13 @@ impl Transaction<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Adds a row to a batch, or takes one away.
+fn put(batch: &mut WriteBatch, family: &rocksdb::ColumnFamily, key: &[u8], row: Option<&[u8]>) {
+    match row {
+        Some(row) => batch.put_cf(family, key, row),
+        None => batch.delete_cf(family, key),
     }
 }

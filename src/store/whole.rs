@@ -1,0 +1,328 @@
+//! Columns and distinct ids in memory, whole: a walk through them costs nanoseconds a row.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::hash::BuildHasher as _;
+use std::sync::OnceLock;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::Result;
+use crate::person::{Part, PersonId, Value};
+
+/// Up to so many values of a column, new ones are looked for among those that are there.
+const FEW_VALUES: usize = if cfg!(test) { 4 } else { 4096 };
+
+/// What changed since something was read, by the end of the key: a row, or none any more.
+pub type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+/// Texts one after the other.
+#[derive(Clone, Default)]
+struct Texts {
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl Texts {
+    /// Adds a text, and answers its number; `None` where there is no room for it.
+    fn push(&mut self, text: &[u8]) -> Option<u32> {
+        let end = u32::try_from(self.bytes.len() + text.len()).ok()?;
+        let number = u32::try_from(self.ends.len()).ok()?;
+        self.bytes.extend_from_slice(text);
+        self.ends.push(end);
+        Some(number)
+    }
+
+    fn get(&self, number: usize) -> &[u8] {
+        let from = number.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        &self.bytes[from..self.ends[number] as usize]
+    }
+
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|number| self.get(number))
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<u32>()
+    }
+}
+
+/// Texts in small letters, to be searched in one go. After each stands a byte that no text has.
+#[derive(Default)]
+struct Small(Texts);
+
+impl Small {
+    fn of<'t>(texts: impl Iterator<Item = Cow<'t, str>>) -> Option<Self> {
+        let mut small = Texts::default();
+        let mut one = Vec::new();
+        for text in texts {
+            one.clear();
+            if text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
+                one.extend_from_slice(text.to_lowercase().as_bytes());
+            } else {
+                one.extend_from_slice(text.as_bytes());
+            }
+            one.push(u8::MAX);
+            small.push(&one)?;
+        }
+        Some(Self(small))
+    }
+
+    /// The numbers of those that have a part somewhere, in order.
+    fn having(&self, part: &Part) -> Vec<usize> {
+        let Texts { bytes, ends } = &self.0;
+        let (mut found, mut from) = (Vec::new(), 0);
+        while let Some(at) = bytes.get(from..).and_then(|rest| part.find(rest)) {
+            let number = ends.partition_point(|end| *end as usize <= from + at);
+            let Some(end) = ends.get(number) else { break };
+            found.push(number);
+            from = *end as usize;
+        }
+        found
+    }
+}
+
+/// The rows of a column, in the order of the persons.
+pub struct Whole {
+    persons: Vec<PersonId>,
+    /// Which of the values each of them has.
+    codes: Vec<u32>,
+    values: Texts,
+    small: OnceLock<Option<Searched>>,
+}
+
+/// What a search of a column looks into.
+struct Searched {
+    /// The texts of the values.
+    small: Small,
+    /// The numbers of what is too long to be here.
+    long: Vec<usize>,
+}
+
+/// Values as they are met, each once.
+struct Coding {
+    values: Texts,
+    numbers: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Coding {
+    fn of(values: Texts) -> Self {
+        let (hasher, mut numbers) = (DefaultHashBuilder::default(), HashTable::new());
+        if values.len() <= FEW_VALUES {
+            for (number, value) in (0..).zip(values.iter()) {
+                let hash = |number: &u32| hasher.hash_one(values.get(*number as usize));
+                numbers.insert_unique(hasher.hash_one(value), number, hash);
+            }
+        }
+        Self { values, numbers, hasher }
+    }
+
+    fn code(&mut self, row: &[u8]) -> Option<u32> {
+        let Self { values, numbers, hasher } = self;
+        let hash = hasher.hash_one(row);
+        if let Some(number) = numbers.find(hash, |number| values.get(*number as usize) == row) {
+            return Some(*number);
+        }
+        let number = values.push(row)?;
+        numbers.insert_unique(hash, number, |number| hasher.hash_one(values.get(*number as usize)));
+        Some(number)
+    }
+}
+
+impl Whole {
+    /// Takes the rows of a column, which come in the order of the persons; `None` where they take more than
+    /// `most` bytes.
+    pub fn of(
+        mut next: impl FnMut() -> Result<Option<(PersonId, Vec<u8>)>>,
+        most: usize,
+    ) -> Result<Option<Self>> {
+        let (mut persons, mut codes) = (Vec::new(), Vec::new());
+        let mut coding = Coding::of(Texts::default());
+        while let Some((person, row)) = next()? {
+            let Some(code) = coding.code(&row) else { return Ok(None) };
+            persons.push(person);
+            codes.push(code);
+            if persons.len() * 12 + coding.values.bytes.len() + coding.values.len() * 4 > most {
+                return Ok(None);
+            }
+        }
+        persons.shrink_to_fit();
+        codes.shrink_to_fit();
+        Ok(Some(Self { persons, codes, values: coding.values, small: OnceLock::new() }))
+    }
+
+    /// The same with changes, whose keys end in the person; `None` where it is to be read anew, as it holds
+    /// too much that nobody has any more.
+    pub fn with(&self, changes: &Changes) -> Option<Self> {
+        let room = self.persons.len() + changes.len();
+        let (mut persons, mut codes) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        let mut coding = Coding::of(self.values.clone());
+        let mut next = 0;
+        for (key, row) in changes {
+            let person = PersonId::from_be_bytes(*key.last_chunk()?);
+            let end = next + self.persons[next..].partition_point(|at| *at < person);
+            persons.extend_from_slice(&self.persons[next..end]);
+            codes.extend_from_slice(&self.codes[next..end]);
+            next = end + usize::from(self.persons.get(end) == Some(&person));
+            if let Some(row) = row {
+                persons.push(person);
+                codes.push(coding.code(row)?);
+            }
+        }
+        persons.extend_from_slice(&self.persons[next..]);
+        codes.extend_from_slice(&self.codes[next..]);
+        let is_worn = coding.values.len() > 2 * persons.len() + FEW_VALUES;
+        (!is_worn).then_some(Self { persons, codes, values: coding.values, small: OnceLock::new() })
+    }
+
+    /// About what it takes, in bytes, with the texts that a search makes of it.
+    pub fn bytes(&self) -> usize {
+        self.persons.capacity() * size_of::<PersonId>()
+            + self.codes.capacity() * size_of::<u32>()
+            + self.values.bytes() * 2
+    }
+
+    /// Where the rows of some persons, from one until before another, begin and end.
+    pub fn range(&self, persons: &std::ops::Range<PersonId>) -> std::ops::Range<usize> {
+        let from = self.persons.partition_point(|person| *person < persons.start);
+        let until = self.persons.partition_point(|person| *person < persons.end);
+        from..until.max(from)
+    }
+
+    /// Whose a row is.
+    pub fn person(&self, at: usize) -> PersonId {
+        self.persons[at]
+    }
+
+    /// A row.
+    pub fn row(&self, at: usize) -> &[u8] {
+        self.values.get(self.codes[at] as usize)
+    }
+
+    /// The number of what stands in a row: equal rows mostly have the same. `None` where that is too long to
+    /// be here.
+    pub fn code(&self, at: usize) -> Option<usize> {
+        (!self.row(at).is_empty()).then(|| self.codes[at] as usize)
+    }
+
+    /// The first row, from one on and before another, that is not of somebody before a person.
+    pub fn first_not_before(&self, person: PersonId, among: std::ops::Range<usize>) -> usize {
+        among.start + self.persons[among].partition_point(|at| *at < person)
+    }
+
+    /// How many have each row, of those that somebody has; and who has what is too long to be here.
+    pub fn counted(&self) -> (Vec<(&[u8], u64)>, Vec<PersonId>) {
+        let (mut counts, mut long) = (vec![0; self.values.len()], Vec::new());
+        for at in 0..self.persons.len() {
+            match self.code(at) {
+                Some(code) => counts[code] += 1,
+                None => long.push(self.persons[at]),
+            }
+        }
+        let counted = self.values.iter().zip(counts).filter(|(_, count)| *count > 0);
+        (counted.collect(), long)
+    }
+
+    /// Who has a part in the text of the value, in order. What is too long to be here, `long` answers.
+    /// `None` where that is not known.
+    pub fn having(
+        &self,
+        part: &Part,
+        mut long: impl FnMut(PersonId) -> Result<bool>,
+    ) -> Result<Option<Vec<PersonId>>> {
+        let Some(Searched { small, long: too_long }) = self.small.get_or_init(|| self.searched())
+        else {
+            return Ok(None);
+        };
+        let mut wanted = vec![false; self.values.len()];
+        let numbers = small.having(part);
+        let mut found = Vec::new();
+        if numbers.is_empty() && too_long.is_empty() {
+            return Ok(Some(found));
+        }
+        for number in numbers {
+            wanted[number] = true;
+        }
+        for (person, code) in self.persons.iter().zip(&self.codes) {
+            let code = *code as usize;
+            let is_long = too_long.contains(&code);
+            if if is_long { long(*person)? } else { wanted[code] } {
+                found.push(*person);
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn searched(&self) -> Option<Searched> {
+        let text = |json: &[u8]| {
+            let value = std::str::from_utf8(json).map(Value::from_json);
+            Cow::Owned(value.map(|value| value.text().into_owned()).unwrap_or_default())
+        };
+        let long = self.values.iter().enumerate().filter(|(_, json)| json.is_empty());
+        let long = long.map(|(number, _)| number).collect();
+        Some(Searched { small: Small::of(self.values.iter().map(text))?, long })
+    }
+}
+
+/// The distinct ids of a project, in their order.
+pub struct Ids {
+    ids: Texts,
+    small: OnceLock<Option<Small>>,
+}
+
+impl Ids {
+    /// Takes distinct ids, which come in their order; `None` where they take more than `most` bytes.
+    pub fn of(
+        mut next: impl FnMut() -> Result<Option<Vec<u8>>>,
+        most: usize,
+    ) -> Result<Option<Self>> {
+        let mut ids = Texts::default();
+        while let Some(id) = next()? {
+            if ids.push(&id).is_none() || 2 * (ids.bytes.len() + ids.len() * 4) > most {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Self { ids, small: OnceLock::new() }))
+    }
+
+    /// The same with changes, whose keys are distinct ids.
+    pub fn with(&self, changes: &Changes) -> Option<Self> {
+        let mut ids = Texts::default();
+        let mut old = self.ids.iter().peekable();
+        for (id, row) in changes {
+            while let Some(before) = old.next_if(|old| *old < &id[..]) {
+                ids.push(before)?;
+            }
+            _ = old.next_if(|old| *old == &id[..]);
+            if row.is_some() {
+                ids.push(id)?;
+            }
+        }
+        for rest in old {
+            ids.push(rest)?;
+        }
+        Some(Self { ids, small: OnceLock::new() })
+    }
+
+    /// About what it takes, in bytes, with the texts that a search makes of it.
+    pub fn bytes(&self) -> usize {
+        self.ids.bytes() * 2
+    }
+
+    /// Those that have a part somewhere, in order; all without one. `None` where that is not known.
+    pub fn having(&self, part: Option<&Part>) -> Option<Vec<&[u8]>> {
+        let Some(part) = part else { return Some(self.ids.iter().collect()) };
+        let small =
+            self.small.get_or_init(|| Small::of(self.ids.iter().map(String::from_utf8_lossy)));
+        let found = small.as_ref()?.having(part);
+        Some(found.into_iter().map(|number| self.ids.get(number)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;
