@@ -62,9 +62,15 @@ pub struct FamilyMeasure {
 const SMALL_PART: u64 = 16;
 
 impl Store {
+    /// Leaves the blocks what the caches of readers do not take of the memory.
+    pub(super) fn share_memory(&self) {
+        self.caches.leave(self.row_cache.bytes() + self.column_cache.bytes());
+    }
+
     /// What the store measures of itself. What RocksDB does not tell is 0.
     #[must_use]
     pub fn measure(&self) -> Measure {
+        self.share_memory();
         let count = |ticker| self.caches.options.get_ticker_count(ticker);
         let whole = self.db.property_int_value(properties::NUM_RUNNING_COMPACTIONS);
         let disk = rustix::fs::statvfs(self.db.path()).ok();
@@ -109,5 +115,43 @@ impl Store {
             memtable_bytes: property(properties::SIZE_ALL_MEM_TABLES),
             compaction_pending_bytes: property(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::person::{Life, Owned, Ownership, Seat, Time};
+    use crate::store::{Config, Family, Store};
+
+    #[test]
+    fn blocks_leave_others_their_share() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let store = Store::open(&Config { path, memory: 64 << 20, sync_writes: false }).unwrap();
+        let life = Life { person: 3, number: 0 };
+        let owned = Owned { from: Time(1), known: Time(2), life, seat: Seat::Own(0) };
+        let mut transaction = store.transaction();
+        for number in 0..60_000_u128 {
+            // Nothing that two of them share makes the blocks small.
+            let id = format!("{:032x}", number.wrapping_mul(u128::MAX / 60_000)).repeat(3);
+            transaction.set_owner(1, &id, Some(Ownership::new(owned)));
+        }
+        transaction.commit().unwrap();
+        store.db.flush_cf(store.family(Family::DistinctId)).unwrap();
+        // Some of the rows, so that other blocks come in later.
+        let read = |from: &[u8], until: &[u8]| {
+            let mut iterator = store.db.raw_iterator_cf(store.family(Family::DistinctId));
+            iterator.seek(from);
+            while iterator.key().is_some_and(|key| key < until) {
+                iterator.next();
+            }
+            iterator.status().unwrap();
+            store.caches.cache.get_usage()
+        };
+        let all = read(b"", b"\0\0\0\x018");
+        assert!(all > 3 << 20, "{all} bytes of blocks");
+        store.caches.leave(store.caches.memory - (1 << 20));
+        let few = read(b"\0\0\0\x018", b"\xff");
+        assert!(few < 2 << 20, "{few} bytes of blocks, where 1 MiB is left");
     }
 }

@@ -23,11 +23,19 @@ pub struct Caches {
 /// This part of the memory is for the histories that are held.
 pub const HELD_PART: u64 = 8;
 
-/// This part of the memory is for the row cache.
+/// Up to this part of the memory is for the row cache, as far as readers ask for rows.
 pub const ROW_CACHE_PART: u64 = 8;
 
-/// This part of the memory is for columns and distinct ids that are kept whole.
+/// Up to this part is for columns and distinct ids that are kept whole, as far as they are asked for.
 pub const COLUMN_CACHE_PART: u64 = 8;
+
+impl Caches {
+    /// Leaves the blocks what others do not take, in bytes.
+    pub fn leave(&self, taken: u64) {
+        let capacity = self.memory.saturating_sub(taken);
+        self.cache.clone().set_capacity(usize::try_from(capacity).unwrap_or(usize::MAX));
+    }
+}
 
 /// The most that a start reads of the log of writes, in bytes: about a second.
 const MOST_WAL: u64 = 64 << 20;
@@ -38,10 +46,7 @@ const FIRST_FILES: i32 = 8;
 
 /// Opens the database with every family.
 pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
-    let memory = config.memory
-        - config.memory / HELD_PART
-        - config.memory / ROW_CACHE_PART
-        - config.memory / COLUMN_CACHE_PART;
+    let memory = config.memory - config.memory / HELD_PART;
     let (mut options, cache, families) = shared(memory);
     // Write buffers are charged to the cache: together they stay within the configured memory.
     let half = usize::try_from(memory / 2).unwrap_or(usize::MAX);

@@ -78,6 +78,7 @@ impl Transaction<'_> {
         options.set_sync(self.store.sync_writes);
         self.store.db.write_opt(batch, &options)?;
         self.store.row_cache.end();
+        self.store.share_memory();
         self.store.put_held(held);
         Ok(())
     }
