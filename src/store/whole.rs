@@ -13,6 +13,9 @@ use crate::person::{Part, PersonId, Value};
 /// Up to so many values of a column, new ones are looked for among those that are there.
 const FEW_VALUES: usize = if cfg!(test) { 4 } else { 4096 };
 
+/// A person and the number of a value, in bytes.
+const ROW: usize = size_of::<PersonId>() + size_of::<u32>();
+
 /// What changed since something was read, by the end of the key: a row, or none any more.
 pub type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
@@ -44,6 +47,11 @@ impl Texts {
 
     fn iter(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.len()).map(|number| self.get(number))
+    }
+
+    fn shrink_to_fit(&mut self) {
+        self.bytes.shrink_to_fit();
+        self.ends.shrink_to_fit();
     }
 
     fn bytes(&self) -> usize {
@@ -147,12 +155,15 @@ impl Whole {
             let Some(code) = coding.code(&row) else { return Ok(None) };
             persons.push(person);
             codes.push(code);
-            if persons.len() * 12 + coding.values.bytes.len() + coding.values.len() * 4 > most {
+            if persons.len() * ROW + 2 * (coding.values.bytes.len() + coding.values.len() * 4)
+                > most
+            {
                 return Ok(None);
             }
         }
         persons.shrink_to_fit();
         codes.shrink_to_fit();
+        coding.values.shrink_to_fit();
         Ok(Some(Self { persons, codes, values: coding.values, small: OnceLock::new() }))
     }
 
@@ -182,9 +193,7 @@ impl Whole {
 
     /// About what it takes, in bytes, with the texts that a search makes of it.
     pub fn bytes(&self) -> usize {
-        self.persons.capacity() * size_of::<PersonId>()
-            + self.codes.capacity() * size_of::<u32>()
-            + self.values.bytes() * 2
+        self.persons.capacity() * ROW + self.values.bytes() * 2
     }
 
     /// Where the rows of some persons, from one until before another, begin and end.
@@ -228,30 +237,38 @@ impl Whole {
         (counted.collect(), long)
     }
 
-    /// Who has a part in the text of the value, in order. What is too long to be here, `long` answers.
-    /// `None` where that is not known.
+    /// Who has a part in the text of the value, in order. What is too long to be here, `long` answers, or
+    /// `None` to end this. `None` where it was ended or cannot be said.
     pub fn having(
         &self,
         part: &Part,
-        mut long: impl FnMut(PersonId) -> Result<bool>,
+        mut long: impl FnMut(PersonId) -> Result<Option<bool>>,
     ) -> Result<Option<Vec<PersonId>>> {
         let Some(Searched { small, long: too_long }) = self.small.get_or_init(|| self.searched())
         else {
             return Ok(None);
         };
-        let mut wanted = vec![false; self.values.len()];
         let numbers = small.having(part);
         let mut found = Vec::new();
         if numbers.is_empty() && too_long.is_empty() {
             return Ok(Some(found));
         }
+        let mut wanted = vec![Some(false); self.values.len()];
         for number in numbers {
-            wanted[number] = true;
+            wanted[number] = Some(true);
+        }
+        for number in too_long {
+            wanted[*number] = None;
         }
         for (person, code) in self.persons.iter().zip(&self.codes) {
-            let code = *code as usize;
-            let is_long = too_long.contains(&code);
-            if if is_long { long(*person)? } else { wanted[code] } {
+            let is_wanted = match wanted[*code as usize] {
+                Some(is_wanted) => is_wanted,
+                None => match long(*person)? {
+                    Some(is_wanted) => is_wanted,
+                    None => return Ok(None),
+                },
+            };
+            if is_wanted {
                 found.push(*person);
             }
         }
@@ -287,6 +304,7 @@ impl Ids {
                 return Ok(None);
             }
         }
+        ids.shrink_to_fit();
         Ok(Some(Self { ids, small: OnceLock::new() }))
     }
 
