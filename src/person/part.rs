@@ -1,5 +1,7 @@
 //! A text that is looked for in others, upper and lower case alike.
 
+use std::borrow::Cow;
+
 use memchr::memmem::Finder;
 
 /// What is looked for.
@@ -16,14 +18,7 @@ impl Part {
     /// Whether a text has it somewhere.
     #[must_use]
     pub fn is_in(&self, text: &str) -> bool {
-        // Most texts are in small letters already, and a copy is dear where very many are asked.
-        let is_small = !text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
-        let found = if is_small {
-            self.0.find(text.as_bytes())
-        } else {
-            self.0.find(text.to_lowercase().as_bytes())
-        };
-        found.is_some()
+        self.find(small(text).as_bytes()).is_some()
     }
 
     /// Where texts in small letters first have it.
@@ -43,6 +38,13 @@ impl Part {
     pub fn is_of(&self, allowed: impl Fn(u8) -> bool) -> bool {
         self.0.needle().iter().all(|byte| allowed(*byte))
     }
+}
+
+/// A text in small letters. Most are already, and a copy is dear where very many are asked.
+#[must_use]
+pub fn small(text: &str) -> Cow<'_, str> {
+    let is_small = !text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
+    if is_small { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase()) }
 }
 
 #[cfg(test)]

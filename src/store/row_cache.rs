@@ -199,6 +199,7 @@ mod tests {
     use super::*;
     use crate::person::{Fact, Life, Owned, Ownership, Seat, Time};
     use crate::store::snapshot::Snapshot;
+    use crate::store::tests::beside::beside_commits;
     use crate::store::tests::config;
     use crate::store::transaction::decode;
     use crate::store::walk::Walk;
@@ -266,34 +267,11 @@ mod tests {
     fn readers_beside_commits_see_what_their_snapshot_shows() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&config(folder.path())).unwrap();
-        let (is_done, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
-        std::thread::scope(|scope| {
-            let read = || {
-                while !is_done.load(Ordering::Relaxed) {
-                    // Some are older than what others put into the cache meanwhile.
-                    let snapshots = [store.snapshot(), store.snapshot()];
-                    for snapshot in snapshots.iter().rev().chain(&snapshots) {
-                        for id in 0..IDS {
-                            agree_on_owner(snapshot, &id.to_string());
-                            agree_on_members(snapshot, id.cast_unsigned());
-                        }
-                    }
-                    rounds.fetch_add(1, Ordering::Relaxed);
-                }
-            };
-            let readers = [scope.spawn(read), scope.spawn(read), scope.spawn(read)];
-            for number in 0..200 {
-                commit(&store, number);
-                // Every other commit comes while they read what was before it.
-                let until = rounds.load(Ordering::Relaxed) + 3 * (number.cast_unsigned() % 2);
-                let is_reading = || readers.iter().all(|reader| !reader.is_finished());
-                while rounds.load(Ordering::Relaxed) < until && is_reading() {
-                    std::thread::yield_now();
-                }
-            }
-            is_done.store(true, Ordering::Relaxed);
-            for reader in readers {
-                reader.join().unwrap();
+        let commit = |number: u64| commit(&store, number.cast_signed());
+        beside_commits(&store, 200, commit, |snapshot| {
+            for id in 0..IDS {
+                agree_on_owner(snapshot, &id.to_string());
+                agree_on_members(snapshot, id.cast_unsigned());
             }
         });
         assert!(store.row_cache.hits() > 0 && store.row_cache.misses() > 0);

@@ -1,5 +1,7 @@
 //! Opening, refusing, committing: what the store promises besides its content.
 
+pub mod beside;
+
 use std::path::Path;
 
 use super::*;

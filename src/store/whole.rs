@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::Result;
-use crate::person::{Part, PersonId, Value};
+use crate::person::{Part, PersonId, Value, small};
 
 /// Up to so many values of a column, new ones are looked for among those that are there.
 const FEW_VALUES: usize = if cfg!(test) { 4 } else { 4096 };
@@ -54,6 +54,11 @@ impl Texts {
         self.ends.shrink_to_fit();
     }
 
+    /// What is in use of [`Texts::bytes`].
+    fn used(&self) -> usize {
+        self.bytes.len() + self.ends.len() * size_of::<u32>()
+    }
+
     fn bytes(&self) -> usize {
         self.bytes.capacity() + self.ends.capacity() * size_of::<u32>()
     }
@@ -65,19 +70,15 @@ struct Small(Texts);
 
 impl Small {
     fn of<'t>(texts: impl Iterator<Item = Cow<'t, str>>) -> Option<Self> {
-        let mut small = Texts::default();
+        let mut all = Texts::default();
         let mut one = Vec::new();
         for text in texts {
             one.clear();
-            if text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii()) {
-                one.extend_from_slice(text.to_lowercase().as_bytes());
-            } else {
-                one.extend_from_slice(text.as_bytes());
-            }
+            one.extend_from_slice(small(&text).as_bytes());
             one.push(u8::MAX);
-            small.push(&one)?;
+            all.push(&one)?;
         }
-        Some(Self(small))
+        Some(Self(all))
     }
 
     /// The numbers of those that have a part somewhere, in order.
@@ -155,9 +156,7 @@ impl Whole {
             let Some(code) = coding.code(&row) else { return Ok(None) };
             persons.push(person);
             codes.push(code);
-            if persons.len() * ROW + 2 * (coding.values.bytes.len() + coding.values.len() * 4)
-                > most
-            {
+            if persons.len() * ROW + 2 * coding.values.used() > most {
                 return Ok(None);
             }
         }
@@ -300,7 +299,7 @@ impl Ids {
     ) -> Result<Option<Self>> {
         let mut ids = Texts::default();
         while let Some(id) = next()? {
-            if ids.push(&id).is_none() || 2 * (ids.bytes.len() + ids.len() * 4) > most {
+            if ids.push(&id).is_none() || 2 * ids.used() > most {
                 return Ok(None);
             }
         }

@@ -1,13 +1,12 @@
 //! That readers get the columns of their snapshots, within the memory that there is for them.
 
-use std::sync::atomic::AtomicBool;
-
 use super::*;
 use crate::person::history::State;
 use crate::person::{Entry as OfHead, FIRST_PROPERTY, Fact, PersonId, Time, Value};
 use crate::store::Error;
 use crate::store::column::LIVE;
 use crate::store::snapshot::Snapshot;
+use crate::store::tests::beside::beside_commits;
 use crate::store::tests::config;
 
 const PROPERTY: PropertyId = FIRST_PROPERTY;
@@ -63,35 +62,13 @@ fn commit(store: &Store, number: u64, persons: &mut Vec<PersonId>) {
 fn readers_beside_commits_get_the_columns_of_their_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&config(folder.path())).unwrap();
-    let (is_done, rounds, kept) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        let read = || {
-            while !is_done.load(Ordering::Relaxed) {
-                let snapshots = [store.snapshot(), store.snapshot()];
-                for snapshot in snapshots.iter().rev().chain(&snapshots) {
-                    let found = [PROPERTY, LIVE].map(|property| agree(snapshot, property));
-                    let found = found.into_iter().filter(|found| *found).count();
-                    kept.fetch_add(found as u64, Ordering::Relaxed);
-                    agree_on_ids(snapshot);
-                }
-                rounds.fetch_add(1, Ordering::Relaxed);
-            }
-        };
-        let readers = [scope.spawn(read), scope.spawn(read), scope.spawn(read)];
-        let mut persons = Vec::new();
-        for number in 0..150 {
-            commit(&store, number, &mut persons);
-            // Every other commit comes while they read what was before it.
-            let until = rounds.load(Ordering::Relaxed) + 3 * (number % 2);
-            let is_reading = || readers.iter().all(|reader| !reader.is_finished());
-            while rounds.load(Ordering::Relaxed) < until && is_reading() {
-                std::thread::yield_now();
-            }
-        }
-        is_done.store(true, Ordering::Relaxed);
-        for reader in readers {
-            reader.join().unwrap();
-        }
+    let (kept, mut persons) = (AtomicU64::new(0), Vec::new());
+    let commit = |number| commit(&store, number, &mut persons);
+    beside_commits(&store, 150, commit, |snapshot| {
+        let found = [PROPERTY, LIVE].map(|property| agree(snapshot, property));
+        let found = found.into_iter().filter(|found| *found).count();
+        kept.fetch_add(found as u64, Ordering::Relaxed);
+        agree_on_ids(snapshot);
     });
     assert!(kept.load(Ordering::Relaxed) > 100, "the cache had a part in it");
 }

@@ -61,22 +61,21 @@ impl Transaction<'_> {
             (Family::PersonDistinctId, self.members.staged),
             (Family::Life, self.sources.staged),
         ];
-        let mut batch = self.batch;
         for (family, staged) in overlays.into_iter().chain(POINTS.into_iter().zip(self.points)) {
             for (key, value) in &staged {
                 changing.row(family, key);
-                put(&mut batch, self.store.family(family), key, value.as_deref());
+                put(&mut self.batch, self.store.family(family), key, value.as_deref());
             }
         }
         let family = self.store.family(Family::Recorded);
         let mut recorded: Vec<_> = self.recorded.into_iter().collect();
         recorded.sort_unstable();
         for key in recorded {
-            batch.put_cf(family, key, []);
+            self.batch.put_cf(family, key, []);
         }
         let mut options = WriteOptions::default();
         options.set_sync(self.store.sync_writes);
-        self.store.db.write_opt(batch, &options)?;
+        self.store.db.write_opt(self.batch, &options)?;
         self.store.row_cache.end();
         self.store.share_memory();
         self.store.put_held(held);
@@ -114,19 +113,17 @@ impl Transaction<'_> {
 
     fn stage_owners(&mut self, changing: &mut Changing<'_>) {
         let family = self.store.family(Family::DistinctId);
-        for (key, loaded) in std::mem::take(&mut self.owners) {
-            if loaded.dirty {
-                let row = loaded.value.as_ref().map(codec::encode_ownership);
-                changing.row(Family::DistinctId, &key);
-                put(&mut self.batch, family, &key, row.as_deref());
-                if let Some((project, id)) = keys::distinct_id_of(&key) {
-                    let change = || (id.to_vec(), row.map(|_| Vec::new()));
-                    self.store.tell(Of::Ids(project), std::iter::once_with(change));
-                }
+        for (key, loaded) in self.owners.iter().filter(|(_, loaded)| loaded.dirty) {
+            let row = loaded.value.as_ref().map(codec::encode_ownership);
+            changing.row(Family::DistinctId, key);
+            put(&mut self.batch, family, key, row.as_deref());
+            if let Some((project, id)) = keys::distinct_id_of(key) {
+                let change = || (id.to_vec(), row.map(|_| Vec::new()));
+                self.store.tell(Of::Ids(project), std::iter::once_with(change));
             }
         }
-        for ((project, life), span) in std::mem::take(&mut self.lives) {
-            let row = codec::encode_life_span(&span);
+        for (&(project, life), span) in &self.lives {
+            let row = codec::encode_life_span(span);
             let key = keys::life(project, life);
             changing.row(Family::Life, &key);
             self.batch.put_cf(self.store.family(Family::Life), key, row);
@@ -186,8 +183,7 @@ impl Transaction<'_> {
     fn stage_persons(&mut self, changing: &mut Changing<'_>) -> Result<()> {
         let mut live: HashMap<ProjectId, i64> = HashMap::new();
         let mut columns = column::Changes::default();
-        let persons = std::mem::take(&mut self.persons);
-        let changed = persons.iter();
+        let changed = self.persons.iter();
         let mut changed: Vec<_> = changed
             .filter_map(|(of, loaded)| loaded.columns.as_ref().map(|before| (*of, before, loaded)))
             .collect();
