@@ -233,9 +233,9 @@ impl Metrics {
     }
 
     /// Counts an answer. `route` is the path's template, so that it stays bounded.
-    pub fn http_answer(&self, route: &str, method: &str, status: u16, seconds: f64) {
+    pub fn http_answer(&self, route: &str, method: &str, status: &str, seconds: f64) {
         let method = METHODS.iter().find(|known| **known == method);
-        let labels = [route, method.unwrap_or(&"other"), &status.to_string()];
+        let labels = [route, method.unwrap_or(&"other"), status];
         let histogram = self.http_request_duration.with_label_values(&labels);
         histogram.observe(seconds);
     }

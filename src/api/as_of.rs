@@ -130,7 +130,7 @@ pub fn past(view: &View<'_>, query: &Query) -> Result<Vec<u8>, Error> {
     } else {
         None
     };
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(body::USUAL);
     let display = &view.settings.display_name_properties;
     body::person(&mut out, &person, display, usize::MAX, |object| {
         metadata(object.field("point_in_time_metadata"), query, &person);

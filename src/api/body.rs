@@ -4,6 +4,9 @@ use super::json::Object;
 use crate::person::{Value, head};
 use crate::store::Person;
 
+/// About what an answer with one person takes, in bytes.
+pub const USUAL: usize = 2_048;
+
 /// Writes a person. `most` distinct ids are shown, where a list would grow too long; `more`
 /// writes what follows.
 pub fn person(

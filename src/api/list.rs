@@ -119,7 +119,7 @@ pub async fn persons(read: Read, uri: Uri, headers: HeaderMap) -> Result<Respons
 
 fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
     let Page { count, rows, heads, more } = rows(view, query)?;
-    let mut persons = Vec::with_capacity(rows.len().min(100) * 1_024);
+    let mut persons = Vec::with_capacity(rows.len().min(100) * body::USUAL);
     let mut failed = Ok(());
     array(&mut persons, &rows, |out, row| {
         if failed.is_ok() {
@@ -127,13 +127,16 @@ fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
         }
     });
     failed?;
+    let after_last = || Some(link.cursor(&cursor::after_row(query.order, rows.last()?)));
     let (next, previous) = match query.start {
-        Start::Offset(offset) if !query.walks => (link.next(offset), link.previous(offset)),
-        _ => (rows.last().map(|row| link.cursor(&cursor::after_row(query.order, row))), None),
+        Start::Offset(offset) if !query.walks => {
+            (more.then(|| link.next(offset)), link.previous(offset))
+        }
+        _ => (more.then(after_last), None),
     };
     let mut out = Vec::with_capacity(persons.len() + 512);
     let mut object = Object::new(&mut out);
-    object.optional_string("next", next.filter(|_| more).as_deref());
+    object.optional_string("next", next.flatten().as_deref());
     object.optional_string("previous", previous.as_deref());
     if query.counts {
         object.number("count", count);

@@ -48,7 +48,8 @@ mod table;
 mod values;
 mod write;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -98,20 +99,31 @@ pub struct Settings {
 
 /// What every request shares. Cheap to clone.
 #[derive(Clone)]
-pub struct State {
+pub struct State(Arc<Shared>);
+
+impl Deref for State {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// What [`State`] is a handle to.
+pub struct Shared {
     store: Arc<Store>,
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
-    settings: Arc<Settings>,
+    settings: Settings,
     commands: Arc<dyn CommandLog>,
     /// Replaced as a whole; a request goes on with the one it began with.
-    access: Arc<RwLock<Arc<Access>>>,
+    access: RwLock<Arc<Access>>,
     /// One permit a list being read, kept until the reading has really ended.
     lists: Arc<Semaphore>,
     /// The same for exports.
     exports: Arc<Semaphore>,
     /// So that the position is read once a commit, and not once a request.
-    told: Arc<read::ToldPosition>,
+    told: read::ToldPosition,
 }
 
 impl State {
@@ -125,17 +137,17 @@ impl State {
         access: Access,
         settings: Settings,
     ) -> Self {
-        Self {
+        Self(Arc::new(Shared {
             store,
             progress,
             metrics,
             commands,
-            settings: Arc::new(settings),
-            access: Arc::new(RwLock::new(Arc::new(access))),
+            settings,
+            access: RwLock::new(Arc::new(access)),
             lists: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
             exports: Arc::new(Semaphore::new(EXPORTS_AT_ONCE)),
-            told: Arc::default(),
-        }
+            told: Mutex::default(),
+        }))
     }
 
     /// Takes other projects and keys from the next request on, here and in every clone.

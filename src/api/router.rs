@@ -3,7 +3,6 @@
 use axum::Router;
 use axum::http::Method;
 use axum::routing::MethodRouter;
-use tower_http::limit::RequestBodyLimitLayer;
 
 use super::error::Error;
 use super::openapi::{self, Route, page, route};
@@ -15,7 +14,7 @@ use super::{
 /// Where the routes of a project are; both mean the same.
 const PREFIXES: [&str; 2] = ["/api/projects/{project}", "/api/environments/{project}"];
 
-/// The routes of a project, but for those whose bodies may be of any length.
+/// The routes of a project.
 fn of_project() -> Vec<Route> {
     vec![
         route!("", get projects::one),
@@ -25,7 +24,7 @@ fn of_project() -> Vec<Route> {
         route!("/persons/batch_by_uuids", post batch::by_uuids),
         route!("/persons/bulk_delete", post change::bulk_delete),
         route!("/persons/changes", get changes::changes),
-        route!("/persons/properties_at_time", get as_of::person),
+        route!("/persons/properties_at_time", get as_of::person, post join::join),
         route!("/persons/reset_person_distinct_id", post change::reset),
         route!("/persons/values", get values::values),
         route!(
@@ -42,11 +41,6 @@ fn of_project() -> Vec<Route> {
         route!("/persons/{id}/split", post change::split),
         route!("/persons/{id}/update_property", post change::update_property),
     ]
-}
-
-/// The routes of a project that take any number of lines.
-fn of_lines() -> Vec<Route> {
-    vec![route!("/persons/properties_at_time", post join::join)]
 }
 
 /// Where a key's projects are.
@@ -77,16 +71,14 @@ fn of_health() -> Vec<Route> {
 
 /// Every route, as the OpenAPI document tells of it.
 pub fn document() -> utoipa::openapi::OpenApi {
-    let of_project = of_project().into_iter().chain(of_lines());
     let others = of_key().into_iter().chain(of_document()).chain(of_health());
-    openapi::document(&PREFIXES, &of_project.collect::<Vec<_>>(), &others.collect::<Vec<_>>())
+    openapi::document(&PREFIXES, &of_project(), &others.collect::<Vec<_>>())
 }
 
 /// Each path and, handler by handler, the one that is told of it.
 #[cfg(test)]
 pub fn told() -> Vec<(&'static str, String)> {
-    let all = of_project().into_iter().chain(of_lines()).chain(of_key());
-    let all = all.chain(of_document()).chain(of_health());
+    let all = of_project().into_iter().chain(of_key()).chain(of_document()).chain(of_health());
     let told = all.flat_map(|route| route.told.into_iter().map(move |told| (route.path, told)));
     told.collect()
 }
@@ -94,21 +86,16 @@ pub fn told() -> Vec<(&'static str, String)> {
 /// The server's routes; with those of health unless these have a listener of their own.
 pub fn main(state: &State) -> Router {
     let mut router = Router::new();
-    let limit = usize::try_from(state.settings.body_limit).unwrap_or(usize::MAX);
-    let limited = |methods: MethodRouter<State>| methods.layer(RequestBodyLimitLayer::new(limit));
     for prefix in PREFIXES {
         for Route { path, mut methods, .. } in of_project() {
             if path == "/persons" {
                 methods = methods.fallback(persons_come_from_events);
             }
-            router = with(router, &format!("{prefix}{path}"), &limited(methods));
-        }
-        for Route { path, methods, .. } in of_lines() {
             router = with(router, &format!("{prefix}{path}"), &methods);
         }
     }
     for Route { path, methods, .. } in of_key().into_iter().chain(of_document()) {
-        router = with(router, path, &limited(methods));
+        router = with(router, path, &methods);
     }
     if !state.settings.metrics_separate {
         router = with_health(router);

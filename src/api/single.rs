@@ -31,7 +31,7 @@ pub fn current(view: &View<'_>, called: Called) -> Result<Vec<u8>, Error> {
     let merged_from = asked.map(|asked| snapshot.head(project, asked)).transpose()?.flatten();
     let merged_from = merged_from.map(|source| source.uuid);
     let person = snapshot.current(project, (id, &head), usize::MAX)?;
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(body::USUAL);
     let display = &settings.display_name_properties;
     body::person(&mut out, &person, display, usize::MAX, |object| {
         if merged_from.is_some() {

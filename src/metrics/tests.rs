@@ -29,8 +29,8 @@ fn what_is_recorded_is_what_prometheus_reads() {
     metrics.kafka_bytes(500, 7);
     metrics.config_reloaded(true, 9);
     metrics.config_reloaded(false, 11);
-    metrics.http_answer("/_liveness", "GET", 200, 0.0001);
-    metrics.http_answer("/_liveness", "BREW", 405, 0.0001);
+    metrics.http_answer("/_liveness", "GET", "200", 0.0001);
+    metrics.http_answer("/_liveness", "BREW", "405", 0.0001);
     let text = metrics.text(&Measure::default()).unwrap();
     for line in [
         r#"personview_ingest_records_total{result="recorded",topic="events"} 5"#,
