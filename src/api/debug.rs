@@ -9,7 +9,7 @@ use super::as_of::{self, Query};
 use super::error::Error;
 use super::json::{Object, array, string};
 use super::read::View;
-use crate::person::{FIRST_PROPERTY, Head, PersonId, ProjectId, PropertyId, Time, Value};
+use crate::person::{Head, PersonId, ProjectId, PropertyId, Time, Value};
 use crate::store::{self, Effect, Person};
 
 /// Operations that are shown; all of them are counted.
@@ -104,7 +104,7 @@ fn values<'v>(out: &mut Vec<u8>, values: impl Iterator<Item = (&'v Arc<str>, Opt
 
 /// How the answer was read, in words.
 fn way(query: &Query, person: &Person, head: &Head) -> String {
-    let properties = head.entries.range(FIRST_PROPERTY..);
+    let properties = head.properties();
     let (in_head, sought): (Vec<_>, Vec<_>) = properties
         .partition(|(_, entry)| query.at.known == Time::MAX && entry.newest <= Some(query.at.time));
     format!(

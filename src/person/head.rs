@@ -1,11 +1,10 @@
 //! The newest state of a person: what "current properties" means.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use uuid::Uuid;
 
 use super::history::State;
-use super::{Life, Merged, PersonId, PropertyId, Time, Value};
+use super::{FIRST_PROPERTY, Life, Merged, PersonId, PropertyId, Time, Value};
 
 /// What a person is now, and what the next operation needs to know of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +40,7 @@ pub struct Head {
     /// has count too, since they are kept.
     pub json_bytes: u64,
     /// Every property that it ever had, by number.
-    pub entries: BTreeMap<PropertyId, Entry>,
+    pub entries: LiteMap<PropertyId, Entry>,
 }
 
 /// From when on something holds of a person, and when that was learned.
@@ -122,7 +121,7 @@ impl Head {
             distinct_ids: 0,
             merged: None,
             json_bytes: 2,
-            entries: BTreeMap::new(),
+            entries: LiteMap::new(),
         }
     }
 
@@ -156,6 +155,12 @@ impl Head {
     #[must_use]
     pub fn newest_life(&self, id: PersonId) -> Life {
         Life { person: id, number: self.life }
+    }
+
+    /// The entries that are properties: those before them are facts of the person.
+    pub fn properties(&self) -> impl Iterator<Item = (PropertyId, &Entry)> {
+        let entries = self.entries.iter().map(|(property, entry)| (*property, entry));
+        entries.skip_while(|(property, _)| *property < FIRST_PROPERTY)
     }
 
     /// The length of the properties as JSON after one of them, whose name takes `name_bytes`, is

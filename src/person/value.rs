@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::Value as Tree;
@@ -12,43 +13,62 @@ use super::json;
 ///
 /// Equality is structural: `1` equals `1.0`, and the order of an object's keys does not matter.
 #[derive(Clone)]
-pub struct Value(Arc<str>);
+pub struct Value {
+    /// The values of a head are parts of one text, so that reading one takes no piece of memory for each.
+    whole: Arc<str>,
+    begin: u32,
+    end: u32,
+}
 
 impl Value {
     /// Takes over a text that is known to be JSON.
     #[must_use]
     pub fn from_json(json: &str) -> Self {
-        Self(json::compact(json).as_ref().into())
+        Self::whole(&json::compact(json))
     }
 
     /// A JSON string of this text.
     #[must_use]
     pub fn string(text: &str) -> Self {
-        Self(Tree::from(text).to_string().into())
+        Self::whole(&Tree::from(text).to_string())
+    }
+
+    fn whole(json: &str) -> Self {
+        let end = u32::try_from(json.len()).expect("Kafka takes no record of 4 GiB");
+        Self { whole: json.into(), begin: 0, end }
+    }
+
+    /// A part of a text that is known to be JSON without white space between tokens; `None` where the text
+    /// has no such part.
+    #[must_use]
+    pub fn part(whole: &Arc<str>, part: Range<u32>) -> Option<Self> {
+        let (begin, end) = (usize::try_from(part.start).ok()?, usize::try_from(part.end).ok()?);
+        whole.get(begin..end)?;
+        Some(Self { whole: whole.clone(), begin: part.start, end: part.end })
     }
 
     /// The JSON text.
     #[must_use]
     pub fn as_json(&self) -> &str {
-        &self.0
+        &self.whole[self.begin as usize..self.end as usize]
     }
 
     /// Whether it is JSON's `null`.
     #[must_use]
     pub fn is_null(&self) -> bool {
-        &*self.0 == "null"
+        self.as_json() == "null"
     }
 
     /// Of a string its content, of anything else its JSON text.
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
-        json::string(&self.0).unwrap_or(Cow::Borrowed(&self.0))
+        json::string(self.as_json()).unwrap_or(Cow::Borrowed(self.as_json()))
     }
 
     /// Whether a display name may be made of it: not null, false, zero or empty.
     #[must_use]
     pub fn is_truthy(&self) -> bool {
-        match &*self.0 {
+        match self.as_json() {
             "null" | "false" | "\"\"" | "[]" | "{}" => false,
             json if is_number(json) => !Decimal::of(json).digits.is_empty(),
             _ => true,
@@ -81,7 +101,7 @@ impl Eq for Value {}
 
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_json())
     }
 }
 

@@ -9,8 +9,7 @@ use super::transaction::decode;
 use super::walk::Walk;
 use super::{Error, Family, Operation, Result, codec, keys};
 use crate::person::{
-    Class, FIRST_PROPERTY, Head, Histories, Mode, PersonId, Place, ProjectId, PropertyId, Time,
-    Value, history,
+    Class, Head, Histories, Mode, PersonId, Place, ProjectId, PropertyId, Time, Value, history,
 };
 
 /// An operation and what it changed.
@@ -120,7 +119,7 @@ fn touched(
     let mut touched: BTreeSet<_> =
         operation.effects.iter().map(|(property, _)| *property).collect();
     if operation.merged.is_some() {
-        for &property in head.entries.keys().filter(|property| **property >= FIRST_PROPERTY) {
+        for (property, _) in head.properties() {
             for class in Class::MERGES {
                 let row = rows.last(id, property, class, place)?;
                 if row.is_some_and(|row| row.place == place) {

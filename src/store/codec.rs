@@ -6,12 +6,17 @@
 mod identity;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use litemap::LiteMap;
 
 pub use self::identity::*;
 use self::wire::{Reader, Writer};
 use super::{Activity, Applied, CommandOutcome, Deed, Effect, Operation, Recency};
-use crate::person::{Entry, Head, Known, Place, Row, Stored, Time, Tombstone};
+use crate::person::{
+    Entry, Head, Known, Place, PropertyId, Row, State, Stored, Time, Tombstone, Value,
+};
 
 /// Bytes that are no value of the kind asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,15 +158,34 @@ fn decode_head(bytes: &[u8]) -> Decoded<Head> {
     head.distinct_ids = reader.number()?;
     head.merged = reader.maybe_merged(base)?;
     head.json_bytes = reader.unsigned()?;
-    let mut entries = BTreeMap::new();
-    for _ in 0..reader.unsigned()? {
-        let property = reader.number()?;
-        let (newest, state) = (reader.maybe(base)?, reader.state()?);
-        entries.insert(property, Entry { newest, state });
-    }
-    head.entries = entries;
+    head.entries = decode_entries(&mut reader, base)?;
     reader.end()?;
     Ok(head)
+}
+
+/// All values become parts of one text.
+fn decode_entries(reader: &mut Reader<'_>, base: Time) -> Decoded<LiteMap<PropertyId, Entry>> {
+    let count = reader.unsigned()?;
+    let most = usize::try_from(count).map_or(reader.len(), |count| count.min(reader.len()));
+    let (mut text, mut parts) = (String::with_capacity(reader.len()), Vec::with_capacity(most));
+    for _ in 0..count {
+        let property: PropertyId = reader.number()?;
+        let newest = reader.maybe(base)?;
+        parts.push((property, newest, reader.state_into(&mut text)?));
+    }
+    let text: Arc<str> = text.into();
+    let value = |part: Option<Range<u32>>| {
+        part.map(|part| Value::part(&text, part).ok_or(Corrupt)).transpose()
+    };
+    let mut entries = LiteMap::with_capacity(parts.len());
+    for (property, newest, [current, set_only]) in parts {
+        let state = State { current: value(current)?, set_only: value(set_only)? };
+        // Out of order, it would be found by nobody.
+        if entries.try_append(property, Entry { newest, state }).is_some() {
+            return Err(Corrupt);
+        }
+    }
+    Ok(entries)
 }
 
 /// A row of family `timeline`; its place stands in the key.

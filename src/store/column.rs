@@ -14,7 +14,7 @@ use super::list::Listed;
 use super::snapshot::Snapshot;
 use super::whole::Whole;
 use super::{Family, Result, Store, corrupt};
-use crate::person::{CREATED, FIRST_PROPERTY, Known, PersonId, ProjectId, PropertyId, Time, Value};
+use crate::person::{CREATED, Known, PersonId, ProjectId, PropertyId, Time, Value};
 
 /// The column of everybody alive: when each was created, and its uuid.
 pub const LIVE: PropertyId = CREATED;
@@ -33,9 +33,9 @@ pub fn columns(known: &Known) -> Columns {
     let Known::Person(head) = known else {
         return Columns::new();
     };
-    let entries = head.entries.range(FIRST_PROPERTY..).filter(|_| head.merged.is_none());
+    let entries = head.properties().filter(|_| head.merged.is_none());
     let values = entries
-        .filter_map(|(property, entry)| Some((*property, entry.state.current.as_ref()?.clone())));
+        .filter_map(|(property, entry)| Some((property, entry.state.current.as_ref()?.clone())));
     values.collect()
 }
 

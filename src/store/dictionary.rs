@@ -108,6 +108,19 @@ impl Dictionary {
         self.read().projects.get(&project)?.names.get(&number).cloned()
     }
 
+    /// What belongs to properties, with their names; `None` where one has none.
+    #[must_use]
+    pub fn named<T>(
+        &self,
+        project: ProjectId,
+        values: impl IntoIterator<Item = (PropertyId, T)>,
+    ) -> Option<Vec<(Arc<str>, T)>> {
+        let names = self.read();
+        let known = names.projects.get(&project).map(|names| &names.names);
+        let name = |property: &PropertyId| known?.get(property).cloned();
+        values.into_iter().map(|(property, value)| Some((name(&property)?, value))).collect()
+    }
+
     /// The number of a topic, if it has one.
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<u16> {

@@ -277,11 +277,8 @@ impl<'s> Snapshot<'s> {
         values: impl IntoIterator<Item = (PropertyId, Value)>,
     ) -> Result<Vec<(Arc<str>, Value)>> {
         let values = values.into_iter().filter(|(property, _)| *property >= FIRST_PROPERTY);
-        let named = values.map(|(property, value)| {
-            let name = self.store.dictionary().property_name(project, property);
-            Ok((name.ok_or(Error::Broken("a property has a number without a name"))?, value))
-        });
-        let mut named = named.collect::<Result<Vec<_>>>()?;
+        let named = self.store.dictionary().named(project, values);
+        let mut named = named.ok_or(Error::Broken("a property has a number without a name"))?;
         named.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         Ok(named)
     }

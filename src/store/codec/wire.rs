@@ -1,5 +1,7 @@
 //! Numbers, times and texts as bytes: what every value is made of.
 
+use std::ops::Range;
+
 use uuid::Uuid;
 
 use super::{Corrupt, Decoded};
@@ -135,6 +137,11 @@ impl<'a> Reader<'a> {
         if self.0.is_empty() { Ok(()) } else { Err(Corrupt) }
     }
 
+    /// How many bytes there are left.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn bytes(&mut self, count: usize) -> Decoded<&'a [u8]> {
         let (bytes, rest) = self.0.split_at_checked(count).ok_or(Corrupt)?;
         self.0 = rest;
@@ -241,17 +248,35 @@ impl<'a> Reader<'a> {
     }
 
     pub fn state(&mut self) -> Decoded<State> {
-        let (current, set_only) = match self.byte()? {
-            0 => (None, None),
-            1 => {
-                let value = self.value()?;
-                (Some(value.clone()), Some(value))
-            }
-            2 => (Some(self.value()?), None),
-            3 => (None, Some(self.value()?)),
-            4 => (Some(self.value()?), Some(self.value()?)),
-            _ => return Err(Corrupt),
-        };
+        let [current, set_only] = self.values(Self::value)?;
         Ok(State { current, set_only })
+    }
+
+    /// Appends the values to a text, and answers where they stand there.
+    pub fn state_into(&mut self, text: &mut String) -> Decoded<[Option<Range<u32>>; 2]> {
+        let end = |text: &String| u32::try_from(text.len()).map_err(|_| Corrupt);
+        self.values(|reader| {
+            let begin = end(text)?;
+            text.push_str(reader.text()?);
+            Ok(begin..end(text)?)
+        })
+    }
+
+    /// The current value of a state, and the one without `$set_once`.
+    fn values<T: Clone>(
+        &mut self,
+        mut value: impl FnMut(&mut Self) -> Decoded<T>,
+    ) -> Decoded<[Option<T>; 2]> {
+        Ok(match self.byte()? {
+            0 => [None, None],
+            1 => {
+                let value = value(self)?;
+                [Some(value.clone()), Some(value)]
+            }
+            2 => [Some(value(self)?), None],
+            3 => [None, Some(value(self)?)],
+            4 => [Some(value(self)?), Some(value(self)?)],
+            _ => return Err(Corrupt),
+        })
     }
 }
