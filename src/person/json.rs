@@ -25,52 +25,125 @@ pub enum Fault {
 /// # Errors
 /// [`Fault`] where the text is not one JSON object.
 pub fn fields<'a>(text: &'a str, each: impl FnMut(Cow<'a, str>, &'a str)) -> Result<(), Fault> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let read = json.deserialize_map(Fields(each)).and_then(|()| json.end());
-    read.map_err(|_| match serde_json::from_str::<IgnoredAny>(text) {
+    fill(text, &mut Each(each)).map_err(|_| match serde_json::from_str::<IgnoredAny>(text) {
         Ok(_) => Fault::NoObject,
         Err(_) => Fault::Syntax,
     })
 }
 
-struct Fields<F>(F);
+struct Each<F>(F);
 
-impl<'a, F: FnMut(Cow<'a, str>, &'a str)> Visitor<'a> for Fields<F> {
+impl<'a, F: FnMut(Cow<'a, str>, &'a str)> Fill<'a> for Each<F> {
+    fn field<V: MapAccess<'a>>(
+        &mut self,
+        key: Cow<'a, str>,
+        values: &mut V,
+    ) -> Result<(), V::Error> {
+        (self.0)(key, values.next_value::<&RawValue>()?.get());
+        Ok(())
+    }
+}
+
+/// What is filled from a JSON object while that is read. An object within it is read on the way, which
+/// by [`fields`] takes two passes: one that looks for its end, and one over its fields.
+pub trait Fill<'a> {
+    /// Takes the value of a field off `values`.
+    ///
+    /// # Errors
+    /// Where it is not what the field is filled from.
+    fn field<V: MapAccess<'a>>(
+        &mut self,
+        key: Cow<'a, str>,
+        values: &mut V,
+    ) -> Result<(), V::Error>;
+}
+
+/// Fills from a JSON object, field by field in their order.
+///
+/// # Errors
+/// Where the text is no JSON object, or a field of it not what it should be.
+pub fn fill<'a>(text: &'a str, filled: &mut impl Fill<'a>) -> serde_json::Result<()> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    json.deserialize_map(Filling(filled))?;
+    json.end()
+}
+
+/// The JSON text of the next value; `None` for `null`.
+///
+/// # Errors
+/// Where it is no JSON.
+pub fn next_raw<'a, V: MapAccess<'a>>(values: &mut V) -> Result<Option<&'a str>, V::Error> {
+    let raw = values.next_value::<&RawValue>()?.get();
+    Ok((raw != "null").then_some(raw))
+}
+
+/// The string that is the next value; `None` for `null`.
+///
+/// # Errors
+/// Where it is something else.
+pub fn next_string<'a, V: MapAccess<'a>>(values: &mut V) -> Result<Option<Cow<'a, str>>, V::Error> {
+    Ok(values.next_value::<Option<Text<'a>>>()?.map(|Text(text)| text))
+}
+
+/// What is filled from the object that is the next value; `None` for `null`.
+///
+/// # Errors
+/// Where it is something else.
+pub fn next_object<'a, F: Fill<'a> + Default, V: MapAccess<'a>>(
+    values: &mut V,
+) -> Result<Option<F>, V::Error> {
+    Ok(values.next_value::<Option<Filled<F>>>()?.map(|Filled(filled)| filled))
+}
+
+struct Filled<F>(F);
+
+impl<'a, F: Fill<'a> + Default> Deserialize<'a> for Filled<F> {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut filled = F::default();
+        deserializer.deserialize_map(Filling(&mut filled))?;
+        Ok(Self(filled))
+    }
+}
+
+struct Filling<'f, F>(&'f mut F);
+
+impl<'a, F: Fill<'a>> Visitor<'a> for Filling<'_, F> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
-    fn visit_map<M: MapAccess<'a>>(mut self, mut map: M) -> Result<(), M::Error> {
-        while let Some((Key(key), value)) = map.next_entry::<Key<'a>, &'a RawValue>()? {
-            (self.0)(key, value.get());
+    fn visit_map<M: MapAccess<'a>>(self, mut map: M) -> Result<(), M::Error> {
+        while let Some(Text(key)) = map.next_key()? {
+            self.0.field(key, &mut map)?;
         }
         Ok(())
     }
 }
 
-struct Key<'a>(Cow<'a, str>);
+/// A string, borrowed where it has no escapes.
+struct Text<'a>(Cow<'a, str>);
 
-impl<'a> Deserialize<'a> for Key<'a> {
+impl<'a> Deserialize<'a> for Text<'a> {
     fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'a> Visitor<'a> for Text {
-            type Value = Key<'a>;
+        struct AsText;
+        impl<'a> Visitor<'a> for AsText {
+            type Value = Text<'a>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string")
             }
 
-            fn visit_borrowed_str<E>(self, text: &'a str) -> Result<Key<'a>, E> {
-                Ok(Key(Cow::Borrowed(text)))
+            fn visit_borrowed_str<E>(self, text: &'a str) -> Result<Text<'a>, E> {
+                Ok(Text(Cow::Borrowed(text)))
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Key<'a>, E> {
-                Ok(Key(Cow::Owned(text.to_owned())))
+            fn visit_str<E>(self, text: &str) -> Result<Text<'a>, E> {
+                Ok(Text(Cow::Owned(text.to_owned())))
             }
         }
-        deserializer.deserialize_str(Text)
+        deserializer.deserialize_str(AsText)
     }
 }
 

@@ -1,13 +1,15 @@
 //! What an event changes of a person's properties, and the heads and merged values that follow
 //! from it.
 
+use std::convert::Infallible;
+
 use super::{Applying, At, Kind};
 use crate::person::event::Rejection;
 use crate::person::history::{self, Query};
 use crate::person::operation::{self, Weight};
 use crate::person::{
     Action, Class, Entry, Histories, Life, Merged, PersonId, Place, ProjectId, PropertyId, Row,
-    State, Stored, Time, Update,
+    Stored, Time, Update,
 };
 use crate::store::Result;
 
@@ -30,38 +32,59 @@ impl Applying<'_, '_> {
         time: Time,
     ) -> Result<Vec<Change<'e>>> {
         let At { project, updates, numbers, name, .. } = at;
-        let mut weighed = Vec::with_capacity(updates.len());
-        for (index, update) in updates.iter().enumerate() {
+        let transaction = &mut self.transaction;
+        let numbered = updates.iter().enumerate().map(|(index, update)| {
             let number = numbers.get(index).copied().flatten();
-            let property =
-                number.unwrap_or_else(|| self.transaction.property(project, &update.name));
-            let head = self.transaction.head(project, person)?;
+            (number.unwrap_or_else(|| transaction.property(project, &update.name)), update)
+        });
+        let numbered: Vec<_> = numbered.collect();
+        let head = self.transaction.head(project, person)?;
+        let mut weighed = Vec::new();
+        for (property, update) in numbered {
             let entry = head.entries.get(&property);
             let late = entry.is_some_and(|entry| entry.newest >= Some(time))
                 || head.lives_on >= Some(time);
-            let volatile = self.settings.record_volatile;
-            let weight = match entry {
-                None => operation::weigh(update, &State::default(), || Ok(None), time, volatile),
-                Some(Entry { state, newest }) if !late => {
-                    operation::weigh(update, state, || Ok(*newest), time, volatile)
-                }
-                Some(_) => {
-                    let until = Place { time, position: at.position };
-                    let life = self.life_at(project, person, until)?;
-                    let query = self.query(project, (life, property), until)?;
-                    let rows = self.transaction.rows_of_changed(project, person)?;
-                    let newest = || history::newest(&rows, query);
-                    operation::weigh(update, &history::state(&rows, query)?, newest, time, volatile)
-                }
-            }?;
-            if weight != Weight::Nothing {
+            let weight = if late && entry.is_some() {
+                None
+            } else {
+                let absent = Entry::default();
+                let Entry { state, newest } = entry.unwrap_or(&absent);
+                let newest = || Ok::<_, Infallible>(*newest);
+                let volatile = self.settings.record_volatile;
+                let Ok(weight) = operation::weigh(update, state, newest, time, volatile);
+                Some(weight)
+            };
+            if weight != Some(Weight::Nothing) {
                 weighed.push((weight, Change { property, update, late }));
             }
         }
+        for (weight, change) in &mut weighed {
+            if weight.is_none() {
+                *weight = Some(self.weigh_late(at, person, time, change)?);
+            }
+        }
         let recorded = operation::records_volatile(name)
-            || weighed.iter().any(|(weight, _)| *weight == Weight::Recorded);
-        let changes = weighed.into_iter().map(|(_, change)| change);
+            || weighed.iter().any(|(weight, _)| *weight == Some(Weight::Recorded));
+        let changes = weighed.into_iter().filter(|(weight, _)| *weight != Some(Weight::Nothing));
+        let changes = changes.map(|(_, change)| change);
         Ok(if recorded { changes.collect() } else { Vec::new() })
+    }
+
+    /// The weight of an update of a property that has newer rows: by its history.
+    fn weigh_late(
+        &mut self,
+        at: At,
+        person: PersonId,
+        time: Time,
+        Change { property, update, .. }: &Change,
+    ) -> Result<Weight> {
+        let until = Place { time, position: at.position };
+        let life = self.life_at(at.project, person, until)?;
+        let query = self.query(at.project, (life, *property), until)?;
+        let rows = self.transaction.rows_of_changed(at.project, person)?;
+        let newest = || history::newest(&rows, query);
+        let volatile = self.settings.record_volatile;
+        operation::weigh(update, &history::state(&rows, query)?, newest, time, volatile)
     }
 
     /// Writes changes to history and head, and on to the persons that this one was merged into.

@@ -2,52 +2,72 @@
 
 use std::borrow::Cow;
 
+use serde::de::{IgnoredAny, MapAccess};
+use serde_json::value::RawValue;
+
 use super::Rejection;
-use crate::person::json::{self, Fault};
+use crate::person::json::{self, Fault, Fill};
 use crate::person::promotion::{self, Promoted};
 
 /// The fields of the wrapper, or of the event itself; `null` is as absent.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Envelope<'a> {
     pub uuid: Option<&'a str>,
     pub distinct_id: Option<&'a str>,
     pub dollar_distinct_id: Option<&'a str>,
     token: Option<&'a str>,
     api_key: Option<&'a str>,
-    pub data: Option<&'a str>,
+    /// The event within the wrapper, as the SDK sent it: a string that holds JSON, or the object itself.
+    pub data: Option<Result<Cow<'a, str>, Rejection>>,
     pub now: Option<&'a str>,
     pub sent_at: Option<&'a str>,
     pub event: Option<&'a str>,
     pub timestamp: Option<&'a str>,
     pub offset: Option<&'a str>,
-    pub properties: Option<&'a str>,
+    pub properties: Option<Result<Properties<'a>, Rejection>>,
     pub set: Option<&'a str>,
     pub set_once: Option<&'a str>,
+}
+
+impl<'a> Fill<'a> for Envelope<'a> {
+    fn field<V: MapAccess<'a>>(
+        &mut self,
+        key: Cow<'a, str>,
+        values: &mut V,
+    ) -> Result<(), V::Error> {
+        match key.as_ref() {
+            "data" => self.data = json::next_string(values)?.map(Ok),
+            "properties" => self.properties = json::next_object(values)?.map(Ok),
+            key => match self.slot(key) {
+                Some(slot) => *slot = json::next_raw(values)?,
+                None => _ = values.next_value::<IgnoredAny>()?,
+            },
+        }
+        Ok(())
+    }
 }
 
 impl<'a> Envelope<'a> {
     /// Reads an object; `not_json` is the rejection of a text that is no JSON.
     pub fn read(text: &'a str, not_json: Rejection) -> Result<Self, Rejection> {
         let mut read = Self::default();
+        match json::fill(text, &mut read) {
+            Ok(()) => Ok(read),
+            // It is no object, or what is within it is not what it mostly is.
+            Err(_) => Self::read_apart(text, not_json),
+        }
+    }
+
+    /// The same field by field, so that what is wrong with one of them is known.
+    fn read_apart(text: &'a str, not_json: Rejection) -> Result<Self, Rejection> {
+        let mut read = Self::default();
         let fields = json::fields(text, |key, raw| {
-            let slot = match key.as_ref() {
-                "uuid" => &mut read.uuid,
-                "distinct_id" => &mut read.distinct_id,
-                "$distinct_id" => &mut read.dollar_distinct_id,
-                "token" => &mut read.token,
-                "api_key" => &mut read.api_key,
-                "data" => &mut read.data,
-                "now" => &mut read.now,
-                "sent_at" => &mut read.sent_at,
-                "event" => &mut read.event,
-                "timestamp" => &mut read.timestamp,
-                "offset" => &mut read.offset,
-                "properties" => &mut read.properties,
-                "$set" => &mut read.set,
-                "$set_once" => &mut read.set_once,
-                _ => return,
-            };
-            *slot = (raw != "null").then_some(raw);
+            let raw = (raw != "null").then_some(raw);
+            match key.as_ref() {
+                "data" => read.data = raw.map(data_text),
+                "properties" => read.properties = raw.map(Properties::read),
+                key => read.slot(key).into_iter().for_each(|slot| *slot = raw),
+            }
         });
         match fields {
             Ok(()) => Ok(read),
@@ -59,6 +79,24 @@ impl<'a> Envelope<'a> {
         }
     }
 
+    fn slot(&mut self, key: &str) -> Option<&mut Option<&'a str>> {
+        Some(match key {
+            "uuid" => &mut self.uuid,
+            "distinct_id" => &mut self.distinct_id,
+            "$distinct_id" => &mut self.dollar_distinct_id,
+            "token" => &mut self.token,
+            "api_key" => &mut self.api_key,
+            "now" => &mut self.now,
+            "sent_at" => &mut self.sent_at,
+            "event" => &mut self.event,
+            "timestamp" => &mut self.timestamp,
+            "offset" => &mut self.offset,
+            "$set" => &mut self.set,
+            "$set_once" => &mut self.set_once,
+            _ => return None,
+        })
+    }
+
     /// The token, not blank.
     pub fn token(&self) -> Option<Cow<'a, str>> {
         let usable = |raw: &'a str| json::text(raw).filter(|token| !token.trim().is_empty());
@@ -66,8 +104,17 @@ impl<'a> Envelope<'a> {
     }
 
     /// A record that is the event itself: its own timestamp is the client's, not yet normalised.
-    pub fn flat(self) -> (Self, Self) {
-        (Self { timestamp: None, ..self }, self)
+    pub fn flat(mut self) -> (Self, Self) {
+        let properties = self.properties.take();
+        (Self { timestamp: None, ..self.clone() }, Self { properties, ..self })
+    }
+}
+
+fn data_text(raw: &str) -> Result<Cow<'_, str>, Rejection> {
+    match raw.as_bytes().first() {
+        Some(b'{') => Ok(Cow::Borrowed(raw)),
+        Some(b'"') => json::string(raw).ok_or(Rejection::DataNotJson),
+        _ => Err(Rejection::WrongType("data")),
     }
 }
 
@@ -84,35 +131,48 @@ pub struct Properties<'a> {
     pub alias: Option<&'a str>,
     pub is_server: Option<&'a str>,
     pub ignore_sent_at: Option<&'a str>,
+    /// In their order.
     pub promoted: Vec<(Promoted, &'a str)>,
+}
+
+impl<'a> Fill<'a> for Properties<'a> {
+    fn field<V: MapAccess<'a>>(
+        &mut self,
+        key: Cow<'a, str>,
+        values: &mut V,
+    ) -> Result<(), V::Error> {
+        let slot = match key.as_ref() {
+            "token" => &mut self.token,
+            "distinct_id" => &mut self.distinct_id,
+            "$set" => &mut self.set,
+            "$set_once" => &mut self.set_once,
+            "$unset" => &mut self.unset,
+            "$process_person_profile" => &mut self.process_person_profile,
+            "$anon_distinct_id" => &mut self.anon_distinct_id,
+            "alias" => &mut self.alias,
+            "$is_server" => &mut self.is_server,
+            "$ignore_sent_at" => &mut self.ignore_sent_at,
+            name => {
+                match promotion::promoted(name) {
+                    Some(names) => {
+                        let raw = values.next_value::<&RawValue>()?.get();
+                        self.promoted.push((names, raw));
+                    }
+                    None => _ = values.next_value::<IgnoredAny>()?,
+                }
+                return Ok(());
+            }
+        };
+        *slot = json::next_raw(values)?;
+        Ok(())
+    }
 }
 
 impl<'a> Properties<'a> {
     /// Reads the event's `properties`.
-    pub fn read(text: &'a str) -> Result<Self, Rejection> {
+    fn read(text: &'a str) -> Result<Self, Rejection> {
         let mut read = Self::default();
-        let fields = json::fields(text, |key, raw| {
-            let slot = match key.as_ref() {
-                "token" => &mut read.token,
-                "distinct_id" => &mut read.distinct_id,
-                "$set" => &mut read.set,
-                "$set_once" => &mut read.set_once,
-                "$unset" => &mut read.unset,
-                "$process_person_profile" => &mut read.process_person_profile,
-                "$anon_distinct_id" => &mut read.anon_distinct_id,
-                "alias" => &mut read.alias,
-                "$is_server" => &mut read.is_server,
-                "$ignore_sent_at" => &mut read.ignore_sent_at,
-                name => {
-                    read.promoted.extend(promotion::promoted(name).map(|names| (names, raw)));
-                    return;
-                }
-            };
-            *slot = (raw != "null").then_some(raw);
-        });
-        fields.map_err(|_| Rejection::WrongType("properties"))?;
-        // Of a key given twice the last one counts, and promotion keeps the first it is given.
-        read.promoted.reverse();
+        json::fill(text, &mut read).map_err(|_| Rejection::WrongType("properties"))?;
         Ok(read)
     }
 

@@ -65,25 +65,28 @@ impl Event {
         if json::is_too_deep(&text) {
             return Err(Rejection::TooDeep);
         }
-        let outer = Envelope::read(&text, Rejection::NotJson)?;
+        let mut outer = Envelope::read(&text, Rejection::NotJson)?;
         // A foreign token decides before anything else is looked at: it is not ours to judge.
         let project = |token: Cow<str>| {
             rules.projects.get(token.as_ref()).copied().ok_or(Rejection::UnknownToken)
         };
         let known_project = outer.token().map(&project).transpose()?;
-        let data = outer.data.map(data_text).transpose()?;
+        let data = outer.data.take().transpose()?;
         let (data, inner_nul) = match &data {
-            Some(data) => json::repaired(data),
-            None => ("".into(), false),
+            Some(data) => {
+                let (data, had_nul) = json::repaired(data);
+                (Some(data), had_nul)
+            }
+            None => (None, false),
         };
-        if json::is_too_deep(&data) {
+        if data.as_deref().is_some_and(json::is_too_deep) {
             return Err(Rejection::TooDeep);
         }
-        let (outer, inner) = match outer.data {
-            Some(_) => (outer, Envelope::read(&data, Rejection::DataNotJson)?),
+        let (outer, mut inner) = match &data {
+            Some(data) => (outer, Envelope::read(data, Rejection::DataNotJson)?),
             None => outer.flat(),
         };
-        let properties = inner.properties.map(Properties::read).transpose()?.unwrap_or_default();
+        let properties = inner.properties.take().transpose()?.unwrap_or_default();
         let token = inner.token().or_else(|| record.header("token").map(Cow::from));
         let project = match known_project {
             Some(project) => project,
@@ -92,23 +95,17 @@ impl Event {
                 .ok_or(Rejection::UnknownToken)
                 .and_then(project)?,
         };
-        let parts = Parts { record, outer: &outer, inner: &inner, properties: &properties };
+        let is_wrapped = data.is_some();
+        let (outer, inner, properties) = (&outer, &inner, &properties);
+        let parts = Parts { record, is_wrapped, outer, inner, properties };
         parts.event(project, rules, outer_nul || inner_nul)
-    }
-}
-
-/// The event as the SDK sent it: a string that holds JSON, or the object itself.
-fn data_text(raw: &str) -> Result<Cow<'_, str>, Rejection> {
-    match raw.as_bytes().first() {
-        Some(b'{') => Ok(Cow::Borrowed(raw)),
-        Some(b'"') => json::string(raw).ok_or(Rejection::DataNotJson),
-        _ => Err(Rejection::WrongType("data")),
     }
 }
 
 /// Every part of a record, taken apart but not yet judged.
 struct Parts<'a> {
     record: &'a Record,
+    is_wrapped: bool,
     outer: &'a Envelope<'a>,
     inner: &'a Envelope<'a>,
     properties: &'a Properties<'a>,
@@ -161,7 +158,7 @@ impl Parts<'_> {
         if let Some(uuid) = self.record.header("uuid").and_then(|text| Uuid::parse_str(text).ok()) {
             return Ok(uuid);
         }
-        if self.outer.data.is_some() {
+        if self.is_wrapped {
             return Err(Rejection::MissingUuid);
         }
         let Record { topic, position, .. } = self.record;
@@ -274,7 +271,8 @@ impl Parts<'_> {
     fn promote(&self, draft: &mut Draft) {
         let server = self.properties.is_server == Some("true");
         let mut os_name = None;
-        for (names, raw) in &self.properties.promoted {
+        // Of a key given twice the last one counts, and promotion keeps the first it is given.
+        for (names, raw) in self.properties.promoted.iter().rev() {
             if server && promotion::is_operating_system(names.name) {
                 continue;
             }
