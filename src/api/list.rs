@@ -182,7 +182,9 @@ fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
     } else {
         let found = snapshot.find(project, &query.wanted, &go_on)?;
         let found = found.ok_or_else(Error::query_timeout)?;
-        if is_walked(query, found.len() as u64, snapshot.count(project)?) {
+        let offset = if let Start::Offset(offset) = query.start { offset } else { 0 };
+        let rows = offset.saturating_add(query.limit).saturating_add(1);
+        if snapshot.is_sooner_walked(project, rows, found.len() as u64)? {
             return walked(Some(&found), found.len() as u64);
         }
         let rows = snapshot.rows(project, &found, by, &go_on)?;
@@ -193,14 +195,6 @@ fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
     let more = rows.len() > skipped.saturating_add(limit);
     let rows = rows.into_iter().skip(skipped).take(limit).collect();
     Ok(Page { count, rows, heads, more })
-}
-
-/// Whether those who were found are so many among everybody that a page of them is sooner read off the
-/// list than made by sorting them.
-fn is_walked(query: &Query, found: u64, everybody: u64) -> bool {
-    let offset = if let Start::Offset(offset) = query.start { offset } else { 0 };
-    let rows = offset.saturating_add(query.limit).saturating_add(1);
-    rows.saturating_mul(everybody) < found.saturating_mul(found)
 }
 
 /// Sorts rows, and answers how many of them are before the start.

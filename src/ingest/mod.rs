@@ -300,7 +300,11 @@ impl Stage {
         let mut told = Instant::now();
         loop {
             match batches.recv_timeout(COMMIT_INTERVAL) {
-                Ok((batch, parsed)) => self.apply_batch(&batch, &parsed, letters)?,
+                Ok((batch, parsed)) => {
+                    self.apply_batch(&batch, &parsed, letters)?;
+                    // To let go of so many pieces of memory takes a while, for which nobody has to wait.
+                    rayon::spawn(move || drop((batch, parsed)));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }

@@ -56,6 +56,22 @@ fn a_wrapped_record_a_data_object_and_a_flat_event_say_the_same() {
 }
 
 #[test]
+fn of_a_field_given_twice_the_last_one_counts_whatever_the_first_is() {
+    let of = |first: &str, last: &str| {
+        let text = format!(r#"{{"token":"phc_x","distinct_id":"ann",{first},"event":"x",{last}}}"#);
+        Event::parse(&record(text.as_bytes()), &rules())
+    };
+    let properties = r#""properties":{"$set":{"plan":"pro"}}"#;
+    let set = [("plan".to_owned(), Action::Set(Value::string("pro")))];
+    for first in [r#""properties":[1]"#, r#""properties":7"#, r#""properties":{"$set":{"plan":1}}"#]
+    {
+        assert_eq!(actions(of(first, properties).unwrap()), set, "{first}");
+    }
+    assert_eq!(actions(of(properties, r#""properties":null"#).unwrap()), []);
+    assert_eq!(of(properties, r#""properties":7"#), Err(Rejection::WrongType("properties")));
+}
+
+#[test]
 fn every_fault_has_its_reason() {
     let deep = format!("{}{}", "[".repeat(129), "]".repeat(129));
     let with = |key: &str, value: Json| {
