@@ -15,6 +15,7 @@ use futures_util::FutureExt;
 use super::State;
 use super::error::Error;
 use super::json::CONTENT;
+use super::pieces::in_pieces;
 
 /// The longest path and query, in bytes.
 const MAX_URL: usize = 8 << 10;
@@ -40,7 +41,7 @@ async fn observe(Extracted(state): Extracted<State>, request: Request, next: Nex
         response.status().as_str(),
         begun.elapsed().as_secs_f64(),
     );
-    response
+    in_pieces(response)
 }
 
 /// Answers within the time that there is, whatever happens.

@@ -34,6 +34,7 @@ mod link;
 mod list;
 mod openapi;
 mod parameters;
+mod pieces;
 mod position;
 mod posted;
 mod projects;

@@ -104,6 +104,9 @@ fn pairs(query: &str) -> impl Iterator<Item = &str> {
 }
 
 fn decode(text: &str) -> Option<String> {
+    if !text.contains(['+', '%']) {
+        return Some(text.to_owned());
+    }
     let spaced = text.replace('+', " ");
     let decoded = percent_decode_str(&spaced).decode_utf8();
     decoded.ok().map(std::borrow::Cow::into_owned)

@@ -32,7 +32,7 @@ impl Applying<'_, '_> {
         time: Time,
     ) -> Result<Vec<Change<'e>>> {
         let At { project, updates, numbers, name, .. } = at;
-        let transaction = &mut self.transaction;
+        let transaction = &mut *self.transaction;
         let numbered = updates.iter().enumerate().map(|(index, update)| {
             let number = numbers.get(index).copied().flatten();
             (number.unwrap_or_else(|| transaction.property(project, &update.name)), update)
