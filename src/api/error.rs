@@ -178,7 +178,7 @@ impl Error {
         Self::new(status, kind, "error", "A server error occurred.")
     }
 
-    /// An error that another layer answered without a word, by its status.
+    /// An error that was answered without a word, by its status.
     pub fn of_status(status: StatusCode, method: &Method) -> Self {
         let kind = "invalid_request";
         match status {

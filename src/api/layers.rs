@@ -26,7 +26,7 @@ pub fn around(routes: Router, state: &State) -> Router {
     routes.layer(from_fn_with_state(state.clone(), observe))
 }
 
-/// Counts a request, and how long its answer took.
+/// Answers a request and counts it, and how long that took.
 async fn observe(Extracted(state): Extracted<State>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let _in_flight = state.metrics.http_request();
@@ -56,7 +56,12 @@ async fn limited(state: &State, mut request: Request, next: Next) -> Response {
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
     match tokio::time::timeout(state.settings.request_timeout, answer).await {
         Ok(Ok(response)) => response,
-        Ok(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Ok(Err(panic)) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+            tracing::error!(panic = text, "a request panicked; this is a bug");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
         Err(_) => StatusCode::GATEWAY_TIMEOUT.into_response(),
     }
 }

@@ -1,5 +1,6 @@
 //! Long answers in pieces. A connection copies what it sends behind what waits to be sent, which is
-//! sooner done than to gather it where answers are short, and keeps that memory for the next answer.
+//! sooner done than to gather it where answers are short, and keeps that memory for the next answer: some two
+//! pieces where it had a long one.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,7 +21,7 @@ struct Pieces {
 
 /// An answer whose body is handed on in pieces where it is long.
 pub fn in_pieces(response: Response) -> Response {
-    if response.body().size_hint().lower() <= PIECE as u64 {
+    if response.body().size_hint().upper().is_some_and(|most| most <= PIECE as u64) {
         return response;
     }
     response.map(|body| Body::new(Pieces { body, rest: Bytes::new() }))
@@ -80,6 +81,19 @@ mod tests {
             assert_eq!(body.size_hint().exact(), Some((text.len() - got.len()) as u64));
         }
         assert!(got == text && body.is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_cut_too() {
+        let chunks = [vec![1; 3 * PIECE], Vec::new(), vec![2; 5]].map(Ok::<_, std::io::Error>);
+        let stream = Body::from_stream(futures_util::stream::iter(chunks));
+        let mut body = in_pieces(Response::new(stream)).into_body();
+        let mut lengths = Vec::new();
+        while let Some(frame) = body.frame().await {
+            lengths.push(frame.unwrap().into_data().unwrap().len());
+        }
+        lengths.retain(|length| *length > 0);
+        assert_eq!(lengths, [PIECE, PIECE, PIECE, 5]);
     }
 
     #[tokio::test]

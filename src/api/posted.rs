@@ -2,8 +2,9 @@
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
+use hyper::body::Body as _;
 
 use super::error::Error;
 use super::fields::Fields;
@@ -37,6 +38,10 @@ impl Posted {
         let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
         let project = read::project_of(&mut parts, state).await?;
         let (method, headers) = (parts.method.clone(), parts.headers.clone());
+        // What it says to be too long is refused before it is sent.
+        if body.size_hint().lower() > state.settings.body_limit {
+            return Err(Error::of_status(StatusCode::PAYLOAD_TOO_LARGE, &method));
+        }
         let body = Bytes::from_request(Request::from_parts(parts, body), state).await;
         let body =
             body.map_err(|error| Error::of_status(error.into_response().status(), &method))?;

@@ -1,6 +1,7 @@
 //! The newest state of a person: what "current properties" means.
 
-use litemap::LiteMap;
+use std::collections::BTreeMap;
+
 use uuid::Uuid;
 
 use super::history::State;
@@ -40,7 +41,7 @@ pub struct Head {
     /// has count too, since they are kept.
     pub json_bytes: u64,
     /// Every property that it ever had, by number.
-    pub entries: LiteMap<PropertyId, Entry>,
+    pub entries: BTreeMap<PropertyId, Entry>,
 }
 
 /// From when on something holds of a person, and when that was learned.
@@ -121,7 +122,7 @@ impl Head {
             distinct_ids: 0,
             merged: None,
             json_bytes: 2,
-            entries: LiteMap::new(),
+            entries: BTreeMap::new(),
         }
     }
 
@@ -159,8 +160,7 @@ impl Head {
 
     /// The entries that are properties: those before them are facts of the person.
     pub fn properties(&self) -> impl Iterator<Item = (PropertyId, &Entry)> {
-        let entries = self.entries.iter().map(|(property, entry)| (*property, entry));
-        entries.skip_while(|(property, _)| *property < FIRST_PROPERTY)
+        self.entries.range(FIRST_PROPERTY..).map(|(property, entry)| (*property, entry))
     }
 
     /// The length of the properties as JSON after one of them, whose name takes `name_bytes`, is

@@ -1,15 +1,14 @@
 //! Values of the store as bytes: numbers as varints, times as differences from a time nearby.
 //!
 //! The first byte of every value tells its form; a form once used is never given another meaning.
-//! Any bytes decode to a value or to [`Corrupt`], and never take more memory than they have.
+//! Any bytes decode to a value or to [`Corrupt`], and take memory in proportion to their length at most.
 
 mod identity;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
-
-use litemap::LiteMap;
 
 pub use self::identity::*;
 use self::wire::{Reader, Writer};
@@ -164,9 +163,12 @@ fn decode_head(bytes: &[u8]) -> Decoded<Head> {
 }
 
 /// All values become parts of one text.
-fn decode_entries(reader: &mut Reader<'_>, base: Time) -> Decoded<LiteMap<PropertyId, Entry>> {
+fn decode_entries(reader: &mut Reader<'_>, base: Time) -> Decoded<BTreeMap<PropertyId, Entry>> {
+    /// Number, newest time and state take a byte each at least.
+    const LEAST: usize = 3;
     let count = reader.unsigned()?;
-    let most = usize::try_from(count).map_or(reader.len(), |count| count.min(reader.len()));
+    let most = reader.len() / LEAST;
+    let most = usize::try_from(count).map_or(most, |count| count.min(most));
     let (mut text, mut parts) = (String::with_capacity(reader.len()), Vec::with_capacity(most));
     for _ in 0..count {
         let property: PropertyId = reader.number()?;
@@ -177,15 +179,12 @@ fn decode_entries(reader: &mut Reader<'_>, base: Time) -> Decoded<LiteMap<Proper
     let value = |part: Option<Range<u32>>| {
         part.map(|part| Value::part(&text, part).ok_or(Corrupt)).transpose()
     };
-    let mut entries = LiteMap::with_capacity(parts.len());
-    for (property, newest, [current, set_only]) in parts {
+    let entries = parts.into_iter().map(|(property, newest, [current, set_only])| {
         let state = State { current: value(current)?, set_only: value(set_only)? };
-        // Out of order, it would be found by nobody.
-        if entries.try_append(property, Entry { newest, state }).is_some() {
-            return Err(Corrupt);
-        }
-    }
-    Ok(entries)
+        Ok((property, Entry { newest, state }))
+    });
+    // In order they come, and a tree of what is in order is made in one go.
+    entries.collect()
 }
 
 /// A row of family `timeline`; its place stands in the key.

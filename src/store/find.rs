@@ -78,8 +78,9 @@ const PART: u64 = if cfg!(test) { 2 } else { 10_000 };
 /// A walk is cut into so many parts at most.
 const PARTS: u64 = 8;
 
-/// To seek somebody in a column that is not in memory takes as long as so many rows of a list.
-const SOUGHT: u64 = 32;
+/// To seek somebody in a column that is not in memory takes as long as to walk over so many rows of a list, and
+/// more. Who was found may stand far down the list, and so this is not all that it might be.
+const SOUGHT: u64 = 8;
 
 /// Ids of persons are numbers below this one, and stand there evenly.
 const IDS: PersonId = 1 << 53;
@@ -202,9 +203,10 @@ impl Snapshot<'_> {
     /// # Errors
     /// Where the store fails or is damaged.
     pub fn is_sooner_walked(&self, project: ProjectId, rows: u64, found: u64) -> Result<bool> {
-        let everybody = self.count(project)?;
-        let price = if self.whole(project, LIVE)?.is_some() { 1 } else { SOUGHT };
-        Ok(rows.saturating_mul(everybody) < found.saturating_mul(found).saturating_mul(price))
+        let (walk, sort) = (rows.saturating_mul(self.count(project)?), found.saturating_mul(found));
+        // Only where it matters, as who asks for a column may have it read.
+        let may_be = walk < sort.saturating_mul(SOUGHT);
+        Ok(walk < sort || may_be && self.whole(project, LIVE)?.is_none())
     }
 
     /// Where live persons, given by id, stand in a list; `None` where `go_on` ended the scan.
