@@ -39,7 +39,7 @@ impl<'a, F: FnMut(Cow<'a, str>, &'a str)> Fill<'a> for Each<F> {
         key: Cow<'a, str>,
         values: &mut V,
     ) -> Result<(), V::Error> {
-        (self.0)(key, values.next_value::<&RawValue>()?.get());
+        (self.0)(key, next_raw(values)?);
         Ok(())
     }
 }
@@ -68,13 +68,18 @@ pub fn fill<'a>(text: &'a str, filled: &mut impl Fill<'a>) -> serde_json::Result
     json.end()
 }
 
-/// The JSON text of the next value; `None` for `null`.
+/// The JSON text of a value; `None` for `null`, which is as absent.
+#[must_use]
+pub fn given(raw: &str) -> Option<&str> {
+    (raw != "null").then_some(raw)
+}
+
+/// The JSON text of the next value.
 ///
 /// # Errors
 /// Where it is no JSON.
-pub fn next_raw<'a, V: MapAccess<'a>>(values: &mut V) -> Result<Option<&'a str>, V::Error> {
-    let raw = values.next_value::<&RawValue>()?.get();
-    Ok((raw != "null").then_some(raw))
+pub fn next_raw<'a, V: MapAccess<'a>>(values: &mut V) -> Result<&'a str, V::Error> {
+    Ok(values.next_value::<&RawValue>()?.get())
 }
 
 /// The string that is the next value; `None` for `null`.
@@ -163,10 +168,7 @@ pub fn string(text: &str) -> Option<Cow<'_, str>> {
 /// `null`.
 #[must_use]
 pub fn text(json: &str) -> Option<Cow<'_, str>> {
-    if json == "null" {
-        return None;
-    }
-    Some(string(json).unwrap_or_else(|| compact(json)))
+    given(json).map(|json| string(json).unwrap_or_else(|| compact(json)))
 }
 
 /// The JSON text without white space between its tokens.

@@ -62,7 +62,8 @@ impl Value {
     /// Of a string its content, of anything else its JSON text.
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
-        json::string(self.as_json()).unwrap_or(Cow::Borrowed(self.as_json()))
+        let json = self.as_json();
+        json::string(json).unwrap_or(Cow::Borrowed(json))
     }
 
     /// Whether a display name may be made of it: not null, false, zero or empty.

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use serde::de::{IgnoredAny, MapAccess};
-use serde_json::value::RawValue;
 
 use super::Rejection;
 use crate::person::json::{self, Fault, Fill};
@@ -39,7 +38,7 @@ impl<'a> Fill<'a> for Envelope<'a> {
             "data" => self.data = json::next_string(values)?.map(Ok),
             "properties" => self.properties = json::next_object(values)?.map(Ok),
             key => match self.slot(key) {
-                Some(slot) => *slot = json::next_raw(values)?,
+                Some(slot) => *slot = json::given(json::next_raw(values)?),
                 None => _ = values.next_value::<IgnoredAny>()?,
             },
         }
@@ -62,7 +61,7 @@ impl<'a> Envelope<'a> {
     fn read_apart(text: &'a str, not_json: Rejection) -> Result<Self, Rejection> {
         let mut read = Self::default();
         let fields = json::fields(text, |key, raw| {
-            let raw = (raw != "null").then_some(raw);
+            let raw = json::given(raw);
             match key.as_ref() {
                 "data" => read.data = raw.map(data_text),
                 "properties" => read.properties = raw.map(Properties::read),
@@ -154,16 +153,13 @@ impl<'a> Fill<'a> for Properties<'a> {
             "$ignore_sent_at" => &mut self.ignore_sent_at,
             name => {
                 match promotion::promoted(name) {
-                    Some(names) => {
-                        let raw = values.next_value::<&RawValue>()?.get();
-                        self.promoted.push((names, raw));
-                    }
+                    Some(names) => self.promoted.push((names, json::next_raw(values)?)),
                     None => _ = values.next_value::<IgnoredAny>()?,
                 }
                 return Ok(());
             }
         };
-        *slot = json::next_raw(values)?;
+        *slot = json::given(json::next_raw(values)?);
         Ok(())
     }
 }
