@@ -71,6 +71,8 @@ series! {
     ingest_batch_records: Histogram = "ingest_batch_records" [] (BATCH_RECORDS) "Records of one batch.";
     ingest_batch_seconds: HistogramVec = "ingest_batch_seconds" [stage] (STAGE_SECONDS) "Time that one batch took, by stage: parse, apply, commit.";
     ingest_late_operations: IntCounter = "ingest_late_operations_total" [] "Operations that took a place before one already recorded.";
+    ingest_last_record: IntGauge = "ingest_last_record_timestamp_seconds" [] "When Kafka received the newest record that is applied, in seconds since 1970; 0 before the first.";
+    ingest_topics_missing: IntGauge = "ingest_topics_missing" [] "Topics that do not exist and are waited for.";
     ingest_running: IntGauge = "ingest_running" [] "1 while records are read and applied, 0 after ingestion has ended for good.";
     kafka_reachable: IntGauge = "kafka_reachable" [] "1 while Kafka can be read, 0 while it is away and tried again.";
     kafka_broker_up: IntGaugeVec = "kafka_broker_up" [broker] "1 while the connection to a broker stands; nothing of a broker that Kafka does not name.";
@@ -163,6 +165,16 @@ impl Metrics {
                 self.ingest_lag.with_label_values(&labels).set(gauge(*records));
             }
         }
+    }
+
+    /// When Kafka received the newest record that is applied, in microseconds since 1970.
+    pub fn ingest_last_record(&self, micros: i64) {
+        self.ingest_last_record.set(micros.div_euclid(1_000_000));
+    }
+
+    /// How many topics do not exist and are waited for.
+    pub fn ingest_topics_missing(&self, topics: usize) {
+        self.ingest_topics_missing.set(gauge(topics as u64));
     }
 
     /// Whether records are read and applied, and whether Kafka can be read just now.

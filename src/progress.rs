@@ -29,6 +29,10 @@ pub struct Status {
     pub kafka_cause: Option<String>,
     /// What is waited for before everything is read: a topic that does not exist yet.
     pub waiting_for: Option<String>,
+    /// Why dead letters cannot be written; ingestion waits until they can.
+    pub letters_trouble: Option<String>,
+    /// When Kafka received the newest record that is applied, in microseconds since 1970.
+    pub last_record: Option<i64>,
     /// Why ingestion ended for good; only a restart goes on.
     pub stopped: Option<String>,
     /// The process is about to end.
@@ -70,6 +74,22 @@ impl Progress {
         if self.note(|status| &mut status.kafka_cause, cause) {
             tracing::warn!(cause, "Kafka cannot be spoken to");
         }
+    }
+
+    /// Notes why dead letters cannot be written, or that they are, and logs it where that is new.
+    pub fn letters(&self, trouble: Option<&str>) {
+        self.0.send_if_modified(|status| {
+            let is_new = status.letters_trouble.is_some() != trouble.is_some();
+            match trouble {
+                Some(reason) if is_new => {
+                    tracing::warn!(reason, "ingestion waits for dead letters");
+                }
+                None if is_new => tracing::info!("dead letters can be written again"),
+                _ => {}
+            }
+            status.letters_trouble = trouble.map(str::to_owned);
+            is_new
+        });
     }
 
     /// Keeps a text where there is none yet; answers whether it was kept.

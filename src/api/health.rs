@@ -9,6 +9,7 @@ use super::State;
 use super::error::Error;
 use super::json::{CONTENT, Object};
 use super::openapi::{answers, bodies};
+use crate::person::Time;
 use crate::progress::Status;
 
 /// Ask whether the process is alive
@@ -54,11 +55,13 @@ struct Component {
     /// Why it is not well, or what it suffers from while it is.
     reason: Option<String>,
     lag_records: Option<u64>,
+    /// When Kafka received the newest record that is applied.
+    last_record_at: Option<Time>,
 }
 
 impl Component {
     fn new(name: &'static str, fault: Option<String>) -> Self {
-        Self { name, ok: fault.is_none(), reason: fault, lag_records: None }
+        Self { name, ok: fault.is_none(), reason: fault, lag_records: None, last_record_at: None }
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -70,6 +73,9 @@ impl Component {
         if let Some(lag) = self.lag_records {
             object.number("lag_records", lag);
         }
+        if let Some(at) = self.last_record_at {
+            object.optional("last_record_at", Some(at));
+        }
         object.end();
     }
 }
@@ -79,13 +85,21 @@ fn components(status: &Status, poisoned: bool) -> [Component; 5] {
     let store = fault(poisoned, "an earlier commit failed; restart to go on from what is on disk");
     let behind = fault(!status.caught_up, "not caught up with Kafka since the start");
     let ending = fault(status.shutting_down, "shutting down");
-    let caught_up =
-        Component { lag_records: status.lag_records, ..Component::new("caught_up", behind) };
+    let caught_up = Component {
+        lag_records: status.lag_records,
+        last_record_at: status.last_record.map(Time),
+        ..Component::new("caught_up", behind)
+    };
     // Reads go on without Kafka: whoever asks is told how far they are.
     let kafka = Component {
-        reason: [&status.kafka_cause, &status.kafka_trouble, &status.waiting_for]
-            .into_iter()
-            .find_map(Clone::clone),
+        reason: [
+            &status.kafka_cause,
+            &status.kafka_trouble,
+            &status.letters_trouble,
+            &status.waiting_for,
+        ]
+        .into_iter()
+        .find_map(Clone::clone),
         ..Component::new("kafka", None)
     };
     [

@@ -9,7 +9,7 @@ Examples:
   personview inspect person --project 1 --distinct-id ann
   personview backup /backups                          a copy, while the server runs
   personview verify                                   whether the store keeps the laws
-  personview config check --config /etc/personview.toml
+  personview config check --config /etc/personview/personview.toml
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 bad configuration (nothing was opened or bound).
 Every setting can come from the environment too: PERSONVIEW_STORE__PATH is store.path.

@@ -51,11 +51,11 @@ impl Context {
         self.metrics.kafka_bytes(received, waiting);
     }
 
-    /// What is not applied yet of every topic and partition, where that is known.
+    /// What is not applied yet of every topic and partition that is read, where that is known.
     fn lags<'a>(&self, statistics: &'a Statistics) -> Option<Vec<(&'a str, u32, Option<u64>)>> {
         let status = self.progress.status();
         // What was known before Kafka went away says nothing of now.
-        if !status.assigned || status.kafka_trouble.is_some() {
+        if status.kafka_trouble.is_some() {
             return None;
         }
         let mut lags = Vec::new();
@@ -86,7 +86,8 @@ impl ClientContext for Context {
         let lags = self.lags(&statistics);
         self.metrics.ingest_lag(lags.as_deref().unwrap_or_default());
         let all = lags.and_then(|lags| lags.iter().map(|(.., lag)| *lag).sum());
-        self.progress.update(|status| status.lag_records = all);
+        // Of what is not read yet nobody knows how much there is.
+        self.progress.update(|status| status.lag_records = all.filter(|_| status.assigned));
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -28,9 +28,12 @@ impl Handed {
         Self { next: stored.collect(), topics, ..Self::default() }
     }
 
-    /// Notes that a partition is read.
-    pub fn reads(&mut self, topic: u16, partition: u32) {
-        self.read.insert((topic, partition));
+    /// Notes that a partition is read from an offset on. What was before that is over, handed on or expired.
+    pub fn reads(&mut self, topic: u16, partition: u32, from: u64) {
+        let of = (topic, partition);
+        self.read.insert(of);
+        let next = self.next.entry(of).or_default();
+        *next = from.max(*next);
     }
 
     /// Notes that a record was handed on.
@@ -63,7 +66,7 @@ mod tests {
             partition,
             next_offset,
         };
-        handed.reads(3, 0);
+        handed.reads(3, 0, 4);
         assert!(handed.has(&seen("events", 0, 5)));
         assert!(!handed.has(&seen("events", 0, 7)));
         handed.hand_on(Position { topic: 3, partition: 0, offset: 6 });
@@ -71,5 +74,14 @@ mod tests {
         assert!(!handed.has(&seen("events", 1, 1)), "it may be read soon");
         handed.is_complete = true;
         assert!(handed.has(&seen("events", 1, 1)) && handed.has(&seen("others", 0, 1)));
+    }
+
+    #[test]
+    fn what_has_expired_is_not_waited_for() {
+        let mut handed = Handed::new([("events".into(), 3)].into(), &BTreeMap::new());
+        handed.reads(3, 0, 8);
+        let seen = |next_offset| Seen { topic: "events".to_owned(), partition: 0, next_offset };
+        assert!(handed.has(&seen(8)));
+        assert!(!handed.has(&seen(9)));
     }
 }

@@ -24,6 +24,14 @@ pub struct Connection {
     pub client: BTreeMap<String, String>,
 }
 
+/// Settings of a topic, by name.
+pub type Settings = &'static [(&'static str, &'static str)];
+
+/// Of a topic whose records are kept for ever: a store that is built anew reads all of them again, and
+/// without the oldest commands it would have deleted persons again.
+pub const KEPT: Settings =
+    &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
+
 /// How long an answer of Kafka is waited for before it is asked again.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -105,13 +113,13 @@ impl Connection {
         Ok(())
     }
 
-    /// Creates topics of one partition that are missing.
+    /// Creates topics of one partition that are missing, with settings of their own.
     ///
     /// # Errors
     /// [`Error::Kafka`] where Kafka does not answer or refuses.
     pub async fn create_missing_topics(
         &self,
-        names: &[String],
+        topics: &[(&str, Settings)],
         context: &Preparing,
     ) -> Result<(), Error> {
         // A consumer asks without making the broker create what it asks for.
@@ -120,9 +128,11 @@ impl Connection {
         let probe: BaseConsumer<Preparing> = config.create_with_context(context.clone())?;
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let mut missing = Vec::new();
-        for name in names {
+        for (name, settings) in topics {
             if partitions(probe.client(), name)?.is_none() {
-                missing.push(NewTopic::new(name, 1, TopicReplication::Fixed(-1)));
+                let topic = NewTopic::new(name, 1, TopicReplication::Fixed(-1));
+                missing
+                    .push(settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value)));
             }
         }
         if missing.is_empty() {

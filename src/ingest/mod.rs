@@ -43,6 +43,7 @@ use self::batch::{Batch, Gap};
 use self::context::Preparing;
 use self::dead_letter::DeadLetters;
 pub use self::kafka::Connection;
+use self::kafka::KEPT;
 pub use self::partitions::Partitions;
 pub use self::rules::SharedRules;
 use self::source::{Reader, Source};
@@ -50,7 +51,7 @@ pub use self::stop::Stop;
 use crate::metrics::Metrics;
 use crate::person::Record;
 use crate::progress::Progress;
-use crate::store::{self, Store};
+use crate::store::{self, Applied, Store};
 
 /// How often Kafka is told how far the store is.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
@@ -197,11 +198,14 @@ impl Stage {
         let (fetched, to_parse) = sync_channel(0);
         let (parsed, to_apply) = sync_channel(0);
         let applying = &AtomicBool::new(true);
+        let appliers = apply::threads().map_err(|_| Error::Internal("there are no threads"))?;
         thread::scope(|scope| {
             let fetching = scope.spawn(move || self.fetch(source, fetched, applying));
             scope.spawn(move || self.parse(&to_parse, &parsed));
-            let applied = self.apply(to_apply, letters, &reader);
+            let apply = move || appliers.install(|| self.apply(to_apply, letters, &reader));
+            let applied = scope.spawn(apply).join();
             applying.store(false, Ordering::Release);
+            let applied = applied.map_err(|_| Error::Internal("applying panicked"))?;
             let fetched = fetching.join().map_err(|_| Error::Internal("the source panicked"))?;
             applied.and(fetched)
         })
@@ -209,12 +213,14 @@ impl Stage {
 
     /// Dead letters must have a place to go before the first record is read.
     fn create_topics(&self) -> Result<(), Error> {
-        let names = [self.settings.command_topic.clone(), self.settings.dead_letter_topic.clone()];
+        let commands = self.settings.command_topic.as_str();
+        let topics = [(commands, KEPT), (&self.settings.dead_letter_topic, &[][..])];
         let context = Preparing(self.progress.clone());
         while self.is_going() {
-            let creating = self.settings.kafka.create_missing_topics(&names, &context);
+            let creating = self.settings.kafka.create_missing_topics(&topics, &context);
             let created = self.runtime.block_on(creating);
             let Err(error) = created else { return Ok(()) };
+            let names = topics.map(|(name, _)| name);
             self.progress.trouble(&format!("topics {names:?} cannot be created: {error}"));
             thread::sleep(Duration::from_millis(500));
         }
@@ -230,15 +236,10 @@ impl Stage {
         numbers.insert(commands.into(), transaction.command_topic(commands));
         transaction.commit()?;
         let positions = self.store.snapshot().positions()?;
-        self.progress.update(|status| {
-            let next = positions.iter().map(|(topic, partition, applied)| {
-                ((topic.clone(), *partition), applied.next_offset)
-            });
-            status.positions = next.collect();
-        });
         let applied = positions.into_iter();
-        let applied =
-            applied.map(|(topic, partition, applied)| ((topic, partition), applied)).collect();
+        let applied = applied.map(|(topic, partition, applied)| ((topic, partition), applied));
+        let applied: BTreeMap<_, _> = applied.collect();
+        self.tell(applied.iter().map(|(partition, applied)| (partition.clone(), *applied)));
         let (settings, progress) = (self.settings.clone(), self.progress.clone());
         Source::connect(settings, queue_bytes, progress, self.metrics.clone(), numbers, applied)
     }
@@ -350,11 +351,7 @@ impl Stage {
             transaction.set_applied(*topic, partition.1, applied);
         }
         transaction.commit()?;
-        self.progress.update(|status| {
-            for Gap { partition, applied, .. } in gaps {
-                status.positions.insert(partition.clone(), applied.next_offset);
-            }
-        });
+        self.tell(gaps.iter().map(|Gap { partition, applied, .. }| (partition.clone(), *applied)));
         Ok(())
     }
 
@@ -371,27 +368,31 @@ impl Stage {
             apply::batch(&self.store, records, parsed, self.settings.apply)?;
         let records = &records[..done];
         self.metrics.ingest_batch_stage("apply", began.elapsed().as_secs_f64());
-        let rejected = tally.rejections.iter().filter(|(_, rejection)| rejection.is_dead_letter());
-        let rejected: Vec<_> =
-            rejected.map(|&(index, rejection)| (&records[index], rejection)).collect();
-        if !rejected.is_empty() {
-            let go_on = |trouble: &str| {
-                self.progress.trouble(trouble);
-                self.is_going()
-            };
-            self.runtime.block_on(letters.send(&rejected, go_on))?;
-        }
+        let go_on = |trouble: &str| {
+            self.progress.letters(Some(trouble));
+            self.is_going()
+        };
+        self.runtime.block_on(letters.send(&tally.dead_letters(records), go_on))?;
+        self.progress.letters(None);
         let began = Instant::now();
         transaction.commit()?;
         self.metrics.ingest_batch_stage("commit", began.elapsed().as_secs_f64());
         count::applied(&self.metrics, self.store.dictionary(), records, &tally);
-        let applied = apply::applied(records);
-        self.progress.update(|status| {
-            for ((topic, partition), applied) in applied {
-                let name = self.store.dictionary().topic_name(topic).unwrap_or_default();
-                status.positions.insert((name, partition), applied.next_offset);
-            }
-        });
+        self.tell(apply::applied(records).into_iter().map(|((topic, partition), applied)| {
+            let name = self.store.dictionary().topic_name(topic).unwrap_or_default();
+            ((name, partition), applied)
+        }));
         Ok(done)
+    }
+
+    /// Tells readers and monitors how far the store is.
+    fn tell(&self, applied: impl Iterator<Item = ((String, u32), Applied)>) {
+        self.progress.update(|status| {
+            for (partition, applied) in applied {
+                status.positions.insert(partition, applied.next_offset);
+                status.last_record = status.last_record.max(Some(applied.last_timestamp.0));
+            }
+            self.metrics.ingest_last_record(status.last_record.unwrap_or(0));
+        });
     }
 }

@@ -55,6 +55,7 @@ pub struct Source {
     consumer: Arc<Reader>,
     settings: Arc<Settings>,
     progress: Arc<Progress>,
+    metrics: Arc<Metrics>,
     /// Topic numbers, by name.
     topics: BTreeMap<Arc<str>, u16>,
     applied: BTreeMap<(String, u32), Applied>,
@@ -88,7 +89,7 @@ impl Source {
         topics: BTreeMap<Arc<str>, u16>,
         applied: BTreeMap<(String, u32), Applied>,
     ) -> Result<Self, Error> {
-        let context = Context::new(progress.clone(), metrics);
+        let context = Context::new(progress.clone(), metrics.clone());
         let config = settings.kafka.consumer_config(queue_bytes);
         let consumer = Arc::new(config.create_with_context(context)?);
         let handed = Handed::new(topics.clone(), &applied);
@@ -96,6 +97,7 @@ impl Source {
             consumer,
             settings,
             progress,
+            metrics,
             handed,
             topics,
             applied,
@@ -184,7 +186,7 @@ impl Source {
         if self.asked.is_some_and(|asked| asked.elapsed() < again) {
             return Ok(());
         }
-        let mut missing = None;
+        let mut missing = Vec::new();
         let mut is_assigned = true;
         for (topic, topic_number) in self.topics.clone() {
             let found = kafka::partitions(self.consumer.client(), &topic);
@@ -192,9 +194,7 @@ impl Source {
                 count.map(|count| self.assign_new((&topic, topic_number), count)).transpose()
             }) {
                 Ok(Some(())) => {}
-                Ok(None) => {
-                    missing = Some(format!("topic {topic} does not exist yet; waiting for it"));
-                }
+                Ok(None) => missing.push(topic),
                 Err(Error::Kafka(error)) => {
                     is_assigned = false;
                     self.progress
@@ -203,17 +203,20 @@ impl Source {
                 Err(error) => return Err(error),
             }
         }
+        self.metrics.ingest_topics_missing(missing.len());
+        let waits = |topic: &Arc<str>| format!("topic {topic} does not exist yet; waiting for it");
+        let waiting_for = missing.last().map(waits);
         if let Some(text) =
-            missing.as_ref().filter(|_| self.progress.status().waiting_for != missing)
+            waiting_for.as_ref().filter(|_| self.progress.status().waiting_for != waiting_for)
         {
             tracing::warn!("{text}");
         }
         self.is_told |= is_assigned;
-        self.is_assigned = is_assigned && missing.is_none();
+        self.is_assigned = is_assigned && missing.is_empty();
         self.handed.is_complete = self.is_assigned;
         let is_assigned = self.is_assigned;
         self.progress.update(|status| {
-            status.waiting_for = missing;
+            status.waiting_for = waiting_for;
             status.assigned = is_assigned;
         });
         self.asked = Some(Instant::now());
@@ -233,9 +236,14 @@ impl Source {
                 continue;
             }
             let applied = self.applied.get(&(topic.to_string(), number)).copied();
-            let (offset, expected) = match applied {
-                None => (Offset::Beginning, None),
-                Some(applied) => self.resume((topic, topic_number), number, applied)?,
+            let (offset, from, expected) = match applied {
+                None => {
+                    (Offset::Beginning, kafka::watermarks(&self.consumer, topic, number)?.0, None)
+                }
+                Some(applied) => {
+                    let (from, expected) = self.resume((topic, topic_number), number, applied)?;
+                    (kafka::at(from), from, expected)
+                }
             };
             let partition = kafka::number(number);
             // The queue first: no record comes past it then.
@@ -248,7 +256,7 @@ impl Source {
             self.consumer.incremental_assign(&added)?;
             tracing::info!(%topic, partition = number, ?offset, "reading a partition");
             let lane = Lane::new(Instant::now());
-            self.handed.reads(topic_number, number);
+            self.handed.reads(topic_number, number, from);
             let topic = topic.clone();
             self.partitions.push(Partition {
                 topic,
@@ -269,7 +277,7 @@ impl Source {
         (topic, topic_number): (&Arc<str>, u16),
         number: u32,
         applied: Applied,
-    ) -> Result<(Offset, Option<Applied>), Error> {
+    ) -> Result<(u64, Option<Applied>), Error> {
         let (low, high) = kafka::watermarks(&self.consumer, topic, number)?;
         let stop = |stop: fn(String, u32, u64, u64) -> Stop, found| {
             Error::Stopped(stop(topic.to_string(), number, applied.next_offset, found))
@@ -287,12 +295,12 @@ impl Source {
                 Applied { next_offset: low, last_offset: low.saturating_sub(1), ..applied };
             let partition = (topic.to_string(), number);
             self.gaps.push(Gap { topic: topic_number, partition, applied });
-            return Ok((kafka::at(low), None));
+            return Ok((low, None));
         }
         if low > applied.last_offset {
-            return Ok((kafka::at(applied.next_offset), None));
+            return Ok((applied.next_offset, None));
         }
-        Ok((kafka::at(applied.last_offset), Some(applied)))
+        Ok((applied.last_offset, Some(applied)))
     }
 
     fn fetch(&mut self) -> Result<(), Error> {

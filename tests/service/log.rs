@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value as Json, json};
 
-use crate::harness::{Home, PATIENCE, Topic, kafka, producer, wait_for};
+use crate::harness::{Home, PATIENCE, Service, Topic, kafka, producer, wait_for};
 
 const UUID: &str = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
 
@@ -92,6 +92,16 @@ fn a_missing_topic_is_waited_for_and_its_new_partitions_are_noticed() {
         (status == 503 && text.contains("does not exist yet")).then_some(text.clone()).ok_or(text)
     });
     assert!(told.contains(&topic.name), "{told}");
+    assert_eq!(service.metric("personview_ingest_topics_missing").to_string(), "1");
+    // The others are read, and told of, meanwhile.
+    let lag = format!(
+        "personview_ingest_lag_records{{partition=\"0\",topic=\"{}-commands\"}}",
+        topic.name
+    );
+    wait_for(|| {
+        let (_, metrics) = service.get("/metrics");
+        if metrics.as_str().unwrap().contains(&lag) { Ok(()) } else { Err(metrics) }
+    });
     topic.make(2);
     topic.events(1, [&set("ann", &json!({"a": 1}))]);
     let path = format!("?distinct_id=ann&min_position={}:1:0", topic.name);
@@ -100,7 +110,23 @@ fn a_missing_topic_is_waited_for_and_its_new_partitions_are_noticed() {
         if status == 200 { Ok(body) } else { Err(body) }
     });
     assert_eq!(found["count"], 1);
-    service.wait_for_readiness(200);
+    let ready = service.wait_for_readiness(200);
+    assert_eq!(service.metric("personview_ingest_topics_missing").to_string(), "0");
+    let told = ready["components"]["caught_up"]["last_record_at"].as_str().unwrap();
+    let age = chrono::Utc::now() - chrono::DateTime::parse_from_rfc3339(told).unwrap().to_utc();
+    assert!(age.num_minutes() < 10, "{told}");
+}
+
+#[test]
+fn a_missing_topic_of_commands_is_made_to_be_kept() {
+    let topic = Topic::create("kept", 1);
+    Home::new(&topic).serve().wait_for_readiness(200);
+    let commands = Topic::at(&kafka(), format!("{}-commands", topic.name));
+    for (setting, value) in
+        [("retention.ms", "-1"), ("retention.bytes", "-1"), ("cleanup.policy", "delete")]
+    {
+        assert_eq!(commands.setting(setting), value, "{setting}");
+    }
 }
 
 #[test]
@@ -170,8 +196,27 @@ fn a_gap_is_accepted_once_also_where_nothing_came_after_it() {
     topic.expire(0, 2);
     let service = home.serve_with(&["--accept-gap"]);
     service.wait_for_readiness(200);
+    let ann =
+        service.persons("?distinct_id=ann")["results"][0]["uuid"].as_str().unwrap().to_owned();
+    let delete = || service.send("DELETE", &format!("/api/projects/1/persons/{ann}"), None).0;
+    assert_eq!(delete(), 202);
+    let is_gone = |service: &Service| {
+        wait_for(|| match service.get(&format!("/api/projects/1/persons/{ann}")) {
+            (404, _) => Ok(()),
+            other => Err(other),
+        });
+    };
+    // Its author had seen what was given up.
+    is_gone(&service);
     service.kill();
     home.serve().wait_for_readiness(200);
+    // So it is for who begins when everything has expired.
+    let anew = Home::new(&topic);
+    let service = anew.serve();
+    service.wait_for_readiness(200);
+    let of = format!("{{result=\"refused\",topic=\"{}-commands\"}}", topic.name);
+    let refused = service.metric(&format!("personview_ingest_records_total{of}"));
+    assert_eq!(refused.to_string(), "1", "there was nobody to delete");
 }
 
 #[test]

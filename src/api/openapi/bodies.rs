@@ -183,7 +183,10 @@ pub struct Component {
     ok: bool,
     #[schema(required = false)]
     reason: String,
-    /// Records that are not applied yet.
+    /// Records that are not applied yet; left out while Kafka does not tell.
     #[schema(required = false, minimum = 0)]
     lag_records: u64,
+    /// When Kafka received the newest record that is applied: how old the answers are.
+    #[schema(required = false, format = "date-time")]
+    last_record_at: String,
 }

@@ -30,10 +30,17 @@ async fn readiness_names_what_is_lacking() {
     progress.update(|status| {
         status.caught_up = true;
         status.lag_records = Some(7);
+        status.last_record = Some(1_772_366_400_000_000);
     });
-    let caught_up = r#""ok":true,"lag_records":7"#;
+    let caught_up = r#""ok":true,"lag_records":7,"last_record_at":"2026-03-01T12:00:00Z""#;
     let body = expected("ready", ok, caught_up, ok, ok);
     assert_eq!(readiness(&world).await, (200, body));
+
+    progress.letters(Some("dead letters cannot be written"));
+    let trouble = r#""ok":true,"reason":"dead letters cannot be written""#;
+    let body = expected("ready", ok, caught_up, trouble, ok);
+    assert_eq!(readiness(&world).await, (200, body));
+    progress.letters(None);
 
     progress.update(|status| status.kafka_trouble = Some("no broker answers".to_owned()));
     let trouble = r#""ok":true,"reason":"no broker answers""#;

@@ -20,6 +20,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::person::event::{Rejection, Warning};
@@ -96,6 +97,15 @@ pub struct Tally {
     pub rejections: Vec<(usize, Rejection)>,
 }
 
+impl Tally {
+    /// The records that are to be kept elsewhere, of those that were applied, and why.
+    #[must_use]
+    pub fn dead_letters<'r>(&self, records: &'r [Record]) -> Vec<(&'r Record, Rejection)> {
+        let kept = self.rejections.iter().filter(|(_, rejection)| rejection.is_dead_letter());
+        kept.map(|&(index, rejection)| (&records[index], rejection)).collect()
+    }
+}
+
 /// How operations are recorded.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -132,6 +142,15 @@ pub fn parse(records: &[Record], rules: &Rules, names: &Dictionary) -> Vec<Parse
         }
     };
     records.par_iter().with_min_len(64).map(parse).collect()
+}
+
+/// Threads to apply batches on, which load persons on all cores. Those that rayon has by itself parse the
+/// next batch meanwhile.
+///
+/// # Errors
+/// Where the system has no more threads.
+pub fn threads() -> std::result::Result<ThreadPool, ThreadPoolBuildError> {
+    ThreadPoolBuilder::new().thread_name(|number| format!("apply-{number}")).build()
 }
 
 /// The most that one transaction stages, in bytes: beyond it the rest of a batch is another

@@ -97,6 +97,14 @@ impl Topic {
         altered.unwrap().remove(0).unwrap();
     }
 
+    /// A setting as the topic has it.
+    pub fn setting(&self, name: &str) -> String {
+        let of = [ResourceSpecifier::Topic(&self.name)];
+        let all = wait(self.admin.describe_configs(&of, &AdminOptions::new()));
+        let all = all.unwrap().remove(0).unwrap();
+        all.get(name).and_then(|setting| setting.value.clone()).unwrap_or_default()
+    }
+
     pub fn delete(&self) {
         let deleted = wait(self.admin.delete_topics(&[&self.name], &AdminOptions::new()));
         deleted.unwrap()[0].as_ref().unwrap();
