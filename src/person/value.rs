@@ -47,6 +47,19 @@ impl Value {
         Some(Self { whole: whole.clone(), begin: part.start, end: part.end })
     }
 
+    /// The value whose JSON stands in `text`, as a part of `whole`, which is the same text.
+    #[must_use]
+    pub fn within(whole: &Arc<str>, text: &str, json: &str) -> Self {
+        let Cow::Borrowed(json) = json::compact(json) else {
+            return Self::from_json(json);
+        };
+        let begin = json.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
+        let range =
+            u32::try_from(begin).ok().zip(u32::try_from(begin.wrapping_add(json.len())).ok());
+        let part = range.and_then(|(begin, end)| Self::part(whole, begin..end));
+        part.filter(|part| part.as_json() == json).unwrap_or_else(|| Self::from_json(json))
+    }
+
     /// The JSON text.
     #[must_use]
     pub fn as_json(&self) -> &str {

@@ -132,10 +132,25 @@ fn family_options(family: Family, cache: &Cache, memory: usize) -> Options {
         blocks.set_block_size(16 << 10);
     }
     options.set_block_based_table_factory(&blocks);
-    options.set_write_buffer_size((memory / 16).clamp(4 << 20, 64 << 20));
+    let buffer = write_buffer(family, memory);
+    options.set_write_buffer_size(buffer);
+    // As much as is merged into it at once: were it far larger, all of it would be rewritten for each
+    // handful of flushed files.
+    options.set_max_bytes_for_level_base(buffer as u64 * u64::from(FIRST_FILES.unsigned_abs()));
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_level_zero_file_num_compaction_trigger(FIRST_FILES);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_bottommost_compression_type(DBCompressionType::Zstd);
     options
+}
+
+/// What a family gathers before it is flushed, in bytes. Those that most bytes go to gather more: the larger
+/// the flushed files, the less often what is below them is merged.
+fn write_buffer(family: Family, memory: usize) -> usize {
+    let parts = match family {
+        Family::History => 3,
+        Family::Column | Family::Person => 2,
+        _ => 1,
+    };
+    (memory / 16 * parts).clamp(4 << 20, 64 << 20)
 }

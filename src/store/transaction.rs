@@ -16,7 +16,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use hashbrown::{HashMap, HashSet};
-use rocksdb::{ReadOptions, WriteBatch};
+use rayon::prelude::*;
+use rocksdb::{DBPinnableSlice, ReadOptions, WriteBatch};
 
 use self::person::LoadedPerson;
 use self::recency::LoadedRecency;
@@ -118,27 +119,41 @@ impl<'s> Transaction<'s> {
         let mut wanted: Vec<_> = wanted.filter(|(key, _)| !self.owners.contains_key(key)).collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let found = self.get_sorted(Family::DistinctId, wanted.iter().map(|(key, _)| key))?;
+        let store = self.store;
+        let read = |wanted: &[(Vec<u8>, ProjectId)]| {
+            let found = store.get_sorted(Family::DistinctId, wanted.iter().map(|(key, _)| key));
+            let owner = |bytes: DBPinnableSlice<'_>| {
+                decode(codec::decode_ownership, &bytes, Family::DistinctId)
+            };
+            found.map(|found| found?.map(owner).transpose()).collect::<Result<Vec<_>>>()
+        };
+        let found = in_parts(&wanted, read)?;
         let mut persons = Vec::new();
         for ((key, project), value) in wanted.into_iter().zip(found) {
-            let value =
-                value.map(|bytes| decode(codec::decode_ownership, &bytes, Family::DistinctId));
-            let value = value.transpose()?;
             let owner = value.as_ref().map(|owner| (project, owner.last().life.person));
             persons.extend(owner.filter(|person| !self.persons.contains_key(person)));
             self.owners.insert(key, Loaded { value, dirty: false });
         }
         persons.sort_unstable();
         persons.dedup();
-        let keys: Vec<_> = persons.iter().map(|&(project, id)| keys::person(project, id)).collect();
-        let found = self.get_sorted(Family::Person, &keys)?;
-        let recency = self.get_sorted(Family::Recency, &keys)?;
-        for ((person, known), recency) in persons.into_iter().zip(found).zip(recency) {
-            let known = known
-                .ok_or(Error::Broken("a distinct id belongs to a person that is not there"))?;
-            self.persons.insert(person, LoadedPerson::committed(self.store, person.0, &known)?);
-            let loaded = LoadedRecency::committed(recency.as_deref())?;
-            self.recency.entry(person).or_insert(loaded);
+        let read = |persons: &[(ProjectId, PersonId)]| {
+            let keys = persons.iter().map(|&(project, id)| keys::person(project, id));
+            let keys: Vec<_> = keys.collect();
+            let found = store.get_sorted(Family::Person, &keys);
+            let recency = store.get_sorted(Family::Recency, &keys);
+            let each = persons.iter().zip(found).zip(recency);
+            let each = each.map(|((&(project, _), known), recency)| {
+                let known = known?
+                    .ok_or(Error::Broken("a distinct id belongs to a person that is not there"))?;
+                let person = LoadedPerson::committed(store, project, &known)?;
+                Ok((person, LoadedRecency::committed(recency?.as_deref())?))
+            });
+            each.collect::<Result<Vec<_>>>()
+        };
+        let found = in_parts(&persons, read)?;
+        for (of, (person, recency)) in persons.into_iter().zip(found) {
+            self.persons.insert(of, person);
+            self.recency.entry(of).or_insert(recency);
         }
         Ok(())
     }
@@ -213,16 +228,34 @@ impl<'s> Transaction<'s> {
             self.points[index].insert(key, value);
         }
     }
+}
 
+impl Store {
+    /// Rows whose keys are in order, in one go.
     fn get_sorted<K: AsRef<[u8]>>(
         &self,
         family: Family,
         keys: impl IntoIterator<Item = K>,
-    ) -> Result<Vec<Option<Vec<u8>>>> {
+    ) -> impl Iterator<Item = Result<Option<DBPinnableSlice<'_>>>> {
         let keys: Vec<K> = keys.into_iter().collect();
-        let found = self.store.db.batched_multi_get_cf(self.store.family(family), &keys, true);
-        found.into_iter().map(|value| Ok(value?.map(|value| value.to_vec()))).collect()
+        let found = self.db.batched_multi_get_cf(self.family(family), &keys, true);
+        found.into_iter().map(|value| Ok(value?))
     }
+}
+
+/// So much is read by one core.
+const PART: usize = if cfg!(test) { 4 } else { 128 };
+
+/// Reads part by part, on all cores where there are several parts.
+fn in_parts<K: Sync, T: Send>(
+    all: &[K],
+    read: impl Fn(&[K]) -> Result<Vec<T>> + Send + Sync,
+) -> Result<Vec<T>> {
+    if all.len() <= PART {
+        return read(all);
+    }
+    let parts = all.par_chunks(PART).map(read).collect::<Result<Vec<_>>>()?;
+    Ok(parts.into_iter().flatten().collect())
 }
 
 /// Decodes a value of a family.

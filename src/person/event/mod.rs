@@ -5,7 +5,9 @@ mod envelope;
 mod rejection;
 
 use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -97,7 +99,8 @@ impl Event {
         };
         let is_wrapped = data.is_some();
         let (outer, inner, properties) = (&outer, &inner, &properties);
-        let parts = Parts { record, is_wrapped, outer, inner, properties };
+        let text = data.as_deref().unwrap_or(&text);
+        let parts = Parts { record, is_wrapped, text, outer, inner, properties };
         parts.event(project, rules, outer_nul || inner_nul)
     }
 }
@@ -106,6 +109,8 @@ impl Event {
 struct Parts<'a> {
     record: &'a Record,
     is_wrapped: bool,
+    /// In which the event stands.
+    text: &'a str,
     outer: &'a Envelope<'a>,
     inner: &'a Envelope<'a>,
     properties: &'a Properties<'a>,
@@ -243,11 +248,12 @@ impl Parts<'_> {
 
     fn updates(&self, name: &str, rules: &Rules) -> Result<Vec<Update>, Rejection> {
         let mut draft = Draft::default();
+        // Some twenty values are parts of one text, so that they take one piece of memory.
+        let whole = LazyCell::new(|| Arc::from(self.text));
+        let value = |raw: &str| Value::within(&whole, self.text, raw);
         let values = |raw: Option<&str>, field, put: &mut dyn FnMut(String, Value)| match raw {
-            Some(raw) => {
-                json::fields(raw, |key, value| put(key.into_owned(), Value::from_json(value)))
-                    .map_err(|_| Rejection::WrongType(field))
-            }
+            Some(raw) => json::fields(raw, |key, raw| put(key.into_owned(), value(raw)))
+                .map_err(|_| Rejection::WrongType(field)),
             None => Ok(()),
         };
         for given in [self.properties.set, self.inner.set] {
@@ -263,12 +269,12 @@ impl Parts<'_> {
             draft.unset(key);
         }
         if rules.promote {
-            self.promote(&mut draft);
+            self.promote(&mut draft, value);
         }
         Ok(draft.finish())
     }
 
-    fn promote(&self, draft: &mut Draft) {
+    fn promote(&self, draft: &mut Draft, value: impl Fn(&str) -> Value) {
         let server = self.properties.is_server == Some("true");
         let mut os_name = None;
         // Of a key given twice the last one counts, and promotion keeps the first it is given.
@@ -276,9 +282,9 @@ impl Parts<'_> {
             if server && promotion::is_operating_system(names.name) {
                 continue;
             }
-            let value = Value::from_json(raw);
+            let value = value(raw);
             if names.name == promotion::OS_NAME {
-                os_name = Some(value);
+                _ = os_name.get_or_insert(value);
             } else {
                 draft.promote(*names, &value);
             }

@@ -181,6 +181,11 @@ fn os_name_fills_os_and_a_server_has_none() {
     assert_eq!(names(json!({"$os_name": "iOS", "$is_server": true})), [""; 0]);
     let both = parse(&flat(&json!({"properties": {"$os_name": "a", "$os": "b"}}))).unwrap();
     assert!(actions(both).contains(&("$os".to_owned(), Action::Set(Value::string("b")))));
+    let twice = flat(&json!({"properties": {"$os_name": "a"}})).to_string();
+    let twice = twice.replace(r#""$os_name":"a""#, r#""$os_name":"a","$os_name":"b""#);
+    let twice = Event::parse(&record(twice.as_bytes()), &rules()).unwrap();
+    let set = ("$os".to_owned(), Action::Set(Value::string("b")));
+    assert!(actions(twice).contains(&set), "the last one counts");
 }
 
 #[test]

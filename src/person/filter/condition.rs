@@ -217,7 +217,7 @@ fn moment(value: &Value) -> Option<Time> {
         return Some(time);
     }
     let number: i64 = text.parse().ok()?;
-    let is_seconds = number.abs() < 100_000_000_000;
+    let is_seconds = number.unsigned_abs() < 100_000_000_000;
     Some(Time(number.checked_mul(if is_seconds { 1_000_000 } else { 1_000 })?))
 }
 

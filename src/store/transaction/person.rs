@@ -2,6 +2,7 @@
 
 use hashbrown::hash_map::Entry;
 
+use super::recency::LoadedRecency;
 use super::{Transaction, decode};
 use crate::person::{Fact, Head, Known, PersonId, Place, ProjectId, Time, Tombstone, identity};
 use crate::store::column::{Columns, columns};
@@ -178,6 +179,8 @@ impl Transaction<'_> {
         }
         let known = Known::Person(Head::new(uuid, began));
         self.persons.insert((project, id), LoadedPerson::new(known));
+        // Nobody was there, and so nobody was recent: that takes no look.
+        self.recency.insert((project, id), LoadedRecency::default());
         self.touched.insert((project, id));
         self.set_point(Family::Uuid, keys::uuid(project, uuid), Some(id.to_be_bytes().to_vec()));
         Ok(id)

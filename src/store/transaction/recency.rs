@@ -7,7 +7,7 @@ use crate::person::{PersonId, ProjectId, Time};
 use crate::store::{Family, Recency, Result, codec, keys};
 
 /// How recent a person is, and how recent it was before this transaction.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct LoadedRecency {
     pub now: Recency,
     pub before: Recency,
