@@ -5,13 +5,14 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use uuid::Uuid;
 
+use super::called::Called;
 use super::error::Error;
 use super::export::Take;
 use super::json::{Object, array};
 use super::link::Link;
 use super::openapi::{answers, log, parameters};
 use super::parameters::Parameters;
-use super::read::{Audit, Called, Read, View};
+use super::read::{Audit, Read, View};
 use crate::person::identity::NAMESPACE;
 use crate::person::{Head, Known, PersonId, Place, Time, Value};
 use crate::store::{Activity, Asked, Change, Deed, Had, Log};

@@ -2,11 +2,12 @@
 
 use axum::response::Response;
 
+use super::called::Called;
 use super::error::Error;
 use super::json::Object;
 use super::openapi::{answers, parameters, past};
 use super::parameters::Parameters;
-use super::read::{Called, NOW, Read, View};
+use super::read::{NOW, Read, View};
 use super::{body, debug, format};
 use crate::person::{Head, Mode, PersonId, ProjectId, Time};
 use crate::store::{Moment, Person};
@@ -82,6 +83,11 @@ impl Query {
         if self.today { NOW } else { self.at }
     }
 
+    /// Whether it may go through all that was merged, or through all operations.
+    fn is_long(&self) -> bool {
+        self.today || self.debug || self.known_at.is_some()
+    }
+
     fn identity(&self) -> &'static str {
         if self.today { "current" } else { "as_of" }
     }
@@ -118,7 +124,9 @@ fn who(parameters: &Parameters) -> Result<Who, Error> {
 )]
 pub async fn person(read: Read) -> Result<Response, Error> {
     let query = Query::of(&read.parameters).map_err(Error::repeated)?;
-    read.person(move |view| past(view, &query).map_err(Error::repeated)).await
+    let is_long = query.is_long();
+    let body = move |view: &View<'_>| past(view, &query).map_err(Error::repeated);
+    if is_long { read.person_apart(body).await } else { read.person(body).await }
 }
 
 /// A person as it was, as JSON.

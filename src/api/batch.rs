@@ -80,7 +80,8 @@ async fn asked(state: State, request: Request, name: &str) -> Result<(Read, Vec<
         let detail = format!("At most {MOST} persons can be asked for at once");
         return Err(Error::invalid(name, detail));
     }
-    Ok((Read::of(state, posted.project, posted.format, posted.wanted), asked))
+    let Posted { project, begun, format, wanted, .. } = posted;
+    Ok((Read::of(state, project, begun, format, wanted), asked))
 }
 
 /// Answers who is found, by what was asked; who is not is left out.
@@ -95,6 +96,7 @@ fn each(
     let mut results = Object::new(object.field("results"));
     let mut answered = std::collections::BTreeSet::new();
     for text in asked {
+        view.check()?;
         let became = match find(text)? {
             Some(id) if answered.insert(text) => snapshot.became(project, id, NOW)?,
             _ => None,

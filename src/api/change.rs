@@ -8,10 +8,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use uuid::Uuid;
 
+use super::called::Called;
 use super::error::Error;
 use super::json::{Object, array};
 use super::openapi::{answers, bodies, parameters, requests};
-use super::read::{Called, NOW, View};
+use super::read::{NOW, View};
 use super::single;
 use super::write::{Order, Write, Written};
 use crate::person::{Act, Action, Leaving, Update, Value};

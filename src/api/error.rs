@@ -238,6 +238,9 @@ impl Error {
 
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
+        if matches!(error, store::Error::Ended) {
+            return Self::query_timeout();
+        }
         tracing::error!(%error, "a read of the store failed");
         Self::internal()
     }

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 
 use super::as_of::{self, Who};
+use super::called::Called;
 use super::cursor;
 use super::error::Error;
 use super::export::Take;
@@ -15,7 +16,7 @@ use super::json::{Object, array};
 use super::link::Link;
 use super::openapi::{answers, parameters, past};
 use super::parameters::Parameters;
-use super::read::{Called, Read, View};
+use super::read::{Read, View};
 use crate::person::{Head, Mode, PersonId, Place, Time, Value};
 use crate::store::{Asked, Change, Changed, Moment, Person};
 

@@ -8,6 +8,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -35,6 +36,9 @@ const CHUNK: usize = 64 << 10;
 
 /// So many lines are not worth another core.
 const FEW: usize = 16;
+
+/// Where answers are so long, in bytes, the lines after them are for the next read.
+const MOST: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
 
 /// The least that a caller may be ahead: a line of the greatest length, and what comes meanwhile.
 pub const LEAST_SPOOL: u64 = 2 * CHUNK as u64;
@@ -79,7 +83,7 @@ pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
             };
             let (here, common) = (lines.clone(), common.clone());
             let read = move |view: &View<'_>| here.answer(view, &common, came);
-            let read = read::on_thread(state.clone(), project, read).await;
+            let read = read::on_thread(state.clone(), project, Instant::now(), read).await;
             let Ok((_, (after, answer))) = read else { return };
             lines = after;
             done.send_replace(lines.at);
@@ -162,7 +166,7 @@ impl Lines {
         Ok((!came.whole || came.bytes > self.at).then_some(came))
     }
 
-    /// Answers the lines that are there, as many as one read holds.
+    /// Answers the lines that are there, as many as one read holds and one answer should.
     fn answer(
         mut self,
         view: &View<'_>,
@@ -178,16 +182,27 @@ impl Lines {
         let ends = memchr::memrchr(b'\n', &chunk).map(|end| end + 1);
         let whole = if is_last { length } else { ends.unwrap_or(0) };
         let mut lines = Vec::new();
+        let mut end = self.at;
         for line in chunk[..whole].split_inclusive(|byte| *byte == b'\n') {
-            if !std::mem::take(&mut self.skips) {
-                self.number += 1;
-                lines.push((self.number, line.trim_ascii()));
+            end += line.len() as u64;
+            if std::mem::take(&mut self.skips) {
+                self.at = end;
+            } else {
+                lines.push((self.number + 1 + lines.len() as u64, line.trim_ascii(), end));
             }
         }
-        // On all cores; the answers keep their order.
-        let answers = lines.into_par_iter().with_min_len(FEW).map(|line| one(view, common, line));
-        let mut out = together(|| answers.collect::<Result<Vec<_>, Error>>())?.concat();
-        self.at += whole as u64;
+        let (mut out, mut rest, mut group) = (Vec::new(), &lines[..], FEW);
+        while !rest.is_empty() && out.len() < MOST {
+            let (now, later) = rest.split_at(group.min(rest.len()));
+            // On all cores; the answers keep their order.
+            let answers = now.par_iter().with_min_len(FEW).map(|line| one(view, common, line));
+            out.extend(together(|| answers.collect::<Result<Vec<_>, Error>>())?.concat());
+            (rest, self.at) = (later, now[now.len() - 1].2);
+            // As many as there is room for, if they are as long as those so far.
+            let usual = out.len() / (lines.len() - rest.len());
+            group = (MOST.saturating_sub(out.len()) / usual.max(1)).max(1);
+        }
+        self.number += (lines.len() - rest.len()) as u64;
         self.seen = self.at;
         if whole == 0 && length == CHUNK {
             if !self.skips {
@@ -208,7 +223,7 @@ impl Lines {
 fn one(
     view: &View<'_>,
     common: &Parameters,
-    (number, line): (u64, &[u8]),
+    &(number, line, _): &(u64, &[u8], u64),
 ) -> Result<Vec<u8>, Error> {
     if line.is_empty() {
         return Ok(Vec::new());

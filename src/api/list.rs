@@ -1,7 +1,6 @@
 //! `GET …/persons`
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
@@ -71,7 +70,7 @@ impl Query {
 
 fn order(parameters: &Parameters) -> Result<cursor::Order, Error> {
     let text = parameters.get("order_by").unwrap_or("-created_at");
-    let name = text.trim_start_matches('-');
+    let (name, ascending) = text.strip_prefix('-').map_or((text, true), |name| (name, false));
     let by = match name {
         "created_at" => By::CreatedAt,
         "last_seen_at" => By::LastSeenAt,
@@ -81,7 +80,7 @@ fn order(parameters: &Parameters) -> Result<cursor::Order, Error> {
             return Err(Error::invalid("order_by", detail));
         }
     };
-    Ok(cursor::Order { by, ascending: name == text })
+    Ok(cursor::Order { by, ascending })
 }
 
 /// Every `properties` parameter, joined by AND.
@@ -118,12 +117,12 @@ pub async fn persons(read: Read, uri: Uri, headers: HeaderMap) -> Result<Respons
 }
 
 fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
-    let Page { count, rows, heads, more } = rows(view, query)?;
+    let Page { count, rows, only, more } = rows(view, query)?;
     let mut persons = Vec::with_capacity(rows.len().min(100) * body::USUAL);
     let mut failed = Ok(());
     array(&mut persons, &rows, |out, row| {
         if failed.is_ok() {
-            failed = row_of(view, out, row.person, heads.get(&row.person));
+            failed = row_of(view, out, row.person, only.as_ref());
         }
     });
     failed?;
@@ -146,15 +145,13 @@ fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-/// Heads that were read on the way to a page.
-type Heads = BTreeMap<PersonId, Head>;
-
 /// The rows of a page.
 struct Page {
     /// How many there are on all pages.
     count: u64,
     rows: Vec<Row>,
-    heads: Heads,
+    /// The head of the only one on all pages, where it was read on the way.
+    only: Option<Head>,
     /// Whether there is a row after them.
     more: bool,
 }
@@ -164,37 +161,43 @@ fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     let cursor::Order { by, ascending } = query.order;
     let go_on = || view.goes_on();
-    let walked = |among: Option<&[PersonId]>, count| {
+    let walked = |among: Option<(&[PersonId], u64)>, count| {
         // One more tells whether there is another page.
         let (order, start) = ((by, ascending), query.start);
         let rows = snapshot.page(project, order, start, limit + 1, among, &go_on)?;
-        let mut rows = rows.ok_or_else(Error::query_timeout)?;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        Ok(Page { count, rows, heads: Heads::new(), more })
+        Ok::<_, Error>(rows.map(|mut rows| {
+            let more = rows.len() > limit;
+            rows.truncate(limit);
+            Page { count, rows, only: None, more }
+        }))
     };
     let is_one = query.distinct_id.is_some() || query.email.is_some();
     if !is_one && query.wanted.is_everybody() {
-        return walked(None, if query.counts { snapshot.count(project)? } else { 0 });
+        let count = if query.counts { snapshot.count(project)? } else { 0 };
+        return walked(None, count)?.ok_or_else(Error::query_timeout);
     }
-    let (mut rows, heads) = if is_one {
+    let (mut rows, only) = if is_one {
         few(view, query)?
     } else {
         let found = snapshot.find(project, &query.wanted, &go_on)?;
         let found = found.ok_or_else(Error::query_timeout)?;
         let offset = if let Start::Offset(offset) = query.start { offset } else { 0 };
         let rows = offset.saturating_add(query.limit).saturating_add(1);
-        if snapshot.is_sooner_walked(project, rows, found.len() as u64)? {
-            return walked(Some(&found), found.len() as u64);
+        let count = found.len() as u64;
+        let most = snapshot.worth_walking(project, rows, count)?;
+        if most > 0
+            && let Some(page) = walked(Some((&found, most)), count)?
+        {
+            return Ok(page);
         }
         let rows = snapshot.rows(project, &found, by, &go_on)?;
-        (rows.ok_or_else(Error::query_timeout)?, Heads::new())
+        (rows.ok_or_else(Error::query_timeout)?, None)
     };
     let count = rows.len() as u64;
     let skipped = sorted(&mut rows, query);
     let more = rows.len() > skipped.saturating_add(limit);
     let rows = rows.into_iter().skip(skipped).take(limit).collect();
-    Ok(Page { count, rows, heads, more })
+    Ok(Page { count, rows, only, more })
 }
 
 /// Sorts rows, and answers how many of them are before the start.
@@ -228,11 +231,9 @@ fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Err
     };
     let found = |row: &Row| snapshot.head(project, row.person)?.ok_or_else(Error::internal);
     if query.distinct_id.is_some() || query.email.is_some() {
-        let (mut rows, heads) = few(view, query)?;
+        let (mut rows, _) = few(view, query)?;
         let skipped = sorted(&mut rows, query);
-        return rows.iter().skip(skipped).try_for_each(|row| {
-            one(row.person, heads.get(&row.person).ok_or_else(Error::internal)?)
-        });
+        return rows.iter().skip(skipped).try_for_each(|row| one(row.person, &found(row)?));
     }
     let everybody = query.wanted.is_everybody();
     let (mut start, mut skipped) = match query.start {
@@ -262,26 +263,32 @@ fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Err
     }
 }
 
-/// Who has a distinct id or an email, and is wanted.
-fn few(view: &View<'_>, query: &Query) -> Result<(Vec<Row>, Heads), Error> {
+/// Who has a distinct id or an email, and is wanted; of one alone with the head.
+fn few(view: &View<'_>, query: &Query) -> Result<(Vec<Row>, Option<Head>), Error> {
     let View { ref snapshot, project, .. } = *view;
     let persons = match (&query.distinct_id, &query.email) {
         (Some(distinct_id), _) => snapshot.whose(project, distinct_id)?.into_iter().collect(),
-        (None, Some(email)) => snapshot.persons_by_email(project, email)?,
+        (None, Some(email)) => {
+            let found = snapshot.persons_by_email(project, email, &|| view.goes_on())?;
+            found.ok_or_else(Error::query_timeout)?
+        }
         (None, None) => Vec::new(),
     };
-    let (mut rows, mut heads) = (Vec::new(), Heads::new());
+    let (mut rows, mut last) = (Vec::new(), None);
     for id in persons {
+        view.check()?;
         let Some(head) = snapshot.head(project, id)? else { continue };
         let email = query.email.as_deref();
         if email.is_none_or(|email| has_email(view, &head, email))
             && snapshot.is_wanted(project, (id, &head), &query.wanted)?
         {
             rows.push(snapshot.row(project, (id, &head), query.order.by)?);
-            heads.insert(id, head);
+            last = Some(head);
         }
     }
-    Ok((rows, heads))
+    // An email may be everybody's: no more than one is kept.
+    let only = last.filter(|_| rows.len() == 1);
+    Ok((rows, only))
 }
 
 fn has_email(view: &View<'_>, head: &Head, email: &str) -> bool {

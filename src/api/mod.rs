@@ -16,6 +16,7 @@ mod activity;
 mod as_of;
 mod batch;
 mod body;
+mod called;
 mod change;
 mod changes;
 mod cursor;
@@ -51,7 +52,7 @@ mod write;
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
@@ -96,6 +97,14 @@ pub struct Settings {
     pub trust_forwarded: bool,
     /// Whether metrics and health are left out here, since they have a listener of their own.
     pub metrics_separate: bool,
+}
+
+impl Settings {
+    /// When the reads of a request end that began then: a little earlier than the request, so that they
+    /// say themselves what became of them.
+    fn deadline(&self, begun: Instant) -> Instant {
+        begun + self.request_timeout / 20 * 19
+    }
 }
 
 /// What every request shares. Cheap to clone.

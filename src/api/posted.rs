@@ -1,5 +1,7 @@
 //! A request with a body: the key is judged wherever it stands, and the fields are understood.
 
+use std::time::Instant;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
@@ -25,6 +27,8 @@ pub struct Posted {
     pub format: Format,
     /// The label of the key.
     pub author: String,
+    /// When it came.
+    pub begun: Instant,
     /// What has to be applied before it is answered.
     pub wanted: Positions,
     /// The headers.
@@ -34,6 +38,7 @@ pub struct Posted {
 impl Posted {
     /// Reads a request that asks for this scope.
     pub async fn of(request: Request, state: &State, scope: Scope) -> Result<Self, Error> {
+        let begun = Instant::now();
         let (mut parts, body) = request.into_parts();
         let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
         let project = read::project_of(&mut parts, state).await?;
@@ -58,6 +63,6 @@ impl Posted {
         let format = Format::of(&parameters, &headers)?;
         let wanted = fields.text(position::PARAMETER)?;
         let wanted = wanted.map(|text| position::parse(&text)).transpose()?.unwrap_or_default();
-        Ok(Self { project, fields, format, author: key.label.clone(), wanted, headers })
+        Ok(Self { project, fields, format, author: key.label.clone(), begun, wanted, headers })
     }
 }

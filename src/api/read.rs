@@ -11,9 +11,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::OwnedSemaphorePermit;
-use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::called::Called;
 use super::error::Error;
 use super::format::Format;
 use super::key::Scope;
@@ -125,17 +125,38 @@ pub type ToldPosition = Mutex<Option<(u64, HeaderValue)>>;
 
 impl Read {
     /// A read that is asked for in a body.
-    pub fn of(state: State, project: ProjectId, format: Format, wanted: Positions) -> Self {
+    pub fn of(
+        state: State,
+        project: ProjectId,
+        begun: Instant,
+        format: Format,
+        wanted: Positions,
+    ) -> Self {
         Self {
             state,
             project,
             parameters: Parameters::default(),
             format,
-            begun: Instant::now(),
+            begun,
             file: None,
             wanted,
             if_none_match: None,
         }
+    }
+
+    /// Answers with one person where that may take long: on a thread of its own, so that others are answered
+    /// meanwhile.
+    pub async fn person_apart<F>(self, body: F) -> Result<Response, Error>
+    where
+        F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
+    {
+        self.wait().await?;
+        let format = self.format;
+        let body = move |view: &View<'_>| Ok(body(view).and_then(|body| format.body(body)));
+        let (position, body) =
+            on_thread(self.state.clone(), self.project, self.begun, body).await?;
+        let respond = |body| tagged(format, body, self.if_none_match.as_ref());
+        Ok(with_position(position, body.map_or_else(IntoResponse::into_response, respond)))
     }
 
     /// Answers with one person.
@@ -164,7 +185,7 @@ impl Read {
     where
         F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error>,
     {
-        let deadline = Instant::now() + self.state.settings.request_timeout;
+        let deadline = self.state.settings.deadline(self.begun);
         let view = View::of(&self.state, self.project, deadline, || false);
         let position = view.position()?;
         Ok((position, body(&view).and_then(|body| self.format.body(body))))
@@ -178,7 +199,7 @@ impl Read {
     {
         let permit = self.begin_list().await?;
         let format = self.format;
-        let read = on_thread(self.state.clone(), self.project, move |view| {
+        let read = on_thread(self.state.clone(), self.project, self.begun, move |view| {
             let _permit = permit;
             Ok(body(view).and_then(|body| format.body(body)))
         });
@@ -219,14 +240,16 @@ fn with_position(position: HeaderValue, mut response: Response) -> Response {
 }
 
 /// Reads on a thread that may block, to the end also where nobody waits for the answer any more.
-/// Answers what was read, and how far the view was.
+/// Answers what was read, and how far the view was. Ends a little earlier than a request that began then
+/// may take.
 pub async fn on_thread<T: Send + 'static>(
     state: State,
     project: ProjectId,
+    begun: Instant,
     read: impl FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
 ) -> Result<(HeaderValue, T), Error> {
     let gone = Gone::default();
-    let (deadline, is_gone) = (Instant::now() + state.settings.request_timeout, gone.0.clone());
+    let (deadline, is_gone) = (state.settings.deadline(begun), gone.0.clone());
     let reading = tokio::task::spawn_blocking(move || {
         let is_left = move || is_gone.load(Ordering::Relaxed);
         let view = View::of(&state, project, deadline, is_left);
@@ -259,7 +282,7 @@ impl<'s> View<'s> {
     ) -> Self {
         Self {
             store: &state.store,
-            snapshot: state.store.snapshot(),
+            snapshot: state.store.snapshot().until(deadline),
             project,
             settings: &state.settings,
             deadline,
@@ -322,34 +345,6 @@ impl<'s> View<'s> {
     }
 }
 
-/// How a caller names a person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Called {
-    /// By the integer id.
-    Id(PersonId),
-    /// By the uuid.
-    Uuid(Uuid),
-}
-
-impl Called {
-    /// Reads what stands in the parameter `attr`.
-    pub fn parse(text: &str, attr: &str) -> Result<Self, Error> {
-        // A uuid without hyphens may be digits alone, but no integer id is that long.
-        if matches!(text.len(), 32 | 36)
-            && let Ok(uuid) = Uuid::try_parse(text)
-        {
-            return Ok(Self::Uuid(uuid));
-        }
-        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            // One that does not fit is one that nobody has.
-            return Ok(Self::Id(text.parse().unwrap_or(PersonId::MAX)));
-        }
-        let detail = "The ID provided does not look like a personID. If you are using a \
-                      distinctId, please use /persons?distinct_id=<id> instead.";
-        Err(Error::invalid(attr, detail))
-    }
-}
-
 /// An answer with a strong `ETag`; without its body where the caller has it.
 pub fn tagged(format: Format, body: Vec<u8>, if_none_match: Option<&HeaderValue>) -> Response {
     let tag = format!("\"{:032x}\"", xxh3_128(&body));
@@ -370,26 +365,4 @@ pub fn tagged(format: Format, body: Vec<u8>, if_none_match: Option<&HeaderValue>
         response.headers_mut().insert(ETAG, tag);
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_person_is_called_by_integer_or_uuid() {
-        let uuid = Uuid::from_u128(0x6931_a681_6e90_500d_8294_1458_2dcc_2e3f);
-        for (text, expected) in [
-            ("17", Called::Id(17)),
-            ("99999999999999999999", Called::Id(u64::MAX)),
-            ("6931a681-6e90-500d-8294-14582dcc2e3f", Called::Uuid(uuid)),
-            ("6931A681-6E90-500D-8294-14582DCC2E3F", Called::Uuid(uuid)),
-            ("6931a6816e90500d829414582dcc2e3f", Called::Uuid(uuid)),
-        ] {
-            assert_eq!(Called::parse(text, "id").unwrap(), expected, "{text}");
-        }
-        for text in ["", "-1", "+1", "user-1", "{6931a6816e90500d829414582dcc2e}"] {
-            assert!(Called::parse(text, "id").is_err(), "{text}");
-        }
-    }
 }

@@ -13,8 +13,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 
-use super::{State, router};
+use super::{State, router, stream};
 
 /// The longest time until a request's headers are all there; a connection that is silent for
 /// longer is closed.
@@ -28,6 +29,9 @@ const GRACE: Duration = Duration::from_secs(30);
 
 /// How often it is told that all connections are taken.
 const CROWD_PAUSE: Duration = Duration::from_secs(60);
+
+/// A caller that takes nothing of its answer for so long is left.
+const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(100) } else { stream::PATIENCE };
 
 /// How long to wait before the next connection after one could not be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -131,14 +135,39 @@ async fn connection(
 ) {
     // Answers are written whole; there is nothing to gather.
     let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    // What waits to be taken is memory, and nothing else gives up a caller that takes nothing.
+    stream.set_write_timeout(Some(PATIENCE));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADERS)
         // See `pieces`.
         .writev(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_caller_that_takes_nothing_is_left() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        // More than a system holds for two ends.
+        let router = Router::new().route("/", get(async || vec![0; 64 << 20]));
+        let graceful = GracefulShutdown::new();
+        let served = tokio::spawn(connection(stream, router, graceful.watcher()));
+        caller.writable().await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        assert_eq!(caller.try_write(request).unwrap(), request.len());
+        tokio::time::timeout(Duration::from_secs(30), served).await.unwrap().unwrap();
     }
 }

@@ -4,9 +4,10 @@ use axum::extract::Path;
 use axum::response::Response;
 
 use super::body;
+use super::called::Called;
 use super::error::Error;
 use super::openapi::{answers, bodies, parameters};
-use super::read::{Called, Read, View};
+use super::read::{Read, View};
 
 /// Get one person
 ///

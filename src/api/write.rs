@@ -73,7 +73,7 @@ impl FromRequest<State> for Write {
     async fn from_request(request: Request, state: &State) -> Result<Self, Error> {
         let deadline = Instant::now() + state.settings.position_wait;
         let posted = Posted::of(request, state, Scope::PersonWrite).await?;
-        let Posted { project, fields, format, author, wanted, headers } = posted;
+        let Posted { project, fields, format, author, wanted, headers, .. } = posted;
         let idempotency_key = idempotency_key(&headers)?;
         let state = state.clone();
         Ok(Self { state, project, fields, format, author, wanted, idempotency_key, deadline })
@@ -144,7 +144,7 @@ impl Write {
         &self,
         read: impl FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        Ok(read::on_thread(self.state.clone(), self.project, read).await?.1)
+        Ok(read::on_thread(self.state.clone(), self.project, Instant::now(), read).await?.1)
     }
 
     /// Answers with what is read after the write.
@@ -153,7 +153,8 @@ impl Write {
         status: StatusCode,
         body: impl FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     ) -> Result<Response, Error> {
-        let (position, body) = read::on_thread(self.state.clone(), self.project, body).await?;
+        let state = self.state.clone();
+        let (position, body) = read::on_thread(state, self.project, Instant::now(), body).await?;
         let mut response = self.format.answer(status, body)?;
         response.headers_mut().insert(read::POSITION, position);
         Ok(response)

@@ -78,7 +78,7 @@ pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
 enum State {
     /// Somebody reads it, or takes up changes: who, by number.
-    Made(u64),
+    Awaited(u64),
     /// As it was after so many commits.
     Kept(Kept, u64),
     /// It is too large to be kept.
@@ -139,7 +139,7 @@ impl ColumnCache {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
         let Some(entry) = entries.get_mut(&of) else {
             // From here on commits tell what they change.
-            let state = State::Made(number);
+            let state = State::Awaited(number);
             entries.insert(of, Entry { state, changes: Vec::new(), changed_bytes: 0, used: at });
             if now() == at {
                 return Found::Missing(Making { cache: self, of, number });
@@ -158,7 +158,7 @@ impl ColumnCache {
         }
         let changes = entry.changes.drain(..due).map(|(_, change)| change).collect();
         entry.changed_bytes = entry.changes.iter().map(|(_, change)| bytes_of(change)).sum();
-        entry.state = State::Made(number);
+        entry.state = State::Awaited(number);
         Found::Behind(Making { cache: self, of, number }, kept, changes)
     }
 
@@ -168,7 +168,7 @@ impl ColumnCache {
         let Some(entry) = entries.get_mut(&of) else { return };
         let of_what = match &entry.state {
             State::Kept(kept, _) => kept.bytes(),
-            State::Made(_) => self.most,
+            State::Awaited(_) => self.most,
             State::TooLarge => return,
         };
         for change in changes {
@@ -227,7 +227,7 @@ impl Making<'_> {
     /// The entry, where it still waits for this one.
     fn waiting<'e>(&self, entries: &'e mut HashMap<Of, Entry>) -> Option<&'e mut Entry> {
         let is_waiting =
-            |entry: &&mut Entry| matches!(entry.state, State::Made(by) if by == self.number);
+            |entry: &&mut Entry| matches!(entry.state, State::Awaited(by) if by == self.number);
         entries.get_mut(&self.of).filter(is_waiting)
     }
 }

@@ -78,9 +78,11 @@ const PART: u64 = if cfg!(test) { 2 } else { 10_000 };
 /// A walk is cut into so many parts at most.
 const PARTS: u64 = 8;
 
-/// To seek somebody in a column that is not in memory takes as long as to walk over so many rows of a list, and
-/// more. Who was found may stand far down the list, and so this is not all that it might be.
-const SOUGHT: u64 = 8;
+/// To seek somebody in a column that is not in memory takes as long as to walk over so many rows of a list.
+const SOUGHT: u64 = if cfg!(test) { 1 } else { 16 };
+
+/// So many persons are sought by one core.
+const SOUGHT_AT_ONCE: usize = 256;
 
 /// Ids of persons are numbers below this one, and stand there evenly.
 const IDS: PersonId = 1 << 53;
@@ -197,16 +199,18 @@ impl Snapshot<'_> {
         Ok(Some(found))
     }
 
-    /// Whether the first `rows` of those who were `found` among everybody are sooner met on a list than
-    /// sorted.
+    /// How many rows of a list to walk over, at most, for the first `rows` of those who were `found` among
+    /// everybody: where they all stand far down it, they are sooner sorted. 0 where they are anyhow.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn is_sooner_walked(&self, project: ProjectId, rows: u64, found: u64) -> Result<bool> {
+    pub fn worth_walking(&self, project: ProjectId, rows: u64, found: u64) -> Result<u64> {
         let (walk, sort) = (rows.saturating_mul(self.count(project)?), found.saturating_mul(found));
+        let is_walked = |sought: u64| walk < sort.saturating_mul(sought);
         // Only where it matters, as who asks for a column may have it read.
-        let may_be = walk < sort.saturating_mul(SOUGHT);
-        Ok(walk < sort || may_be && self.whole(project, LIVE)?.is_none())
+        let sought =
+            if is_walked(SOUGHT) && self.whole(project, LIVE)?.is_none() { SOUGHT } else { 1 };
+        Ok(if is_walked(sought) { found.saturating_mul(sought) } else { 0 })
     }
 
     /// Where live persons, given by id, stand in a list; `None` where `go_on` ended the scan.
@@ -220,12 +224,24 @@ impl Snapshot<'_> {
         by: By,
         go_on: &GoOn<'_>,
     ) -> Result<Option<Vec<Row>>> {
-        let (mut live, mut seen) = (self.column(project, LIVE)?, self.last_seen_of(project));
+        let parts = persons.par_chunks(SOUGHT_AT_ONCE);
+        let rows = parts.map(|part| self.rows_of_part(project, part, by, go_on));
+        let rows = together(|| rows.collect::<Result<Option<Vec<_>>>>())?;
+        Ok(rows.map(|parts| parts.concat()))
+    }
+
+    fn rows_of_part(
+        &self,
+        project: ProjectId,
+        persons: &[PersonId],
+        by: By,
+        go_on: &GoOn<'_>,
+    ) -> Result<Option<Vec<Row>>> {
+        let (Some(&first), true) = (persons.first(), go_on()) else { return Ok(None) };
+        let mut live = self.column_part(project, LIVE, first..PersonId::MAX)?;
+        let mut seen = self.last_seen_of(project);
         let mut rows = Vec::with_capacity(persons.len());
-        for (read, &person) in (1_u64..).zip(persons) {
-            if read.is_multiple_of(ASK) && !go_on() {
-                return Ok(None);
-            }
+        for &person in persons {
             let shown = live.at(person)?.ok_or(Error::Broken("a list holds somebody dead"))?;
             let (created_at, uuid) = decode_live(shown)?;
             let time = match by {
@@ -258,7 +274,9 @@ impl Snapshot<'_> {
             return Ok(true);
         };
         let mut searched = SEARCHED.iter().filter_map(|key| value(key));
-        if searched.any(|value| part.is_in(&value.text())) || part.begins(&head.uuid.to_string()) {
+        if searched.any(|value| !value.is_null() && part.is_in(&value.text()))
+            || part.begins(&head.uuid.to_string())
+        {
             return Ok(true);
         }
         let person = self.current(project, (id, head), usize::MAX)?;

@@ -7,10 +7,9 @@ use super::column::{LIVE, encode_live};
 use super::column_cache::Of;
 use super::find::{By, Row};
 use super::keys::KeyReader;
-use super::search::GoOn;
+use super::search::{ASK, GoOn};
 use super::snapshot::Snapshot;
-use super::transaction::decode;
-use super::{Family, Result, Store, codec, corrupt, keys};
+use super::{Family, Result, Store, corrupt, keys};
 use crate::person::{Known, PersonId, ProjectId, PropertyId, Time};
 
 /// What the indexes hold of a person.
@@ -94,7 +93,7 @@ pub enum Start {
 impl Snapshot<'_> {
     /// Live persons in the order of a list, from where it starts on and at most `limit`; `None`
     /// where `go_on` ended the scan. The newest come first, or with `ascending` last. With `among` only
-    /// these are listed, who are given by id.
+    /// these are listed, who are given by id, and so many rows are read: `None` where more are needed.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
@@ -104,11 +103,12 @@ impl Snapshot<'_> {
         (by, ascending): (By, bool),
         start: Start,
         limit: usize,
-        among: Option<&[PersonId]>,
+        among: Option<(&[PersonId], u64)>,
         go_on: &GoOn<'_>,
     ) -> Result<Option<Vec<Row>>> {
+        let most = among.map_or(u64::MAX, |(_, most)| most);
         let is_listed =
-            |person: &PersonId| among.is_none_or(|among| among.binary_search(person).is_ok());
+            |person: &PersonId| among.is_none_or(|(among, _)| among.binary_search(person).is_ok());
         let family = match by {
             By::CreatedAt => Family::ByCreatedAt,
             By::LastSeenAt => Family::ByLastSeenAt,
@@ -142,7 +142,7 @@ impl Snapshot<'_> {
             if rows.len() >= limit {
                 break;
             }
-            if read.is_multiple_of(1024) && !go_on() {
+            if read > most || (read.is_multiple_of(ASK) && !go_on()) {
                 return Ok(None);
             }
             let person = KeyReader(person).u64().ok_or(corrupt(family))?;
@@ -160,32 +160,29 @@ impl Snapshot<'_> {
         Ok(Some(rows))
     }
 
-    /// Every live person whose email is exactly this, newest first.
+    /// Every live person whose email may be this one, by id; `None` where `go_on` ended the scan. The
+    /// caller compares: a long email is indexed by its beginning only.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn persons_by_email(&self, project: ProjectId, email: &str) -> Result<Vec<PersonId>> {
+    pub fn persons_by_email(
+        &self,
+        project: ProjectId,
+        email: &str,
+        go_on: &GoOn<'_>,
+    ) -> Result<Option<Vec<PersonId>>> {
         let prefix = keys::email(project, email);
         let mut iterator = self.iterator(Family::ByEmail);
         iterator.seek(&prefix);
-        let property = self.store.dictionary().property(project, "email");
         let mut found = Vec::new();
-        while let Some((key, person)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix))
-        {
-            debug_assert!(key.len() >= prefix.len());
-            let person = KeyReader(person).u64().ok_or(corrupt(Family::ByEmail))?;
-            let bytes = self.get(Family::Person, &keys::person(project, person))?;
-            let bytes = bytes.ok_or(corrupt(Family::ByEmail))?;
-            let known = decode(codec::decode_known, &bytes, Family::Person)?;
-            // A long email is indexed by its beginning only.
-            let listed = Listed::of(&known, property);
-            if let Some(listed) = listed.filter(|listed| listed.email.as_deref() == Some(email)) {
-                found.push((std::cmp::Reverse(listed.created_at), listed.uuid, person));
+        while let Some((_, person)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
+            found.push(KeyReader(person).u64().ok_or(corrupt(Family::ByEmail))?);
+            if (found.len() as u64).is_multiple_of(ASK) && !go_on() {
+                return Ok(None);
             }
             iterator.next();
         }
         iterator.status()?;
-        found.sort_unstable();
-        Ok(found.into_iter().map(|(_, _, person)| person).collect())
+        Ok(Some(found))
     }
 }

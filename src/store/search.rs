@@ -151,7 +151,7 @@ impl Snapshot<'_> {
         part: &Part,
         go_on: &GoOn<'_>,
     ) -> Result<Option<Vec<PersonId>>> {
-        let is_wanted = |value: &Value| part.is_in(&value.text());
+        let is_wanted = |value: &Value| !value.is_null() && part.is_in(&value.text());
         if let Some(whole) = self.whole(project, property)? {
             let mut read = 0_u64;
             let long = |person| {
@@ -218,7 +218,10 @@ impl Snapshot<'_> {
         let Some(ids) = ids.as_ref().and_then(|ids| ids.having(part)) else {
             return self.each_id(project, part, go_on, |id, _| Ok(each(id)));
         };
-        for id in ids {
+        for (read, id) in (1_u64..).zip(ids) {
+            if read.is_multiple_of(ASK) && !go_on() {
+                return Ok(false);
+            }
             let id = std::str::from_utf8(id).map_err(|_| corrupt(Family::DistinctId))?;
             if !each(id) {
                 break;

@@ -2,6 +2,7 @@
 //! after it. Reads never wait for the writer.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rocksdb::{DBRawIterator, ReadOptions, SnapshotWithThreadMode};
 use uuid::Uuid;
@@ -57,6 +58,8 @@ pub struct Snapshot<'s> {
     commits: u64,
     /// The same where it was taken between two commits, and so shows all of them and nothing else.
     between: Option<u64>,
+    /// When its reads end.
+    deadline: Option<Instant>,
 }
 
 /// So many rows of a person, and bytes that they take, go into the row cache.
@@ -70,7 +73,20 @@ impl<'s> Snapshot<'s> {
         // Where nothing was committed meanwhile, this is what the snapshot shows.
         let state = Some(before).filter(|before| *before == store.db.latest_sequence_number());
         let between = Some(commits).filter(|commits| store.row_cache.is_after(*commits));
-        Self { store, rows, state, commits, between }
+        Self { store, rows, state, commits, between, deadline: None }
+    }
+
+    /// The same, whose reads of persons end with [`Error::Ended`] from a moment on, however many rows they
+    /// go through.
+    #[must_use]
+    pub fn until(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
+    }
+
+    /// Ends a read that takes longer than it may.
+    pub(super) fn goes_on(&self) -> Result<()> {
+        let is_over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if is_over { Err(Error::Ended) } else { Ok(()) }
     }
 
     /// The number of the state that it shows: snapshots of one number show the same. `None` where
@@ -290,6 +306,7 @@ impl<'s> Snapshot<'s> {
         key: &[u8],
         read: impl Fn(&[u8]) -> std::result::Result<T, codec::Corrupt>,
     ) -> Result<Option<T>> {
+        self.goes_on()?;
         let load = || {
             let mut rows = Packed::default();
             let row = self.rows.get_pinned_cf(self.store.family(family), key)?;

@@ -20,8 +20,13 @@ pub struct Walk<'a> {
     /// Who was looked for in the row cache last, with all rows if they are there.
     person: Option<([u8; PERSON_BYTES], Option<Arc<Packed>>)>,
     at: Place,
+    /// How often it went somewhere.
+    moves: u32,
     failed: Cell<Option<Error>>,
 }
+
+/// Each so many moves it is asked whether the read is to go on.
+const ASK: u32 = if cfg!(test) { 8 } else { 256 };
 
 /// Where a walk stands.
 enum Place {
@@ -51,6 +56,7 @@ impl<'a> Walk<'a> {
             database: None,
             person: None,
             at: Place::Nowhere,
+            moves: 0,
             failed: Cell::default(),
         }
     }
@@ -82,7 +88,9 @@ impl<'a> Walk<'a> {
     /// Goes to the first row of the person that is not before `key`.
     pub fn seek(&mut self, key: impl AsRef<[u8]>) {
         let key = key.as_ref();
-        if let Some(rows) = self.enter(key) {
+        if !self.goes_on() {
+            self.at = Place::Nowhere;
+        } else if let Some(rows) = self.enter(key) {
             let at = rows.first_not(&(0..rows.len()), |row| row < key);
             self.stand(rows, Some(at));
         } else {
@@ -94,7 +102,9 @@ impl<'a> Walk<'a> {
     /// Goes to the last row of the person that is not after `key`.
     pub fn seek_for_prev(&mut self, key: impl AsRef<[u8]>) {
         let key = key.as_ref();
-        if let Some(rows) = self.enter(key) {
+        if !self.goes_on() {
+            self.at = Place::Nowhere;
+        } else if let Some(rows) = self.enter(key) {
             let after = rows.first_not(&(0..rows.len()), |row| row <= key);
             self.stand(rows, after.checked_sub(1));
         } else {
@@ -148,6 +158,7 @@ impl<'a> Walk<'a> {
         cached: impl Fn(usize) -> Option<usize>,
     ) {
         match std::mem::replace(&mut self.at, Place::Nowhere) {
+            _ if !self.goes_on() => {}
             Place::Nowhere => {}
             Place::Database => {
                 self.database.as_mut().into_iter().for_each(database);
@@ -157,7 +168,17 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether there were rows to go to, or the walk failed.
+    /// Whether the read is not over. That it is shows in [`Walk::status`].
+    fn goes_on(&mut self) -> bool {
+        self.moves = self.moves.wrapping_add(1);
+        if !self.moves.is_multiple_of(ASK) {
+            return true;
+        }
+        let asked = self.cache.map_or(Ok(()), |(snapshot, _)| snapshot.goes_on());
+        asked.map_err(|error| self.failed.set(Some(error))).is_ok()
+    }
+
+    /// Whether the walk failed, which is told once.
     ///
     /// # Errors
     /// Where the store failed.
@@ -166,5 +187,43 @@ impl<'a> Walk<'a> {
             return Err(error);
         }
         Ok(self.database.as_ref().map_or(Ok(()), DBRawIterator::status)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::person::{Fact, Life, Time};
+    use crate::store::tests::config;
+    use crate::store::{Joined, Member, Moment, Store};
+
+    #[test]
+    fn a_read_ends_when_its_time_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&config(folder.path())).unwrap();
+        let mut transaction = store.transaction();
+        let began = Fact { time: Time(0), known: Time(0) };
+        let person = transaction.create(1, "ann", began).unwrap();
+        for ordinal in 0..20 {
+            let joined = Joined::Id(ordinal.to_string());
+            let member = Member { from: Time(0), known: Time(0), left: None, joined };
+            transaction.put_member(1, Life { person, number: 0 }, ordinal, &member);
+        }
+        transaction.commit().unwrap();
+        let head = store.snapshot().head(1, person).unwrap().unwrap();
+        let now = Moment { time: Time::MAX, known: Time::MAX };
+        let ids =
+            |snapshot: &Snapshot<'_>| snapshot.distinct_ids(1, (person, &head), now, usize::MAX);
+        assert_eq!(
+            ids(&store.snapshot().until(Instant::now() + Duration::from_secs(3_600)))
+                .unwrap()
+                .len(),
+            20
+        );
+        let over = store.snapshot().until(Instant::now());
+        assert!(matches!(ids(&over), Err(Error::Ended)), "in the middle of a walk");
+        assert!(matches!(over.head(1, person), Err(Error::Ended)));
     }
 }

@@ -254,7 +254,8 @@ impl Whole {
         }
         let mut wanted = vec![Some(false); self.values.len()];
         for number in numbers {
-            wanted[number] = Some(true);
+            // Of a null no text is shown, and none is found.
+            wanted[number] = Some(self.values.get(number) != b"null");
         }
         for number in too_long {
             wanted[*number] = None;

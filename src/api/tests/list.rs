@@ -155,6 +155,11 @@ async fn parameters_are_understood_or_refused() {
         ("limit=x", "limit", "limit must be a whole number from 1 to 10000"),
         ("offset=-1", "offset", "offset must be a whole number from 0"),
         ("email=%FF", "email", "not valid UTF-8"),
+        (
+            "order_by=--created_at",
+            "order_by",
+            "order_by must be created_at or last_seen_at, with a - for the newest first",
+        ),
     ] {
         let expected = format!(
             r#"{{"type":"validation_error","code":"invalid_input","detail":"{detail}","attr":"{attr}"}}"#

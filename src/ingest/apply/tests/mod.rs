@@ -268,7 +268,7 @@ fn found_by_columns(
             let rows = snapshot.rows(project, &found, by, &|| true).unwrap().unwrap();
             prop_assert_eq!(&rows, &due, "{}", json);
             due.sort_by_key(|row| (Reverse(row.time), row.uuid));
-            let (start, among) = (Start::Offset(0), Some(&found[..]));
+            let (start, among) = (Start::Offset(0), Some((&found[..], u64::MAX)));
             let page = snapshot.page(project, (by, false), start, usize::MAX, among, &|| true);
             prop_assert_eq!(page.unwrap().unwrap(), due, "{}", json);
         }

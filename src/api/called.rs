@@ -1,0 +1,56 @@
+//! How a caller names a person.
+
+use uuid::Uuid;
+
+use super::error::Error;
+use crate::person::PersonId;
+
+/// How a caller names a person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// By the integer id.
+    Id(PersonId),
+    /// By the uuid.
+    Uuid(Uuid),
+}
+
+impl Called {
+    /// Reads what stands in the parameter `attr`.
+    pub fn parse(text: &str, attr: &str) -> Result<Self, Error> {
+        // A uuid without hyphens may be digits alone, but no integer id is that long.
+        if matches!(text.len(), 32 | 36)
+            && let Ok(uuid) = Uuid::try_parse(text)
+        {
+            return Ok(Self::Uuid(uuid));
+        }
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            // One that does not fit is one that nobody has.
+            return Ok(Self::Id(text.parse().unwrap_or(PersonId::MAX)));
+        }
+        let detail = "The ID provided does not look like a personID. If you are using a \
+                      distinctId, please use /persons?distinct_id=<id> instead.";
+        Err(Error::invalid(attr, detail))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_called_by_integer_or_uuid() {
+        let uuid = Uuid::from_u128(0x6931_a681_6e90_500d_8294_1458_2dcc_2e3f);
+        for (text, expected) in [
+            ("17", Called::Id(17)),
+            ("99999999999999999999", Called::Id(u64::MAX)),
+            ("6931a681-6e90-500d-8294-14582dcc2e3f", Called::Uuid(uuid)),
+            ("6931A681-6E90-500D-8294-14582DCC2E3F", Called::Uuid(uuid)),
+            ("6931a6816e90500d829414582dcc2e3f", Called::Uuid(uuid)),
+        ] {
+            assert_eq!(Called::parse(text, "id").unwrap(), expected, "{text}");
+        }
+        for text in ["", "-1", "+1", "user-1", "{6931a6816e90500d829414582dcc2e}"] {
+            assert!(Called::parse(text, "id").is_err(), "{text}");
+        }
+    }
+}
