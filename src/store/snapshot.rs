@@ -270,7 +270,7 @@ impl<'s> Snapshot<'s> {
         (id, head): (PersonId, &Head),
         distinct_ids: usize,
     ) -> Result<Person> {
-        let values = head.entries.iter().filter_map(|(&property, entry)| {
+        let values = head.properties().filter_map(|(property, entry)| {
             entry.state.current.clone().map(|value| (property, value))
         });
         let now = Moment { time: Time::MAX, known: Time::MAX };
