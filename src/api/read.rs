@@ -155,8 +155,7 @@ impl Read {
         let body = move |view: &View<'_>| Ok(body(view).and_then(|body| format.body(body)));
         let (position, body) =
             on_thread(self.state.clone(), self.project, self.begun, body).await?;
-        let respond = |body| tagged(format, body, self.if_none_match.as_ref());
-        Ok(with_position(position, body.map_or_else(IntoResponse::into_response, respond)))
+        Ok(self.told(position, body))
     }
 
     /// Answers with one person.
@@ -166,8 +165,12 @@ impl Read {
     {
         self.wait().await?;
         let (position, body) = self.here(body)?;
+        Ok(self.told(position, body))
+    }
+
+    fn told(self, position: HeaderValue, body: Result<Vec<u8>, Error>) -> Response {
         let respond = |body| tagged(self.format, body, self.if_none_match.as_ref());
-        Ok(with_position(position, body.map_or_else(IntoResponse::into_response, respond)))
+        with_position(position, body.map_or_else(IntoResponse::into_response, respond))
     }
 
     /// Answers with a list of at most one person.

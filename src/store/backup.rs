@@ -181,8 +181,9 @@ impl Backups {
                           or set store.path to an empty one";
             return Err(Error::Open { path: path.clone(), reason: reason.to_owned() });
         }
-        check_format(path)?;
         let growing = path.join(RESTORING);
+        take_back(&growing, path).map_err(io_error)?;
+        check_format(path)?;
         if fs::symlink_metadata(&growing).is_ok_and(|found| !found.is_dir()) {
             let reason = "it is no folder, and a store that is restored grows in one of that name";
             return Err(Error::Open { path: growing, reason: reason.to_owned() });
@@ -234,6 +235,32 @@ fn move_up(from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(file.path(), to.join(file.file_name()))?;
     }
     fs::remove_dir(from)
+}
+
+/// Takes away what [`move_up`] had moved when it was killed: it left `CURRENT` where it was.
+fn take_back(from: &Path, to: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(from.join("CURRENT")).is_ok_and(|found| found.is_file()) {
+        return Ok(());
+    }
+    for file in fs::read_dir(to)? {
+        let file = file?;
+        if file.file_type()?.is_file() && is_of_a_store(&file.file_name()) {
+            fs::remove_file(file.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file is named as RocksDB names those of a store.
+fn is_of_a_store(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    let (stem, kind) = name.rsplit_once('.').unwrap_or((name, ""));
+    let is_numbered = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+    matches!(name, "LOCK" | "LOG" | "IDENTITY")
+        || stem == "LOG.old"
+        || (matches!(kind, "sst" | "log" | "dbtmp") && is_numbered(stem))
+        || name.strip_prefix("MANIFEST-").is_some_and(is_numbered)
+        || name.strip_prefix("OPTIONS-").is_some_and(is_numbered)
 }
 
 /// Whether something in a store's folder is no store and may be there all the same.

@@ -130,6 +130,22 @@ fn nothing_that_is_there_is_written_over() {
 }
 
 #[test]
+fn a_restore_that_was_killed_while_it_moved_its_files_is_done_again() {
+    let world = World::new();
+    drop(world.restored(2).unwrap());
+    let path = world.folder.path().join("restored");
+    // As it was before the last file was moved.
+    fs::create_dir(path.join(RESTORING)).unwrap();
+    fs::rename(path.join("CURRENT"), path.join(RESTORING).join("CURRENT")).unwrap();
+    fs::write(path.join("notes.txt"), "somebody else's").unwrap();
+    let refused = world.restored(3).err().unwrap().to_string();
+    assert!(refused.contains("holds no store"), "{refused}");
+    assert_eq!(fs::read_to_string(path.join("notes.txt")).unwrap(), "somebody else's");
+    fs::remove_file(path.join("notes.txt")).unwrap();
+    assert_eq!(world.restored(3).unwrap().content(), world.store.content());
+}
+
+#[test]
 fn a_file_system_of_its_own_may_hold_a_store() {
     let world = World::new();
     let path = world.folder.path().join("disk");
