@@ -182,12 +182,12 @@ impl Backups {
             return Err(Error::Open { path: path.clone(), reason: reason.to_owned() });
         }
         let growing = path.join(RESTORING);
-        take_back(&growing, path).map_err(io_error)?;
-        check_format(path)?;
         if fs::symlink_metadata(&growing).is_ok_and(|found| !found.is_dir()) {
             let reason = "it is no folder, and a store that is restored grows in one of that name";
             return Err(Error::Open { path: growing, reason: reason.to_owned() });
         }
+        take_back(&growing, path).map_err(io_error)?;
+        check_format(path)?;
         fs::create_dir_all(&growing).map_err(io_error)?;
         self.engine.verify_backup(number).map_err(|error| self.failed(&error))?;
         let restored =
@@ -237,30 +237,27 @@ fn move_up(from: &Path, to: &Path) -> io::Result<()> {
     fs::remove_dir(from)
 }
 
-/// Takes away what [`move_up`] had moved when it was killed: it left `CURRENT` where it was.
+/// Takes away what [`move_up`] had moved when it was killed, which left `CURRENT` where it was: as much as
+/// would be taken for somebody else's. The rest is written over.
 fn take_back(from: &Path, to: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(from.join("CURRENT")).is_ok_and(|found| found.is_file()) {
         return Ok(());
     }
     for file in fs::read_dir(to)? {
         let file = file?;
-        if file.file_type()?.is_file() && is_of_a_store(&file.file_name()) {
+        if file.file_type()?.is_file() && is_numbered(&file.file_name()) {
             fs::remove_file(file.path())?;
         }
     }
     Ok(())
 }
 
-/// Whether a file is named as RocksDB names those of a store.
-fn is_of_a_store(name: &OsStr) -> bool {
+/// Whether it is a file of a store to which RocksDB gives a number.
+fn is_numbered(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
-    let (stem, kind) = name.rsplit_once('.').unwrap_or((name, ""));
-    let is_numbered = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-    matches!(name, "LOCK" | "LOG" | "IDENTITY")
-        || stem == "LOG.old"
-        || (matches!(kind, "sst" | "log" | "dbtmp") && is_numbered(stem))
-        || name.strip_prefix("MANIFEST-").is_some_and(is_numbered)
-        || name.strip_prefix("OPTIONS-").is_some_and(is_numbered)
+    let before = ["MANIFEST-", "OPTIONS-"].iter().find_map(|start| name.strip_prefix(start));
+    let number = before.or_else(|| name.strip_suffix(".sst").or(name.strip_suffix(".log")));
+    number.is_some_and(|text| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()))
 }
 
 /// Whether something in a store's folder is no store and may be there all the same.

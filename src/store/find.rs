@@ -224,33 +224,24 @@ impl Snapshot<'_> {
         by: By,
         go_on: &GoOn<'_>,
     ) -> Result<Option<Vec<Row>>> {
-        let parts = persons.par_chunks(SOUGHT_AT_ONCE);
-        let rows = parts.map(|part| self.rows_of_part(project, part, by, go_on));
-        let rows = together(|| rows.collect::<Result<Option<Vec<_>>>>())?;
-        Ok(rows.map(|parts| parts.concat()))
-    }
-
-    fn rows_of_part(
-        &self,
-        project: ProjectId,
-        persons: &[PersonId],
-        by: By,
-        go_on: &GoOn<'_>,
-    ) -> Result<Option<Vec<Row>>> {
-        let (Some(&first), true) = (persons.first(), go_on()) else { return Ok(None) };
-        let mut live = self.column_part(project, LIVE, first..PersonId::MAX)?;
-        let mut seen = self.last_seen_of(project);
-        let mut rows = Vec::with_capacity(persons.len());
-        for &person in persons {
-            let shown = live.at(person)?.ok_or(Error::Broken("a list holds somebody dead"))?;
-            let (created_at, uuid) = decode_live(shown)?;
-            let time = match by {
-                By::CreatedAt => created_at,
-                By::LastSeenAt => seen.at(person)?,
+        let rows_of = |part: &[PersonId]| {
+            let (Some(&first), true) = (part.first(), go_on()) else { return Ok(None) };
+            let mut live = self.column_part(project, LIVE, first..PersonId::MAX)?;
+            let mut seen = self.last_seen_of(project);
+            let row = |&person: &PersonId| {
+                let shown = live.at(person)?.ok_or(Error::Broken("a list holds somebody dead"))?;
+                let (created_at, uuid) = decode_live(shown)?;
+                let time = match by {
+                    By::CreatedAt => created_at,
+                    By::LastSeenAt => seen.at(person)?,
+                };
+                Ok(Row { time, uuid, person })
             };
-            rows.push(Row { time, uuid, person });
-        }
-        Ok(Some(rows))
+            part.iter().map(row).collect::<Result<Vec<_>>>().map(Some)
+        };
+        let parts = persons.par_chunks(SOUGHT_AT_ONCE).map(rows_of);
+        let rows = together(|| parts.collect::<Result<Option<Vec<_>>>>())?;
+        Ok(rows.map(|parts| parts.concat()))
     }
 
     /// Whether one person is wanted.
