@@ -1,7 +1,6 @@
 //! The newest state of a person: what "current properties" means.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use uuid::Uuid;
 
 use super::history::State;
@@ -41,8 +40,12 @@ pub struct Head {
     /// has count too, since they are kept.
     pub json_bytes: u64,
     /// Every property that it ever had, by number.
-    pub entries: BTreeMap<PropertyId, Entry>,
+    pub entries: Entries,
 }
+
+/// Properties by number, in one piece of memory: heads are read and copied far more often than a
+/// property is added.
+pub type Entries = LiteMap<PropertyId, Entry>;
 
 /// From when on something holds of a person, and when that was learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +125,7 @@ impl Head {
             distinct_ids: 0,
             merged: None,
             json_bytes: 2,
-            entries: BTreeMap::new(),
+            entries: Entries::new(),
         }
     }
 
@@ -160,7 +163,9 @@ impl Head {
 
     /// The entries that are properties: those before them are facts of the person.
     pub fn properties(&self) -> impl Iterator<Item = (PropertyId, &Entry)> {
-        self.entries.range(FIRST_PROPERTY..).map(|(property, entry)| (*property, entry))
+        let properties =
+            self.entries.iter().skip_while(|(property, _)| **property < FIRST_PROPERTY);
+        properties.map(|(property, entry)| (*property, entry))
     }
 
     /// The length of the properties as JSON after one of them, whose name takes `name_bytes`, is

@@ -6,7 +6,6 @@
 mod identity;
 mod wire;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ pub use self::identity::*;
 use self::wire::{Reader, Writer};
 use super::{Activity, Applied, CommandOutcome, Deed, Effect, Operation, Recency};
 use crate::person::{
-    Entry, Head, Known, Place, PropertyId, Row, State, Stored, Time, Tombstone, Value,
+    Entries, Entry, Head, Known, Place, PropertyId, Row, State, Stored, Time, Tombstone, Value,
 };
 
 /// Bytes that are no value of the kind asked for.
@@ -24,6 +23,9 @@ pub struct Corrupt;
 type Decoded<T> = Result<T, Corrupt>;
 
 const FORM: u8 = 1;
+
+/// Most values that are not a head take no more bytes.
+const ROOM: usize = 64;
 
 /// The form of a tombstone, which stands where a head was.
 const TOMBSTONE: u8 = 2;
@@ -71,7 +73,7 @@ pub fn encode_row(stored: &Stored) -> Vec<u8> {
         Row::Merge { .. } => 6,
         Row::Decided(_) => 7,
     };
-    let mut writer = Writer::new(form);
+    let mut writer = Writer::with_room(form, ROOM);
     writer.time(stored.known, stored.place.time);
     match &stored.row {
         Row::Set(value) | Row::SetUnset(value) | Row::OnceUnset(value) | Row::Once(value) => {
@@ -110,7 +112,9 @@ pub fn decode_row(place: Place, bytes: &[u8]) -> Decoded<Stored> {
 }
 
 fn encode_head(head: &Head) -> Vec<u8> {
-    let mut writer = Writer::new(FORM);
+    // Numbers and times take no more than the names that `json_bytes` counts, and most values stand once.
+    let room = usize::try_from(head.json_bytes).unwrap_or_default();
+    let mut writer = Writer::with_room(FORM, room + ROOM);
     let base = head.created_at;
     writer.uuid(head.uuid);
     writer.time(base, Time::EPOCH);
@@ -163,7 +167,7 @@ fn decode_head(bytes: &[u8]) -> Decoded<Head> {
 }
 
 /// All values become parts of one text.
-fn decode_entries(reader: &mut Reader<'_>, base: Time) -> Decoded<BTreeMap<PropertyId, Entry>> {
+fn decode_entries(reader: &mut Reader<'_>, base: Time) -> Decoded<Entries> {
     /// Number, newest time and state take a byte each at least.
     const LEAST: usize = 3;
     let count = reader.unsigned()?;
@@ -179,18 +183,20 @@ fn decode_entries(reader: &mut Reader<'_>, base: Time) -> Decoded<BTreeMap<Prope
     let value = |part: Option<Range<u32>>| {
         part.map(|part| Value::part(&text, part).ok_or(Corrupt)).transpose()
     };
-    let entries = parts.into_iter().map(|(property, newest, [current, set_only])| {
+    let mut entries = Entries::with_capacity(parts.len());
+    for (property, newest, [current, set_only]) in parts {
         let state = State { current: value(current)?, set_only: value(set_only)? };
-        Ok((property, Entry { newest, state }))
-    });
-    // In order they come, and a tree of what is in order is made in one go.
-    entries.collect()
+        if entries.try_append(property, Entry { newest, state }).is_some() {
+            return Err(Corrupt);
+        }
+    }
+    Ok(entries)
 }
 
 /// A row of family `timeline`; its place stands in the key.
 #[must_use]
 pub fn encode_operation(place: Place, operation: &Operation) -> Vec<u8> {
-    let mut writer = Writer::new(FORM);
+    let mut writer = Writer::with_room(FORM, 2 * ROOM);
     writer.uuid(operation.uuid);
     writer.time(operation.event_time, place.time);
     writer.time(operation.known, place.time);

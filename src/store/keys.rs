@@ -234,9 +234,7 @@ pub fn recorded(project: ProjectId, id: PersonId, event_time: Time, uuid: Uuid) 
 /// Family `distinct_id`.
 #[must_use]
 pub fn distinct_id(project: ProjectId, distinct_id: &str) -> Vec<u8> {
-    let mut key = project.to_be_bytes().to_vec();
-    key.extend(distinct_id.as_bytes());
-    key
+    [&project.to_be_bytes(), distinct_id.as_bytes()].concat()
 }
 
 /// The project and the distinct id in a key of `distinct_id`.
@@ -322,9 +320,7 @@ pub fn moves(project: ProjectId, top: Life) -> Vec<u8> {
 /// Family `dropped`.
 #[must_use]
 pub fn dropped(project: ProjectId, hash: [u8; 16]) -> Vec<u8> {
-    let mut key = project.to_be_bytes().to_vec();
-    key.extend(hash);
-    key
+    [&project.to_be_bytes()[..], &hash].concat()
 }
 
 /// Family `command`: what became of a command.

@@ -14,10 +14,8 @@ pub const COLUMN_BYTES: usize = 8;
 /// Families `by_created_at` and `by_last_seen_at`: the newest first.
 #[must_use]
 pub fn by_time(project: ProjectId, time: Time, uuid: Uuid) -> Vec<u8> {
-    let mut key = project.to_be_bytes().to_vec();
-    key.extend(time_bytes(time).map(|byte| !byte));
-    key.extend(uuid.as_bytes());
-    key
+    let time = time_bytes(time).map(|byte| !byte);
+    [&project.to_be_bytes()[..], &time, uuid.as_bytes()].concat()
 }
 
 /// The time and the uuid in a key of [`by_time`].
@@ -93,9 +91,8 @@ pub fn column(project: ProjectId, property: PropertyId) -> Vec<u8> {
 /// Family `column`.
 #[must_use]
 pub fn column_row(project: ProjectId, property: PropertyId, person: PersonId) -> Vec<u8> {
-    let mut key = column(project, property);
-    key.extend(person.to_be_bytes());
-    key
+    let (project, property) = (project.to_be_bytes(), property.to_be_bytes());
+    [&project[..], &property, &person.to_be_bytes()].concat()
 }
 
 #[cfg(test)]
