@@ -71,23 +71,27 @@ fn write_path(criterion: &mut Criterion) {
     store.transaction().commit().unwrap();
     let parsed = apply::parse(&first, &rules, store.dictionary());
     group.bench_function("apply new persons", |bencher| {
-        bencher.iter(|| apply::batch(&store, &first, &parsed, SETTINGS).unwrap().1);
+        bencher.iter(|| apply::batch(store.transaction(), &first, &parsed, SETTINGS).unwrap().1);
     });
     group.bench_function("apply and commit new persons", |bencher| {
         bencher.iter_batched(
             open,
             |(folder, store)| {
-                apply::batch(&store, &first, &parsed, SETTINGS).unwrap().0.commit().unwrap();
+                apply::batch(store.transaction(), &first, &parsed, SETTINGS)
+                    .unwrap()
+                    .0
+                    .commit()
+                    .unwrap();
                 (folder, store)
             },
             BatchSize::PerIteration,
         );
     });
-    apply::batch(&store, &first, &parsed, SETTINGS).unwrap().0.commit().unwrap();
+    apply::batch(store.transaction(), &first, &parsed, SETTINGS).unwrap().0.commit().unwrap();
     let next = records(RECORDS);
     let parsed = apply::parse(&next, &rules, store.dictionary());
     group.bench_function("apply to known persons", |bencher| {
-        bencher.iter(|| apply::batch(&store, &next, &parsed, SETTINGS).unwrap().1);
+        bencher.iter(|| apply::batch(store.transaction(), &next, &parsed, SETTINGS).unwrap().1);
     });
     group.finish();
 }
@@ -98,7 +102,7 @@ fn reads(criterion: &mut Criterion) {
     for round in 0..rounds {
         let records = records(round * RECORDS);
         let parsed = apply::parse(&records, &rules, store.dictionary());
-        apply::batch(&store, &records, &parsed, SETTINGS).unwrap().0.commit().unwrap();
+        apply::batch(store.transaction(), &records, &parsed, SETTINGS).unwrap().0.commit().unwrap();
     }
     let time = Time(1_770_000_000_000_000).plus(i64::try_from(rounds * RECORDS * 500).unwrap());
     let mut group = criterion.benchmark_group("read");

@@ -112,8 +112,13 @@ impl World {
         let (mut done, mut staged) = (0, 0);
         let start = Instant::now();
         while done < records.len() {
-            let (transaction, tally, more) =
-                apply::batch(self.store(), &records[done..], &parsed[done..], SETTINGS).unwrap();
+            let (transaction, tally, more) = apply::batch(
+                self.store().transaction(),
+                &records[done..],
+                &parsed[done..],
+                SETTINGS,
+            )
+            .unwrap();
             staged = staged.max(transaction.staged_bytes());
             transaction.commit().unwrap();
             assert!(tally.rejections.is_empty());

@@ -1,16 +1,17 @@
 //! The write path, and the only room that names rdkafka.
 //!
 //! ```text
-//! source (one thread) ─► parse (all cores) ─► apply and commit (one thread)
+//! source (one thread) ─► parse (all cores) ─► apply (one thread) ─► commit (one thread)
 //! ```
 //!
 //! A stage hands a batch on when the next one is free for it, so a slow store slows fetching, and
 //! while it works the next batch grows: batches are large under load and small when it is quiet.
-//! [`apply`] is what happens to a batch; [`source`] is where it comes from.
+//! [`source`] is where a batch comes from, [`apply`] what happens to it, and [`commit`] how it ends.
 
 mod append;
 pub mod apply;
 mod batch;
+mod commit;
 mod context;
 mod count;
 mod dead_letter;
@@ -39,7 +40,8 @@ use tokio::runtime::Handle;
 
 pub use self::append::{Commands, NotAppended};
 use self::apply::Parsed;
-use self::batch::{Batch, Gap};
+use self::batch::Batch;
+use self::commit::Work;
 use self::context::Preparing;
 use self::dead_letter::DeadLetters;
 pub use self::kafka::Connection;
@@ -49,9 +51,8 @@ pub use self::rules::SharedRules;
 use self::source::{Reader, Source};
 pub use self::stop::Stop;
 use crate::metrics::Metrics;
-use crate::person::Record;
 use crate::progress::Progress;
-use crate::store::{self, Applied, Store};
+use crate::store::{self, Applied, Store, Transaction};
 
 /// How often Kafka is told how far the store is.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
@@ -197,17 +198,22 @@ impl Stage {
         let reader = source.reader();
         let (fetched, to_parse) = sync_channel(0);
         let (parsed, to_apply) = sync_channel(0);
-        let applying = &AtomicBool::new(true);
+        let (applied, to_commit) = sync_channel(0);
+        let committing = &AtomicBool::new(true);
         let appliers = apply::threads().map_err(|_| Error::Internal("there are no threads"))?;
         thread::scope(|scope| {
-            let fetching = scope.spawn(move || self.fetch(source, fetched, applying));
+            let fetching = scope.spawn(move || self.fetch(source, fetched, committing));
             scope.spawn(move || self.parse(&to_parse, &parsed));
-            let apply = move || appliers.install(|| self.apply(to_apply, letters, &reader));
-            let applied = scope.spawn(apply).join();
-            applying.store(false, Ordering::Release);
-            let applied = applied.map_err(|_| Error::Internal("applying panicked"))?;
-            let fetched = fetching.join().map_err(|_| Error::Internal("the source panicked"))?;
-            applied.and(fetched)
+            let apply = move || appliers.install(|| self.apply(to_apply, &applied, &reader));
+            let applying = scope.spawn(apply);
+            // The last stage ends where an earlier one did, and the first where the last one did.
+            let committed = scope.spawn(move || self.commit(to_commit, letters)).join();
+            committing.store(false, Ordering::Release);
+            let ended = |panicked| move |_| Error::Internal(panicked);
+            let applied = applying.join().map_err(ended("applying panicked"))?;
+            let committed = committed.map_err(ended("committing panicked"))?;
+            let fetched = fetching.join().map_err(ended("the source panicked"))?;
+            committed.and(applied).and(fetched)
         })
     }
 
@@ -250,11 +256,11 @@ impl Stage {
         &self,
         mut source: Source,
         batches: SyncSender<Batch>,
-        applying: &AtomicBool,
+        committing: &AtomicBool,
     ) -> Result<(), Error> {
         let mut batch = Batch::default();
         let mut told_drained = false;
-        while self.is_going() && applying.load(Ordering::Acquire) {
+        while self.is_going() && committing.load(Ordering::Acquire) {
             source.fill(&mut batch)?;
             batch.drained = source.is_drained();
             let (drained, news) = (batch.drained, !batch.is_empty());
@@ -292,22 +298,27 @@ impl Stage {
 
     /// Owns the queue's end, so that the stages before end with this one.
     #[expect(clippy::needless_pass_by_value, reason = "what is dropped at the end ends the others")]
-    fn apply(
-        &self,
+    fn apply<'s>(
+        &'s self,
         batches: Receiver<(Batch, Vec<Parsed>)>,
-        letters: &DeadLetters,
+        applied: &SyncSender<Work<'s>>,
         reader: &Reader,
     ) -> Result<(), Error> {
         let mut told = Instant::now();
+        let mut next: Option<Transaction<'_>> = None;
         loop {
-            match batches.recv_timeout(COMMIT_INTERVAL) {
-                Ok((batch, parsed)) => {
-                    self.apply_batch(&batch, &parsed, letters)?;
-                    // To let go of so many pieces of memory takes a while, for which nobody has to wait.
-                    rayon::spawn(move || drop((batch, parsed)));
+            let going = match batches.recv_timeout(COMMIT_INTERVAL) {
+                Ok(batch) => self.apply_batch(Arc::new(batch), &mut next, applied)?,
+                // What was handed on before is committed once this is taken.
+                Err(RecvTimeoutError::Timeout) => {
+                    let is_committed = applied.send(Work::Nothing).is_ok();
+                    next.iter_mut().filter(|_| is_committed).for_each(Transaction::settle);
+                    is_committed
                 }
-                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            if !going {
+                return Ok(());
             }
             if told.elapsed() >= COMMIT_INTERVAL {
                 kafka::tell(reader, &self.progress);
@@ -316,73 +327,40 @@ impl Stage {
         }
     }
 
-    fn apply_batch(
-        &self,
-        batch: &Batch,
-        parsed: &[Parsed],
-        letters: &DeadLetters,
-    ) -> Result<(), Error> {
-        self.accept_gaps(&batch.gaps)?;
-        let (mut records, mut parsed) = (batch.records.as_slice(), parsed);
-        while !records.is_empty() {
-            let done = self.commit(records, parsed, letters)?;
-            (records, parsed) = (&records[done..], &parsed[done..]);
-            if !records.is_empty() && !self.is_going() {
+    /// Applies a batch and hands it on, in several transactions where it is too much for one; answers
+    /// whether somebody takes it.
+    fn apply_batch<'s>(
+        &'s self,
+        batch: Arc<(Batch, Vec<Parsed>)>,
+        next: &mut Option<Transaction<'s>>,
+        applied: &SyncSender<Work<'s>>,
+    ) -> Result<bool, Error> {
+        let (records, parsed) = (batch.0.records.as_slice(), batch.1.as_slice());
+        if !batch.0.gaps.is_empty() && applied.send(Work::Gaps(batch.clone())).is_err() {
+            return Ok(false);
+        }
+        let mut from = 0;
+        while from < records.len() {
+            let began = Instant::now();
+            let transaction = next.take().unwrap_or_else(|| self.store.transaction());
+            let (records, parsed) = (&records[from..], &parsed[from..]);
+            let (transaction, tally, done) =
+                apply::batch(transaction, records, parsed, self.settings.apply)?;
+            let mut sealed = transaction.seal()?;
+            *next = Some(sealed.successor());
+            self.metrics.ingest_batch_stage("apply", began.elapsed().as_secs_f64());
+            let records = from..from + done;
+            let work =
+                Work::Records { batch: batch.clone(), records, sealed: sealed.into(), tally };
+            if applied.send(work).is_err() {
+                return Ok(false);
+            }
+            from += done;
+            if from < batch.0.records.len() && !self.is_going() {
                 return Err(Error::Interrupted);
             }
         }
-        self.progress.update(|status| {
-            if batch.drained {
-                status.lag_records = Some(0);
-            }
-            let ready = status.lag_records.is_some_and(|lag| lag <= self.settings.ready_lag);
-            status.caught_up |= ready;
-        });
-        Ok(())
-    }
-
-    /// Writes positions that go on after expired records, so that they are given up once.
-    fn accept_gaps(&self, gaps: &[Gap]) -> Result<(), Error> {
-        if gaps.is_empty() {
-            return Ok(());
-        }
-        let mut transaction = self.store.transaction();
-        for Gap { topic, partition, applied } in gaps {
-            transaction.set_applied(*topic, partition.1, applied);
-        }
-        transaction.commit()?;
-        self.tell(gaps.iter().map(|Gap { partition, applied, .. }| (partition.clone(), *applied)));
-        Ok(())
-    }
-
-    /// Applies records and commits them; answers how many, which is all unless they are too much
-    /// for one transaction.
-    fn commit(
-        &self,
-        records: &[Record],
-        parsed: &[Parsed],
-        letters: &DeadLetters,
-    ) -> Result<usize, Error> {
-        let began = Instant::now();
-        let (transaction, tally, done) =
-            apply::batch(&self.store, records, parsed, self.settings.apply)?;
-        let records = &records[..done];
-        self.metrics.ingest_batch_stage("apply", began.elapsed().as_secs_f64());
-        let go_on = |trouble: &str| {
-            self.progress.letters(Some(trouble));
-            self.is_going()
-        };
-        self.runtime.block_on(letters.send(&tally.dead_letters(records), go_on))?;
-        self.progress.letters(None);
-        let began = Instant::now();
-        transaction.commit()?;
-        self.metrics.ingest_batch_stage("commit", began.elapsed().as_secs_f64());
-        count::applied(&self.metrics, self.store.dictionary(), records, &tally);
-        self.tell(apply::applied(records).into_iter().map(|((topic, partition), applied)| {
-            let name = self.store.dictionary().topic_name(topic).unwrap_or_default();
-            ((name, partition), applied)
-        }));
-        Ok(done)
+        Ok(!records.is_empty() || applied.send(Work::News(batch)).is_ok())
     }
 
     /// Tells readers and monitors how far the store is.

@@ -38,7 +38,7 @@ impl Snapshot<'_> {
     ) -> Result<Person> {
         let history = Committed::new(Walk::new(self, Family::History));
         let lives = self.lives(project);
-        let ordered = Ordered { committed: &history, staged: None };
+        let ordered = Ordered::new(&history);
         let rows = Rows::of_changed(lives, ordered, head.version);
         let life = self.life_at(project, (id, head), at)?;
         let after = lives.lives_on(life)?;
@@ -95,7 +95,7 @@ impl Snapshot<'_> {
     ) -> Result<(u64, Vec<Told>)> {
         let rows = Committed::new(Walk::new(self, Family::History));
         let lives = self.lives(project);
-        let rows = Rows::new(lives, Ordered { committed: &rows, staged: None });
+        let rows = Rows::new(lives, Ordered::new(&rows));
         let (mut count, mut told) = (0, Vec::new());
         self.each_operation(project, person, at, |place, operation| {
             count += 1;

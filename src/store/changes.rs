@@ -60,7 +60,7 @@ impl Snapshot<'_> {
         asked: Asked,
     ) -> Result<Vec<Changed>> {
         let iterator = Committed::new(Walk::new(self, Family::History));
-        let rows = Rows::new(self.lives(project), Ordered { committed: &iterator, staged: None });
+        let rows = Rows::new(self.lives(project), Ordered::new(&iterator));
         let mut found = Vec::new();
         let mut each = |place, operation: Operation| {
             let of = asked.property.map(|property| BTreeSet::from([property]));

@@ -24,9 +24,6 @@ type Decoded<T> = Result<T, Corrupt>;
 
 const FORM: u8 = 1;
 
-/// Most values that are not a head take no more bytes.
-const ROOM: usize = 64;
-
 /// The form of a tombstone, which stands where a head was.
 const TOMBSTONE: u8 = 2;
 
@@ -73,7 +70,7 @@ pub fn encode_row(stored: &Stored) -> Vec<u8> {
         Row::Merge { .. } => 6,
         Row::Decided(_) => 7,
     };
-    let mut writer = Writer::with_room(form, ROOM);
+    let mut writer = Writer::new(form);
     writer.time(stored.known, stored.place.time);
     match &stored.row {
         Row::Set(value) | Row::SetUnset(value) | Row::OnceUnset(value) | Row::Once(value) => {
@@ -112,9 +109,7 @@ pub fn decode_row(place: Place, bytes: &[u8]) -> Decoded<Stored> {
 }
 
 fn encode_head(head: &Head) -> Vec<u8> {
-    // Numbers and times take no more than the names that `json_bytes` counts, and most values stand once.
-    let room = usize::try_from(head.json_bytes).unwrap_or_default();
-    let mut writer = Writer::with_room(FORM, room + ROOM);
+    let mut writer = Writer::new(FORM);
     let base = head.created_at;
     writer.uuid(head.uuid);
     writer.time(base, Time::EPOCH);
@@ -196,7 +191,7 @@ fn decode_entries(reader: &mut Reader<'_>, base: Time) -> Decoded<Entries> {
 /// A row of family `timeline`; its place stands in the key.
 #[must_use]
 pub fn encode_operation(place: Place, operation: &Operation) -> Vec<u8> {
-    let mut writer = Writer::with_room(FORM, 2 * ROOM);
+    let mut writer = Writer::new(FORM);
     writer.uuid(operation.uuid);
     writer.time(operation.event_time, place.time);
     writer.time(operation.known, place.time);

@@ -9,7 +9,7 @@ use rocksdb::DBRawIterator;
 use super::Result;
 use super::keys::PERSON_BYTES;
 use super::packed::Packed;
-use super::staged::{Erased, Staged};
+use super::staged::{Erased, Layer, Staged};
 
 /// Who was read so often is held where there are no more rows than `HELD_PER_READ` for each read: then one
 /// walk has cost no more than the seeks did. Tests have short histories and must come by both ways.
@@ -56,10 +56,12 @@ impl Held {
     }
 
     /// All rows of the person whose keys begin like `prefix`, where they are held. Where it was read
-    /// often enough, they are walked through with what `iterator` answers.
+    /// often enough, they are walked through with what `iterator` answers, which may or may not have what
+    /// `before` has.
     pub fn rows<'i, 'db: 'i>(
         &mut self,
         prefix: &[u8],
+        before: Option<Layer<'_>>,
         iterator: impl FnOnce() -> &'i mut DBRawIterator<'db>,
     ) -> Result<Option<Arc<Packed>>> {
         let Some(person) = prefix.first_chunk() else { return Ok(None) };
@@ -88,7 +90,11 @@ impl Held {
             None if of.reads >= of.due => {
                 of.due = of.reads * 4;
                 let most = (of.reads * HELD_PER_READ, self.most / 2);
-                Packed::all(person, iterator(), most)?
+                let rows = Packed::all(person, iterator(), most)?;
+                rows.map(|rows| match before {
+                    Some(before) => rows.with(&owned(before.within(person, person))),
+                    None => rows,
+                })
             }
             None => None,
         };
@@ -133,6 +139,10 @@ impl Held {
     }
 }
 
+fn owned<'a>(rows: impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)>) -> Staged {
+    rows.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,9 +158,9 @@ mod tests {
         let mut iterator = store.db.raw_iterator_cf(store.family(Family::History));
         let prefix = keys::person(1, person);
         for _ in 0..READS {
-            held.rows(&prefix, || &mut iterator).unwrap();
+            held.rows(&prefix, None, || &mut iterator).unwrap();
         }
-        let rows = held.rows(&prefix, || &mut iterator).unwrap()?;
+        let rows = held.rows(&prefix, None, || &mut iterator).unwrap()?;
         Some((0..rows.len()).map(|at| rows.row(at)).map(|(k, v)| (k.into(), v.into())).collect())
     }
 

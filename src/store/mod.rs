@@ -79,7 +79,7 @@ pub use self::operation::{
 use self::row_cache::RowCache;
 pub use self::snapshot::{Moment, Person, Snapshot};
 pub use self::together::together;
-pub use self::transaction::Transaction;
+pub use self::transaction::{Sealed, Transaction};
 use crate::person::Time;
 
 /// The format that this program reads and writes.
@@ -227,14 +227,28 @@ impl Store {
         std::array::from_fn(|index| hash[index])
     }
 
+    /// # Errors
+    /// Where nothing may be written, or no longer.
+    fn is_to_be_written(&self) -> Result<()> {
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        if self.is_poisoned() { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
+    /// Takes no commit any more.
+    fn poison(&self) {
+        self.poisoned.store(true, Ordering::Release);
+    }
+
     /// What was held of histories when the last transaction was committed: the next one goes on with it.
     fn take_held(&self) -> Held {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
         held.unwrap_or_else(|| Held::new(self.held_bytes))
     }
 
-    fn put_held(&self, held: Option<Held>) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+    fn put_held(&self, held: Held) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
     }
 
     /// Every key of a family that begins with a prefix; `None` where there are more than `most`.

@@ -1,4 +1,4 @@
-//! Rows that a transaction has written but not committed, over those of the database.
+//! Rows that were written but are not committed, over those of the database.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -48,12 +48,13 @@ impl<'db> Committed<'db> {
         self.held
     }
 
-    /// All rows of the person whose keys begin like `prefix`, where they are at hand.
-    fn whole(&mut self, prefix: &[u8]) -> Result<Option<Arc<Packed>>> {
+    /// All rows of the person whose keys begin like `prefix`, where they are at hand: as they are once
+    /// `before` is committed, which may be under way.
+    fn whole(&mut self, prefix: &[u8], before: Option<Layer<'_>>) -> Result<Option<Arc<Packed>>> {
         let Self { rows, from, held: Some(held) } = self else {
             return self.rows.whole(prefix);
         };
-        held.rows(prefix, || {
+        held.rows(prefix, before, || {
             *from = None;
             rows.database()
         })
@@ -101,12 +102,45 @@ impl<'db> Committed<'db> {
     }
 }
 
+/// Rows that one transaction wrote and that are not committed, or are being committed: with and without
+/// the database's, they show the same.
+#[derive(Clone, Copy)]
+pub struct Layer<'a> {
+    /// The rows.
+    pub staged: &'a Staged,
+    /// The persons of whom nothing older counts; `None` where rows outlive their persons.
+    pub erased: Option<&'a Erased>,
+}
+
+impl<'a> Layer<'a> {
+    /// Rows within `prefix`, from a key on.
+    pub fn within<'p>(
+        self,
+        prefix: &'p [u8],
+        from: &[u8],
+    ) -> impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)> + use<'a, 'p> {
+        let from = (Bound::Included(from), Bound::Unbounded);
+        let rows = self.staged.range::<[u8], _>(from);
+        rows.take_while(move |(key, _)| key.starts_with(prefix))
+    }
+
+    /// Whether the person whose rows begin with `prefix` was erased.
+    fn erases(self, prefix: &[u8]) -> bool {
+        self.erased
+            .is_some_and(|erased| !erased.is_empty() && erased.contains(&prefix[..PERSON_BYTES]))
+    }
+}
+
+/// The newest first: what a transaction wrote, and what the one before it wrote, where that is not known
+/// to be committed.
+pub type Layers<'a> = [Option<Layer<'a>>; 2];
+
 /// Ordered reads of one family, with uncommitted rows over the committed ones.
 pub struct Ordered<'a, 'db> {
     /// The committed rows.
-    pub committed: &'a RefCell<Committed<'db>>,
-    /// The uncommitted rows and the persons erased, if this is a transaction's view.
-    pub staged: Option<(&'a Staged, &'a Erased)>,
+    committed: &'a RefCell<Committed<'db>>,
+    /// The uncommitted ones, if this is a transaction's view.
+    layers: Layers<'a>,
 }
 
 /// Where rows within a prefix are looked for.
@@ -114,26 +148,42 @@ pub struct Ordered<'a, 'db> {
 pub struct Span {
     /// All rows of the prefix that are not staged: among these, where they are at hand.
     rows: Option<(Arc<Packed>, Range<usize>)>,
-    /// Whether some are staged.
-    is_staged: bool,
+    /// Which layers have rows there that count.
+    staged: [bool; 2],
 }
 
-impl Ordered<'_, '_> {
+impl<'a, 'db> Ordered<'a, 'db> {
+    /// Reads of what is committed.
+    pub fn new(committed: &'a RefCell<Committed<'db>>) -> Self {
+        Self { committed, layers: [None, None] }
+    }
+
+    /// A transaction's reads.
+    pub fn over(committed: &'a RefCell<Committed<'db>>, layers: Layers<'a>) -> Self {
+        Self { committed, layers }
+    }
+
     /// Where rows within `prefix` are looked for.
     pub fn span(&self, prefix: &[u8]) -> Result<Span> {
-        let is_staged =
-            self.staged_from(prefix).next().is_some_and(|(key, _)| key.starts_with(prefix));
-        let rows = if self.is_erased(prefix) {
+        let (mut staged, mut is_erased) = ([false; 2], false);
+        for (layer, has_rows) in self.layers.iter().flatten().zip(&mut staged) {
+            *has_rows = layer.within(prefix, prefix).next().is_some();
+            is_erased = layer.erases(prefix);
+            if is_erased {
+                break;
+            }
+        }
+        let rows = if is_erased {
             Some(Arc::default())
         } else {
-            self.committed.borrow_mut().whole(prefix)?
+            self.committed.borrow_mut().whole(prefix, self.layers[1])?
         };
         let rows = rows.map(|rows| {
             let begin = rows.first_not(&(0..rows.len()), |at| at < prefix);
             let end = rows.first_not(&(begin..rows.len()), |at| at.starts_with(prefix));
             (rows, begin..end)
         });
-        Ok(Span { rows, is_staged })
+        Ok(Span { rows, staged })
     }
 
     /// The same, with the rows at hand where there are at most so many.
@@ -145,14 +195,17 @@ impl Ordered<'_, '_> {
         let Some(mut rows) = self.all_committed(&span, prefix, few)? else {
             return Ok(span);
         };
-        if span.is_staged {
-            let staged = self.staged_within(prefix, prefix);
-            staged.take(few + 1).for_each(|row| rows.push(row));
+        if span.staged != [false; 2] {
+            for (age, layer) in self.counting(&span) {
+                let staged = layer.within(prefix, prefix);
+                let staged = staged.filter_map(|row| self.shown(&span, age, row));
+                staged.take(few + 1).for_each(|row| rows.push(row));
+            }
             rows.sort();
         }
         let all = 0..rows.len();
         Ok(if all.len() <= few {
-            Span { rows: Some((Arc::new(rows), all)), is_staged: false }
+            Span { rows: Some((Arc::new(rows), all)), staged: [false; 2] }
         } else {
             span
         })
@@ -176,11 +229,12 @@ impl Ordered<'_, '_> {
         key: &[u8],
         read: impl FnOnce((&[u8], &[u8])) -> Result<T>,
     ) -> Result<Option<T>> {
-        let staged = self.staged.filter(|_| span.is_staged).and_then(|(staged, _)| {
-            let range = (Bound::Included(prefix), Bound::Included(key));
-            let mut range = staged.range::<[u8], _>(range).rev();
-            range.find_map(|(key, value)| Some((&key[..], value.as_deref()?)))
-        });
+        let range = (Bound::Included(prefix), Bound::Included(key));
+        let last = |(age, layer): (usize, Layer<'a>)| {
+            let mut rows = layer.staged.range::<[u8], _>(range).rev();
+            rows.find_map(|row| self.shown(span, age, row))
+        };
+        let staged = self.counting(span).filter_map(last).max();
         if let Some((rows, within)) = &span.rows {
             let end = rows.first_not(within, |at| at <= key);
             let rows = (within.start..end).rev().map(|index| rows.row(index));
@@ -206,7 +260,10 @@ impl Ordered<'_, '_> {
         key: &[u8],
         read: impl FnOnce((&[u8], &[u8])) -> Result<T>,
     ) -> Result<Option<T>> {
-        let staged = if span.is_staged { self.staged_within(prefix, key).next() } else { None };
+        let first = |(age, layer): (usize, Layer<'a>)| {
+            layer.within(prefix, key).find_map(|row| self.shown(span, age, row))
+        };
+        let staged = self.counting(span).filter_map(first).min();
         if let Some((rows, within)) = &span.rows {
             let begin = rows.first_not(within, |at| at < key);
             let rows = (begin..within.end).map(|index| rows.row(index));
@@ -248,16 +305,25 @@ impl Ordered<'_, '_> {
         Ok(Some(rows))
     }
 
-    fn staged_from(&self, key: &[u8]) -> impl Iterator<Item = (&Vec<u8>, &Option<Vec<u8>>)> {
-        let from = (Bound::Included(key), Bound::Unbounded);
-        let staged = self.staged.map(|(staged, _)| staged.range::<[u8], _>(from));
-        staged.into_iter().flatten()
+    /// The layers that have rows which count, each with how many are newer.
+    fn counting(&self, span: &Span) -> impl Iterator<Item = (usize, Layer<'a>)> + use<'a> {
+        let counting = self.layers.into_iter().zip(span.staged).enumerate();
+        counting.filter_map(|(age, (layer, counts))| Some((age, layer.filter(|_| counts)?)))
     }
 
-    /// Rows that are staged within `prefix`, from a key on.
-    fn staged_within(&self, prefix: &[u8], from: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let staged = self.staged_from(from).take_while(move |(key, _)| key.starts_with(prefix));
-        staged.filter_map(|(key, value)| Some((&key[..], value.as_deref()?)))
+    /// A row of a layer, unless it is taken away there or a newer layer has another one.
+    fn shown<'r>(
+        &self,
+        span: &Span,
+        age: usize,
+        (key, value): (&'r Vec<u8>, &'r Option<Vec<u8>>),
+    ) -> Option<(&'r [u8], &'r [u8])> {
+        let value = value.as_deref()?;
+        let is_last = !self
+            .counting(span)
+            .take_while(|(newer, _)| *newer < age)
+            .any(|(_, layer)| layer.staged.contains_key(key));
+        is_last.then_some((key, value))
     }
 
     /// The first of the rows at hand that is within `prefix` and counts, where those within come first.
@@ -272,14 +338,7 @@ impl Ordered<'_, '_> {
     }
 
     fn is_staged(&self, span: &Span, key: &[u8]) -> bool {
-        span.is_staged && self.staged.is_some_and(|(staged, _)| staged.contains_key(key))
-    }
-
-    /// Whether the person whose rows begin with `prefix` was erased.
-    fn is_erased(&self, prefix: &[u8]) -> bool {
-        self.staged.is_some_and(|(_, erased)| {
-            !erased.is_empty() && erased.contains(&prefix[..PERSON_BYTES])
-        })
+        self.counting(span).any(|(_, layer)| layer.staged.contains_key(key))
     }
 }
 

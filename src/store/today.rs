@@ -41,7 +41,7 @@ impl Snapshot<'_> {
     ) -> Result<Person> {
         let today = self.current(project, (id, head), usize::MAX)?;
         let iterator = Committed::new(Walk::new(self, Family::History));
-        let ordered = Ordered { committed: &iterator, staged: None };
+        let ordered = Ordered::new(&iterator);
         let joint = Today {
             snapshot: self,
             project,

@@ -2,9 +2,11 @@
 //! as one atomic batch.
 //!
 //! A transaction sees what it staged over what is committed. Dropping it without a commit leaves
-//! the store as it was.
+//! the store as it was. The next one may begin while it is being committed ([`Sealed::successor`]): that one
+//! sees what this one staged between its own and what is committed.
 
 mod activity;
+mod changes;
 mod command;
 mod commit;
 mod identity;
@@ -14,95 +16,96 @@ mod timeline;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
 use rayon::prelude::*;
 use rocksdb::{DBPinnableSlice, ReadOptions, WriteBatch};
 
+use self::changes::{Changes, Loaded};
+pub use self::commit::Sealed;
 use self::person::LoadedPerson;
 use self::recency::LoadedRecency;
 use super::dictionary::NewNames;
 use super::held::Held;
-use super::staged::{Committed, Erased, Ordered, Staged};
+use super::staged::{Committed, Layer, Ordered, Staged};
 use super::walk::Walk;
-use super::{Error, Family, LifeSpan, Result, Store, codec, corrupt, keys};
-use crate::person::{Life, Ownership, PersonId, ProjectId, PropertyId};
+use super::{Error, Family, Result, Store, codec, corrupt, keys};
+use crate::person::{PersonId, ProjectId, PropertyId};
 
 /// One batch in the making.
 pub struct Transaction<'s> {
     store: &'s Store,
-    owners: HashMap<Vec<u8>, Loaded<Option<Ownership>>>,
-    persons: HashMap<(ProjectId, PersonId), LoadedPerson>,
-    recency: HashMap<(ProjectId, PersonId), LoadedRecency>,
+    changes: Changes,
+    /// What the transaction before this one changed, which may or may not be committed: where something
+    /// is not in `changes` it is looked for here first, and in the store after that.
+    before: Option<Arc<Changes>>,
+    history: RefCell<Committed<'s>>,
+    timeline: RefCell<Committed<'s>>,
+    members: RefCell<Committed<'s>>,
+    sources: RefCell<Committed<'s>>,
     /// Whom the record that is being applied changed.
     touched: BTreeSet<(ProjectId, PersonId)>,
-    /// The number of the last change in each project.
-    last_change: HashMap<ProjectId, u64>,
-    /// The ordinal of the next activity in each project.
-    next_activity: HashMap<ProjectId, u64>,
-    lives: HashMap<(ProjectId, Life), LifeSpan>,
-    /// Keys of the families in [`POINTS`].
-    points: [Staged; POINTS.len()],
-    history: Overlay<'s>,
-    timeline: Overlay<'s>,
-    members: Overlay<'s>,
-    sources: Overlay<'s>,
-    recorded: HashSet<Vec<u8>>,
-    erased: Erased,
     names: NewNames,
     batch: WriteBatch,
 }
 
-/// Families of which single rows are staged, in the order of [`Transaction::points`].
-const POINTS: [Family; 4] = [Family::Uuid, Family::Dropped, Family::Command, Family::Activity];
-
-struct Loaded<T> {
-    value: T,
-    dirty: bool,
-}
-
-struct Overlay<'s> {
-    committed: RefCell<Committed<'s>>,
-    staged: Staged,
-}
-
-impl<'s> Overlay<'s> {
-    fn new(store: &'s Store, family: Family, held: Held) -> Self {
-        let committed = Walk::over(move || {
-            let mut options = ReadOptions::default();
-            options.set_prefix_same_as_start(true);
-            store.db.raw_iterator_cf_opt(store.family(family), options)
-        });
-        Self { committed: Committed::holding(committed, held), staged: Staged::new() }
-    }
-
-    fn ordered<'a>(&'a self, erased: &'a Erased) -> Ordered<'a, 's> {
-        Ordered { committed: &self.committed, staged: Some((&self.staged, erased)) }
-    }
-}
-
 impl<'s> Transaction<'s> {
     pub(super) fn new(store: &'s Store) -> Self {
-        let held = || Held::new(store.held_bytes / 4);
+        Self::after(store, None, store.take_held())
+    }
+
+    /// One that follows another, with what that one held of histories.
+    fn after(store: &'s Store, before: Option<Arc<Changes>>, held: Held) -> Self {
+        let committed = |family, held| {
+            let walk = Walk::over(move || {
+                let mut options = ReadOptions::default();
+                options.set_prefix_same_as_start(true);
+                store.db.raw_iterator_cf_opt(store.family(family), options)
+            });
+            Committed::holding(walk, held)
+        };
+        let few = || Held::new(store.held_bytes / 4);
         Self {
             store,
-            owners: HashMap::new(),
-            persons: HashMap::new(),
-            recency: HashMap::new(),
+            changes: Changes::default(),
+            before,
+            history: committed(Family::History, held),
+            timeline: committed(Family::Timeline, few()),
+            members: committed(Family::PersonDistinctId, few()),
+            sources: committed(Family::Life, few()),
             touched: BTreeSet::new(),
-            last_change: HashMap::new(),
-            next_activity: HashMap::new(),
-            lives: HashMap::new(),
-            points: [const { Staged::new() }; POINTS.len()],
-            history: Overlay::new(store, Family::History, store.take_held()),
-            timeline: Overlay::new(store, Family::Timeline, held()),
-            members: Overlay::new(store, Family::PersonDistinctId, held()),
-            sources: Overlay::new(store, Family::Life, held()),
-            recorded: HashSet::new(),
-            erased: Erased::new(),
             names: NewNames::default(),
             batch: WriteBatch::default(),
         }
+    }
+
+    /// Rows of a family that a person takes along when it is erased.
+    fn ordered<'a>(
+        &'a self,
+        committed: &'a RefCell<Committed<'s>>,
+        staged: fn(&Changes) -> &Staged,
+    ) -> Ordered<'a, 's> {
+        let layer = |changes: &'a Changes| {
+            let erased = Some(&changes.erased);
+            Layer { staged: staged(changes), erased }
+        };
+        Ordered::over(committed, [Some(layer(&self.changes)), self.before.as_deref().map(layer)])
+    }
+
+    /// Rows of a family that outlive their persons.
+    fn kept<'a>(
+        &'a self,
+        committed: &'a RefCell<Committed<'s>>,
+        staged: fn(&Changes) -> &Staged,
+    ) -> Ordered<'a, 's> {
+        let layer = |changes: &'a Changes| Layer { staged: staged(changes), erased: None };
+        Ordered::over(committed, [Some(layer(&self.changes)), self.before.as_deref().map(layer)])
+    }
+
+    /// Lets go of what the transaction before this one changed, which is committed. This one has read
+    /// nothing yet.
+    pub fn settle(&mut self) {
+        self.before = None;
     }
 
     /// Loads the owners of some distinct ids and their heads, each kind in one go.
@@ -116,9 +119,19 @@ impl<'s> Transaction<'s> {
         let wanted =
             distinct_ids.into_iter().map(|(project, id)| (keys::distinct_id(project, id), project));
         // What is there already may be newer than what is committed.
-        let mut wanted: Vec<_> = wanted.filter(|(key, _)| !self.owners.contains_key(key)).collect();
+        let owners = &self.changes.owners;
+        let mut wanted: Vec<_> = wanted.filter(|(key, _)| !owners.contains_key(key)).collect();
         wanted.sort_unstable();
         wanted.dedup();
+        let mut persons = Vec::new();
+        wanted.retain(|(key, project)| {
+            let carried = self.before.as_ref().and_then(|before| before.owners.get(key));
+            if let Some(carried) = carried {
+                persons.extend(carried.person(*project));
+                self.changes.owners.insert(key.clone(), carried.carried());
+            }
+            carried.is_none()
+        });
         let store = self.store;
         let read = |wanted: &[(Vec<u8>, ProjectId)]| {
             let found = store.get_sorted(Family::DistinctId, wanted.iter().map(|(key, _)| key));
@@ -128,32 +141,32 @@ impl<'s> Transaction<'s> {
             found.map(|found| found?.map(owner).transpose()).collect::<Result<Vec<_>>>()
         };
         let found = in_parts(&wanted, read)?;
-        let mut persons = Vec::new();
         for ((key, project), value) in wanted.into_iter().zip(found) {
-            let owner = value.as_ref().map(|owner| (project, owner.last().life.person));
-            persons.extend(owner.filter(|person| !self.persons.contains_key(person)));
-            self.owners.insert(key, Loaded { value, dirty: false });
+            let loaded = Loaded { value, dirty: false };
+            persons.extend(loaded.person(project));
+            self.changes.owners.insert(key, loaded);
         }
         persons.sort_unstable();
         persons.dedup();
+        persons.retain(|of| !self.changes.carry(self.before.as_deref(), *of));
         let read = |persons: &[(ProjectId, PersonId)]| {
             let keys = persons.iter().map(|&(project, id)| keys::person(project, id));
             let keys: Vec<_> = keys.collect();
             let found = store.get_sorted(Family::Person, &keys);
             let recency = store.get_sorted(Family::Recency, &keys);
             let each = persons.iter().zip(found).zip(recency);
-            let each = each.map(|((&(project, _), known), recency)| {
+            let each = each.map(|((_, known), recency)| {
                 let known = known?
                     .ok_or(Error::Broken("a distinct id belongs to a person that is not there"))?;
-                let person = LoadedPerson::committed(store, project, &known)?;
+                let person = LoadedPerson::committed(&known)?;
                 Ok((person, LoadedRecency::committed(recency?.as_deref())?))
             });
             each.collect::<Result<Vec<_>>>()
         };
         let found = in_parts(&persons, read)?;
         for (of, (person, recency)) in persons.into_iter().zip(found) {
-            self.persons.insert(of, person);
-            self.recency.entry(of).or_insert(recency);
+            self.changes.persons.insert(of, person);
+            self.changes.recency.entry(of).or_insert(recency);
         }
         Ok(())
     }
@@ -195,38 +208,23 @@ impl<'s> Transaction<'s> {
     pub fn staged_bytes(&self) -> usize {
         /// A key, a value, an owner, and the maps that hold them.
         const ROW: usize = 256;
-        let overlays = [&self.history, &self.timeline, &self.members, &self.sources];
-        let rows: usize = overlays.map(|overlay| overlay.staged.len()).iter().sum();
-        (rows + self.points.iter().map(Staged::len).sum::<usize>()) * ROW
+        self.changes.rows() * ROW
     }
 
     /// Forgets everything that histories, timelines and what is recorded hold of a person.
     pub fn erase(&mut self, project: ProjectId, person: PersonId) {
-        let prefix = keys::person(project, person);
-        for overlay in [&mut self.history, &mut self.timeline] {
-            let rows = overlay.staged.range(prefix.clone()..);
-            let rows = rows.map(|(key, _)| key).take_while(|key| key.starts_with(&prefix));
-            for key in rows.cloned().collect::<Vec<_>>() {
-                overlay.staged.remove(&key);
-            }
-        }
-        self.recorded.retain(|key| !key.starts_with(&prefix));
-        self.erased.insert(prefix);
+        self.changes.erase(keys::person(project, person));
     }
 
     /// A single row, as it is staged or committed.
     fn point(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let staged = POINTS.iter().position(|of| *of == family);
-        match staged.and_then(|index| self.points[index].get(key)) {
-            Some(staged) => Ok(staged.clone()),
-            None => self.store.get(family, key),
-        }
+        let staged = self.changes.point(family, key);
+        let staged = staged.or_else(|| self.before.as_ref()?.point(family, key));
+        staged.map_or_else(|| self.store.get(family, key), |staged| Ok(staged.clone()))
     }
 
     fn set_point(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
-        if let Some(index) = POINTS.iter().position(|of| *of == family) {
-            self.points[index].insert(key, value);
-        }
+        self.changes.set_point(family, key, value);
     }
 }
 

@@ -117,7 +117,8 @@ fn commit(store: &Store, records: &[Record]) {
         Rules { promote: true, projects: [("t1".to_owned(), 1), ("t2".to_owned(), 2)].into() };
     let settings = apply::Settings { record_volatile: false, properties_limit: 512 << 10 };
     let parsed = apply::parse(records, &rules, store.dictionary());
-    let (mut transaction, tally, _) = apply::batch(store, records, &parsed, settings).unwrap();
+    let (mut transaction, tally, _) =
+        apply::batch(store.transaction(), records, &parsed, settings).unwrap();
     assert_eq!(tally.rejections, []);
     assert_eq!(transaction.topic("events"), 0);
     assert_eq!(transaction.command_topic("commands"), FIRST_COMMAND_TOPIC);

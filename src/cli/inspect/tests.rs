@@ -63,7 +63,8 @@ fn told() -> (tempfile::TempDir, Config) {
     let rules = Rules { promote: false, projects: [("t".to_owned(), 1)].into() };
     let settings = apply::Settings { record_volatile: false, properties_limit: 512 << 10 };
     let parsed = apply::parse(&records, &rules, store.dictionary());
-    let (mut transaction, ..) = apply::batch(&store, &records, &parsed, settings).expect("applied");
+    let (mut transaction, ..) =
+        apply::batch(store.transaction(), &records, &parsed, settings).expect("applied");
     transaction.topic("events");
     transaction.command_topic("commands");
     transaction.commit().expect("committed");

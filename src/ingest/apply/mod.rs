@@ -28,7 +28,7 @@ use crate::person::{
     Command, Event, Fact, PersonId, Place, Position, ProjectId, PropertyId, Record, Rules, Time,
     Update,
 };
-use crate::store::{Activity, Applied, Deed, Dictionary, Operation, Result, Store, Transaction};
+use crate::store::{Activity, Applied, Deed, Dictionary, Operation, Result, Transaction};
 
 /// What a record was found to be.
 #[derive(
@@ -160,19 +160,18 @@ const STAGED_BYTES: usize = 64 << 20;
 /// The most records whose owners and heads are loaded at once.
 const LOADED_RECORDS: usize = 1024;
 
-/// Stages what the first records of a batch do, positions included, and answers how many they
-/// are: all of them, unless they stage more than one transaction should. The caller commits, and
-/// goes on with the rest.
+/// Stages what the first records of a batch do in a new transaction, positions included, and answers how
+/// many they are: all of them, unless they stage more than one transaction should. The caller commits,
+/// and goes on with the rest.
 ///
 /// # Errors
 /// Where the store fails or contradicts itself; nothing of the batch is kept then.
 pub fn batch<'s>(
-    store: &'s Store,
+    mut transaction: Transaction<'s>,
     records: &[Record],
     parsed: &[Parsed],
     settings: Settings,
 ) -> Result<(Transaction<'s>, Tally, usize)> {
-    let mut transaction = store.transaction();
     let mut tally = Tally::default();
     let mut done = 0;
     for (index, (record, parsed_record)) in records.iter().zip(parsed).enumerate() {

@@ -16,13 +16,6 @@ impl Writer {
         Self(vec![form])
     }
 
-    /// With room for so many bytes, so that they are not moved while they are written.
-    pub fn with_room(form: u8, bytes: usize) -> Self {
-        let mut value = Vec::with_capacity(bytes);
-        value.push(form);
-        Self(value)
-    }
-
     pub fn unsigned(&mut self, mut number: u64) {
         while number >= 0x80 {
             let [low, ..] = number.to_le_bytes();

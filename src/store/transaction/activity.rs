@@ -13,11 +13,13 @@ impl Transaction<'_> {
     /// # Errors
     /// Where the store fails.
     pub fn log(&mut self, project: ProjectId, activity: &Activity) -> Result<()> {
-        let next = match self.next_activity.entry(project) {
+        let carried = self.before.as_ref().and_then(|before| before.next_activity.get(&project));
+        let next = match self.changes.next_activity.entry(project) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                entry.insert(self.store.snapshot().activity(project, 0, 0)?.count)
-            }
+            Entry::Vacant(entry) => entry.insert(match carried {
+                Some(next) => *next,
+                None => self.store.snapshot().activity(project, 0, 0)?.count,
+            }),
         };
         let ordinal = *next;
         *next += 1;

@@ -1,14 +1,16 @@
 //! Everything that a transaction staged, as one atomic batch.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use rocksdb::{WriteBatch, WriteOptions};
 
+use super::Transaction;
+use super::changes::{Changes, POINTS};
 use super::recency::LoadedRecency;
-use super::{POINTS, Transaction};
 use crate::person::{PersonId, ProjectId, Time};
 use crate::store::column_cache::Of;
+use crate::store::held::Held;
 use crate::store::keys::Meta;
 use crate::store::list::Listed;
 use crate::store::row_cache::Changing;
@@ -17,7 +19,19 @@ use crate::store::{Applied, Error, Family, NEVER, Result, Store, codec, column, 
 /// So many rows of an erased person are deleted one by one.
 const FEW_ROWS: usize = 256;
 
-impl Transaction<'_> {
+/// A transaction that changes nothing more, to be committed: transactions are committed in the order in
+/// which they were sealed. One that is not is lost, with those that follow it.
+pub struct Sealed<'s> {
+    store: &'s Store,
+    changes: Arc<Changes>,
+    /// What the transaction saw below its own: to let go of that takes a while.
+    before: Option<Arc<Changes>>,
+    /// What was held of histories, unless the next transaction has it.
+    held: Option<Held>,
+    batch: WriteBatch,
+}
+
+impl<'s> Transaction<'s> {
     /// Writes how far a partition is applied.
     pub fn set_applied(&mut self, topic: u16, partition: u32, applied: &Applied) {
         let key = Meta::Position(topic, partition).key();
@@ -31,55 +45,33 @@ impl Transaction<'_> {
     /// Where RocksDB fails: the store is poisoned then, and refuses every later commit.
     /// [`Error::ReadOnly`] where the store was opened to be read.
     pub fn commit(self) -> Result<()> {
-        let store = self.store;
-        if store.read_only {
-            return Err(Error::ReadOnly);
-        }
-        if store.is_poisoned() {
-            return Err(Error::Poisoned);
-        }
-        self.write().inspect_err(|_| store.poisoned.store(true, Ordering::Release))
+        self.seal()?.commit()
     }
 
-    /// Rows are written in the order of their keys, as far as that costs little: memtables take them
-    /// sooner then.
-    fn write(mut self) -> Result<()> {
-        let mut changing = self.store.row_cache.begin();
-        // What was erased goes first: what is staged after that is of a person born anew.
-        self.stage_erased(&mut changing)?;
+    /// Ends the changes, so that the next transaction may begin while this one is committed.
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`].
+    pub fn seal(self) -> Result<Sealed<'s>> {
+        let store = self.store;
+        store.is_to_be_written()?;
+        self.sealed().inspect_err(|_| store.poison())
+    }
+
+    fn sealed(mut self) -> Result<Sealed<'s>> {
+        self.number_changes()?;
+        // Whoever was only seen has to be here too, for the lists.
+        let changed = self.changes.recency.iter().filter(|(_, loaded)| loaded.is_changed());
+        for (project, person) in changed.map(|(of, _)| *of).collect::<Vec<_>>() {
+            self.known(project, person)?;
+        }
         self.stage_names();
-        self.stage_owners(&mut changing);
-        self.stage_recency(&mut changing)?;
-        self.stage_persons(&mut changing)?;
-        let mut held = self.history.committed.into_inner().into_held();
+        let mut held = self.history.into_inner().into_held();
         if let Some(held) = &mut held {
-            held.commit(&self.history.staged, &self.erased);
+            held.commit(&self.changes.history, &self.changes.erased);
         }
-        let overlays = [
-            (Family::History, self.history.staged),
-            (Family::Timeline, self.timeline.staged),
-            (Family::PersonDistinctId, self.members.staged),
-            (Family::Life, self.sources.staged),
-        ];
-        for (family, staged) in overlays.into_iter().chain(POINTS.into_iter().zip(self.points)) {
-            for (key, value) in &staged {
-                changing.row(family, key);
-                put(&mut self.batch, self.store.family(family), key, value.as_deref());
-            }
-        }
-        let family = self.store.family(Family::Recorded);
-        let mut recorded: Vec<_> = self.recorded.into_iter().collect();
-        recorded.sort_unstable();
-        for key in recorded {
-            self.batch.put_cf(family, key, []);
-        }
-        let mut options = WriteOptions::default();
-        options.set_sync(self.store.sync_writes);
-        self.store.db.write_opt(self.batch, &options)?;
-        self.store.row_cache.end();
-        self.store.share_memory();
-        self.store.put_held(held);
-        Ok(())
+        let (store, before, batch) = (self.store, self.before, self.batch);
+        Ok(Sealed { store, changes: Arc::new(self.changes), before, held, batch })
     }
 
     fn stage_names(&mut self) {
@@ -94,10 +86,69 @@ impl Transaction<'_> {
         // Where the commit fails the store is poisoned and nobody else will use them.
         self.store.dictionary().add(std::mem::take(&mut self.names));
     }
+}
+
+impl<'s> Sealed<'s> {
+    /// The transaction that follows this one, be this one committed by then or not.
+    #[must_use]
+    pub fn successor(&mut self) -> Transaction<'s> {
+        let held = self.held.take().unwrap_or_else(|| self.store.take_held());
+        Transaction::after(self.store, Some(self.changes.clone()), held)
+    }
+
+    /// Writes everything at once.
+    ///
+    /// # Errors
+    /// As [`Transaction::commit`].
+    pub fn commit(self) -> Result<()> {
+        let store = self.store;
+        store.is_to_be_written()?;
+        self.write().inspect_err(|_| store.poison())
+    }
+
+    /// Rows are written in the order of their keys, as far as that costs little: memtables take them
+    /// sooner then.
+    fn write(mut self) -> Result<()> {
+        drop(self.before.take());
+        let mut changing = self.store.row_cache.begin();
+        // What was erased goes first: what is staged after that is of a person born anew.
+        self.stage_erased(&mut changing)?;
+        self.stage_owners(&mut changing);
+        self.stage_recency(&mut changing)?;
+        self.stage_persons(&mut changing)?;
+        let changes = &*self.changes;
+        let ordered = [
+            (Family::History, &changes.history),
+            (Family::Timeline, &changes.timeline),
+            (Family::PersonDistinctId, &changes.members),
+            (Family::Life, &changes.sources),
+        ];
+        for (family, staged) in ordered.into_iter().chain(POINTS.into_iter().zip(&changes.points)) {
+            for (key, value) in staged {
+                changing.row(family, key);
+                put(&mut self.batch, self.store.family(family), key, value.as_deref());
+            }
+        }
+        let family = self.store.family(Family::Recorded);
+        let mut recorded: Vec<_> = changes.recorded.iter().collect();
+        recorded.sort_unstable();
+        for key in recorded {
+            self.batch.put_cf(family, key, []);
+        }
+        let mut options = WriteOptions::default();
+        options.set_sync(self.store.sync_writes);
+        self.store.db.write_opt(self.batch, &options)?;
+        self.store.row_cache.end();
+        self.store.share_memory();
+        if let Some(held) = self.held {
+            self.store.put_held(held);
+        }
+        Ok(())
+    }
 
     /// Deletes few rows one by one and many as a range, which is dear to read over.
     fn stage_erased(&mut self, changing: &mut Changing<'_>) -> Result<()> {
-        for prefix in &self.erased {
+        for prefix in &self.changes.erased {
             for family in [Family::History, Family::Timeline, Family::Recorded] {
                 changing.row(family, prefix);
                 let few = self.store.keys_of(family, prefix, FEW_ROWS)?;
@@ -113,7 +164,7 @@ impl Transaction<'_> {
 
     fn stage_owners(&mut self, changing: &mut Changing<'_>) {
         let family = self.store.family(Family::DistinctId);
-        for (key, loaded) in self.owners.iter().filter(|(_, loaded)| loaded.dirty) {
+        for (key, loaded) in self.changes.owners.iter().filter(|(_, loaded)| loaded.dirty) {
             let row = loaded.value.as_ref().map(codec::encode_ownership);
             changing.row(Family::DistinctId, key);
             put(&mut self.batch, family, key, row.as_deref());
@@ -122,7 +173,7 @@ impl Transaction<'_> {
                 self.store.tell(Of::Ids(project), std::iter::once_with(change));
             }
         }
-        for (&(project, life), span) in &self.lives {
+        for (&(project, life), span) in &self.changes.lives {
             let row = codec::encode_life_span(span);
             let key = keys::life(project, life);
             changing.row(Family::Life, &key);
@@ -132,8 +183,7 @@ impl Transaction<'_> {
 
     /// How recent everybody is who changed, and the lists of that.
     fn stage_recency(&mut self, changing: &mut Changing<'_>) -> Result<()> {
-        self.number_changes()?;
-        let changed = self.recency.iter().filter(|(_, loaded)| loaded.now != loaded.before);
+        let changed = self.changes.recency.iter().filter(|(_, loaded)| loaded.is_changed());
         let mut changed: Vec<_> = changed.map(|(of, loaded)| (*of, *loaded)).collect();
         changed.sort_unstable_by_key(|(of, _)| *of);
         for (of @ (project, person), LoadedRecency { now, before }) in changed {
@@ -147,13 +197,16 @@ impl Transaction<'_> {
             }
             let key = keys::by_change(project, now.change);
             self.batch.put_cf(family, key, person.to_be_bytes());
-            self.find(project, person)?;
-            let Some(loaded) = self.persons.get(&of) else {
+            let Some(loaded) = self.changes.persons.get(&of) else {
                 return Err(Error::Broken("somebody changed who is not there"));
             };
-            let listed = Listed::of(&loaded.known, None);
-            let before = loaded.listed.as_ref().map(|listed| (listed, before.seen));
-            let after = listed.as_ref().map(|listed| (listed, now.seen));
+            let now_listed = Listed::of(&loaded.known, None);
+            let was_listed = match &loaded.before {
+                Some(before) => before.listed.as_ref(),
+                None => now_listed.as_ref(),
+            };
+            let before = was_listed.map(|listed| (listed, before.seen));
+            let after = now_listed.as_ref().map(|listed| (listed, now.seen));
             Self::stage_last_seen(&mut self.batch, self.store, of, before, after);
         }
         Ok(())
@@ -183,9 +236,9 @@ impl Transaction<'_> {
     fn stage_persons(&mut self, changing: &mut Changing<'_>) -> Result<()> {
         let mut live: HashMap<ProjectId, i64> = HashMap::new();
         let mut columns = column::Changes::default();
-        let changed = self.persons.iter();
+        let changed = self.changes.persons.iter();
         let mut changed: Vec<_> = changed
-            .filter_map(|(of, loaded)| loaded.columns.as_ref().map(|before| (*of, before, loaded)))
+            .filter_map(|(of, loaded)| loaded.before.as_ref().map(|before| (*of, before, loaded)))
             .collect();
         changed.sort_unstable_by_key(|(of, ..)| *of);
         for ((project, person), before, loaded) in changed {
@@ -194,12 +247,12 @@ impl Transaction<'_> {
             changing.row(Family::Person, &key);
             self.batch.put_cf(self.store.family(Family::Person), key, codec::encode_known(known));
             let email = self.store.dictionary().property(project, "email");
-            let (listed, after) = (&loaded.listed, Listed::of(known, email));
+            let (listed, after) = (&before.listed, Listed::of(known, email));
             *live.entry(project).or_default() +=
                 i64::from(after.is_some()) - i64::from(listed.is_some());
             let of = (project, person);
             Listed::stage(&mut self.batch, self.store, of, listed.as_ref(), after.as_ref());
-            columns.note(of, before, column::columns(known));
+            columns.note(of, &before.columns, column::columns(known));
         }
         columns.stage(&mut self.batch, self.store);
         for (project, change) in live.into_iter().filter(|(_, change)| *change != 0) {

@@ -16,9 +16,13 @@ impl Transaction<'_> {
     /// # Errors
     /// Where the store fails or is damaged.
     pub fn owner(&mut self, project: ProjectId, distinct_id: &str) -> Result<Option<&Ownership>> {
-        let loaded = match self.owners.entry(keys::distinct_id(project, distinct_id)) {
+        let before = self.before.as_deref();
+        let loaded = match self.changes.owners.entry(keys::distinct_id(project, distinct_id)) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
+                if let Some(carried) = before.and_then(|before| before.owners.get(entry.key())) {
+                    return Ok(entry.insert(carried.carried()).value.as_ref());
+                }
                 let found = self.store.get(Family::DistinctId, entry.key())?;
                 let value =
                     found.map(|bytes| decode(codec::decode_ownership, &bytes, Family::DistinctId));
@@ -36,7 +40,7 @@ impl Transaction<'_> {
         ownership: Option<Ownership>,
     ) {
         let key = keys::distinct_id(project, distinct_id);
-        self.owners.insert(key, Loaded { value: ownership, dirty: true });
+        self.changes.owners.insert(key, Loaded { value: ownership, dirty: true });
     }
 
     /// The lives of a project's persons.
@@ -67,10 +71,10 @@ impl Transaction<'_> {
     /// Where the store fails or is damaged.
     pub fn end_life(&mut self, project: ProjectId, life: Life, merged: Merged) -> Result<()> {
         let span = self.span(project, life)?;
-        self.lives.insert((project, life), LifeSpan { merged: Some(merged), ..span });
+        self.changes.lives.insert((project, life), LifeSpan { merged: Some(merged), ..span });
         self.join_groups(project, life, merged)?;
         let key = keys::source(project, merged.into.person, life);
-        self.sources.staged.insert(key, Some(Vec::new()));
+        self.changes.sources.insert(key, Some(Vec::new()));
         self.head_mut(project, life.person)?.merged = Some(merged);
         Ok(())
     }
@@ -90,14 +94,14 @@ impl Transaction<'_> {
         } else {
             let key = keys::at(keys::moves(project, source), merged.place);
             let moved = codec::encode_move(of_source.group.moves, &merged);
-            self.sources.staged.insert(key, Some(moved));
+            self.changes.sources.insert(key, Some(moved));
             of_source.group.moves += 1;
             of_source.group.lives = lives;
             let after = of_source.group.moves;
             of_target.group.above = Some(Above { life: source, from, after, merged: None });
         }
-        self.lives.insert((project, source), of_source);
-        self.lives.insert((project, target), of_target);
+        self.changes.lives.insert((project, source), of_source);
+        self.changes.lives.insert((project, target), of_target);
         Ok(())
     }
 
@@ -118,7 +122,8 @@ impl Transaction<'_> {
         let prefix = keys::sources(project, target);
         let mut sources = Vec::new();
         let mut key = prefix.clone();
-        while let Some((found, _)) = self.sources.ordered(&self.erased).first(&prefix, &key)? {
+        let rows = self.ordered(&self.sources, |changes| &changes.sources);
+        while let Some((found, _)) = rows.first(&prefix, &key)? {
             sources.push(keys::source_of(&found).ok_or(corrupt(Family::Life))?);
             key = found;
             key.push(0);
@@ -138,7 +143,7 @@ impl Transaction<'_> {
     ) -> Result<()> {
         let sources = self.sources(project, target)?.into_iter();
         for source in sources.filter(|source| deleted.contains(&source.person)) {
-            self.sources.staged.insert(keys::source(project, target, source), None);
+            self.changes.sources.insert(keys::source(project, target, source), None);
         }
         Ok(())
     }
@@ -148,14 +153,14 @@ impl Transaction<'_> {
     pub fn put_member(&mut self, project: ProjectId, life: Life, ordinal: u32, member: &Member) {
         for anonymous in kinds(&member.joined) {
             let key = keys::member(project, life, *anonymous, ordinal);
-            self.members.staged.insert(key, Some(codec::encode_member(member)));
+            self.changes.members.insert(key, Some(codec::encode_member(member)));
         }
     }
 
     /// Takes away what joined a life at an ordinal.
     pub fn remove_member(&mut self, project: ProjectId, life: Life, ordinal: u32, joined: &Joined) {
         for anonymous in kinds(joined) {
-            self.members.staged.insert(keys::member(project, life, *anonymous, ordinal), None);
+            self.changes.members.insert(keys::member(project, life, *anonymous, ordinal), None);
         }
     }
 
@@ -173,7 +178,7 @@ impl Transaction<'_> {
         let prefix = keys::members(project, life, anonymous);
         let key = keys::member(project, life, anonymous, from_ordinal);
         // Erased persons keep what others have in bundles: members are taken away one by one.
-        let found = self.members.ordered(&super::Erased::new()).first(&prefix, &key)?;
+        let found = self.kept(&self.members, |changes| &changes.members).first(&prefix, &key)?;
         found
             .map(|(key, value)| {
                 let (_, _, ordinal) =
@@ -226,7 +231,9 @@ impl Transaction<'_> {
 
 impl Spans for Transaction<'_> {
     fn span(&self, project: ProjectId, life: Life) -> Result<LifeSpan> {
-        if let Some(span) = self.lives.get(&(project, life)) {
+        let of = (project, life);
+        let staged = self.changes.lives.get(&of);
+        if let Some(span) = staged.or_else(|| self.before.as_ref()?.lives.get(&of)) {
             return Ok(*span);
         }
         let bytes = self.store.get(Family::Life, &keys::life(project, life))?;
@@ -238,13 +245,13 @@ impl Spans for Transaction<'_> {
         let prefix = keys::moves(project, top);
         let key = keys::at(prefix.clone(), until);
         // An erased person keeps them: they say where others are.
-        let found = self.sources.ordered(&super::Erased::new()).last(&prefix, &key)?;
+        let found = self.kept(&self.sources, |changes| &changes.sources).last(&prefix, &key)?;
         found.map(|(_, value)| decode(codec::decode_move, &value, Family::Life)).transpose()
     }
 
     fn goes_on(&self, project: ProjectId, life: Life) -> bool {
-        self.persons.get(&(project, life.person)).is_some_and(|loaded| {
-            matches!(&loaded.known, Known::Person(Head { life: newest, merged: None, .. }) if *newest == life.number)
+        self.changes.persons.get(&(project, life.person)).is_some_and(|loaded| {
+            matches!(&*loaded.known, Known::Person(Head { life: newest, merged: None, .. }) if *newest == life.number)
         })
     }
 }

@@ -1,34 +1,57 @@
 //! Persons: their heads, and what stays of deleted ones.
 
+use std::sync::Arc;
+
 use hashbrown::hash_map::Entry;
 
 use super::recency::LoadedRecency;
 use super::{Transaction, decode};
-use crate::person::{Fact, Head, Known, PersonId, Place, ProjectId, Time, Tombstone, identity};
+use crate::person::{
+    Fact, Head, Known, PersonId, Place, ProjectId, PropertyId, Time, Tombstone, identity,
+};
 use crate::store::column::{Columns, columns};
 use crate::store::keys::{self, KeyReader};
 use crate::store::list::Listed;
-use crate::store::{Error, Family, LifeSpan, Result, Store, codec, corrupt};
+use crate::store::{Error, Family, LifeSpan, Result, codec, corrupt};
 
 /// A person, and how lists and columns show it before this transaction.
 pub(super) struct LoadedPerson {
-    pub known: Known,
-    /// How the lists show it before this transaction.
+    /// Copied where it is changed while the transaction before is committed.
+    pub known: Arc<Known>,
+    /// `None` while it is unchanged.
+    pub before: Option<Before>,
+}
+
+/// How lists and columns show a person before a transaction.
+pub(super) struct Before {
     pub listed: Option<Listed>,
-    /// What the columns hold of it before this transaction; `None` while it is unchanged.
-    pub columns: Option<Columns>,
+    pub columns: Columns,
 }
 
 impl LoadedPerson {
-    /// One that is made in this transaction.
-    fn new(known: Known) -> Self {
-        Self { known, listed: None, columns: Some(Columns::new()) }
+    pub fn committed(bytes: &[u8]) -> Result<Self> {
+        let known = decode(codec::decode_known, bytes, Family::Person)?;
+        Ok(Self { known: Arc::new(known), before: None })
     }
 
-    /// The person, to be changed.
-    fn change(&mut self) -> &mut Known {
-        self.columns.get_or_insert_with(|| columns(&self.known));
-        &mut self.known
+    /// One that is made in this transaction.
+    fn new(known: Known) -> Self {
+        let before = Before { listed: None, columns: Columns::new() };
+        Self { known: Arc::new(known), before: Some(before) }
+    }
+
+    /// The same for the next transaction.
+    pub fn carried(&self) -> Self {
+        Self { known: self.known.clone(), before: None }
+    }
+
+    /// The person, to be changed; `email` is the number of the property of that name.
+    fn change(&mut self, email: impl FnOnce() -> Option<PropertyId>) -> &mut Known {
+        self.before.get_or_insert_with(|| Before {
+            listed: Listed::of(&self.known, email()),
+            columns: columns(&self.known),
+        });
+        Arc::make_mut(&mut self.known)
     }
 }
 
@@ -58,7 +81,9 @@ impl Transaction<'_> {
     /// As [`Transaction::head`].
     pub fn head_mut(&mut self, project: ProjectId, person: PersonId) -> Result<&mut Head> {
         self.touched.insert((project, person));
-        match self.find(project, person)?.map(LoadedPerson::change) {
+        let store = self.store;
+        let email = || store.dictionary().property(project, "email");
+        match self.find(project, person)?.map(|loaded| loaded.change(email)) {
             Some(Known::Person(head)) => Ok(head),
             _ => Err(Error::Broken("a person that others point to is not there")),
         }
@@ -69,7 +94,7 @@ impl Transaction<'_> {
     /// # Errors
     /// Where the store fails or is damaged.
     pub fn known(&mut self, project: ProjectId, person: PersonId) -> Result<Option<&Known>> {
-        Ok(self.find(project, person)?.map(|loaded| &loaded.known))
+        Ok(self.find(project, person)?.map(|loaded| &*loaded.known))
     }
 
     /// The person with a uuid, also of one merged away or deleted.
@@ -146,8 +171,7 @@ impl Transaction<'_> {
         person: PersonId,
         tombstone: Tombstone,
     ) -> Result<()> {
-        let loaded = self.persons.get(&(project, person)).map(|loaded| &loaded.known);
-        let properties = match loaded {
+        let properties = match self.known(project, person)? {
             Some(Known::Person(head)) => {
                 head.entries.keys().flat_map(|of| of.to_be_bytes()).collect()
             }
@@ -178,9 +202,9 @@ impl Transaction<'_> {
             id = identity::next_person_id(id);
         }
         let known = Known::Person(Head::new(uuid, began));
-        self.persons.insert((project, id), LoadedPerson::new(known));
+        self.changes.persons.insert((project, id), LoadedPerson::new(known));
         // Nobody was there, and so nobody was recent: that takes no look.
-        self.recency.insert((project, id), LoadedRecency::default());
+        self.changes.recency.insert((project, id), LoadedRecency::default());
         self.touched.insert((project, id));
         self.set_point(Family::Uuid, keys::uuid(project, uuid), Some(id.to_be_bytes().to_vec()));
         Ok(id)
@@ -210,14 +234,15 @@ impl Transaction<'_> {
         let bytes = 2 + bytes.sum::<u64>();
         self.head_mut(project, person)?.json_bytes = bytes;
         let span = LifeSpan { lives_on: Some((place, known)), ..LifeSpan::default() };
-        self.lives.insert((project, life), span);
+        self.changes.lives.insert((project, life), span);
         Ok(())
     }
 
     fn put_known(&mut self, project: ProjectId, person: PersonId, known: Known) {
         self.touched.insert((project, person));
-        match self.persons.entry((project, person)) {
-            Entry::Occupied(mut loaded) => *loaded.get_mut().change() = known,
+        let email = || self.store.dictionary().property(project, "email");
+        match self.changes.persons.entry((project, person)) {
+            Entry::Occupied(mut loaded) => *loaded.get_mut().change(email) = known,
             Entry::Vacant(entry) => _ = entry.insert(LoadedPerson::new(known)),
         }
     }
@@ -227,25 +252,18 @@ impl Transaction<'_> {
         project: ProjectId,
         person: PersonId,
     ) -> Result<Option<&mut LoadedPerson>> {
-        match self.persons.entry((project, person)) {
+        let before = self.before.as_deref();
+        match self.changes.persons.entry((project, person)) {
             Entry::Occupied(entry) => Ok(Some(entry.into_mut())),
             Entry::Vacant(entry) => {
+                if let Some(carried) = before.and_then(|before| before.persons.get(entry.key())) {
+                    return Ok(Some(entry.insert(carried.carried())));
+                }
                 match self.store.get(Family::Person, &keys::person(project, person))? {
                     None => Ok(None),
-                    Some(bytes) => {
-                        let loaded = LoadedPerson::committed(self.store, project, &bytes)?;
-                        Ok(Some(entry.insert(loaded)))
-                    }
+                    Some(bytes) => Ok(Some(entry.insert(LoadedPerson::committed(&bytes)?))),
                 }
             }
         }
-    }
-}
-
-impl LoadedPerson {
-    pub fn committed(store: &Store, project: ProjectId, bytes: &[u8]) -> Result<Self> {
-        let known = decode(codec::decode_known, bytes, Family::Person)?;
-        let email = store.dictionary().property(project, "email");
-        Ok(Self { listed: Listed::of(&known, email), known, columns: None })
     }
 }

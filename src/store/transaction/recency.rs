@@ -20,6 +20,15 @@ impl LoadedRecency {
         let before = found.transpose()?.unwrap_or_default();
         Ok(Self { now: before, before })
     }
+
+    pub fn is_changed(&self) -> bool {
+        self.now != self.before
+    }
+
+    /// The same for the next transaction.
+    pub fn carried(&self) -> Self {
+        Self { now: self.now, before: self.now }
+    }
 }
 
 impl Transaction<'_> {
@@ -52,9 +61,13 @@ impl Transaction<'_> {
     /// Where the store fails or is damaged.
     pub fn number_changes(&mut self) -> Result<()> {
         for (project, person) in std::mem::take(&mut self.touched) {
-            let last = match self.last_change.entry(project) {
+            let carried = self.before.as_ref().and_then(|before| before.last_change.get(&project));
+            let last = match self.changes.last_change.entry(project) {
                 Entry::Occupied(entry) => entry.into_mut(),
-                Entry::Vacant(entry) => entry.insert(self.store.snapshot().last_change(project)?),
+                Entry::Vacant(entry) => entry.insert(match carried {
+                    Some(last) => *last,
+                    None => self.store.snapshot().last_change(project)?,
+                }),
             };
             *last += 1;
             let change = *last;
@@ -68,9 +81,13 @@ impl Transaction<'_> {
         project: ProjectId,
         person: PersonId,
     ) -> Result<&mut LoadedRecency> {
-        match self.recency.entry((project, person)) {
+        let before = self.before.as_deref();
+        match self.changes.recency.entry((project, person)) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
+                if let Some(carried) = before.and_then(|before| before.recency.get(entry.key())) {
+                    return Ok(entry.insert(carried.carried()));
+                }
                 let found = self.store.get(Family::Recency, &keys::person(project, person))?;
                 Ok(entry.insert(LoadedRecency::committed(found.as_deref())?))
             }

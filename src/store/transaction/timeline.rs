@@ -11,7 +11,7 @@ impl<'s> Transaction<'s> {
     /// The history of a project's persons, staged rows included.
     #[must_use]
     pub fn rows(&self, project: ProjectId) -> Rows<'_, 's> {
-        Rows::new(self.lives(project), self.history.ordered(&self.erased))
+        Rows::new(self.lives(project), self.ordered(&self.history, |changes| &changes.history))
     }
 
     /// The same for who asks for properties of one person that changed since a moment.
@@ -24,7 +24,7 @@ impl<'s> Transaction<'s> {
         person: PersonId,
     ) -> Result<Rows<'_, 's>> {
         let operations = self.head(project, person)?.version;
-        let ordered = self.history.ordered(&self.erased);
+        let ordered = self.ordered(&self.history, |changes| &changes.history);
         Ok(Rows::of_changed(self.lives(project), ordered, operations))
     }
 
@@ -38,7 +38,7 @@ impl<'s> Transaction<'s> {
     ) {
         let key =
             keys::at(keys::class(project, person, property, stored.row.class()), stored.place);
-        self.history.staged.insert(key, Some(codec::encode_row(stored)));
+        self.changes.history.insert(key, Some(codec::encode_row(stored)));
     }
 
     /// Takes a row out of a property's history.
@@ -51,7 +51,7 @@ impl<'s> Transaction<'s> {
         place: Place,
     ) {
         let key = keys::at(keys::class(project, person, property, class), place);
-        self.history.staged.insert(key, None);
+        self.changes.history.insert(key, None);
     }
 
     /// The rows of one class of a property after a place, oldest first.
@@ -66,7 +66,7 @@ impl<'s> Transaction<'s> {
     ) -> Result<Vec<Stored>> {
         let prefix = keys::class(project, person, property, class);
         let mut key = keys::at(prefix.clone(), after);
-        let ordered = self.history.ordered(&self.erased);
+        let ordered = self.ordered(&self.history, |changes| &changes.history);
         let span = ordered.span(&prefix)?;
         let mut found = Vec::new();
         loop {
@@ -89,7 +89,7 @@ impl<'s> Transaction<'s> {
         operation: &Operation,
     ) {
         let key = keys::at(keys::person(project, person), place);
-        self.timeline.staged.insert(key, Some(codec::encode_operation(place, operation)));
+        self.changes.timeline.insert(key, Some(codec::encode_operation(place, operation)));
     }
 
     /// The newest operation of a person's timeline at or before a place.
@@ -104,7 +104,8 @@ impl<'s> Transaction<'s> {
     ) -> Result<Option<(Place, Operation)>> {
         let prefix = keys::person(project, person);
         let key = keys::at(prefix.clone(), until);
-        let found = self.timeline.ordered(&self.erased).last(&prefix, &key)?;
+        let found =
+            self.ordered(&self.timeline, |changes| &changes.timeline).last(&prefix, &key)?;
         found
             .map(|(key, value)| {
                 let place = keys::place_of(&key).ok_or(corrupt(Family::Timeline))?;
@@ -125,11 +126,15 @@ impl<'s> Transaction<'s> {
         (event_time, uuid): (Time, Uuid),
     ) -> Result<bool> {
         let key = keys::recorded(project, person, event_time, uuid);
-        if self.recorded.contains(&key) {
-            return Ok(true);
+        for changes in [Some(&self.changes), self.before.as_deref()].into_iter().flatten() {
+            if changes.recorded.contains(&key) {
+                return Ok(true);
+            }
+            if changes.erased.contains(&key[..keys::PERSON_BYTES]) {
+                return Ok(false);
+            }
         }
-        let erased = self.erased.contains(&key[..keys::PERSON_BYTES]);
-        Ok(!erased && self.store.get(Family::Recorded, &key)?.is_some())
+        Ok(self.store.get(Family::Recorded, &key)?.is_some())
     }
 
     /// Notes that an event is recorded on a person.
@@ -139,6 +144,6 @@ impl<'s> Transaction<'s> {
         person: PersonId,
         (event_time, uuid): (Time, Uuid),
     ) {
-        self.recorded.insert(keys::recorded(project, person, event_time, uuid));
+        self.changes.recorded.insert(keys::recorded(project, person, event_time, uuid));
     }
 }

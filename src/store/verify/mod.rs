@@ -170,7 +170,7 @@ impl<'a> Verifying<'a> {
 
     /// The histories of a project's persons, by seeks.
     fn histories(&self, project: ProjectId) -> Rows<'_, 'a> {
-        Rows::new(self.lives_of(project), Ordered { committed: &self.rows, staged: None })
+        Rows::new(self.lives_of(project), Ordered::new(&self.rows))
     }
 
     fn span(&self, project: ProjectId, life: Life) -> Result<super::LifeSpan> {

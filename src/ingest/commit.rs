@@ -1,0 +1,100 @@
+//! The last stage: dead letters are kept, then rows and positions are committed, then it is told.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Instant;
+
+use super::apply::{self, Parsed, Tally};
+use super::batch::{Batch, Gap};
+use super::dead_letter::DeadLetters;
+use super::{Error, Stage, count};
+use crate::store::Sealed;
+
+/// What is handed to the last stage, which takes one after the other.
+pub enum Work<'s> {
+    /// The positions of a batch that go on after expired records, to be given up once.
+    Gaps(Arc<(Batch, Vec<Parsed>)>),
+    /// Some records of a batch that were applied.
+    Records {
+        batch: Arc<(Batch, Vec<Parsed>)>,
+        records: Range<usize>,
+        sealed: Box<Sealed<'s>>,
+        tally: Tally,
+    },
+    /// A batch without records: the news that everything was read.
+    News(Arc<(Batch, Vec<Parsed>)>),
+    /// Nothing: it tells who hands it on that everything before is committed.
+    Nothing,
+}
+
+impl Stage {
+    /// Owns the queue's end, so that the stages before end with this one.
+    pub(super) fn commit(
+        &self,
+        works: Receiver<Work<'_>>,
+        letters: &DeadLetters,
+    ) -> Result<(), Error> {
+        for work in works {
+            match work {
+                Work::Gaps(batch) => self.commit_gaps(&batch.0.gaps)?,
+                Work::Records { batch, records, sealed, tally } => {
+                    let is_last = records.end == batch.0.records.len();
+                    self.commit_records(&batch.0, records, *sealed, &tally, letters)?;
+                    if is_last {
+                        self.end(&batch.0);
+                    }
+                }
+                Work::News(batch) => self.end(&batch.0),
+                Work::Nothing => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn commit_gaps(&self, gaps: &[Gap]) -> Result<(), Error> {
+        let mut transaction = self.store.transaction();
+        for Gap { topic, partition, applied } in gaps {
+            transaction.set_applied(*topic, partition.1, applied);
+        }
+        transaction.commit()?;
+        self.tell(gaps.iter().map(|Gap { partition, applied, .. }| (partition.clone(), *applied)));
+        Ok(())
+    }
+
+    fn commit_records(
+        &self,
+        batch: &Batch,
+        records: Range<usize>,
+        sealed: Sealed<'_>,
+        tally: &Tally,
+        letters: &DeadLetters,
+    ) -> Result<(), Error> {
+        let records = &batch.records[records];
+        let go_on = |trouble: &str| {
+            self.progress.letters(Some(trouble));
+            self.is_going()
+        };
+        self.runtime.block_on(letters.send(&tally.dead_letters(records), go_on))?;
+        self.progress.letters(None);
+        let began = Instant::now();
+        sealed.commit()?;
+        self.metrics.ingest_batch_stage("commit", began.elapsed().as_secs_f64());
+        count::applied(&self.metrics, self.store.dictionary(), records, tally);
+        self.tell(apply::applied(records).into_iter().map(|((topic, partition), applied)| {
+            let name = self.store.dictionary().topic_name(topic).unwrap_or_default();
+            ((name, partition), applied)
+        }));
+        Ok(())
+    }
+
+    fn end(&self, batch: &Batch) {
+        self.progress.update(|status| {
+            if batch.drained {
+                status.lag_records = Some(0);
+            }
+            let ready = status.lag_records.is_some_and(|lag| lag <= self.settings.ready_lag);
+            status.caught_up |= ready;
+        });
+    }
+}

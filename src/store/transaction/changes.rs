@@ -1,0 +1,102 @@
+//! What a transaction loaded, and what it changes: whoever comes next reads it while it is committed.
+
+use hashbrown::{HashMap, HashSet};
+
+use super::person::LoadedPerson;
+use super::recency::LoadedRecency;
+use crate::person::{Life, Ownership, PersonId, ProjectId};
+use crate::store::staged::{Erased, Staged};
+use crate::store::{Family, LifeSpan};
+
+/// What a transaction loaded and what it changes, by what is loaded.
+#[derive(Default)]
+pub struct Changes {
+    /// By key.
+    pub owners: HashMap<Vec<u8>, Loaded<Option<Ownership>>>,
+    pub persons: HashMap<(ProjectId, PersonId), LoadedPerson>,
+    pub recency: HashMap<(ProjectId, PersonId), LoadedRecency>,
+    /// The number of the last change in each project.
+    pub last_change: HashMap<ProjectId, u64>,
+    /// The ordinal of the next activity in each project.
+    pub next_activity: HashMap<ProjectId, u64>,
+    pub lives: HashMap<(ProjectId, Life), LifeSpan>,
+    /// Rows of the families in [`POINTS`].
+    pub points: [Staged; POINTS.len()],
+    pub history: Staged,
+    pub timeline: Staged,
+    pub members: Staged,
+    pub sources: Staged,
+    /// Keys of the family.
+    pub recorded: HashSet<Vec<u8>>,
+    /// Goes before everything that is staged.
+    pub erased: Erased,
+}
+
+/// Families of which single rows are staged, in the order of [`Changes::points`].
+pub const POINTS: [Family; 4] = [Family::Uuid, Family::Dropped, Family::Command, Family::Activity];
+
+/// Something as it is, and whether this transaction made it so.
+pub struct Loaded<T> {
+    pub value: T,
+    pub dirty: bool,
+}
+
+impl Loaded<Option<Ownership>> {
+    /// Who owns the distinct id now.
+    pub fn person(&self, project: ProjectId) -> Option<(ProjectId, PersonId)> {
+        self.value.as_ref().map(|owner| (project, owner.last().life.person))
+    }
+
+    /// The same for the next transaction.
+    pub fn carried(&self) -> Self {
+        Self { value: self.value.clone(), dirty: false }
+    }
+}
+
+impl Changes {
+    /// Whether a person and its recency are here, or are taken over from the transaction before.
+    pub fn carry(&mut self, before: Option<&Self>, of: (ProjectId, PersonId)) -> bool {
+        if self.persons.contains_key(&of) {
+            return true;
+        }
+        let carried =
+            before.and_then(|before| before.persons.get(&of).zip(before.recency.get(&of)));
+        if let Some((person, recency)) = carried {
+            self.persons.insert(of, person.carried());
+            self.recency.entry(of).or_insert_with(|| recency.carried());
+        }
+        carried.is_some()
+    }
+
+    /// How many rows are staged, those aside of which there is at most one a person.
+    pub fn rows(&self) -> usize {
+        let Self { points, history, timeline, members, sources, .. } = self;
+        let all = [history, timeline, members, sources].into_iter().chain(points);
+        all.map(Staged::len).sum()
+    }
+
+    /// Forgets everything that histories, timelines and what is recorded hold of a person.
+    pub fn erase(&mut self, person: Vec<u8>) {
+        for staged in [&mut self.history, &mut self.timeline] {
+            let rows = staged.range(person.clone()..).map(|(key, _)| key);
+            for key in rows.take_while(|key| key.starts_with(&person)).cloned().collect::<Vec<_>>()
+            {
+                staged.remove(&key);
+            }
+        }
+        self.recorded.retain(|key| !key.starts_with(&person));
+        self.erased.insert(person);
+    }
+
+    /// A single row that is staged.
+    pub fn point(&self, family: Family, key: &[u8]) -> Option<&Option<Vec<u8>>> {
+        let index = POINTS.iter().position(|of| *of == family)?;
+        self.points[index].get(key)
+    }
+
+    pub fn set_point(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
+        if let Some(index) = POINTS.iter().position(|of| *of == family) {
+            self.points[index].insert(key, value);
+        }
+    }
+}
