@@ -119,8 +119,10 @@ pub async fn run(
         settings,
     );
     let _control = listen(&store, &config);
+    // Nobody reads yet who could see what was deleted before this.
+    let pending = store.pending()?;
     let ingest = Ingest::start(ingest_settings, store.clone(), shared, measured, Handle::current());
-    let erasing = tokio::spawn(erase(store, config.store.erase_interval));
+    let erasing = tokio::spawn(erase(store, pending, config.store.erase_interval));
     let reloading = tokio::spawn(reload(start.reloads, config, state.clone(), rules, metrics));
     tracing::info!(address = %start.listener.local_addr()?, "listening");
     let ending = async {
@@ -184,11 +186,11 @@ async fn reload(
         metrics.config_reloaded(taken.is_ok(), control::now());
         match taken {
             Ok(new) => {
-                rules.replace(new.rules());
                 let (projects, api_keys) = (new.projects.len(), new.api_keys.len());
                 tracing::info!(projects, api_keys, "projects and keys were read again");
                 config.projects.clone_from(&new.projects);
                 config.api_keys.clone_from(&new.api_keys);
+                rules.replace(config.rules());
                 if config != new {
                     tracing::warn!("other settings have changed too; they count after a restart");
                 }
@@ -201,10 +203,9 @@ async fn reload(
 }
 
 /// Takes deleted persons off the disk, now and then.
-async fn erase(store: Arc<Store>, interval: Duration) {
-    let mut pending = store::Pending::default();
+async fn erase(store: Arc<Store>, mut pending: store::Pending, interval: Duration) {
     loop {
-        let (shared, before) = (store.clone(), std::mem::take(&mut pending));
+        let (shared, before) = (store.clone(), pending.clone());
         let erased = tokio::task::spawn_blocking(move || shared.erase(&before)).await;
         match erased {
             Ok(Ok((persons, left))) => {

@@ -14,7 +14,7 @@ use super::json::{Object, array};
 use super::openapi::{answers, bodies, parameters, requests};
 use super::read::{NOW, View};
 use super::single;
-use super::write::{Order, Write, Written};
+use super::write::{Order, Write, Written, now};
 use crate::person::{Act, Action, Leaving, Update, Value};
 use crate::store::CommandOutcome;
 
@@ -113,6 +113,7 @@ pub async fn delete(
     Path((_, id)): Path<(String, String)>,
     write: Write,
 ) -> Result<Response, Error> {
+    not_to_be_kept(&write)?;
     match of_one(&write, "delete", &id, Act::Delete).await? {
         Done::Accepted(response) => Ok(response),
         Done::Applied => success(&write, StatusCode::ACCEPTED).await,
@@ -135,8 +136,10 @@ pub async fn delete(
 )]
 pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Result<Response, Error> {
     let main = write.fields.text("main_distinct_id")?;
-    let these = write.fields.texts("distinct_ids_to_split")?.filter(|these| !these.is_empty());
+    let these = write.fields.texts("distinct_ids_to_split")?;
     let (named, attr, leaving) = match (main, these) {
+        // Only who says nothing means all but the first.
+        (_, Some(these)) if these.is_empty() => return Err(nothing_to_split()),
         (Some(_), Some(_)) => {
             let detail = "Cannot provide both main_distinct_id and distinct_ids_to_split";
             return Err(Error::invalid("main_distinct_id", detail));
@@ -208,6 +211,7 @@ pub async fn reset(write: Write) -> Result<Response, Error> {
     extensions(("x-required-scope" = json!("person:write"))),
 )]
 pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
+    not_to_be_kept(&write)?;
     let (ids, distinct_ids) = (write.fields.texts("ids")?, write.fields.texts("distinct_ids")?);
     let (attr, asked) = match (ids, distinct_ids) {
         (Some(_), Some(_)) => {
@@ -263,7 +267,7 @@ fn found(view: &View<'_>, attr: &str, keyed: Vec<(String, String)>) -> Result<Fo
     let mut found = Found { outcomes: Vec::new(), orders: Vec::new() };
     let mut persons = BTreeSet::new();
     for (key, asked) in keyed {
-        if let Some(outcome) = view.snapshot.outcome(view.project, &key)? {
+        if let Some(outcome) = view.snapshot.outcome(view.project, &key, now())? {
             found.outcomes.push((None, outcome));
             continue;
         }
@@ -348,12 +352,21 @@ fn judge(outcome: CommandOutcome) -> Result<(), Error> {
             let detail = "The person's properties would be larger than they may be.";
             Err(Error::invalid("properties", detail))
         }
-        CommandOutcome::NothingToSplit => {
-            let detail =
-                "A split must leave the person at least one distinct id and take at least one.";
-            Err(Error::invalid("distinct_ids_to_split", detail))
-        }
+        CommandOutcome::NothingToSplit => Err(nothing_to_split()),
     }
+}
+
+fn nothing_to_split() -> Error {
+    let detail = "A split must leave the person at least one distinct id and take at least one.";
+    Error::invalid("distinct_ids_to_split", detail)
+}
+
+/// PostHog's deletions may spare the person and take its events. There are no events here, and whoever asks
+/// to keep somebody must not lose them.
+fn not_to_be_kept(write: &Write) -> Result<(), Error> {
+    let keeps = write.fields.json("keep_person").is_some_and(|keep| keep.is_truthy());
+    let detail = "keep_person cannot be asked for: there is nothing to delete but the person";
+    if keeps { Err(Error::invalid("keep_person", detail)) } else { Ok(()) }
 }
 
 /// The answer where nothing else is due.

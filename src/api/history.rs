@@ -173,7 +173,8 @@ pub async fn diff(read: Read, Path((_, id)): Path<(String, String)>) -> Result<R
     };
     let (from, to) = (moment("from")?, moment("to")?);
     let known = read.parameters.time("known_at")?.unwrap_or(Time::MAX);
-    read.person(move |view| {
+    read.person_apart(move |view| {
+        view.now(called)?;
         let at = |time| {
             let who = Who::PersonId(called, id.clone());
             as_of::at(view, who, Moment { time, known }, Mode::WithOnce)

@@ -60,7 +60,7 @@ const CONTENT: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
     // What all lines have in common is understood before the first one is read.
     as_of::common(&read.parameters)?;
-    let permit = read.begin_list().await?;
+    let permit = read.begin_join().await?;
     let file = read.state.store.spool().map_err(|error| {
         tracing::error!(%error, "no file can be made for what a caller sends");
         Error::internal()
@@ -82,7 +82,12 @@ pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
                 return;
             };
             let (here, common) = (lines.clone(), common.clone());
-            let read = move |view: &View<'_>| here.answer(view, &common, came);
+            // Whoever sends slowly keeps nobody from a list meanwhile.
+            let Ok(list) = state.lists.clone().acquire_owned().await else { return };
+            let read = move |view: &View<'_>| {
+                let _list = list;
+                here.answer(view, &common, came)
+            };
             let read = read::on_thread(state.clone(), project, Instant::now(), read).await;
             let Ok((_, (after, answer))) = read else { return };
             lines = after;
@@ -107,8 +112,8 @@ struct Came {
     whole: bool,
 }
 
-/// Takes what comes, as fast as it does and there is room for; a caller that sends nothing for long is
-/// left. Where it ends early, so does `came`.
+/// Takes what comes, as fast as it does and there is room for; a caller that sends nothing for long, while
+/// no answer is taken either, is left. Where it ends early, so does `came`.
 async fn take(
     body: Body,
     spool: Arc<Spool>,
@@ -117,11 +122,15 @@ async fn take(
 ) {
     let mut body = body.into_data_stream();
     let mut bytes = 0;
-    while let Ok(next) = timeout(PATIENCE, body.next()).await {
-        let mut part = match next {
-            None => return came.send_modify(|came| came.whole = true),
-            Some(Err(_)) => return,
-            Some(Ok(part)) => part,
+    loop {
+        let mut part = match timeout(PATIENCE, body.next()).await {
+            Err(_) if answered.has_changed().unwrap_or(false) => {
+                answered.mark_unchanged();
+                continue;
+            }
+            Err(_) | Ok(Some(Err(_))) => return,
+            Ok(None) => return came.send_modify(|came| came.whole = true),
+            Ok(Some(Ok(part))) => part,
         };
         while !part.is_empty() {
             let piece = part.split_to(part.len().min(CHUNK));

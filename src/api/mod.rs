@@ -72,6 +72,9 @@ const LISTS_AT_ONCE: usize = 8;
 /// keeps nobody from a list.
 const EXPORTS_AT_ONCE: usize = 2;
 
+/// Joins at once. They have places of their own too, and take one of the lists' while they read.
+const JOINS_AT_ONCE: usize = 8;
+
 /// How long an export may read from one snapshot.
 pub const SNAPSHOT_LIFE: Duration = Duration::from_secs(600);
 
@@ -132,6 +135,8 @@ pub struct Shared {
     lists: Arc<Semaphore>,
     /// The same for exports.
     exports: Arc<Semaphore>,
+    /// One permit a join, from its first line to its last.
+    joins: Arc<Semaphore>,
     /// So that the position is read once a commit, and not once a request.
     told: read::ToldPosition,
 }
@@ -156,6 +161,7 @@ impl State {
             access: RwLock::new(Arc::new(access)),
             lists: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
             exports: Arc::new(Semaphore::new(EXPORTS_AT_ONCE)),
+            joins: Arc::new(Semaphore::new(JOINS_AT_ONCE)),
             told: Mutex::default(),
         }))
     }

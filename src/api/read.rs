@@ -228,6 +228,13 @@ impl Read {
         permit.map_err(|_| Error::overloaded("lists"))
     }
 
+    /// Waits for the position, and takes a permit to join.
+    pub async fn begin_join(&self) -> Result<OwnedSemaphorePermit, Error> {
+        self.wait().await?;
+        let permit = self.state.joins.clone().try_acquire_owned();
+        permit.map_err(|_| Error::overloaded("joins"))
+    }
+
     /// Waits for the position.
     pub async fn wait(&self) -> Result<(), Error> {
         let within = self.state.settings.position_wait;

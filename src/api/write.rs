@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::Response;
+use futures_util::future::join_all;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::error::Error;
@@ -24,6 +26,9 @@ use crate::store::CommandOutcome;
 
 /// A request with the key of an earlier one is answered as that one was, for a day.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// How long Kafka may take at least, whatever the caller has waited for before.
+const LEAST_TO_APPEND: Duration = Duration::from_secs(1);
 
 /// The longest idempotency key, in bytes.
 const MAX_KEY: usize = 255;
@@ -71,8 +76,9 @@ impl FromRequest<State> for Write {
     type Rejection = Error;
 
     async fn from_request(request: Request, state: &State) -> Result<Self, Error> {
-        let deadline = Instant::now() + state.settings.position_wait;
         let posted = Posted::of(request, state, Scope::PersonWrite).await?;
+        // Counted from here: a slow body says nothing of Kafka.
+        let deadline = Instant::now() + state.settings.position_wait;
         let Posted { project, fields, format, author, wanted, headers, .. } = posted;
         let idempotency_key = idempotency_key(&headers)?;
         let state = state.clone();
@@ -116,7 +122,8 @@ impl Write {
     /// Under which a command is done once.
     pub fn key_of(&self, what: &str) -> String {
         match &self.idempotency_key {
-            Some(key) => format!("{} {key} {what}", self.author),
+            // A distinct id that it names does not outlive its person this way.
+            Some(key) => format!("{:x}", Sha256::digest(format!("{} {key} {what}", self.author))),
             None => Uuid::new_v4().to_string(),
         }
     }
@@ -128,7 +135,7 @@ impl Write {
             return Ok(None);
         }
         let key = self.key_of(what);
-        self.view(move |view| Ok(view.snapshot.outcome(view.project, &key)?)).await
+        self.view(move |view| Ok(view.snapshot.outcome(view.project, &key, now())?)).await
     }
 
     /// Waits for what the caller wants to be applied first.
@@ -172,34 +179,56 @@ impl Write {
 
     /// Writes commands to the log and waits until they were applied.
     pub async fn write(&self, orders: Vec<Order>) -> Result<Written, Error> {
-        let seen = self.state.progress.status().positions.into_iter();
-        let seen =
-            seen.map(|((topic, partition), next_offset)| Seen { topic, partition, next_offset });
+        // Of the store, which is never behind what the acts were made of.
+        let seen = self.view(|view| Ok(view.snapshot.positions()?)).await?.into_iter();
+        let seen = seen.map(|(topic, partition, applied)| Seen {
+            topic,
+            partition,
+            next_offset: applied.next_offset,
+        });
         let seen: Vec<_> = seen.collect();
-        let left = || self.deadline.saturating_duration_since(Instant::now());
-        let (mut positions, mut keys) = (Positions::new(), Vec::with_capacity(orders.len()));
-        for Order { key, act } in orders {
-            keys.push(key.clone());
-            let command = Command {
-                uuid: Uuid::new_v4(),
-                project: self.project,
-                idempotency_key: key,
-                author: self.author.clone(),
-                known: now(),
-                seen: seen.clone(),
-                act,
-            };
-            let appended = self.state.commands.append(command, left()).await;
-            positions.extend(appended.map_err(Error::not_appended)?);
+        let keys: Vec<_> = orders.iter().map(|order| order.key.clone()).collect();
+        let commands = orders.into_iter().map(|Order { key, act }| Command {
+            uuid: Uuid::new_v4(),
+            project: self.project,
+            idempotency_key: key,
+            author: self.author.clone(),
+            known: now(),
+            seen: seen.clone(),
+            act,
+        });
+        let commands: Vec<_> = commands.collect();
+        if commands.iter().any(Command::is_too_deep) {
+            return Err(Error::unreadable("it is nested too deeply"));
         }
+        let left = || self.deadline.saturating_duration_since(Instant::now());
+        let positions = self.append(commands, left().max(LEAST_TO_APPEND)).await?;
         if !self.state.progress.reached(&positions, left()).await {
             return Ok(Written::Accepted(positions));
         }
         let outcomes = self.view(move |view| {
-            let outcomes = keys.iter().map(|key| view.snapshot.outcome(view.project, key));
+            let outcomes = keys.iter().map(|key| view.snapshot.outcome(view.project, key, now()));
             outcomes.map(|outcome| outcome?.ok_or_else(Error::internal)).collect()
         });
         Ok(Written::Applied(outcomes.await?))
+    }
+
+    /// Adds commands to the log, all at once.
+    async fn append(&self, commands: Vec<Command>, within: Duration) -> Result<Positions, Error> {
+        let appending = commands.into_iter().map(|it| self.state.commands.append(it, within));
+        let (mut positions, mut failed) = (Positions::new(), None);
+        for appended in join_all(appending).await {
+            match appended {
+                Ok(appended) => positions.extend(appended),
+                Err(why) => _ = failed.get_or_insert(why),
+            }
+        }
+        match failed {
+            None => Ok(positions),
+            Some(why) if positions.is_empty() => Err(Error::not_appended(why)),
+            // Some of it will be done.
+            Some(_) => Err(Error::not_appended(NotAppended::Unknown)),
+        }
     }
 }
 

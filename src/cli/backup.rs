@@ -110,7 +110,8 @@ pub fn back_up(config: &Config, wanted: &Wanted, output: &mut impl Write) -> any
 pub fn restore(config: &Config, from: &From, output: &mut impl Write) -> anyhow::Result<()> {
     let began = Instant::now();
     let nothing = || format!("there are no backups in {}", from.directory.display());
-    if !from.directory.is_dir() {
+    // RocksDB would make its folders anywhere.
+    if !from.directory.join("meta").is_dir() {
         bail!(nothing());
     }
     let mut backups = Backups::open(&from.directory)?;

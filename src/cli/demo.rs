@@ -99,7 +99,7 @@ async fn bind_near(address: SocketAddr) -> anyhow::Result<TcpListener> {
         return Ok(listener);
     }
     eprintln!("{address} is in use; taking a free port");
-    serve::bind((Ipv4Addr::LOCALHOST, 0).into()).await
+    serve::bind("api.listen", (Ipv4Addr::LOCALHOST, 0).into()).await
 }
 
 fn show(address: SocketAddr) -> anyhow::Result<()> {

@@ -96,12 +96,25 @@ struct Line<'a> {
 /// A line as an event, or why it is none.
 fn judge(line: &[u8]) -> Result<Line<'_>, String> {
     let text = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?.trim();
-    let (mut token, mut distinct_id) = (None, None);
+    let (mut token, mut api_key, mut properties, mut distinct_id) = (None, None, None, None);
     let fields = json::fields(text, |key, value| match key.as_ref() {
-        "token" | "api_key" => token = json::text(value),
+        "token" => token = json::text(value),
+        "api_key" => api_key = json::text(value),
+        "properties" => properties = Some(value),
         "distinct_id" => distinct_id = json::text(value),
         _ => {}
     });
+    // Where SDKs put it.
+    let of_properties = || {
+        let mut token = None;
+        let read = json::fields(properties?, |key, value| {
+            if key == "token" {
+                token = json::text(value);
+            }
+        });
+        read.ok().and(token)
+    };
+    let token = token.or(api_key).or_else(of_properties);
     match fields {
         Ok(()) => {}
         Err(Fault::Syntax) => return Err("it is not JSON (one event a line is due)".to_owned()),
@@ -121,6 +134,13 @@ mod tests {
         let value = r#"{"token":"phc_x","distinct_id":7,"event":"a"}"#;
         let (token, distinct_id) = ("phc_x".to_owned(), "7".to_owned());
         assert_eq!(judged, Ok(Line { token, distinct_id, value }));
+        for line in [
+            r#"{"token":"t","api_key":null}"#,
+            r#"{"api_key":"t"}"#,
+            r#"{"properties":{"$set":{},"token":"t"}}"#,
+        ] {
+            assert_eq!(judge(line.as_bytes()).unwrap().token, "t", "{line}");
+        }
     }
 
     #[test]

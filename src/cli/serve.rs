@@ -33,9 +33,9 @@ pub fn run(
     allow_files(config.api.connections);
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
-        let listener = bind(config.api.listen).await?;
+        let listener = bind("api.listen", config.api.listen).await?;
         let metrics_listener = match config.api.metrics_listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(bind("api.metrics_listen", address).await?),
             None => None,
         };
         let start = Start { listener, metrics_listener, accept_gap, reloads: reloads(load)? };
@@ -94,13 +94,13 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("the runtime cannot be started")
 }
 
-/// Binds an address, or says what stands in the way.
-pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// Binds the address of a setting, or says what stands in the way.
+pub async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => anyhow::anyhow!(
-            "{address} is in use by another process; stop it, or set api.listen to another address"
+            "{address} is in use by another process; stop it, or set {setting} to another address"
         ),
-        _ => anyhow::anyhow!("cannot listen on {address}: {error}; check api.listen"),
+        _ => anyhow::anyhow!("cannot listen on {address}: {error}; check {setting}"),
     })
 }
 

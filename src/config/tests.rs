@@ -156,6 +156,14 @@ fn settings_for_librdkafka_pass_through_quoted_or_not() {
 }
 
 #[test]
+fn what_only_a_producer_refuses_is_told_too() {
+    let config = load("[kafka.client]\nacks = \"1\"", &[]).unwrap();
+    let refused = config.check_kafka().unwrap_err().to_string();
+    assert!(refused.contains("acks"), "{refused}");
+    assert!(defaults().check_kafka().is_ok());
+}
+
+#[test]
 fn a_password_comes_from_its_file_and_is_never_shown() {
     let secret = tempfile::NamedTempFile::new().expect("a file");
     fs::write(secret.path(), "hunter2\n").expect("written");

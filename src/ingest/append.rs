@@ -42,6 +42,9 @@ impl Commands {
         // A command that is there twice is done once, by its idempotency key; and what was never
         // sent can be taken back without a gap in the numbers of an idempotent producer.
         config.set("enable.idempotence", "false");
+        // What was sent once and not answered would be queued again, and be taken back as if it had never
+        // been sent. Who did not lead the partition, or could not be reached, is tried again all the same.
+        config.set("message.send.max.retries", "0");
         // Somebody waits for each.
         config.set("linger.ms", "0");
         Ok(Self { outlet: Outlet::connect(config)?, topic: topic.to_owned() })

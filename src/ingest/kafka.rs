@@ -110,6 +110,8 @@ impl Connection {
     /// [`Error::Kafka`] where it does not.
     pub fn check(&self) -> Result<(), Error> {
         self.consumer_config(0).create::<BaseConsumer>()?;
+        super::DeadLetters::connect(self, "")?;
+        super::Commands::connect(self, "")?;
         Ok(())
     }
 

@@ -142,6 +142,12 @@ impl Command {
         })
     }
 
+    /// Whether it nests more levels than [`Command::parse`] reads.
+    #[must_use]
+    pub fn is_too_deep(&self) -> bool {
+        json::is_too_deep(&self.to_json())
+    }
+
     /// The text that [`Command::parse`] reads.
     ///
     /// # Panics

@@ -72,10 +72,10 @@ impl Filter {
     /// [`Error`], with words for whoever wrote it.
     pub fn parse(json: &str, now: Time) -> Result<Self, Error> {
         let tree: Tree = serde_json::from_str(json).map_err(|_| Error::Unparsable)?;
-        let mut tests = 0;
+        let mut seen = Seen::default();
         match tree {
-            Tree::Array(filters) => Ok(Self::All(all(filters, now, 0, &mut tests)?)),
-            group @ Tree::Object(_) => filter(group, now, 0, &mut tests),
+            Tree::Array(filters) => Ok(Self::All(all(filters, now, 0, &mut seen)?)),
+            group @ Tree::Object(_) => filter(group, now, 0, &mut seen),
             _ => Err(Error::Unparsable),
         }
     }
@@ -131,28 +131,31 @@ impl Test {
     }
 }
 
-fn all(
-    filters: Vec<Tree>,
-    now: Time,
-    depth: usize,
-    tests: &mut usize,
-) -> Result<Vec<Filter>, Error> {
-    filters.into_iter().map(|tree| filter(tree, now, depth, tests)).collect()
+/// How much of a filter was understood so far.
+#[derive(Default)]
+struct Seen {
+    conditions: usize,
+    groups: usize,
 }
 
-fn filter(tree: Tree, now: Time, depth: usize, tests: &mut usize) -> Result<Filter, Error> {
-    *tests += 1;
-    if *tests > MOST || depth > DEEPEST {
-        return Err(Error::TooLarge);
-    }
+fn all(filters: Vec<Tree>, now: Time, depth: usize, seen: &mut Seen) -> Result<Vec<Filter>, Error> {
+    filters.into_iter().map(|tree| filter(tree, now, depth, seen)).collect()
+}
+
+fn filter(tree: Tree, now: Time, depth: usize, seen: &mut Seen) -> Result<Filter, Error> {
     let Tree::Object(mut fields) = tree else {
         return Err(Error::Unparsable);
     };
+    let count = if fields.contains_key("values") { &mut seen.groups } else { &mut seen.conditions };
+    *count += 1;
+    if *count > MOST || depth > DEEPEST {
+        return Err(Error::TooLarge);
+    }
     if let Some(values) = fields.remove("values") {
         let Tree::Array(values) = values else {
             return Err(Error::Unparsable);
         };
-        let values = all(values, now, depth + 1, tests)?;
+        let values = all(values, now, depth + 1, seen)?;
         return match fields.get("type").and_then(Tree::as_str) {
             Some("AND") => Ok(Filter::All(values)),
             Some("OR") => Ok(Filter::Any(values)),

@@ -1,5 +1,6 @@
 //! A moment in microseconds, the resolution of every time in the product.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use chrono::{DateTime, SecondsFormat};
@@ -36,14 +37,14 @@ impl Time {
     /// `None` where it is neither, years outside 0..=9999 included.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
+        let text = whole_offset(text.trim());
         let bytes = text.as_bytes();
         if let Ok(moment) = speedate::DateTime::parse_bytes_rfc3339_with_config(bytes, &TRUNCATE) {
             let time = moment.timestamp_tz() * 1_000_000 + i64::from(moment.time.microsecond);
             // An offset may lead out of the years that it was written in.
             return Some(Self(time)).filter(|time| time.is_writable());
         }
-        let date = speedate::Date::parse_str_rfc3339(text).ok()?;
+        let date = speedate::Date::parse_str_rfc3339(&text).ok()?;
         Some(Self(date.timestamp() * 1_000_000))
     }
 
@@ -73,6 +74,17 @@ impl Time {
     }
 }
 
+/// ISO 8601 may leave the minutes of an offset out, as databases do.
+fn whole_offset(text: &str) -> Cow<'_, str> {
+    let of_hours = |(rest, offset): (&str, &str)| {
+        let digits = offset.strip_prefix(['+', '-'])?;
+        let is_whole = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_digit());
+        (is_whole && rest.contains(':')).then(|| format!("{text}:00"))
+    };
+    let split = text.len().checked_sub(3).and_then(|at| text.split_at_checked(at));
+    split.and_then(of_hours).map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
 /// RFC 3339, UTC, ending in `Z`; microseconds only when not zero.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,6 +112,8 @@ mod tests {
             ("2026-03-01T12:00:00.5+02:00", "2026-03-01T10:00:00.500000Z"),
             ("2026-03-01T12:00:00.123456789Z", "2026-03-01T12:00:00.123456Z"),
             ("2026-03-01 12:00", "2026-03-01T12:00:00Z"),
+            ("2026-03-01 12:00:00+00", "2026-03-01T12:00:00Z"),
+            ("2026-03-01T12:00:00.25-05", "2026-03-01T17:00:00.250000Z"),
             ("2026-03-01", "2026-03-01T00:00:00Z"),
             ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
         ] {

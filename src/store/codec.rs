@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub use self::identity::*;
 use self::wire::{Reader, Writer};
-use super::{Activity, Applied, CommandOutcome, Deed, Effect, Operation, Recency};
+use super::{Activity, Applied, CommandOutcome, Deed, Effect, Operation, Recency, Remembered};
 use crate::person::{
     Entries, Entry, Head, Known, Place, PropertyId, Row, State, Stored, Time, Tombstone, Value,
 };
@@ -23,6 +23,9 @@ pub struct Corrupt;
 type Decoded<T> = Result<T, Corrupt>;
 
 const FORM: u8 = 1;
+
+/// The form of an outcome that says when its command was known.
+const DATED: u8 = 2;
 
 /// The form of a tombstone, which stands where a head was.
 const TOMBSTONE: u8 = 2;
@@ -318,9 +321,10 @@ pub fn decode_activity(bytes: &[u8]) -> Decoded<Activity> {
 
 /// What became of a command.
 #[must_use]
-pub fn encode_outcome(outcome: CommandOutcome) -> Vec<u8> {
-    let mut writer = Writer::new(FORM);
-    writer.0.push(outcome as u8);
+pub fn encode_outcome(remembered: Remembered) -> Vec<u8> {
+    let mut writer = Writer::new(DATED);
+    writer.0.push(remembered.outcome as u8);
+    writer.time(remembered.known, Time::EPOCH);
     writer.0
 }
 
@@ -328,11 +332,18 @@ pub fn encode_outcome(outcome: CommandOutcome) -> Vec<u8> {
 ///
 /// # Errors
 /// [`Corrupt`].
-pub fn decode_outcome(bytes: &[u8]) -> Decoded<CommandOutcome> {
-    let mut reader = Reader::new(bytes, FORM)?;
+pub fn decode_outcome(bytes: &[u8]) -> Decoded<Remembered> {
+    let form = *bytes.first().ok_or(Corrupt)?;
+    let mut reader = Reader::new(bytes, form)?;
     let outcome = *CommandOutcome::ALL.get(usize::from(reader.byte()?)).ok_or(Corrupt)?;
+    let known = match form {
+        DATED => reader.time(Time::EPOCH)?,
+        // Those of earlier versions say nothing, and are forgotten.
+        FORM => Time(i64::MIN),
+        _ => return Err(Corrupt),
+    };
     reader.end()?;
-    Ok(outcome)
+    Ok(Remembered { outcome, known })
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use rocksdb::{BottommostLevelCompaction, CompactOptions, FlushOptions};
 
-use super::keys::{self, Meta};
-use super::{Family, Result, Store};
+use super::keys::{self, Meta, PERSON_BYTES};
+use super::{Family, Result, Store, corrupt};
 
 /// Deleted persons whose bytes may still be on disk.
 pub type Pending = BTreeSet<Vec<u8>>;
@@ -21,10 +21,8 @@ impl Store {
     /// # Errors
     /// Where RocksDB fails; the persons stay pending.
     pub fn erase(&self, before: &Pending) -> Result<(usize, Pending)> {
-        let all = self.keys_of(Family::Meta, &[Meta::Erased(0, 0).tag()], usize::MAX)?;
-        let all: Pending = all.unwrap_or_default().into_iter().collect();
         let (due, pending): (Pending, Pending) =
-            all.into_iter().partition(|key| before.contains(key));
+            self.pending()?.into_iter().partition(|key| before.contains(key));
         if due.is_empty() {
             return Ok((0, pending));
         }
@@ -32,7 +30,7 @@ impl Store {
         self.flush()?;
         let mut columns = BTreeSet::new();
         for key in &due {
-            let person = &key[1..];
+            let person = key.get(1..=PERSON_BYTES).ok_or(corrupt(Family::Meta))?;
             for family in Family::ALL_OF_PERSON {
                 self.compact(family, person, &keys::after(person));
             }
@@ -50,6 +48,15 @@ impl Store {
             self.db.delete_cf(self.family(Family::Meta), key)?;
         }
         Ok((due.len(), pending))
+    }
+
+    /// Who is pending.
+    ///
+    /// # Errors
+    /// Where RocksDB fails.
+    pub fn pending(&self) -> Result<Pending> {
+        let all = self.keys_of(Family::Meta, &[Meta::Erased(0, 0, 0).tag()], usize::MAX)?;
+        Ok(all.unwrap_or_default().into_iter().collect())
     }
 
     fn flush(&self) -> Result<()> {

@@ -60,8 +60,9 @@ pub enum Meta<'a> {
     Count(ProjectId),
     /// What distinct ids of deleted persons are hashed with.
     Secret,
-    /// A deleted person whose bytes are still on disk.
-    Erased(ProjectId, PersonId),
+    /// A deleted person whose bytes are still on disk, and its version: one that is born anew may be
+    /// deleted again before they are gone.
+    Erased(ProjectId, PersonId, u64),
     /// What tells this store from every other one, be it built from the same log.
     Identity,
     /// When the last backup came to its end.
@@ -87,7 +88,10 @@ impl Meta<'_> {
                 key.extend(property.to_be_bytes());
             }
             Self::Count(project) => key.extend(project.to_be_bytes()),
-            Self::Erased(project, id) => key.extend(person(project, id)),
+            Self::Erased(project, id, version) => {
+                key.extend(person(project, id));
+                key.extend(version.to_be_bytes());
+            }
         }
         key
     }

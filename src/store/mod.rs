@@ -74,7 +74,7 @@ pub use self::measure::{FamilyMeasure, Measure};
 pub use self::members::{Had, HadIds};
 pub use self::operation::{
     Above, Activity, Applied, CommandOutcome, Deed, Effect, Group, Joined, LifeSpan, Member,
-    Operation, Recency,
+    Operation, Recency, Remembered,
 };
 use self::row_cache::RowCache;
 pub use self::snapshot::{Moment, Person, Snapshot};

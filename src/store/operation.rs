@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::person::time::DAY;
 use crate::person::{Action, Class, Life, Merged, PersonId, Place, PropertyId, Time};
 
 /// One recorded operation as the timeline keeps it: everything but the values, which stand in
@@ -153,6 +154,23 @@ impl CommandOutcome {
             Self::TooLarge => "too_large",
             Self::NothingToSplit => "nothing_to_split",
         }
+    }
+}
+
+/// What became of a command, and when that was known: its idempotency key counts for a day from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// What became of it.
+    pub outcome: CommandOutcome,
+    /// When the command was known.
+    pub known: Time,
+}
+
+impl Remembered {
+    /// Whether a command of `now` with the same key is the same one.
+    #[must_use]
+    pub fn is_remembered(&self, now: Time) -> bool {
+        self.known > now.plus(-DAY)
     }
 }
 

@@ -165,8 +165,8 @@ impl<'s> Snapshot<'s> {
         self.point(Family::Uuid, &keys::uuid(project, uuid), decode)
     }
 
-    /// What became of the command with this idempotency key; `None` where there was none in the
-    /// last day.
+    /// What became of the command with this idempotency key; `None` where there was none in the day
+    /// before `now`.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
@@ -174,9 +174,11 @@ impl<'s> Snapshot<'s> {
         &self,
         project: ProjectId,
         idempotency_key: &str,
+        now: Time,
     ) -> Result<Option<CommandOutcome>> {
         let bytes = self.get(Family::Command, &keys::command(project, idempotency_key))?;
-        bytes.map(|bytes| decode(codec::decode_outcome, &bytes, Family::Command)).transpose()
+        let found = bytes.map(|bytes| decode(codec::decode_outcome, &bytes, Family::Command));
+        Ok(found.transpose()?.filter(|found| found.is_remembered(now)).map(|found| found.outcome))
     }
 
     /// A person's head, also of one that was merged away since; `None` of one that was deleted.

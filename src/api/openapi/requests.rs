@@ -60,7 +60,7 @@ pub struct PropertiesToDelete {
 pub enum DistinctIdsToSplit {
     These {
         /// Those that leave.
-        #[schema(schema_with = texts)]
+        #[schema(schema_with = some_texts)]
         distinct_ids_to_split: Vec<String>,
         #[schema(required = false, schema_with = null)]
         main_distinct_id: (),

@@ -119,6 +119,30 @@ async fn a_deleted_person_is_gone_until_its_distinct_id_is_reset() {
 }
 
 #[tokio::test]
+async fn who_is_to_be_kept_is_not_deleted() {
+    let world = World::new();
+    let bulk = json!({"distinct_ids": ["ann"], "keep_person": true});
+    let url = "/api/projects/1/persons/bulk_delete";
+    let (status, error) = write(&world, Method::POST, url, &bulk).await.error();
+    assert!(status == 400 && error.contains("keep_person"), "{error}");
+    let one = person(ANN, "?keep_person=true");
+    assert_eq!(write(&world, Method::DELETE, &one, &Json::Null).await.status, 400);
+    let one = person(ANN, "?keep_person=false");
+    assert_eq!(write(&world, Method::DELETE, &one, &Json::Null).await.status, 202);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_back_is_not_written() {
+    let world = World::new();
+    let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
+    let value: Json = serde_json::from_str(&deep).unwrap();
+    let body = json!({"key": "plan", "value": value});
+    let reply = write(&world, Method::POST, &person(ANN, "/update_property"), &body).await;
+    assert_eq!(reply.status, 400, "{}", reply.body);
+    assert_eq!(properties(&world, ANN).await["plan"], "pro");
+}
+
+#[tokio::test]
 async fn many_are_deleted_at_once() {
     let world = World::roomy();
     let url = "/api/projects/1/persons/bulk_delete";
@@ -144,6 +168,7 @@ async fn a_split_takes_what_it_names_and_nobody_elses() {
     for (body, attr) in [
         (json!({"main_distinct_id": "bob"}), "main_distinct_id"),
         (json!({"distinct_ids_to_split": ["bob"]}), "distinct_ids_to_split"),
+        (json!({"distinct_ids_to_split": []}), "distinct_ids_to_split"),
         (json!({"distinct_ids_to_split": ["ann", "a-b-c-d-e"]}), "distinct_ids_to_split"),
         (json!({"distinct_ids_to_split": ["ann"], "main_distinct_id": "ann"}), "main_distinct_id"),
     ] {

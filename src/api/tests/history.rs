@@ -71,4 +71,7 @@ async fn a_difference_is_between_two_moments() {
     let known = diff("10:00", "10:45", "&known_at=2026-03-01T12:00:00Z");
     assert_eq!(world.get(&known).await.json()["changed"], json!({}), "it was not known yet");
     assert_eq!(world.get(&url("diff?from=2026-03-01")).await.status, 400);
+    let nobody = "/api/projects/1/persons/1/diff?from=2026-03-01&to=2026-03-02";
+    let (status, error) = world.get(nobody).await.error();
+    assert!(status == 404 && error.contains("Not found."), "{error}");
 }

@@ -18,7 +18,7 @@ impl Applying<'_, '_> {
         position: Position,
     ) -> Result<(Outcome, Option<Rejection>)> {
         let Command { project, known, ref idempotency_key, .. } = *command;
-        if self.transaction.outcome(project, idempotency_key)?.is_some() {
+        if self.transaction.outcome(project, idempotency_key, known)?.is_some() {
             return Ok((Outcome::Duplicate, None));
         }
         let at = At::of_command(command, position);

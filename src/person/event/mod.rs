@@ -89,7 +89,9 @@ impl Event {
             None => outer.flat(),
         };
         let properties = inner.properties.take().transpose()?.unwrap_or_default();
-        let token = inner.token().or_else(|| record.header("token").map(Cow::from));
+        let token = inner
+            .token()
+            .or_else(|| record.header("token").filter(|it| !it.trim().is_empty()).map(Cow::from));
         let project = match known_project {
             Some(project) => project,
             None => token
@@ -184,8 +186,11 @@ impl Parts<'_> {
 
     fn name(&self) -> String {
         let outer = self.outer.event.and_then(json::text);
-        let name = outer.or_else(|| self.inner.event.and_then(json::text));
-        let name = name.or_else(|| self.record.header("event").map(Cow::from));
+        let inner = || self.inner.event.and_then(json::text);
+        let header = || self.record.header("event").map(Cow::from);
+        let usable = |name: &Cow<str>| !name.trim().is_empty();
+        let name = outer.filter(usable).or_else(|| inner().filter(usable));
+        let name = name.or_else(|| header().filter(usable));
         name.unwrap_or_default().into_owned()
     }
 

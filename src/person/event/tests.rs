@@ -145,6 +145,12 @@ fn headers_and_properties_stand_in() {
         "p",
         "an invalid header is absent"
     );
+    bare.headers = vec![("token".to_owned(), Some(b" ".to_vec()))];
+    assert!(Event::parse(&bare, &rules()).is_ok(), "a blank header is absent");
+    let blank = json!({"event": "", "data": {"event": "$identify"}});
+    let mut record = wrapped(&blank["data"]);
+    record["event"] = blank["event"].clone();
+    assert_eq!(parse(&record).unwrap().name, "$identify", "a blank name is absent");
     bare.headers = vec![("force_disable_person_processing".to_owned(), Some(b"true".to_vec()))];
     assert!(Event::parse(&bare, &rules()).unwrap().personless);
 }

@@ -136,7 +136,7 @@ impl Condition {
                 from.is_none_or(|from| from <= moment) && to.is_none_or(|to| moment < to)
             }),
             Self::Version(order, other) => {
-                version(&value.text()).is_some_and(|found| order.holds(found.cmp(other)))
+                version(&value.text()).is_some_and(|found| order.holds(found.cmp_precedence(other)))
             }
             Self::Meets(requirement) => {
                 version(&value.text()).is_some_and(|found| requirement.matches(&found))
@@ -275,6 +275,21 @@ fn bare(text: &str) -> &str {
     text.trim().trim_start_matches(['v', 'V'])
 }
 
+/// The requirement of a pattern such as `1.2.*`, whose missing parts are stars; `None` where it is none.
+fn wildcard(text: &str) -> Option<String> {
+    let parts: Vec<_> = bare(text).split('.').collect();
+    let is_star = |part: &&str| matches!(*part, "*" | "x" | "X");
+    let (numbers, stars) = parts.split_at(parts.iter().take_while(|part| !is_star(part)).count());
+    if parts.len() > 3 || !stars.iter().all(is_star) {
+        return None;
+    }
+    Some(match numbers {
+        [] => "*".to_owned(),
+        [_, _, _] => format!("={}", numbers.join(".")),
+        _ => format!("{}.*", numbers.join(".")),
+    })
+}
+
 fn versions(order: &str, text: &str) -> Result<(Condition, bool), Unknown> {
     let no_version = || Unknown::Value("it must be a version such as 1.2.3".to_owned());
     let requirement = |text: String| VersionReq::parse(&text).map_err(|_| no_version());
@@ -288,7 +303,9 @@ fn versions(order: &str, text: &str) -> Result<(Condition, bool), Unknown> {
         "lte" => (compares(Order::LessOrEqual)?, false),
         "tilde" => (Condition::Meets(requirement(format!("~{}", bare(text)))?), false),
         "caret" => (Condition::Meets(requirement(format!("^{}", bare(text)))?), false),
-        "wildcard" => (Condition::Meets(requirement(bare(text).to_owned())?), false),
+        "wildcard" => {
+            (Condition::Meets(requirement(wildcard(text).ok_or_else(no_version)?)?), false)
+        }
         _ => return Err(Unknown::Operator),
     })
 }

@@ -66,6 +66,12 @@ fn every_operator_does_what_its_name_says() {
         ("semver_lt", "\"1.9.0\"", vec!["\"1.9.0-rc.1\"", "1"], vec!["\"1.9\"", "-"]),
         ("semver_lte", "\"1.9.0\"", vec!["\"1.9.0\""], vec!["\"1.9.1\""]),
         ("semver_tilde", "\"1.2.3\"", vec!["\"1.2.9\""], vec!["\"1.3.0\"", "\"1.2.2\"", "-"]),
+        // What a build is called says nothing of which is newer.
+        ("semver_lte", "\"1.2.3\"", vec!["\"1.2.3+45\""], vec!["\"1.2.4+1\""]),
+        ("semver_neq", "\"1.2.3\"", vec!["\"1.2.4\""], vec!["\"1.2.3+45\""]),
+        ("semver_wildcard", "\"1.2\"", vec!["\"1.2.9\""], vec!["\"1.3.0\"", "\"1.1.9\""]),
+        ("semver_wildcard", "\"1.2.3\"", vec!["\"1.2.3\""], vec!["\"1.2.4\"", "\"1.9.9\""]),
+        ("semver_wildcard", "\"*\"", vec!["\"7.0.0\""], vec!["-"]),
         ("semver_tilde", "\"v1.2\"", vec!["\"v1.2.9\""], vec!["\"1.3.0\""]),
         ("semver_wildcard", "\"v1.*\"", vec!["\"1.2.0\""], vec!["\"2.0.0\""]),
         ("semver_caret", "\"1.2.3\"", vec!["\"1.9.0\""], vec!["\"2.0.0\"", "\"1.2.2\"", "-"]),
@@ -102,6 +108,18 @@ fn groups_are_joined_to_any_depth() {
 }
 
 #[test]
+fn a_hundred_conditions_are_enough_in_a_group_too() {
+    let group = |count: usize| {
+        let conditions = vec![r#"{"key": "k", "value": 1}"#; count].join(",");
+        Filter::parse(&format!(r#"{{"type": "AND", "values": [{conditions}]}}"#), now())
+    };
+    assert!(group(MOST).is_ok());
+    assert_eq!(group(MOST + 1).unwrap_err(), Error::TooLarge);
+    let groups = vec![r#"{"type": "OR", "values": []}"#; MOST + 1].join(",");
+    assert_eq!(Filter::parse(&format!("[{groups}]"), now()).unwrap_err(), Error::TooLarge);
+}
+
+#[test]
 fn what_is_no_filter_says_why() {
     for json in ["", "x", "7", "[7]", "{}", r#"[{"value": 1}]"#, r#"{"type":"X","values":[]}"#] {
         let error = Filter::parse(json, now()).unwrap_err();
@@ -127,6 +145,8 @@ fn what_is_no_filter_says_why() {
         ("is_date_before", "\"-99999999999y\""),
         ("semver_gt", "\"one\""),
         ("semver_tilde", "\"x\""),
+        ("semver_wildcard", "\">=1, <5\""),
+        ("semver_wildcard", "\"1.*.2\""),
     ] {
         assert!(matches!(one(operator, value), Err(Error::Value { .. })), "{operator} {value}");
     }

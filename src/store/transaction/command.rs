@@ -3,14 +3,14 @@
 use super::{Transaction, decode};
 use crate::person::time::DAY;
 use crate::person::{ProjectId, Time};
-use crate::store::{CommandOutcome, Family, Result, codec, corrupt, keys};
+use crate::store::{CommandOutcome, Family, Remembered, Result, codec, corrupt, keys};
 
 /// How many outcomes are forgotten at most for each one that is written.
 const FORGOTTEN: usize = 10;
 
 impl Transaction<'_> {
-    /// What became of the command with this idempotency key; `None` where there was none in the
-    /// last day.
+    /// What became of the command with this idempotency key; `None` where there was none in the day
+    /// before `now`.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
@@ -18,8 +18,14 @@ impl Transaction<'_> {
         &self,
         project: ProjectId,
         idempotency_key: &str,
+        now: Time,
     ) -> Result<Option<CommandOutcome>> {
-        let bytes = self.point(Family::Command, &keys::command(project, idempotency_key))?;
+        let found = self.remembered(&keys::command(project, idempotency_key))?;
+        Ok(found.filter(|found| found.is_remembered(now)).map(|found| found.outcome))
+    }
+
+    fn remembered(&self, key: &[u8]) -> Result<Option<Remembered>> {
+        let bytes = self.point(Family::Command, key)?;
         bytes.map(|bytes| decode(codec::decode_outcome, &bytes, Family::Command)).transpose()
     }
 
@@ -37,13 +43,20 @@ impl Transaction<'_> {
     ) -> Result<()> {
         let forgotten = self.store.outcomes_until(known.plus(-DAY), FORGOTTEN)?;
         for key in forgotten {
-            let (_, outcome) = keys::command_of(&key).ok_or(corrupt(Family::Command))?;
+            let (of, outcome) = keys::command_of(&key).ok_or(corrupt(Family::Command))?;
+            // The key may have been used anew since.
+            if self.remembered(&outcome)?.is_some_and(|found| found.known <= of) {
+                self.set_point(Family::Command, outcome, None);
+            }
             self.set_point(Family::Command, key, None);
-            self.set_point(Family::Command, outcome, None);
         }
         let key = keys::command(project, idempotency_key);
         self.set_point(Family::Command, keys::command_at(known, &key), Some(Vec::new()));
-        self.set_point(Family::Command, key, Some(codec::encode_outcome(outcome)));
+        self.set_point(
+            Family::Command,
+            key,
+            Some(codec::encode_outcome(Remembered { outcome, known })),
+        );
         Ok(())
     }
 }

@@ -179,7 +179,7 @@ impl Transaction<'_> {
         };
         self.put_known(project, person, Known::Deleted(tombstone));
         self.loaded_recency(project, person)?.now.seen = None;
-        let key = keys::Meta::Erased(project, person).key();
+        let key = keys::Meta::Erased(project, person, tombstone.version).key();
         self.batch.put_cf(self.store.family(Family::Meta), key, properties);
         Ok(())
     }

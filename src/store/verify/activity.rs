@@ -9,7 +9,7 @@ use crate::store::{Activity, Family, Result, codec, corrupt};
 impl Verifying<'_> {
     /// The logs of projects, then those of persons.
     pub(super) fn activities(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::Activity);
+        let mut cursor = self.cursor(Family::Activity)?;
         let mut last: Option<(ProjectId, u64)> = None;
         while let Some((key, value)) = cursor.row() {
             let corrupt = || corrupt(Family::Activity);

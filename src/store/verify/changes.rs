@@ -27,7 +27,7 @@ impl Verifying<'_> {
 
     /// Every row in the order of changes is somebody's last one.
     pub(super) fn changes(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::ByChange);
+        let mut cursor = self.cursor(Family::ByChange)?;
         while let Some((key, value)) = cursor.row() {
             let corrupt = || corrupt(Family::ByChange);
             let project = KeyReader(key).u32().ok_or_else(corrupt)?;

@@ -15,7 +15,7 @@ pub struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     /// At the first row of a family.
-    pub fn new(snapshot: &'a Snapshot<'a>, family: Family) -> Self {
+    pub fn new(snapshot: &'a Snapshot<'a>, family: Family) -> Result<Self> {
         let mut options = ReadOptions::default();
         options.set_total_order_seek(true);
         options.set_readahead_size(AHEAD);
@@ -23,12 +23,14 @@ impl<'a> Cursor<'a> {
         options.fill_cache(false);
         let mut rows = snapshot.scan(family, options);
         rows.seek_to_first();
-        Self { rows }
+        rows.status()?;
+        Ok(Self { rows })
     }
 
     /// Goes to the first row at or after a key.
-    pub fn seek(&mut self, key: &[u8]) {
+    pub fn seek(&mut self, key: &[u8]) -> Result<()> {
         self.rows.seek(key);
+        Ok(self.rows.status()?)
     }
 
     /// The row, if there is one.

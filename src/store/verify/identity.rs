@@ -10,7 +10,7 @@ use crate::store::{Family, Joined, Member, Result, codec, corrupt};
 impl Verifying<'_> {
     /// Every owner of every distinct id.
     pub(super) fn distinct_ids(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::DistinctId);
+        let mut cursor = self.cursor(Family::DistinctId)?;
         while let Some((key, value)) = cursor.row() {
             let project = KeyReader(key).u32().ok_or(corrupt(Family::DistinctId))?;
             let id = std::str::from_utf8(key.get(4..).unwrap_or_default());
@@ -104,7 +104,7 @@ impl Verifying<'_> {
 
     /// Everything that is listed with a person.
     pub(super) fn members(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::PersonDistinctId);
+        let mut cursor = self.cursor(Family::PersonDistinctId)?;
         while let Some((key, value)) = cursor.row() {
             let project = KeyReader(key).u32().ok_or(corrupt(Family::PersonDistinctId))?;
             let of = keys::member_of(key).ok_or(corrupt(Family::PersonDistinctId))?;

@@ -55,7 +55,7 @@ impl Verifying<'_> {
 
     /// The columns hold nothing else.
     pub(super) fn columns(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::Column);
+        let mut cursor = self.cursor(Family::Column)?;
         let mut found: BTreeMap<(ProjectId, PropertyId), u64> = BTreeMap::new();
         while let Some((key, _)) = cursor.row() {
             let mut reader = KeyReader(key);
@@ -83,9 +83,9 @@ impl Verifying<'_> {
 
     /// How many live persons each project has.
     pub(super) fn counts(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::Meta);
+        let mut cursor = self.cursor(Family::Meta)?;
         let tag = [Meta::Count(0).tag()];
-        cursor.seek(&tag);
+        cursor.seek(&tag)?;
         let mut counts = std::mem::take(&mut self.live);
         while let Some((key, value)) = cursor.within(&tag) {
             let project = KeyReader(key.get(1..).unwrap_or_default()).u32();
@@ -116,7 +116,7 @@ impl Verifying<'_> {
             (Family::ByEmail, "emails"),
             (Family::Uuid, "uuids"),
         ] {
-            let mut cursor = self.cursor(family);
+            let mut cursor = self.cursor(family)?;
             while let Some((key, value)) = cursor.row() {
                 let project = KeyReader(key).u32().ok_or(corrupt(family))?;
                 let key = key.to_vec();

@@ -48,7 +48,7 @@ impl Verifying<'_> {
 
     /// Every row of a life, and of a life that was merged into a person.
     pub(super) fn lives(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::Life);
+        let mut cursor = self.cursor(Family::Life)?;
         while let Some((key, value)) = cursor.row() {
             let who = who_of(key, Family::Life)?;
             let kind = key.get(keys::PERSON_BYTES).copied();

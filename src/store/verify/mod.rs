@@ -145,7 +145,7 @@ impl<'a> Verifying<'a> {
         }
     }
 
-    fn cursor(&self, family: Family) -> Cursor<'a> {
+    fn cursor(&self, family: Family) -> Result<Cursor<'a>> {
         Cursor::new(self.snapshot, family)
     }
 
@@ -188,9 +188,9 @@ impl<'a> Verifying<'a> {
 
     /// How far each partition is applied, and that its topic has a name.
     fn positions(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::Meta);
+        let mut cursor = self.cursor(Family::Meta)?;
         let tag = [Meta::Position(0, 0).tag()];
-        cursor.seek(&tag);
+        cursor.seek(&tag)?;
         while let Some((key, value)) = cursor.within(&tag) {
             let mut reader = KeyReader(key.get(1..).unwrap_or_default());
             let partition = reader.u16().zip(reader.u32()).ok_or(corrupt(Family::Meta))?;

@@ -44,12 +44,12 @@ pub(super) struct Person<'h> {
 impl Verifying<'_> {
     /// Heads, histories, timelines, and how the lists show each person.
     pub fn persons(&mut self) -> Result<()> {
-        let mut persons = self.cursor(Family::Person);
+        let mut persons = self.cursor(Family::Person)?;
         let mut beside = Beside {
-            history: self.cursor(Family::History),
-            timeline: self.cursor(Family::Timeline),
-            recorded: self.cursor(Family::Recorded),
-            recency: self.cursor(Family::Recency),
+            history: self.cursor(Family::History)?,
+            timeline: self.cursor(Family::Timeline)?,
+            recorded: self.cursor(Family::Recorded)?,
+            recency: self.cursor(Family::Recency)?,
         };
         while let Some((key, value)) = persons.row() {
             let key = key.to_vec();

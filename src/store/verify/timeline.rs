@@ -155,9 +155,9 @@ impl Verifying<'_> {
     /// copied to it were counted on its source.
     fn version(&mut self, person: &Person, operations: u64) -> Result<()> {
         let Person { who, head, .. } = *person;
-        let mut sources = self.cursor(Family::Life);
+        let mut sources = self.cursor(Family::Life)?;
         let prefix = keys::sources(who.project, who.person);
-        sources.seek(&prefix);
+        sources.seek(&prefix)?;
         let mut merged = Vec::new();
         while let Some((key, _)) = sources.within(&prefix) {
             let source = keys::source_of(key).ok_or(corrupt(Family::Life))?;
@@ -169,9 +169,9 @@ impl Verifying<'_> {
             sources.next()?;
         }
         let mut own = operations;
-        let mut timeline = self.cursor(Family::Timeline);
+        let mut timeline = self.cursor(Family::Timeline)?;
         let prefix = keys::person(who.project, who.person);
-        timeline.seek(&prefix);
+        timeline.seek(&prefix)?;
         while let Some((key, _)) = timeline.within(&prefix) {
             let place = keys::place_of(key).ok_or(corrupt(Family::Timeline))?;
             for &source in &merged {

@@ -261,6 +261,22 @@ fn a_command_is_done_once_and_never_hidden_by_an_older_clock() {
 }
 
 #[test]
+fn who_is_deleted_again_leaves_the_disk_again() {
+    let deletion = || command(&json!({"command": "delete", "of": "ann"}));
+    let anew = set("ann", &json!({"second": "x"}));
+    let lines = [(0, set("ann", &json!({"first": "x"}))), (10, deletion()), (20, anew)];
+    let (_folder, store) = world(&lines);
+    let (_, once) = store.erase(&crate::store::Pending::new()).unwrap();
+    assert_eq!(once.len(), 1);
+    let mut again = deletion();
+    again["idempotency_key"] = "again".into();
+    apply(&store, &[record(lines.len(), 30, 30, &again)], &[1], SETTINGS);
+    let (erased, pending) = store.erase(&once).unwrap();
+    assert_eq!((erased, pending.len()), (1, 1), "of the second deletion there may be readers");
+    assert_eq!(store.erase(&pending).unwrap(), (1, crate::store::Pending::new()));
+}
+
+#[test]
 fn what_was_deleted_leaves_the_disk() {
     let (folder, store) = world(&[
         (0, set("ann-the-secret", &json!({"plan": "property-secret", "email": "secret@x.org"}))),

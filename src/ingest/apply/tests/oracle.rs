@@ -123,7 +123,8 @@ pub struct Oracle {
     dropped: BTreeMap<String, Time>,
     /// Where a merge that took effect later would have been recorded: person, time, uuid.
     stubs: BTreeSet<(usize, Time, Uuid)>,
-    commands: BTreeSet<String>,
+    /// By idempotency key, when the command was known.
+    commands: BTreeMap<String, Time>,
 }
 
 impl Oracle {

@@ -5,13 +5,16 @@ use std::collections::BTreeSet;
 use super::read::shown;
 use super::{Entry, LifeSpan, Operation, Oracle, Person, Recorded, Step};
 use crate::person::history::Mode;
+use crate::person::time::DAY;
 use crate::person::{Act, Command, Leaving, Place, Position, State, Time, identity};
 
 impl Oracle {
     pub fn command(&mut self, command: &Command, position: Position) {
-        if !self.commands.insert(command.idempotency_key.clone()) {
+        let done = self.commands.get(&command.idempotency_key);
+        if done.is_some_and(|done| done.0 > command.known.0 - DAY) {
             return;
         }
+        self.commands.insert(command.idempotency_key.clone(), command.known);
         let uuid = match &command.act {
             Act::Update(uuid, _) | Act::Delete(uuid) | Act::Split(uuid, _) => *uuid,
             Act::Reset(id) => {
