@@ -94,10 +94,6 @@ fn counted(
         })?;
         return whole.then_some(ids).ok_or_else(Error::query_timeout);
     }
-    let counts = snapshot.values(project, key, part, &go_on)?.ok_or_else(Error::query_timeout)?;
-    // They come by name, and the sort keeps that among equals.
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    counts.truncate(limit);
-    Ok(counts)
+    let counts = snapshot.values(project, key, part, limit, &go_on)?;
+    counts.ok_or_else(Error::query_timeout)
 }

@@ -336,13 +336,13 @@ pub fn command(project: ProjectId, idempotency_key: &str) -> Vec<u8> {
     key
 }
 
+/// Family `command`: the prefix of all that say by when commands became known.
+pub const COMMANDS: [u8; 1] = [1];
+
 /// Family `command`: by when commands became known; `of` is the key of its outcome.
 #[must_use]
 pub fn command_at(known: Time, of: &[u8]) -> Vec<u8> {
-    let mut key = vec![1];
-    key.extend(time_bytes(known));
-    key.extend(of.get(1..).unwrap_or_default());
-    key
+    [&COMMANDS[..], &time_bytes(known), of.get(1..).unwrap_or_default()].concat()
 }
 
 /// The key of the outcome that a key of [`command_at`] stands for, and when it became known.

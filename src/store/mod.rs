@@ -40,6 +40,7 @@ mod staged;
 mod today;
 mod together;
 pub mod transaction;
+mod values;
 pub mod verify;
 mod walk;
 mod whole;
@@ -80,7 +81,6 @@ use self::row_cache::RowCache;
 pub use self::snapshot::{Moment, Person, Snapshot};
 pub use self::together::together;
 pub use self::transaction::{Sealed, Transaction};
-use crate::person::Time;
 
 /// The format that this program reads and writes.
 pub const FORMAT: u32 = 2;
@@ -273,23 +273,6 @@ impl Store {
     /// Where it cannot be made.
     pub fn spool(&self) -> std::io::Result<std::fs::File> {
         tempfile::tempfile_in(self.db.path())
-    }
-
-    /// The oldest commands that were known until a time, by the keys of `keys::command_at`.
-    fn outcomes_until(&self, until: Time, most: usize) -> Result<Vec<Vec<u8>>> {
-        let mut iterator = self.db.raw_iterator_cf(self.family(Family::Command));
-        iterator.seek([1]);
-        let mut found = Vec::new();
-        while let Some(key) = iterator.key().filter(|_| found.len() < most) {
-            let (known, _) = keys::command_of(key).ok_or(corrupt(Family::Command))?;
-            if known > until {
-                break;
-            }
-            found.push(key.to_vec());
-            iterator.next();
-        }
-        iterator.status()?;
-        Ok(found)
     }
 
     fn load_dictionary(&self) -> Result<()> {

@@ -1,6 +1,5 @@
-//! Persons by a text that they have somewhere, and the values of a property.
+//! Persons by a text that they have somewhere.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -24,50 +23,6 @@ pub const ASK: u64 = 1024;
 pub const SEARCHED: [&str; 2] = ["email", "name"];
 
 impl Snapshot<'_> {
-    /// The current values of a property, by their text, and how many live persons have each; `None`
-    /// where `go_on` ended the scan. Null and the empty text are left out.
-    ///
-    /// # Errors
-    /// Where the store fails or is damaged.
-    pub fn values(
-        &self,
-        project: ProjectId,
-        key: &str,
-        part: Option<&Part>,
-        go_on: &GoOn<'_>,
-    ) -> Result<Option<BTreeMap<String, u64>>> {
-        let mut counts = BTreeMap::new();
-        let Some(property) = self.store.dictionary().property(project, key) else {
-            return Ok(Some(counts));
-        };
-        let mut count = |value: &Value, times| {
-            let text = value.text();
-            let wanted = !value.is_null() && !text.is_empty();
-            if wanted && part.is_none_or(|part| part.is_in(&text)) {
-                match counts.get_mut(text.as_ref()) {
-                    Some(count) => *count += times,
-                    None => _ = counts.insert(text.into_owned(), times),
-                }
-            }
-        };
-        if let Some(whole) = self.whole(project, property)? {
-            let (counted, long) = whole.counted();
-            for (json, times) in counted {
-                // A value that is not long stands in the row, whoever has it.
-                count(&self.value_of(project, PersonId::MAX, property, json)?, times);
-            }
-            for (read, person) in (1_u64..).zip(long) {
-                if read.is_multiple_of(ASK) && !go_on() {
-                    return Ok(None);
-                }
-                count(&self.value_of(project, person, property, &[])?, 1);
-            }
-            return Ok(Some(counts));
-        }
-        let whole = self.each_value(project, property, go_on, |_, value| count(value, 1))?;
-        Ok(whole.then_some(counts))
-    }
-
     /// Calls `each` with the rows of a column, in the order of the persons. Answers whether `go_on` let it
     /// come to its end.
     fn each_row(
@@ -90,7 +45,7 @@ impl Snapshot<'_> {
     }
 
     /// The same with everybody's value of a property.
-    fn each_value(
+    pub(super) fn each_value(
         &self,
         project: ProjectId,
         property: PropertyId,

@@ -43,6 +43,7 @@ pub struct Transaction<'s> {
     timeline: RefCell<Committed<'s>>,
     members: RefCell<Committed<'s>>,
     sources: RefCell<Committed<'s>>,
+    commands: RefCell<Committed<'s>>,
     /// Whom the record that is being applied changed.
     touched: BTreeSet<(ProjectId, PersonId)>,
     names: NewNames,
@@ -73,6 +74,7 @@ impl<'s> Transaction<'s> {
             timeline: committed(Family::Timeline, few()),
             members: committed(Family::PersonDistinctId, few()),
             sources: committed(Family::Life, few()),
+            commands: committed(Family::Command, few()),
             touched: BTreeSet::new(),
             names: NewNames::default(),
             batch: WriteBatch::default(),

@@ -238,6 +238,10 @@ async fn errors_of_the_server(story: &mut Story) {
     let permits = world.state.exports.clone().acquire_many_owned(2).await.unwrap();
     story.read(&world, "?format=csv").await;
     drop(permits);
+    let permits = world.state.joins.clone().acquire_many_owned(8).await.unwrap();
+    let url = "/api/projects/1/persons/properties_at_time";
+    story.ask(&world, READER, Method::POST, url, "").await;
+    drop(permits);
     *world.log.kafka.lock().unwrap() = Kafka::Away;
     story.write(&world, Method::DELETE, &format!("/{ANN}"), "").await;
     let world = World::crowded();

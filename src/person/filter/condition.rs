@@ -280,7 +280,8 @@ fn wildcard(text: &str) -> Option<String> {
     let parts: Vec<_> = bare(text).split('.').collect();
     let is_star = |part: &&str| matches!(*part, "*" | "x" | "X");
     let (numbers, stars) = parts.split_at(parts.iter().take_while(|part| !is_star(part)).count());
-    if parts.len() > 3 || !stars.iter().all(is_star) {
+    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|it| it.is_ascii_digit());
+    if parts.len() > 3 || !numbers.iter().all(is_number) || !stars.iter().all(is_star) {
         return None;
     }
     Some(match numbers {

@@ -94,6 +94,12 @@ impl Changes {
         self.points[index].get(key)
     }
 
+    /// Rows of commands.
+    pub fn commands(&self) -> &Staged {
+        const AT: usize = 2;
+        &self.points[AT]
+    }
+
     pub fn set_point(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
         if let Some(index) = POINTS.iter().position(|of| *of == family) {
             self.points[index].insert(key, value);

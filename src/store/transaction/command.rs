@@ -1,5 +1,6 @@
 //! What became of commands, remembered for a day.
 
+use super::changes::Changes;
 use super::{Transaction, decode};
 use crate::person::time::DAY;
 use crate::person::{ProjectId, Time};
@@ -7,6 +8,10 @@ use crate::store::{CommandOutcome, Family, Remembered, Result, codec, corrupt, k
 
 /// How many outcomes are forgotten at most for each one that is written.
 const FORGOTTEN: usize = 10;
+
+/// When an outcome is forgotten: a day after its key counts no more, as commands may come in another order
+/// than that of their clocks.
+const FORGET: i64 = 2 * DAY;
 
 impl Transaction<'_> {
     /// What became of the command with this idempotency key; `None` where there was none in the day
@@ -29,8 +34,7 @@ impl Transaction<'_> {
         bytes.map(|bytes| decode(codec::decode_outcome, &bytes, Family::Command)).transpose()
     }
 
-    /// Writes what became of a command that was known at a time, and forgets those of the day
-    /// before.
+    /// Writes what became of a command that was known at a time, and forgets some of long before.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
@@ -41,9 +45,13 @@ impl Transaction<'_> {
         known: Time,
         outcome: CommandOutcome,
     ) -> Result<()> {
-        let forgotten = self.store.outcomes_until(known.plus(-DAY), FORGOTTEN)?;
-        for key in forgotten {
+        for _ in 0..FORGOTTEN {
+            let rows = self.kept(&self.commands, Changes::commands);
+            let Some((key, _)) = rows.first(&keys::COMMANDS, &keys::COMMANDS)? else { break };
             let (of, outcome) = keys::command_of(&key).ok_or(corrupt(Family::Command))?;
+            if of > known.plus(-FORGET) {
+                break;
+            }
             // The key may have been used anew since.
             if self.remembered(&outcome)?.is_some_and(|found| found.known <= of) {
                 self.set_point(Family::Command, outcome, None);

@@ -1,9 +1,11 @@
 //! Every operation has its rows in the history, every row its operation, and all are recorded.
 
+use std::collections::BTreeSet;
+
 use super::history::row_text;
 use super::persons::{Beside, Person, recorded_time};
 use super::{Cursor, Law, Standing, Verifying, time_text};
-use crate::person::{Life, Place, PropertyId, Row, Stored, Time};
+use crate::person::{Life, Lives as _, Place, PropertyId, Row, Stored, Time};
 use crate::store::transaction::decode;
 use crate::store::{Effect, Family, Operation, Result, codec, corrupt, keys};
 
@@ -165,24 +167,27 @@ impl Verifying<'_> {
                 // What it gave away can no longer be told from what is the person's own.
                 return Ok(());
             }
-            merged.push(source.person);
+            merged.push(source);
             sources.next()?;
         }
-        let mut own = operations;
+        let mut copies = BTreeSet::new();
         let mut timeline = self.cursor(Family::Timeline)?;
-        let prefix = keys::person(who.project, who.person);
-        timeline.seek(&prefix)?;
-        while let Some((key, _)) = timeline.within(&prefix) {
-            let place = keys::place_of(key).ok_or(corrupt(Family::Timeline))?;
-            for &source in &merged {
-                let key = keys::at(keys::person(who.project, source), place);
-                if self.snapshot.get(Family::Timeline, &key)?.is_some() {
-                    own = own.saturating_sub(1);
-                    break;
+        for source in merged {
+            // What stands before the merge was not copied.
+            let Some(merged) = self.lives_of(who.project).merged(source)? else { continue };
+            let prefix = keys::person(who.project, source.person);
+            timeline.seek(&keys::at(prefix.clone(), Place::end_of(merged.place.time)))?;
+            while let Some((key, _)) = timeline.within(&prefix) {
+                let place = keys::place_of(key).ok_or(corrupt(Family::Timeline))?;
+                let copy = keys::at(keys::person(who.project, who.person), place);
+                if self.snapshot.get(Family::Timeline, &copy)?.is_some() {
+                    copies.insert(place);
                 }
+                self.tick();
+                timeline.next()?;
             }
-            timeline.next()?;
         }
+        let own = operations.saturating_sub(copies.len() as u64);
         if head.version < own {
             let text = format!("found version {}, due are at least {own} operations", head.version);
             self.differs(Law::Heads, who, text);

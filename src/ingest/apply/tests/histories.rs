@@ -86,7 +86,7 @@ pub fn histories() -> impl Strategy<Value = History> {
             match again {
                 7 => all.push((minutes, known, event)),
                 // Nobody remembers its key any more.
-                6 if !event["command"].is_null() => all.push((minutes, known + 24 * 60, event)),
+                6 if !event["command"].is_null() => all.push((minutes, known + 3 * 24 * 60, event)),
                 _ => {}
             }
         }

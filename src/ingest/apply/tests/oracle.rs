@@ -123,6 +123,8 @@ pub struct Oracle {
     dropped: BTreeMap<String, Time>,
     /// Where a merge that took effect later would have been recorded: person, time, uuid.
     stubs: BTreeSet<(usize, Time, Uuid)>,
+    /// Commands that were done, until they are forgotten.
+    done: BTreeSet<(Time, String)>,
     /// By idempotency key, when the command was known.
     commands: BTreeMap<String, Time>,
 }

@@ -14,6 +14,15 @@ impl Oracle {
         if done.is_some_and(|done| done.0 > command.known.0 - DAY) {
             return;
         }
+        let forgotten = |done: &&(Time, String)| done.0.0 <= command.known.0 - 2 * DAY;
+        let forgotten: Vec<_> = self.done.iter().take_while(forgotten).take(10).cloned().collect();
+        for done in forgotten {
+            self.done.remove(&done);
+            if self.commands.get(&done.1).is_some_and(|known| *known <= done.0) {
+                self.commands.remove(&done.1);
+            }
+        }
+        self.done.insert((command.known, command.idempotency_key.clone()));
         self.commands.insert(command.idempotency_key.clone(), command.known);
         let uuid = match &command.act {
             Act::Update(uuid, _) | Act::Delete(uuid) | Act::Split(uuid, _) => *uuid,

@@ -1,0 +1,125 @@
+//! The values of a property, and how many persons have each.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::Result;
+use super::search::{ASK, GoOn};
+use super::snapshot::Snapshot;
+use crate::person::{Part, PersonId, ProjectId, PropertyId, Value};
+
+/// So many different values are counted at once. Tests have few, and must come by both ways.
+const COUNTED: usize = if cfg!(test) { 2 } else { 250_000 };
+
+/// The most shares that values are counted in.
+const SHARES: u64 = 1 << 16;
+
+/// Values whose hash leaves this remainder, divided by that.
+#[derive(Clone, Copy)]
+struct Share {
+    remainder: u64,
+    of: u64,
+}
+
+impl Share {
+    fn has(self, text: &str) -> bool {
+        self.of == 1 || xxh3_64(text.as_bytes()) % self.of == self.remainder
+    }
+}
+
+/// What is counted of a property.
+struct Counting<'p> {
+    part: Option<&'p Part>,
+    /// Made smaller where there are too many values, unless all are wanted anyway.
+    share: Share,
+    is_bounded: bool,
+    counts: BTreeMap<String, u64>,
+}
+
+impl Counting<'_> {
+    /// Null and the empty text do not count.
+    fn count(&mut self, value: &Value, times: u64) {
+        let text = value.text();
+        let wanted = !value.is_null() && !text.is_empty() && self.share.has(&text);
+        if !wanted || self.part.is_some_and(|part| !part.is_in(&text)) {
+            return;
+        }
+        if let Some(count) = self.counts.get_mut(text.as_ref()) {
+            *count += times;
+            return;
+        }
+        self.counts.insert(text.into_owned(), times);
+        let is_first = self.is_bounded && self.share.remainder == 0;
+        while is_first && self.counts.len() > COUNTED && self.share.of < SHARES {
+            self.share.of *= 2;
+            let share = self.share;
+            self.counts.retain(|text, _| share.has(text));
+        }
+    }
+}
+
+impl Snapshot<'_> {
+    /// The current values of a property, by their text, and how many live persons have each: the most
+    /// frequent first and at most so many, by name among equals. `None` where `go_on` ended the scan.
+    ///
+    /// Where there are very many different values they are counted share by share, so that it takes more
+    /// time and not more memory, unless all are asked for.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn values(
+        &self,
+        project: ProjectId,
+        key: &str,
+        part: Option<&Part>,
+        most: usize,
+        go_on: &GoOn<'_>,
+    ) -> Result<Option<Vec<(String, u64)>>> {
+        let mut found = Vec::new();
+        let Some(property) = self.store.dictionary().property(project, key) else {
+            return Ok(Some(found));
+        };
+        let mut share = Share { remainder: 0, of: 1 };
+        while share.remainder < share.of {
+            let (is_bounded, counts) = (most < usize::MAX, BTreeMap::new());
+            let mut counting = Counting { part, share, is_bounded, counts };
+            if !self.count_values(project, property, &mut counting, go_on)? {
+                return Ok(None);
+            }
+            found.extend(counting.counts);
+            found.sort_unstable_by(|(a, of_a), (b, of_b)| {
+                (Reverse(of_a), a).cmp(&(Reverse(of_b), b))
+            });
+            found.truncate(most);
+            share = Share { remainder: share.remainder + 1, of: counting.share.of };
+        }
+        Ok(Some(found))
+    }
+
+    /// Counts everybody's value; answers whether `go_on` let it come to its end.
+    fn count_values(
+        &self,
+        project: ProjectId,
+        property: PropertyId,
+        counting: &mut Counting<'_>,
+        go_on: &GoOn<'_>,
+    ) -> Result<bool> {
+        let Some(whole) = self.whole(project, property)? else {
+            return self.each_value(project, property, go_on, |_, value| counting.count(value, 1));
+        };
+        let (counted, long) = whole.counted();
+        for (json, times) in counted {
+            // A value that is not long stands in the row, whoever has it.
+            counting.count(&self.value_of(project, PersonId::MAX, property, json)?, times);
+        }
+        for (read, person) in (1_u64..).zip(long) {
+            if read.is_multiple_of(ASK) && !go_on() {
+                return Ok(false);
+            }
+            counting.count(&self.value_of(project, person, property, &[])?, 1);
+        }
+        Ok(true)
+    }
+}
