@@ -21,7 +21,7 @@
 //! | `column` | project, property, person | the current value, see [`super::column`] |
 //! | `by_email` | project, email, person | – |
 //! | `command` | 0, project, idempotency key | [`CommandOutcome`](super::CommandOutcome) |
-//! | `command` | 1, known time, project, idempotency key | – (what is forgotten after a day) |
+//! | `command` | 1, project, known time, idempotency key | – (what is forgotten after two days) |
 //! | `activity` | 0, project, ordinal | [`Activity`](super::Activity) |
 //! | `activity` | 1, project, person, ordinal | – (what was done to one person) |
 //!
@@ -336,21 +336,24 @@ pub fn command(project: ProjectId, idempotency_key: &str) -> Vec<u8> {
     key
 }
 
-/// Family `command`: the prefix of all that say by when commands became known.
-pub const COMMANDS: [u8; 1] = [1];
-
-/// Family `command`: by when commands became known; `of` is the key of its outcome.
+/// Family `command`: the prefix of all that say when a project's commands became known.
 #[must_use]
-pub fn command_at(known: Time, of: &[u8]) -> Vec<u8> {
-    [&COMMANDS[..], &time_bytes(known), of.get(1..).unwrap_or_default()].concat()
+pub fn commands(project: ProjectId) -> Vec<u8> {
+    [&[1], &project.to_be_bytes()[..]].concat()
 }
 
-/// The key of the outcome that a key of [`command_at`] stands for, and when it became known.
+/// Family `command`: when a command became known.
+#[must_use]
+pub fn command_at(project: ProjectId, known: Time, idempotency_key: &str) -> Vec<u8> {
+    [&commands(project), &time_bytes(known)[..], idempotency_key.as_bytes()].concat()
+}
+
+/// When the command of a key of [`command_at`] became known, and the key of its outcome.
 #[must_use]
 pub fn command_of(key: &[u8]) -> Option<(Time, Vec<u8>)> {
     let mut reader = KeyReader(key.get(1..)?);
-    let time = reader.time()?;
-    Some((time, [&[0], reader.0].concat()))
+    let (project, time) = (reader.u32()?, reader.time()?);
+    Some((time, [&[0], &project.to_be_bytes()[..], reader.0].concat()))
 }
 
 /// Family `uuid`.

@@ -252,7 +252,7 @@ impl Parts<'_> {
     }
 
     fn updates(&self, name: &str, rules: &Rules) -> Result<Vec<Update>, Rejection> {
-        let mut draft = Draft::default();
+        let mut draft = Draft::with_room(self.properties.promoted.len());
         // Some twenty values are parts of one text, so that they take one piece of memory.
         let whole = LazyCell::new(|| Arc::from(self.text));
         let value = |raw: &str| Value::within(&whole, self.text, raw);

@@ -45,9 +45,10 @@ impl Transaction<'_> {
         known: Time,
         outcome: CommandOutcome,
     ) -> Result<()> {
+        let of_project = keys::commands(project);
         for _ in 0..FORGOTTEN {
             let rows = self.kept(&self.commands, Changes::commands);
-            let Some((key, _)) = rows.first(&keys::COMMANDS, &keys::COMMANDS)? else { break };
+            let Some((key, _)) = rows.first(&of_project, &of_project)? else { break };
             let (of, outcome) = keys::command_of(&key).ok_or(corrupt(Family::Command))?;
             if of > known.plus(-FORGET) {
                 break;
@@ -59,7 +60,11 @@ impl Transaction<'_> {
             self.set_point(Family::Command, key, None);
         }
         let key = keys::command(project, idempotency_key);
-        self.set_point(Family::Command, keys::command_at(known, &key), Some(Vec::new()));
+        self.set_point(
+            Family::Command,
+            keys::command_at(project, known, idempotency_key),
+            Some(Vec::new()),
+        );
         self.set_point(
             Family::Command,
             key,
