@@ -75,6 +75,9 @@ const EXPORTS_AT_ONCE: usize = 2;
 /// Joins at once. They have places of their own too, and take one of the lists' while they read.
 const JOINS_AT_ONCE: usize = 8;
 
+/// Reads of one person on threads of their own: the threads are shared with writes and metrics.
+const APART_AT_ONCE: usize = 64;
+
 /// How long an export may read from one snapshot.
 pub const SNAPSHOT_LIFE: Duration = Duration::from_secs(600);
 
@@ -135,6 +138,8 @@ pub struct Shared {
     lists: Arc<Semaphore>,
     /// The same for exports.
     exports: Arc<Semaphore>,
+    /// One permit a read of one person on a thread of its own.
+    apart: Arc<Semaphore>,
     /// One permit a join, from its first line to its last.
     joins: Arc<Semaphore>,
     /// So that the position is read once a commit, and not once a request.
@@ -161,6 +166,7 @@ impl State {
             access: RwLock::new(Arc::new(access)),
             lists: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
             exports: Arc::new(Semaphore::new(EXPORTS_AT_ONCE)),
+            apart: Arc::new(Semaphore::new(APART_AT_ONCE)),
             joins: Arc::new(Semaphore::new(JOINS_AT_ONCE)),
             told: Mutex::default(),
         }))

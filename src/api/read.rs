@@ -145,14 +145,18 @@ impl Read {
     }
 
     /// Answers with one person where that may take long: on a thread of its own, so that others are answered
-    /// meanwhile.
+    /// meanwhile. Where there are too many of these it waits for one to end.
     pub async fn person_apart<F>(self, body: F) -> Result<Response, Error>
     where
         F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
         self.wait().await?;
+        let permit = self.state.apart.clone().acquire_owned().await;
         let format = self.format;
-        let body = move |view: &View<'_>| Ok(body(view).and_then(|body| format.body(body)));
+        let body = move |view: &View<'_>| {
+            let _permit = permit;
+            Ok(body(view).and_then(|body| format.body(body)))
+        };
         let (position, body) =
             on_thread(self.state.clone(), self.project, self.begun, body).await?;
         Ok(self.told(position, body))
