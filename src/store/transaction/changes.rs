@@ -54,7 +54,8 @@ impl Loaded<Option<Ownership>> {
 }
 
 impl Changes {
-    /// Whether a person and its recency are here, or are taken over from the transaction before.
+    /// Whether a person and its recency are here, or are taken over from the transaction before. That one
+    /// has both of everybody whom it changed.
     pub fn carry(&mut self, before: Option<&Self>, of: (ProjectId, PersonId)) -> bool {
         if self.persons.contains_key(&of) {
             return true;
