@@ -82,10 +82,9 @@ pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
                 return;
             };
             let (here, common) = (lines.clone(), common.clone());
-            // Whoever sends slowly keeps nobody from a list meanwhile.
-            let Ok(list) = state.lists.clone().acquire_owned().await else { return };
+            let Ok(turn) = state.joining.clone().acquire_owned().await else { return };
             let read = move |view: &View<'_>| {
-                let _list = list;
+                let _turn = turn;
                 here.answer(view, &common, came)
             };
             let read = read::on_thread(state.clone(), project, Instant::now(), read).await;

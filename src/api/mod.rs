@@ -72,8 +72,11 @@ const LISTS_AT_ONCE: usize = 8;
 /// keeps nobody from a list.
 const EXPORTS_AT_ONCE: usize = 2;
 
-/// Joins at once. They have places of their own too, and take one of the lists' while they read.
+/// Joins at once. They have places of their own too, as whoever sends slowly may take hours.
 const JOINS_AT_ONCE: usize = 8;
+
+/// So many of them read at the same time.
+const JOINING_AT_ONCE: usize = 4;
 
 /// Reads of one person on threads of their own: the threads are shared with writes and metrics.
 const APART_AT_ONCE: usize = 64;
@@ -142,6 +145,8 @@ pub struct Shared {
     apart: Arc<Semaphore>,
     /// One permit a join, from its first line to its last.
     joins: Arc<Semaphore>,
+    /// One permit a join that reads.
+    joining: Arc<Semaphore>,
     /// So that the position is read once a commit, and not once a request.
     told: read::ToldPosition,
 }
@@ -168,6 +173,7 @@ impl State {
             exports: Arc::new(Semaphore::new(EXPORTS_AT_ONCE)),
             apart: Arc::new(Semaphore::new(APART_AT_ONCE)),
             joins: Arc::new(Semaphore::new(JOINS_AT_ONCE)),
+            joining: Arc::new(Semaphore::new(JOINING_AT_ONCE)),
             told: Mutex::default(),
         }))
     }

@@ -5,25 +5,20 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
-use super::apply::{self, Parsed, Tally};
+use super::apply::{self, Tally};
 use super::batch::{Batch, Gap};
 use super::dead_letter::DeadLetters;
-use super::{Error, Stage, count};
+use super::{Error, Stage, count, priority};
 use crate::store::Sealed;
 
 /// What is handed to the last stage, which takes one after the other.
 pub enum Work<'s> {
     /// The positions of a batch that go on after expired records, to be given up once.
-    Gaps(Arc<(Batch, Vec<Parsed>)>),
+    Gaps(Arc<Batch>),
     /// Some records of a batch that were applied.
-    Records {
-        batch: Arc<(Batch, Vec<Parsed>)>,
-        records: Range<usize>,
-        sealed: Box<Sealed<'s>>,
-        tally: Tally,
-    },
+    Records { batch: Arc<Batch>, records: Range<usize>, sealed: Box<Sealed<'s>>, tally: Tally },
     /// A batch without records: the news that everything was read.
-    News(Arc<(Batch, Vec<Parsed>)>),
+    News(Arc<Batch>),
     /// Nothing: it tells who hands it on that everything before is committed.
     Nothing,
 }
@@ -35,17 +30,18 @@ impl Stage {
         works: Receiver<Work<'_>>,
         letters: &DeadLetters,
     ) -> Result<(), Error> {
+        priority::give_way();
         for work in works {
             match work {
-                Work::Gaps(batch) => self.commit_gaps(&batch.0.gaps)?,
+                Work::Gaps(batch) => self.commit_gaps(&batch.gaps)?,
                 Work::Records { batch, records, sealed, tally } => {
-                    let is_last = records.end == batch.0.records.len();
-                    self.commit_records(&batch.0, records, *sealed, &tally, letters)?;
+                    let is_last = records.end == batch.records.len();
+                    self.commit_records(&batch, records, *sealed, &tally, letters)?;
                     if is_last {
-                        self.end(&batch.0);
+                        self.end(&batch);
                     }
                 }
-                Work::News(batch) => self.end(&batch.0),
+                Work::News(batch) => self.end(&batch),
                 Work::Nothing => {}
             }
         }

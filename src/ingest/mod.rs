@@ -23,6 +23,7 @@ mod message;
 mod order;
 mod outlet;
 mod partitions;
+mod priority;
 pub mod produce;
 mod rules;
 mod source;
@@ -179,10 +180,11 @@ impl Stage {
     fn run(&self) -> Result<(), Error> {
         self.create_topics()?;
         let letters = DeadLetters::connect(&self.settings.kafka, &self.settings.dead_letter_topic)?;
+        // A quarter: another one waits for its turn, and each of four batches has an eighth.
         // librdkafka bounds what it holds of each partition, so the bound is shared among them. Counted
         // now, as Kafka is there: who connects anew may find nobody to ask.
         let partitions = self.settings.kafka.count_partitions(&self.settings.topics);
-        let queue_bytes = self.settings.queue_bytes / 2 / u64::from(partitions);
+        let queue_bytes = self.settings.queue_bytes / 4 / u64::from(partitions);
         loop {
             match self.read(&letters, queue_bytes) {
                 Err(Error::OutOfReach) => tracing::warn!("Kafka is out of reach; connecting anew"),
@@ -200,10 +202,13 @@ impl Stage {
         let (parsed, to_apply) = sync_channel(0);
         let (applied, to_commit) = sync_channel(0);
         let committing = &AtomicBool::new(true);
-        let appliers = apply::threads().map_err(|_| Error::Internal("there are no threads"))?;
+        // Each has its own: one for both would first parse the next batch.
+        let [parsers, appliers] = ["parse", "apply"].map(priority::threads);
+        let no_threads = |_| Error::Internal("there are no threads");
+        let (parsers, appliers) = (parsers.map_err(no_threads)?, appliers.map_err(no_threads)?);
         thread::scope(|scope| {
             let fetching = scope.spawn(move || self.fetch(source, fetched, committing));
-            scope.spawn(move || self.parse(&to_parse, &parsed));
+            scope.spawn(move || parsers.install(move || self.parse(&to_parse, &parsed)));
             let apply = move || appliers.install(|| self.apply(to_apply, &applied, &reader));
             let applying = scope.spawn(apply);
             // The last stage ends where an earlier one did, and the first where the last one did.
@@ -308,7 +313,12 @@ impl Stage {
         let mut next: Option<Transaction<'_>> = None;
         loop {
             let going = match batches.recv_timeout(COMMIT_INTERVAL) {
-                Ok(batch) => self.apply_batch(Arc::new(batch), &mut next, applied)?,
+                Ok((batch, parsed)) => {
+                    let going = self.apply_batch(Arc::new(batch), &parsed, &mut next, applied)?;
+                    // To let go of so many pieces of memory takes a while, for which nobody has to wait.
+                    rayon::spawn(move || drop(parsed));
+                    going
+                }
                 // What was handed on before is committed once this is taken.
                 Err(RecvTimeoutError::Timeout) => {
                     let is_committed = applied.send(Work::Nothing).is_ok();
@@ -331,12 +341,13 @@ impl Stage {
     /// whether somebody takes it.
     fn apply_batch<'s>(
         &'s self,
-        batch: Arc<(Batch, Vec<Parsed>)>,
+        batch: Arc<Batch>,
+        parsed: &[Parsed],
         next: &mut Option<Transaction<'s>>,
         applied: &SyncSender<Work<'s>>,
     ) -> Result<bool, Error> {
-        let (records, parsed) = (batch.0.records.as_slice(), batch.1.as_slice());
-        if !batch.0.gaps.is_empty() && applied.send(Work::Gaps(batch.clone())).is_err() {
+        let records = batch.records.as_slice();
+        if !batch.gaps.is_empty() && applied.send(Work::Gaps(batch.clone())).is_err() {
             return Ok(false);
         }
         let mut from = 0;
@@ -356,7 +367,7 @@ impl Stage {
                 return Ok(false);
             }
             from += done;
-            if from < batch.0.records.len() && !self.is_going() {
+            if from < batch.records.len() && !self.is_going() {
                 return Err(Error::Interrupted);
             }
         }

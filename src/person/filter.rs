@@ -110,6 +110,15 @@ impl Filter {
         }
     }
 
+    /// Whether a value may take long to look at.
+    #[must_use]
+    pub fn has_pattern(&self) -> bool {
+        match self {
+            Self::All(filters) | Self::Any(filters) => filters.iter().any(Self::has_pattern),
+            Self::Property(test) => matches!(test.condition, Condition::Matches(_)),
+        }
+    }
+
     /// Whether it holds for a person, whose values `value` gives.
     pub fn holds<'v>(&self, value: &impl Fn(&str) -> Option<&'v Value>) -> bool {
         match self {

@@ -12,7 +12,7 @@ impl Part {
     /// Looks for a text, in whatever case it is written.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self(Box::new(Finder::new(text.to_lowercase().as_bytes()).into_owned()))
+        Self(Box::new(Finder::new(small(text).as_bytes()).into_owned()))
     }
 
     /// Whether a text has it somewhere.
@@ -44,7 +44,12 @@ impl Part {
 #[must_use]
 pub fn small(text: &str) -> Cow<'_, str> {
     let is_small = !text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
-    if is_small { Cow::Borrowed(text) } else { Cow::Owned(text.to_lowercase()) }
+    if is_small {
+        return Cow::Borrowed(text);
+    }
+    // Letter by letter: of a whole word the last sigma would be another one than within a longer word.
+    let letters = text.chars().flat_map(char::to_lowercase);
+    Cow::Owned(letters.map(|letter| if letter == 'ς' { 'σ' } else { letter }).collect())
 }
 
 #[cfg(test)]
@@ -61,6 +66,17 @@ mod tests {
         ) {
             let expected = text.to_lowercase().contains(&part.to_lowercase());
             prop_assert_eq!(Part::new(&part).is_in(&text), expected);
+        }
+
+        #[test]
+        fn what_stands_there_as_it_is_is_found(
+            text in "[aΑΣσςİß. ]{0,8}",
+            (from, until) in (0..9_usize, 0..9_usize),
+        ) {
+            let letters: Vec<_> = text.chars().collect();
+            let until = until.min(letters.len());
+            let part: String = letters[from.min(until)..until].iter().collect();
+            prop_assert!(Part::new(&part).is_in(&text));
         }
     }
 }

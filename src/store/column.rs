@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::column_cache::{Kept, Of};
 use super::keys::{self, KeyReader};
 use super::list::Listed;
+use super::search::ASK;
 use super::snapshot::Snapshot;
 use super::whole::Whole;
 use super::{Family, Result, Store, corrupt};
@@ -235,7 +236,12 @@ impl Snapshot<'_> {
     ) -> Result<Option<Arc<Whole>>> {
         let kept = self.kept(Of::Column(project, property), |most| {
             let mut column = self.column_on_disk(project, property, 0..PersonId::MAX);
+            let mut read = 0_u64;
             let next = || {
+                read += 1;
+                if read.is_multiple_of(ASK) {
+                    self.goes_on()?;
+                }
                 let row = column.person()?.map(|person| (person, column.value().to_vec()));
                 column.next();
                 Ok(row)

@@ -126,7 +126,7 @@ impl ColumnCache {
             Found::Behind(making, kept, changes) => (making, kept.with(&changes), None),
         };
         let state = match &made {
-            Some(kept) if kept.bytes() > self.most => Some(State::TooLarge),
+            Some(kept) if kept.bytes() > self.most => otherwise,
             Some(kept) => Some(State::Kept(kept.clone(), at)),
             None => otherwise,
         };
@@ -179,6 +179,7 @@ impl ColumnCache {
             // Who makes it finds that it is not wanted any more.
             entries.remove(&of);
         }
+        self.make_room(&mut entries, of);
     }
 
     /// Forgets what was not asked for longest, where all of it takes too much; but for one.

@@ -155,6 +155,7 @@ impl Snapshot<'_> {
         let (mut found, mut values, mut read) = (Vec::new(), Vec::new(), 0_u64);
         // What was found of a value of the only property.
         let mut known: Vec<Option<bool>> = Vec::new();
+        let asks_always = filter.has_pattern();
         let is_only = columns.len() == 1 && matches!(candidates, Candidates::Having(_));
         loop {
             let next = match &mut candidates {
@@ -164,7 +165,7 @@ impl Snapshot<'_> {
             };
             let Some(person) = next else { break };
             read += 1;
-            if read.is_multiple_of(ASK) && !go_on() {
+            if (read.is_multiple_of(ASK) || asks_always) && !go_on() {
                 return Ok(None);
             }
             let code = columns.first().filter(|_| is_only).and_then(|(_, _, column)| column.code());

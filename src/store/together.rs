@@ -4,8 +4,7 @@ use std::sync::LazyLock;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// Threads of their own. Those that rayon has by itself parse what is ingested, and would come to that only
-/// when all reads before it were done.
+/// Threads of their own.
 static READERS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
     ThreadPoolBuilder::new().thread_name(|number| format!("reader-{number}")).build().ok()
 });

@@ -13,6 +13,12 @@ use crate::person::{Part, PersonId, ProjectId, PropertyId, Value};
 /// So many different values are counted at once. Tests have few, and must come by both ways.
 const COUNTED: usize = if cfg!(test) { 2 } else { 250_000 };
 
+/// Their texts may take so many bytes.
+const COUNTED_BYTES: usize = 32 << 20;
+
+/// About what a text takes beside its bytes.
+const ENTRY: usize = 64;
+
 /// The most shares that values are counted in.
 const SHARES: u64 = 1 << 16;
 
@@ -36,6 +42,7 @@ struct Counting<'p> {
     share: Share,
     is_bounded: bool,
     counts: BTreeMap<String, u64>,
+    bytes: usize,
 }
 
 impl Counting<'_> {
@@ -50,13 +57,19 @@ impl Counting<'_> {
             *count += times;
             return;
         }
+        self.bytes += ENTRY + text.len();
         self.counts.insert(text.into_owned(), times);
         let is_first = self.is_bounded && self.share.remainder == 0;
-        while is_first && self.counts.len() > COUNTED && self.share.of < SHARES {
+        while is_first && self.is_too_much() && self.share.of < SHARES {
             self.share.of *= 2;
             let share = self.share;
             self.counts.retain(|text, _| share.has(text));
+            self.bytes = self.counts.keys().map(|text| ENTRY + text.len()).sum();
         }
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.counts.len() > COUNTED || self.bytes > COUNTED_BYTES
     }
 }
 
@@ -81,11 +94,22 @@ impl Snapshot<'_> {
         let Some(property) = self.store.dictionary().property(project, key) else {
             return Ok(Some(found));
         };
+        let whole = self.whole(project, property)?;
+        let rows = whole.as_ref().map(|whole| whole.counted());
         let mut share = Share { remainder: 0, of: 1 };
         while share.remainder < share.of {
             let (is_bounded, counts) = (most < usize::MAX, BTreeMap::new());
-            let mut counting = Counting { part, share, is_bounded, counts };
-            if !self.count_values(project, property, &mut counting, go_on)? {
+            let mut counting = Counting { part, share, is_bounded, counts, bytes: 0 };
+            let of = (project, property);
+            let went_on = match &rows {
+                None => {
+                    self.each_value(project, property, go_on, |_, value| counting.count(value, 1))?
+                }
+                Some((counted, long)) => {
+                    self.count_kept(of, (counted, long), &mut counting, go_on)?
+                }
+            };
+            if !went_on {
                 return Ok(None);
             }
             found.extend(counting.counts);
@@ -98,27 +122,23 @@ impl Snapshot<'_> {
         Ok(Some(found))
     }
 
-    /// Counts everybody's value; answers whether `go_on` let it come to its end.
-    fn count_values(
+    /// Counts values that are in memory, and those that are too long to be; answers whether `go_on` let it
+    /// come to its end.
+    fn count_kept(
         &self,
-        project: ProjectId,
-        property: PropertyId,
+        (project, property): (ProjectId, PropertyId),
+        (counted, long): (&[(&[u8], u64)], &[PersonId]),
         counting: &mut Counting<'_>,
         go_on: &GoOn<'_>,
     ) -> Result<bool> {
-        let Some(whole) = self.whole(project, property)? else {
-            return self.each_value(project, property, go_on, |_, value| counting.count(value, 1));
-        };
-        let (counted, long) = whole.counted();
-        for (json, times) in counted {
-            // A value that is not long stands in the row, whoever has it.
-            counting.count(&self.value_of(project, PersonId::MAX, property, json)?, times);
-        }
-        for (read, person) in (1_u64..).zip(long) {
+        // A value that is not long stands in the row, whoever has it.
+        let counted = counted.iter().map(|&(json, times)| (PersonId::MAX, json, times));
+        let long = long.iter().map(|&person| (person, &[][..], 1));
+        for (read, (person, json, times)) in (1_u64..).zip(counted.chain(long)) {
             if read.is_multiple_of(ASK) && !go_on() {
                 return Ok(false);
             }
-            counting.count(&self.value_of(project, person, property, &[])?, 1);
+            counting.count(&self.value_of(project, person, property, json)?, times);
         }
         Ok(true)
     }

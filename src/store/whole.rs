@@ -27,6 +27,17 @@ struct Texts {
 }
 
 impl Texts {
+    /// The same with room for so many more.
+    fn with_room(&self, texts: usize, bytes: usize) -> Self {
+        let mut roomy = Self {
+            bytes: Vec::with_capacity(self.bytes.len() + bytes),
+            ends: Vec::with_capacity(self.ends.len() + texts),
+        };
+        roomy.bytes.extend_from_slice(&self.bytes);
+        roomy.ends.extend_from_slice(&self.ends);
+        roomy
+    }
+
     /// Adds a text, and answers its number; `None` where there is no room for it.
     fn push(&mut self, text: &[u8]) -> Option<u32> {
         let end = u32::try_from(self.bytes.len() + text.len()).ok()?;
@@ -171,7 +182,9 @@ impl Whole {
     pub fn with(&self, changes: &Changes) -> Option<Self> {
         let room = self.persons.len() + changes.len();
         let (mut persons, mut codes) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        let mut coding = Coding::of(self.values.clone());
+        // What grows by doubling would take twice as much, and not be kept for that.
+        let bytes = changes.values().flatten().map(Vec::len).sum();
+        let mut coding = Coding::of(self.values.with_room(changes.len(), bytes));
         let mut next = 0;
         for (key, row) in changes {
             let person = PersonId::from_be_bytes(*key.last_chunk()?);
@@ -324,6 +337,7 @@ impl Ids {
         for rest in old {
             ids.push(rest)?;
         }
+        ids.shrink_to_fit();
         Some(Self { ids, small: OnceLock::new() })
     }
 

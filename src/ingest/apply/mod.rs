@@ -20,7 +20,6 @@ mod tests;
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::person::event::{Rejection, Warning};
@@ -128,7 +127,7 @@ pub enum Input {
 /// A parsed record.
 pub type Parsed = std::result::Result<Input, Rejection>;
 
-/// Parses records on all cores; the answers keep their order.
+/// Parses records on all threads of the pool that it runs on; the answers keep their order.
 #[must_use]
 pub fn parse(records: &[Record], rules: &Rules, names: &Dictionary) -> Vec<Parsed> {
     let parse = |record: &Record| {
@@ -142,15 +141,6 @@ pub fn parse(records: &[Record], rules: &Rules, names: &Dictionary) -> Vec<Parse
         }
     };
     records.par_iter().with_min_len(64).map(parse).collect()
-}
-
-/// Threads to apply batches on, which load persons on all cores. Those that rayon has by itself parse the
-/// next batch meanwhile.
-///
-/// # Errors
-/// Where the system has no more threads.
-pub fn threads() -> std::result::Result<ThreadPool, ThreadPoolBuildError> {
-    ThreadPoolBuilder::new().thread_name(|number| format!("apply-{number}")).build()
 }
 
 /// The most that one transaction stages, in bytes: beyond it the rest of a batch is another

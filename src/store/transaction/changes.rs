@@ -19,6 +19,8 @@ pub struct Changes {
     pub last_change: HashMap<ProjectId, u64>,
     /// The ordinal of the next activity in each project.
     pub next_activity: HashMap<ProjectId, u64>,
+    /// Before which key each project has no commands left that were to be forgotten.
+    pub forgotten: HashMap<ProjectId, Vec<u8>>,
     pub lives: HashMap<(ProjectId, Life), LifeSpan>,
     /// Rows of the families in [`POINTS`].
     pub points: [Staged; POINTS.len()],

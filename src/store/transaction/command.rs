@@ -46,9 +46,10 @@ impl Transaction<'_> {
         outcome: CommandOutcome,
     ) -> Result<()> {
         let of_project = keys::commands(project);
+        let mut from = self.forgotten(project).unwrap_or_else(|| of_project.clone());
         for _ in 0..FORGOTTEN {
             let rows = self.kept(&self.commands, Changes::commands);
-            let Some((key, _)) = rows.first(&of_project, &of_project)? else { break };
+            let Some((key, _)) = rows.first(&of_project, &from)? else { break };
             let (of, outcome) = keys::command_of(&key).ok_or(corrupt(Family::Command))?;
             if of > known.plus(-FORGET) {
                 break;
@@ -57,19 +58,25 @@ impl Transaction<'_> {
             if self.remembered(&outcome)?.is_some_and(|found| found.known <= of) {
                 self.set_point(Family::Command, outcome, None);
             }
+            from = [&key[..], &[0]].concat();
             self.set_point(Family::Command, key, None);
         }
+        let at = keys::command_at(project, known, idempotency_key);
+        self.changes.forgotten.insert(project, from.min(at.clone()));
         let key = keys::command(project, idempotency_key);
-        self.set_point(
-            Family::Command,
-            keys::command_at(project, known, idempotency_key),
-            Some(Vec::new()),
-        );
+        self.set_point(Family::Command, at, Some(Vec::new()));
         self.set_point(
             Family::Command,
             key,
             Some(codec::encode_outcome(Remembered { outcome, known })),
         );
         Ok(())
+    }
+
+    /// From where commands to be forgotten are looked for: each look would pass over all that were
+    /// forgotten and are not committed.
+    fn forgotten(&self, project: ProjectId) -> Option<Vec<u8>> {
+        let own = self.changes.forgotten.get(&project);
+        own.or_else(|| self.before.as_ref()?.forgotten.get(&project)).cloned()
     }
 }

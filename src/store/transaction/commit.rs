@@ -51,14 +51,9 @@ impl<'s> Transaction<'s> {
     /// Ends the changes, so that the next transaction may begin while this one is committed.
     ///
     /// # Errors
-    /// As [`Transaction::commit`].
-    pub fn seal(self) -> Result<Sealed<'s>> {
-        let store = self.store;
-        store.is_to_be_written()?;
-        self.sealed().inspect_err(|_| store.poison())
-    }
-
-    fn sealed(mut self) -> Result<Sealed<'s>> {
+    /// Where the store fails or is damaged, and where nothing may be written, or no longer.
+    pub fn seal(mut self) -> Result<Sealed<'s>> {
+        self.store.is_to_be_written()?;
         self.number_changes()?;
         // Whoever was only seen has to be here too, for the lists.
         let changed = self.changes.recency.iter().filter(|(_, loaded)| loaded.is_changed());

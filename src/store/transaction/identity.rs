@@ -122,7 +122,8 @@ impl Transaction<'_> {
         let prefix = keys::sources(project, target);
         let mut sources = Vec::new();
         let mut key = prefix.clone();
-        let rows = self.ordered(&self.sources, |changes| &changes.sources);
+        // Erasing somebody leaves them.
+        let rows = self.kept(&self.sources, |changes| &changes.sources);
         while let Some((found, _)) = rows.first(&prefix, &key)? {
             sources.push(keys::source_of(&found).ok_or(corrupt(Family::Life))?);
             key = found;

@@ -52,6 +52,21 @@ fn is(whole: &Whole, rows: &BTreeMap<PersonId, &str>) -> std::result::Result<(),
     Ok(())
 }
 
+#[test]
+fn a_change_takes_no_more_room_than_it_brings() {
+    let texts: Vec<_> = (0..10_000).map(|number| format!("\"value {number}\"")).collect();
+    let before = whole(&(0..).zip(texts.iter().map(String::as_str)).collect());
+    let change = (7_u64.to_be_bytes().to_vec(), Some(b"\"another value\"".to_vec()));
+    let after = before.with(&Changes::from([change])).unwrap();
+    assert!(after.bytes() < before.bytes() + before.bytes() / 100, "{}", after.bytes());
+    let mut ids = texts.iter().map(|text| Ok(Some(text.clone().into_bytes()))).collect::<Vec<_>>();
+    ids.sort_by_key(|id| id.as_ref().unwrap().clone());
+    let mut ids = ids.into_iter();
+    let before = Ids::of(|| ids.next().unwrap_or(Ok(None)), usize::MAX).unwrap().unwrap();
+    let after = before.with(&Changes::from([(b"another".to_vec(), Some(Vec::new()))])).unwrap();
+    assert!(after.bytes() < before.bytes() + before.bytes() / 100, "{}", after.bytes());
+}
+
 proptest! {
     #[test]
     fn a_column_with_changes_is_the_column_that_is_read_anew(
