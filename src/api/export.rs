@@ -44,9 +44,7 @@ impl Read {
     where
         F: Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error> + Send + 'static,
     {
-        self.wait().await?;
-        let permit = self.state.exports.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| Error::overloaded("exports"))?;
+        let permit = self.begin(&self.state.exports, "exports").await?;
         let Self { state, project, format, begun, file, .. } = self;
         let (sender, body) = stream::body();
         let (position_found, position) = oneshot::channel();

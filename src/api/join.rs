@@ -60,7 +60,7 @@ const CONTENT: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
     // What all lines have in common is understood before the first one is read.
     as_of::common(&read.parameters)?;
-    let permit = read.begin_join().await?;
+    let permit = read.begin(&read.state.joins, "joins").await?;
     let file = read.state.store.spool().map_err(|error| {
         tracing::error!(%error, "no file can be made for what a caller sends");
         Error::internal()

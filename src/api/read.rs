@@ -10,7 +10,7 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, HeaderValue, I
 use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::called::Called;
@@ -227,16 +227,17 @@ impl Read {
 
     /// Waits for the position, and takes a permit to read a list.
     pub async fn begin_list(&self) -> Result<OwnedSemaphorePermit, Error> {
-        self.wait().await?;
-        let permit = self.state.lists.clone().try_acquire_owned();
-        permit.map_err(|_| Error::overloaded("lists"))
+        self.begin(&self.state.lists, "lists").await
     }
 
-    /// Waits for the position, and takes a permit to join.
-    pub async fn begin_join(&self) -> Result<OwnedSemaphorePermit, Error> {
+    /// Waits for the position, and takes one of some permits; `what` is told where none is left.
+    pub async fn begin(
+        &self,
+        permits: &Arc<Semaphore>,
+        what: &str,
+    ) -> Result<OwnedSemaphorePermit, Error> {
         self.wait().await?;
-        let permit = self.state.joins.clone().try_acquire_owned();
-        permit.map_err(|_| Error::overloaded("joins"))
+        permits.clone().try_acquire_owned().map_err(|_| Error::overloaded(what))
     }
 
     /// Waits for the position.

@@ -171,6 +171,12 @@ pub fn text(json: &str) -> Option<Cow<'_, str>> {
     given(json).map(|json| string(json).unwrap_or_else(|| compact(json)))
 }
 
+/// The same, where it is not blank, which is as absent.
+#[must_use]
+pub fn filled(json: &str) -> Option<Cow<'_, str>> {
+    text(json).filter(|text| !text.trim().is_empty())
+}
+
 /// The JSON text without white space between its tokens.
 #[must_use]
 pub fn compact(json: &str) -> Cow<'_, str> {

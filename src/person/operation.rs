@@ -70,12 +70,6 @@ struct Joined {
 }
 
 impl Draft {
-    /// A draft with room for so many promoted properties and for what most events set.
-    #[must_use]
-    pub fn with_room(promoted: usize) -> Self {
-        Self(Vec::with_capacity(2 * promoted + 8))
-    }
-
     /// `$set` of one key; a later one of the same key wins.
     pub fn set(&mut self, key: String, value: Value) {
         self.0.push((key.into(), Named::Set(value)));

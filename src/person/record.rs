@@ -92,10 +92,10 @@ impl Record {
         (200 + length(&self.key) + length(&self.value) + headers.sum::<usize>()) as u64
     }
 
-    /// The last header of this name, where it is valid UTF-8.
+    /// The last header of this name, where it is valid UTF-8 and not blank, which is as absent.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().rev().find(|(key, _)| key == name)?;
-        std::str::from_utf8(value.as_deref()?).ok()
+        std::str::from_utf8(value.as_deref()?).ok().filter(|text| !text.trim().is_empty())
     }
 }

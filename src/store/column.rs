@@ -11,7 +11,6 @@ use uuid::Uuid;
 use super::column_cache::{Kept, Of};
 use super::keys::{self, KeyReader};
 use super::list::Listed;
-use super::search::ASK;
 use super::snapshot::Snapshot;
 use super::whole::Whole;
 use super::{Family, Result, Store, corrupt};
@@ -236,12 +235,9 @@ impl Snapshot<'_> {
     ) -> Result<Option<Arc<Whole>>> {
         let kept = self.kept(Of::Column(project, property), |most| {
             let mut column = self.column_on_disk(project, property, 0..PersonId::MAX);
-            let mut read = 0_u64;
+            let mut ask = self.asking();
             let next = || {
-                read += 1;
-                if read.is_multiple_of(ASK) {
-                    self.goes_on()?;
-                }
+                ask()?;
                 let row = column.person()?.map(|person| (person, column.value().to_vec()));
                 column.next();
                 Ok(row)

@@ -191,12 +191,9 @@ impl Snapshot<'_> {
             let prefix = project.to_be_bytes();
             let mut iterator = self.iterator(Family::DistinctId);
             iterator.seek(prefix);
-            let mut read = 0_u64;
+            let mut ask = self.asking();
             let next = || {
-                read += 1;
-                if read.is_multiple_of(ASK) {
-                    self.goes_on()?;
-                }
+                ask()?;
                 let id =
                     iterator.key().and_then(|key| key.strip_prefix(&prefix)).map(<[u8]>::to_vec);
                 match id {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::column_cache::{Kept, Of};
 use super::keys::{KeyReader, Meta, PERSON_BYTES};
 use super::packed::Packed;
+use super::search::ASK;
 use super::transaction::decode;
 use super::{
     Applied, CommandOutcome, Error, Family, Recency, Result, Spans, Store, codec, corrupt, keys,
@@ -87,6 +88,15 @@ impl<'s> Snapshot<'s> {
     pub(super) fn goes_on(&self) -> Result<()> {
         let is_over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if is_over { Err(Error::Ended) } else { Ok(()) }
+    }
+
+    /// What a long scan calls for each row, to end with the read.
+    pub(super) fn asking(&self) -> impl FnMut() -> Result<()> {
+        let mut rows = 0_u64;
+        move || {
+            rows += 1;
+            if rows.is_multiple_of(ASK) { self.goes_on() } else { Ok(()) }
+        }
     }
 
     /// The number of the state that it shows: snapshots of one number show the same. `None` where

@@ -87,11 +87,10 @@ impl<'s> Transaction<'s> {
         committed: &'a RefCell<Committed<'s>>,
         staged: fn(&Changes) -> &Staged,
     ) -> Ordered<'a, 's> {
-        let layer = |changes: &'a Changes| {
-            let erased = Some(&changes.erased);
-            Layer { staged: staged(changes), erased }
-        };
-        Ordered::over(committed, [Some(layer(&self.changes)), self.before.as_deref().map(layer)])
+        self.over(committed, |changes| Layer {
+            staged: staged(changes),
+            erased: Some(&changes.erased),
+        })
     }
 
     /// Rows of a family that outlive their persons.
@@ -100,8 +99,16 @@ impl<'s> Transaction<'s> {
         committed: &'a RefCell<Committed<'s>>,
         staged: fn(&Changes) -> &Staged,
     ) -> Ordered<'a, 's> {
-        let layer = |changes: &'a Changes| Layer { staged: staged(changes), erased: None };
-        Ordered::over(committed, [Some(layer(&self.changes)), self.before.as_deref().map(layer)])
+        self.over(committed, |changes| Layer { staged: staged(changes), erased: None })
+    }
+
+    fn over<'a>(
+        &'a self,
+        committed: &'a RefCell<Committed<'s>>,
+        layer: impl Fn(&'a Changes) -> Layer<'a>,
+    ) -> Ordered<'a, 's> {
+        let before = self.before.as_deref().map(&layer);
+        Ordered::over(committed, [Some(layer(&self.changes)), before])
     }
 
     /// Lets go of what the transaction before this one changed, which is committed. This one has read

@@ -98,8 +98,7 @@ impl<'a> Envelope<'a> {
 
     /// The token, not blank.
     pub fn token(&self) -> Option<Cow<'a, str>> {
-        let usable = |raw: &'a str| json::text(raw).filter(|token| !token.trim().is_empty());
-        self.token.and_then(usable).or_else(|| self.api_key.and_then(usable))
+        self.token.and_then(json::filled).or_else(|| self.api_key.and_then(json::filled))
     }
 
     /// A record that is the event itself: its own timestamp is the client's, not yet normalised.

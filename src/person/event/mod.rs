@@ -89,9 +89,7 @@ impl Event {
             None => outer.flat(),
         };
         let properties = inner.properties.take().transpose()?.unwrap_or_default();
-        let token = inner
-            .token()
-            .or_else(|| record.header("token").filter(|it| !it.trim().is_empty()).map(Cow::from));
+        let token = inner.token().or_else(|| record.header("token").map(Cow::from));
         let project = match known_project {
             Some(project) => project,
             None => token
@@ -173,24 +171,19 @@ impl Parts<'_> {
     }
 
     fn distinct_id(&self) -> Option<String> {
-        let usable = |id: &Cow<str>| !id.trim().is_empty();
-        let of =
-            |raw: Option<&'_ str>| raw.and_then(json::text).filter(usable).map(Cow::into_owned);
+        let of = |raw: Option<&'_ str>| raw.and_then(json::filled).map(Cow::into_owned);
         let header = || self.record.header("distinct_id").map(|id| id.replace('\0', "\u{fffd}"));
         of(self.outer.distinct_id)
             .or_else(|| of(self.inner.distinct_id))
             .or_else(|| of(self.inner.dollar_distinct_id))
-            .or_else(|| header().filter(|id| !id.trim().is_empty()))
+            .or_else(header)
             .or_else(|| of(self.properties.distinct_id))
     }
 
     fn name(&self) -> String {
-        let outer = self.outer.event.and_then(json::text);
-        let inner = || self.inner.event.and_then(json::text);
-        let header = || self.record.header("event").map(Cow::from);
-        let usable = |name: &Cow<str>| !name.trim().is_empty();
-        let name = outer.filter(usable).or_else(|| inner().filter(usable));
-        let name = name.or_else(|| header().filter(usable));
+        let outer = self.outer.event.and_then(json::filled);
+        let name = outer.or_else(|| self.inner.event.and_then(json::filled));
+        let name = name.or_else(|| self.record.header("event").map(Cow::from));
         name.unwrap_or_default().into_owned()
     }
 
@@ -252,7 +245,7 @@ impl Parts<'_> {
     }
 
     fn updates(&self, name: &str, rules: &Rules) -> Result<Vec<Update>, Rejection> {
-        let mut draft = Draft::with_room(self.properties.promoted.len());
+        let mut draft = Draft::default();
         // Some twenty values are parts of one text, so that they take one piece of memory.
         let whole = LazyCell::new(|| Arc::from(self.text));
         let value = |raw: &str| Value::within(&whole, self.text, raw);

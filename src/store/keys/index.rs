@@ -91,8 +91,9 @@ pub fn column(project: ProjectId, property: PropertyId) -> Vec<u8> {
 /// Family `column`.
 #[must_use]
 pub fn column_row(project: ProjectId, property: PropertyId, person: PersonId) -> Vec<u8> {
-    let (project, property) = (project.to_be_bytes(), property.to_be_bytes());
-    [&project[..], &property, &person.to_be_bytes()].concat()
+    let mut key = column(project, property);
+    key.extend(person.to_be_bytes());
+    key
 }
 
 #[cfg(test)]

@@ -100,6 +100,7 @@ impl Changes {
     /// Rows of commands.
     pub fn commands(&self) -> &Staged {
         const AT: usize = 2;
+        const { assert!(matches!(POINTS[AT], Family::Command)) }
         &self.points[AT]
     }
 
