@@ -3,7 +3,7 @@
 use axum::response::Response;
 
 use super::error::Error;
-use super::json::{Object, array};
+use super::json::Object;
 use super::list::{DEFAULT_LIMIT, MAX_LIMIT};
 use super::openapi::{answers, log, parameters};
 use super::read::{NOW, Read, View};
@@ -40,16 +40,11 @@ fn page(view: &View<'_>, after: u64, limit: usize) -> Result<Vec<u8>, Error> {
         return Err(cursor::foreign());
     }
     let changed = snapshot.changed(project, after, limit)?;
-    let last = changed.last().map_or(after, |(last, _)| *last);
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
-    let mut failed = Ok(());
-    array(object.field("results"), changed, |out, (_, id)| {
-        if failed.is_ok() {
-            failed = person(view, out, id);
-        }
-    });
-    failed?;
+    let field = object.field("results");
+    let shown = list::results(view, field, &changed, |out, (_, id)| person(view, out, *id))?;
+    let last = changed[..shown].last().map_or(after, |(last, _)| *last);
     object.string("cursor", &cursor::after_change(view.store.identity(), project, last));
     object.end();
     Ok(out)

@@ -133,6 +133,12 @@ impl Error {
         Self::invalid(format::PARAMETER, detail)
     }
 
+    /// A page of CSV is larger than a page may be, and has no link to another.
+    pub fn page_too_large() -> Self {
+        let detail = "The page would be too large for CSV: leave limit out, or ask for less.";
+        Self::invalid("limit", detail)
+    }
+
     /// A read took longer than it may.
     pub fn query_timeout() -> Self {
         let detail = "The query took longer than it may; narrow it down or try again.";

@@ -65,9 +65,9 @@ impl Link {
         format!("{}?{}", self.address, query.join("&"))
     }
 
-    /// The page after the one at `offset`.
-    pub fn next(&self, offset: u64) -> Option<String> {
-        offset.checked_add(self.limit).map(|next| self.to(next))
+    /// The page after the one at `offset` that has so many rows.
+    pub fn next(&self, offset: u64, rows: usize) -> Option<String> {
+        offset.checked_add(rows as u64).map(|next| self.to(next))
     }
 
     /// The page before the one at `offset`; it may begin at 0 and overlap.
@@ -96,7 +96,7 @@ mod tests {
             ("x-forwarded-host", "people.example, x"),
             ("x-forwarded-proto", "https"),
         ];
-        let next = |trusted| link(&headers, trusted).unwrap().next(3).unwrap();
+        let next = |trusted| link(&headers, trusted).unwrap().next(3, 2).unwrap();
         assert_eq!(next(false), "http://inner:8000/p/?a=%20&limit=2&offset=5");
         assert_eq!(next(true), "https://people.example/p/?a=%20&limit=2&offset=5");
         for host in ["a b", "people.example@x"] {
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn the_first_page_is_reached_and_none_is_beyond_numbers() {
         let link = link(&[], false).unwrap();
-        assert_eq!(link.next(u64::MAX), None);
+        assert_eq!(link.next(u64::MAX, 2), None);
         assert_eq!(link.previous(0), None);
         let first = "http://localhost/p/?a=%20&limit=2&offset=0";
         assert_eq!(link.previous(1).as_deref(), Some(first));

@@ -7,7 +7,8 @@ use axum::response::Response;
 
 use super::error::Error;
 use super::export::Take;
-use super::json::{Object, array};
+use super::format::Format;
+use super::json::Object;
 use super::link::Link;
 use super::openapi::{answers, bodies, parameters};
 use super::parameters::Parameters;
@@ -38,10 +39,12 @@ struct Query {
     distinct_id: Option<String>,
     email: Option<String>,
     wanted: Wanted,
+    /// CSV has no place for the link to the next page.
+    is_csv: bool,
 }
 
 impl Query {
-    fn of(parameters: &Parameters) -> Result<Self, Error> {
+    fn of(parameters: &Parameters, format: Format) -> Result<Self, Error> {
         let owned = |name| parameters.get(name).map(str::to_owned);
         let order = order(parameters)?;
         let offset = parameters.whole("offset", 0..=u64::MAX)?;
@@ -64,6 +67,7 @@ impl Query {
             distinct_id: owned("distinct_id"),
             email: owned("email"),
             wanted: Wanted { filter: filter(parameters)?, search: search.map(Part::new) },
+            is_csv: format.is_csv(),
         })
     }
 }
@@ -105,7 +109,7 @@ fn filter(parameters: &Parameters) -> Result<Filter, Error> {
     extensions(("x-required-scope" = json!("person:read"))),
 )]
 pub async fn persons(read: Read, uri: Uri, headers: HeaderMap) -> Result<Response, Error> {
-    let query = Query::of(&read.parameters)?;
+    let query = Query::of(&read.parameters, read.format)?;
     if read.is_export() {
         return read.export(move |view, take| export(view, &query, take)).await;
     }
@@ -117,19 +121,20 @@ pub async fn persons(read: Read, uri: Uri, headers: HeaderMap) -> Result<Respons
 }
 
 fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
-    let Page { count, rows, only, more } = rows(view, query)?;
+    let Page { count, mut rows, only, more } = rows(view, query)?;
     let mut persons = Vec::with_capacity(rows.len().min(100) * body::USUAL);
-    let mut failed = Ok(());
-    array(&mut persons, &rows, |out, row| {
-        if failed.is_ok() {
-            failed = row_of(view, out, row.person, only.as_ref());
-        }
-    });
-    failed?;
+    let shown = results(view, &mut persons, &rows, |out, row| {
+        row_of(view, out, row.person, only.as_ref())
+    })?;
+    let more = more || shown < rows.len();
+    if query.is_csv && shown < rows.len() {
+        return Err(Error::page_too_large());
+    }
+    rows.truncate(shown);
     let after_last = || Some(link.cursor(&cursor::after_row(query.order, rows.last()?)));
     let (next, previous) = match query.start {
         Start::Offset(offset) if !query.walks => {
-            (more.then(|| link.next(offset)), link.previous(offset))
+            (more.then(|| link.next(offset, shown)), link.previous(offset))
         }
         _ => (more.then(after_last), None),
     };
@@ -143,6 +148,36 @@ fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
     object.field("results").append(&mut persons);
     object.end();
     Ok(out)
+}
+
+/// Writes the persons of a page between brackets, and answers how many: at least one, and fewer than there
+/// are where the page would be too large, so that memory is bounded however large persons are.
+///
+/// # Errors
+/// The first that `each` has.
+pub fn results<T>(
+    view: &View<'_>,
+    out: &mut Vec<u8>,
+    rows: &[T],
+    mut each: impl FnMut(&mut Vec<u8>, &T) -> Result<(), Error>,
+) -> Result<usize, Error> {
+    let most = usize::try_from(view.settings.page_limit).unwrap_or(usize::MAX);
+    let (began, mut shown) = (out.len(), 0);
+    out.push(b'[');
+    for row in rows {
+        let before = out.len();
+        if shown > 0 {
+            out.push(b',');
+        }
+        each(out, row)?;
+        if shown > 0 && out.len() - began > most {
+            out.truncate(before);
+            break;
+        }
+        shown += 1;
+    }
+    out.push(b']');
+    Ok(shown)
 }
 
 /// The rows of a page.

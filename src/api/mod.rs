@@ -97,6 +97,8 @@ pub struct Settings {
     pub snapshot_life: Duration,
     /// The largest body of a request, in bytes.
     pub body_limit: u64,
+    /// The largest page of persons, in bytes. One of a single person may be larger.
+    pub page_limit: u64,
     /// The most that a join is sent and has not answered, in bytes of the store's disk. At least
     /// [`LEAST_SPOOL`].
     pub join_spool: u64,

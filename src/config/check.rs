@@ -152,6 +152,7 @@ impl Check {
         self.positive("api.connections", api.connections > 0);
         self.positive("api.request_timeout", !api.request_timeout.is_zero());
         self.positive("api.body_limit", api.body_limit > 0);
+        self.positive("api.page_limit", api.page_limit > 0);
         self.expect(api.join_spool >= LEAST_SPOOL, "api.join_spool", || {
             format!("is {}; write at least {}", ByteSize(api.join_spool), ByteSize(LEAST_SPOOL))
         });

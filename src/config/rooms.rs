@@ -77,6 +77,7 @@ impl Config {
             request_timeout: self.api.request_timeout,
             snapshot_life: api::SNAPSHOT_LIFE,
             body_limit: self.api.body_limit,
+            page_limit: self.api.page_limit,
             join_spool: self.api.join_spool,
             position_wait: self.api.position_wait,
             trust_forwarded: self.api.trust_forwarded,

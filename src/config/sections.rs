@@ -67,6 +67,9 @@ pub struct Api {
     /// Largest body of a request, in bytes. Not zero.
     #[serde(with = "notation::size")]
     pub body_limit: u64,
+    /// Largest page of persons, in bytes. One of a single person may be larger. Not zero.
+    #[serde(with = "notation::size")]
+    pub page_limit: u64,
     /// Most that a join is sent and has not answered, in bytes. At least 128 KiB.
     #[serde(with = "notation::size")]
     pub join_spool: u64,

@@ -257,7 +257,7 @@ fn what_cannot_work_is_told_all_at_once() {
                 bootstrap_servers = \"\"\nclient = { \"group.id\" = \"x\", isolation.level = \"y\" }\n\
                 [store]\npath = \"\"\nmemory = \"1MiB\"\n\
                 [api]\nmetrics_listen = \"127.0.0.1:8000\"\nposition_wait = \"30s\"\nbody_limit = 0\n\
-                join_spool = \"1KiB\"\nconnections = 0\n\
+                page_limit = 0\njoin_spool = \"1KiB\"\nconnections = 0\n\
                 [ingest]\nbatch_records = 0\nqueue = \"1KiB\"\n";
     let keys: Vec<String> = problems(file, &[])
         .iter()
@@ -275,6 +275,7 @@ fn what_cannot_work_is_told_all_at_once() {
         "api.metrics_listen",
         "api.connections",
         "api.body_limit",
+        "api.page_limit",
         "api.join_spool",
         "api.position_wait",
         "ingest.batch_records",

@@ -49,6 +49,21 @@ async fn pages_follow_one_another() {
 }
 
 #[tokio::test]
+async fn an_answer_that_would_be_too_large_ends_sooner() {
+    let world = World::with_people(&Settings { page_limit: 700, ..settings() });
+    let (mut cursor, mut pages) = (String::new(), Vec::new());
+    loop {
+        let (results, next) = after(&world, &cursor, "").await;
+        if results.is_empty() {
+            break;
+        }
+        pages.push(names(&results).len());
+        cursor = next;
+    }
+    assert_eq!(pages, [2, 1]);
+}
+
+#[tokio::test]
 async fn what_only_shows_somebody_again_is_a_change_too() {
     let mut world = World::new();
     let (_, cursor) = after(&world, "", "").await;

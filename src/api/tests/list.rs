@@ -69,6 +69,43 @@ async fn pages_are_linked_in_both_directions() {
 }
 
 #[tokio::test]
+async fn a_page_that_would_be_too_large_ends_sooner_and_goes_on() {
+    let mut world = World::with(&Settings { page_limit: 4 << 10, ..settings() });
+    // Of the first two one fills a page alone, of the others three do.
+    let events: Vec<_> = (0..8)
+        .map(|n| {
+            let size = if n < 2 { 9_000 } else { 1_000 };
+            event(&format!("1{n}:00"), &format!("u{n}"))
+                .with(json!({"$set": {"x": "x".repeat(size)}}))
+        })
+        .collect();
+    world.ingest(&events);
+    let list = "/api/projects/1/persons?limit=100&";
+    for start in ["offset=0", "cursor=", "offset=0&search=u", "cursor=&search=u"] {
+        let (mut pages, mut next) = (Vec::new(), Some(format!("{list}{start}")));
+        while let Some(url) = next {
+            let page = world.get(&url).await.json();
+            assert_eq!(page["count"], 8);
+            pages.push(names(&page).into_iter().map(str::to_owned).collect::<Vec<_>>());
+            next = page["next"].as_str().map(str::to_owned);
+        }
+        assert_eq!(
+            pages,
+            [&["u7", "u6", "u5"][..], &["u4", "u3", "u2"], &["u1"], &["u0"]],
+            "{start}"
+        );
+    }
+    let detail = "The page would be too large for CSV: leave limit out, or ask for less.";
+    let (status, body) = world.get(&format!("{list}format=csv")).await.error();
+    assert!(status == 400 && body.contains(detail), "{body}");
+    assert_eq!(
+        world.get("/api/projects/1/persons?format=csv&limit=3").await.body.lines().count(),
+        4
+    );
+    assert_eq!(world.get("/api/projects/1/persons?format=csv").await.body.lines().count(), 9);
+}
+
+#[tokio::test]
 async fn links_name_the_limit_and_the_proxy_that_is_trusted() {
     let mut trusting = World::with(&Settings { trust_forwarded: true, ..settings() });
     let fill = |world: &mut World| {

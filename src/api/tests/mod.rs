@@ -266,6 +266,7 @@ fn settings() -> Settings {
         request_timeout: Duration::from_secs(5),
         snapshot_life: SNAPSHOT_LIFE,
         body_limit: 1_024,
+        page_limit: 1 << 20,
         join_spool: LEAST_SPOOL,
         position_wait: Duration::from_millis(50),
         trust_forwarded: false,
