@@ -72,7 +72,7 @@ series! {
     ingest_batch_seconds: HistogramVec = "ingest_batch_seconds" [stage] (STAGE_SECONDS) "Time that one batch took, by stage: parse, apply, commit.";
     ingest_late_operations: IntCounter = "ingest_late_operations_total" [] "Operations that took a place before one already recorded.";
     ingest_last_record: IntGauge = "ingest_last_record_timestamp_seconds" [] "When Kafka received the newest record that is applied, in seconds since 1970; 0 before the first.";
-    ingest_topics_missing: IntGauge = "ingest_topics_missing" [] "Topics that do not exist and are waited for.";
+    ingest_topics_not_read: IntGauge = "ingest_topics_not_read" [] "Topics that are not read though brokers answer: they do not exist, or Kafka refuses them.";
     ingest_running: IntGauge = "ingest_running" [] "1 while records are read and applied, 0 after ingestion has ended for good.";
     kafka_reachable: IntGauge = "kafka_reachable" [] "1 while Kafka can be read, 0 while it is away and tried again.";
     kafka_broker_up: IntGaugeVec = "kafka_broker_up" [broker] "1 while the connection to a broker stands; nothing of a broker that Kafka does not name.";
@@ -172,9 +172,9 @@ impl Metrics {
         self.ingest_last_record.set(micros.div_euclid(1_000_000));
     }
 
-    /// How many topics do not exist and are waited for.
-    pub fn ingest_topics_missing(&self, topics: usize) {
-        self.ingest_topics_missing.set(gauge(topics as u64));
+    /// How many topics are not read though brokers answer.
+    pub fn ingest_topics_not_read(&self, topics: usize) {
+        self.ingest_topics_not_read.set(gauge(topics as u64));
     }
 
     /// Whether records are read and applied, and whether Kafka can be read just now.

@@ -3,13 +3,16 @@
 //! The two meet in the store only; this is the bell between them, so that a reader can wait for
 //! a position and readiness can be judged without asking Kafka.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 /// How far every partition is applied: the first offset not yet applied, by topic and partition.
 pub type Positions = BTreeMap<(String, u32), u64>;
+
+/// A topic, or a partition of one.
+pub type Part = (String, Option<u32>);
 
 /// What is known of ingestion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,8 +30,8 @@ pub struct Status {
     /// What librdkafka gave as the cause of that trouble, where it knows: a password, a certificate,
     /// a name that is no host's.
     pub kafka_cause: Option<String>,
-    /// What is waited for before everything is read: a topic that does not exist yet.
-    pub waiting_for: Option<String>,
+    /// Why topics, or partitions of them, are not read though brokers answer; they are tried again.
+    pub not_read: BTreeMap<Part, String>,
     /// Why dead letters cannot be written; ingestion waits until they can.
     pub letters_trouble: Option<String>,
     /// When Kafka received the newest record that is applied, in microseconds since 1970.
@@ -46,6 +49,15 @@ pub struct Progress(watch::Sender<Status>);
 impl Default for Progress {
     fn default() -> Self {
         Self(watch::Sender::new(Status::default()))
+    }
+}
+
+impl Status {
+    /// How many topics are not read, or not every partition of them.
+    #[must_use]
+    pub fn topics_not_read(&self) -> usize {
+        let topics = self.not_read.keys().map(|(topic, _)| topic);
+        topics.collect::<BTreeSet<_>>().len()
     }
 }
 
@@ -89,6 +101,31 @@ impl Progress {
             }
             status.letters_trouble = trouble.map(str::to_owned);
             is_new
+        });
+    }
+
+    /// Notes why a topic or a partition is not read, and logs it where that is new.
+    pub fn not_read(&self, part: Part, reason: String) {
+        self.0.send_if_modified(|status| {
+            let is_new = status.not_read.get(&part) != Some(&reason);
+            if is_new {
+                let (topic, partition) = &part;
+                tracing::warn!(topic, partition, reason, "it is not read, and tried again");
+                status.not_read.insert(part, reason);
+            }
+            is_new
+        });
+    }
+
+    /// Notes that a topic or a partition is read.
+    pub fn is_read(&self, part: &Part) {
+        self.0.send_if_modified(|status| {
+            let was_not = status.not_read.remove(part).is_some();
+            if was_not {
+                let (topic, partition) = part;
+                tracing::info!(topic, partition, "it is read now");
+            }
+            was_not
         });
     }
 

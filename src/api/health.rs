@@ -93,13 +93,13 @@ fn components(status: &Status, poisoned: bool) -> [Component; 5] {
     // Reads go on without Kafka: whoever asks is told how far they are.
     let kafka = Component {
         reason: [
-            &status.kafka_cause,
-            &status.kafka_trouble,
-            &status.letters_trouble,
-            &status.waiting_for,
+            status.kafka_cause.as_ref(),
+            status.kafka_trouble.as_ref(),
+            status.letters_trouble.as_ref(),
+            status.not_read.values().next(),
         ]
         .into_iter()
-        .find_map(Clone::clone),
+        .find_map(Option::<&String>::cloned),
         ..Component::new("kafka", None)
     };
     [
@@ -127,6 +127,7 @@ pub async fn metrics(
 ) -> Result<impl IntoResponse, Error> {
     let status = state.progress.status();
     state.metrics.ingest_state(status.stopped.is_none(), status.kafka_trouble.is_none());
+    state.metrics.ingest_topics_not_read(status.topics_not_read());
     let reading =
         tokio::task::spawn_blocking(move || state.metrics.text(&state.store.measure())).await;
     match reading {

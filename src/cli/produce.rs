@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 
 use super::pulse::Pulse;
 use crate::config::Config;
+use crate::ingest::Partitions;
 use crate::ingest::produce::{Delivered, Producer};
 use crate::person::json::{self, Fault};
 
@@ -27,31 +28,13 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
             Box::new(BufReader::with_capacity(1 << 20, file))
         }
     };
-    let (mut sent, mut bad, mut unknown) = (0_u64, 0_u64, 0_u64);
-    let tokens: HashSet<&str> =
-        config.projects.iter().flat_map(|project| &project.tokens).map(String::as_str).collect();
     let mut pulse = Pulse::new("sending", "{spinner} {human_pos} events sent, {per_sec}");
-    for (index, line) in reader.split(b'\n').enumerate() {
-        let line = line.with_context(|| format!("cannot read {file}"))?;
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        match judge(&line) {
-            Ok(event) => {
-                let key = format!("{}:{}", event.token, event.distinct_id);
-                producer.send(topic, &key, event.value)?;
-                sent += 1;
-                unknown += u64::from(!tokens.contains(event.token.as_str()));
-            }
-            Err(reason) => {
-                bad += 1;
-                eprintln!("{file}:{}: {reason}; the line was left out", index + 1);
-            }
-        }
-        pulse.tick(sent, None);
-    }
+    let mut counts = Counts::default();
+    let ended = send(config, (file, reader), &producer, &mut counts, &mut pulse);
+    // Whatever ended it, what was sent until then is in Kafka and told.
     let finished = finish(&producer, config, "events");
     pulse.end();
+    let Counts { sent, bad, unknown } = counts;
     let delivered = finished?;
     let refused = tell_refused(&delivered, "events");
     println!("{} events are in topic {topic}", sent - refused);
@@ -64,8 +47,53 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
     if unknown > 0 {
         eprintln!("{unknown} of them carry a token of no configured project and will be dropped");
     }
+    ended?;
     if bad + refused > 0 {
         bail!("{bad} lines were left out and {refused} events refused");
+    }
+    Ok(())
+}
+
+/// How many events were sent, lines left out, and events sent whose token no project has.
+#[derive(Default)]
+struct Counts {
+    sent: u64,
+    bad: u64,
+    unknown: u64,
+}
+
+fn send(
+    config: &Config,
+    (file, reader): (&str, Box<dyn BufRead>),
+    producer: &Producer,
+    counts: &mut Counts,
+    pulse: &mut Pulse,
+) -> anyhow::Result<()> {
+    let topic = config.kafka.topics.first().context("kafka.topics is empty")?;
+    let tokens: HashSet<&str> =
+        config.projects.iter().flat_map(|project| &project.tokens).map(String::as_str).collect();
+    for (index, line) in reader.split(b'\n').enumerate() {
+        let line = line.with_context(|| format!("cannot read {file}"))?;
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        match judge(&line) {
+            Ok(event) => {
+                // Instances that share the partitions ask for each project in one of them.
+                let key = match config.ingest.partitions {
+                    Partitions::All => format!("{}:{}", event.token, event.distinct_id),
+                    Partitions::Share { .. } => event.token.clone(),
+                };
+                producer.send(topic, &key, event.value)?;
+                counts.sent += 1;
+                counts.unknown += u64::from(!tokens.contains(event.token.as_str()));
+            }
+            Err(reason) => {
+                counts.bad += 1;
+                eprintln!("{file}:{}: {reason}; the line was left out", index + 1);
+            }
+        }
+        pulse.tick(counts.sent, None);
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::progress::Progress;
 pub struct Context {
     /// Takes lag and trouble.
     progress: Arc<Progress>,
-    /// Takes the lag of every partition.
+    /// Takes lag, brokers and bytes.
     metrics: Arc<Metrics>,
     /// What this client has counted already.
     counted: Mutex<Counted>,
@@ -64,7 +64,12 @@ impl Context {
             for partition in desired.filter(|partition| partition.partition >= 0) {
                 let number = partition.partition.unsigned_abs();
                 let applied = status.positions.get(&(topic.clone(), number)).copied();
-                lags.push((topic.as_str(), number, lag(partition, applied)));
+                let lag = lag(partition, applied);
+                // Its end is told by answers to fetches alone, and forgotten where one is refused.
+                if lag.is_some() {
+                    self.progress.is_read(&(topic.clone(), Some(number)));
+                }
+                lags.push((topic.as_str(), number, lag));
             }
         }
         Some(lags)

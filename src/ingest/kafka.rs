@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -70,8 +70,11 @@ impl Connection {
     #[must_use]
     pub fn consumer_config(&self, queue_bytes: u64) -> ClientConfig {
         let mut config = ClientConfig::new();
-        let kilobytes = (queue_bytes / 1024).clamp(1024, 16_384).to_string();
-        config.set("queued.max.messages.kbytes", kilobytes);
+        let kilobytes = (queue_bytes / 1024).clamp(16, 16_384);
+        config.set("queued.max.messages.kbytes", kilobytes.to_string());
+        // What one answer adds to a queue that is not full yet.
+        let added = (kilobytes * 1024).min(1 << 20);
+        config.set("fetch.message.max.bytes", added.to_string());
         config.set("queued.min.messages", "10000");
         // A full queue is looked at again soon: the default of a second would starve what is read.
         config.set("fetch.queue.backoff.ms", "5");
@@ -113,6 +116,24 @@ impl Connection {
         super::DeadLetters::connect(self, "")?;
         super::Commands::connect(self, "")?;
         Ok(())
+    }
+
+    /// Whether Kafka takes records of a topic away that others of the same key follow.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where Kafka does not answer or refuses.
+    pub async fn is_compacted(&self, topic: &str) -> Result<bool, Error> {
+        let admin: AdminClient<DefaultClientContext> = self.config().create()?;
+        let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        let topic = [ResourceSpecifier::Topic(topic)];
+        for described in admin.describe_configs(&topic, &options).await? {
+            let described = described.map_err(KafkaError::AdminOp)?;
+            let policy = described.get("cleanup.policy").and_then(|entry| entry.value.as_deref());
+            if policy.is_some_and(|policy| policy.contains("compact")) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Creates topics of one partition that are missing, with settings of their own.

@@ -147,7 +147,8 @@ fn letter(message: &BorrowedMessage<'_>) -> Letter {
     letter
 }
 
-/// Sends a record once more, as it was, to the topic that it came from: it is understood as it would
+/// Sends a record once more, as it was, to the partition that it came from, by which an instance owns its
+/// project, or by its key where the topic has no such partition any more. It is understood as it would
 /// have been when it came first, with the same times and the same uuid, and so no more than once.
 ///
 /// # Errors
@@ -158,7 +159,9 @@ pub fn replay(producer: &Producer, letter: &Letter) -> Result<(), Error> {
         headers = headers.insert(Header { key, value: Some(value.as_str()) });
     }
     let (key, value) = (letter.key.as_deref(), letter.value.as_deref());
-    producer.send_record(&letter.origin.0, (key, value), Some(headers))
+    let (topic, partition, _) = &letter.origin;
+    let partition = producer.has_partition(topic, *partition)?.then_some(*partition);
+    producer.send_record((topic, partition), (key, value), Some(headers))
 }
 
 #[cfg(test)]

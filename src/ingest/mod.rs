@@ -22,6 +22,7 @@ pub mod letters;
 mod message;
 mod order;
 mod outlet;
+mod partition;
 mod partitions;
 mod priority;
 pub mod produce;
@@ -107,6 +108,9 @@ pub enum Error {
     /// Kafka did not answer this client for so long that another one should try.
     #[error("Kafka is out of reach")]
     OutOfReach,
+    /// There are many more partitions than memory is shared among.
+    #[error("there are {0} partitions now")]
+    MorePartitions(u32),
     /// Going on would skip or repeat records.
     #[error("{0}")]
     Stopped(Stop),
@@ -178,16 +182,24 @@ impl Stage {
     }
 
     fn run(&self) -> Result<(), Error> {
+        // Readers wait for what the store has, whether Kafka is there or not.
+        let positions = self.store.snapshot().positions()?.into_iter();
+        self.tell(positions.map(|(topic, partition, applied)| ((topic, partition), applied)));
         self.create_topics()?;
         let letters = DeadLetters::connect(&self.settings.kafka, &self.settings.dead_letter_topic)?;
-        // A quarter: another one waits for its turn, and each of four batches has an eighth.
         // librdkafka bounds what it holds of each partition, so the bound is shared among them. Counted
         // now, as Kafka is there: who connects anew may find nobody to ask.
-        let partitions = self.settings.kafka.count_partitions(&self.settings.topics);
-        let queue_bytes = self.settings.queue_bytes / 4 / u64::from(partitions);
+        let mut counted = self.settings.kafka.count_partitions(&self.settings.topics);
         loop {
-            match self.read(&letters, queue_bytes) {
+            match self.read(&letters, counted) {
                 Err(Error::OutOfReach) => tracing::warn!("Kafka is out of reach; connecting anew"),
+                Err(Error::MorePartitions(found)) => {
+                    tracing::info!(
+                        partitions = found,
+                        "there are many more partitions; connecting anew"
+                    );
+                    counted = found;
+                }
                 ended => return ended,
             }
         }
@@ -195,8 +207,8 @@ impl Stage {
 
     /// Reads with one consumer, from where the store is, until the end or until Kafka is out of its
     /// reach.
-    fn read(&self, letters: &DeadLetters, queue_bytes: u64) -> Result<(), Error> {
-        let source = self.source(queue_bytes)?;
+    fn read(&self, letters: &DeadLetters, counted: u32) -> Result<(), Error> {
+        let source = self.source(counted)?;
         let reader = source.reader();
         let (fetched, to_parse) = sync_channel(0);
         let (parsed, to_apply) = sync_channel(0);
@@ -238,7 +250,7 @@ impl Stage {
         Err(Error::Interrupted)
     }
 
-    fn source(&self, queue_bytes: u64) -> Result<Source, Error> {
+    fn source(&self, counted: u32) -> Result<Source, Error> {
         let mut transaction = self.store.transaction();
         let topics = self.settings.topics.iter();
         let mut numbers: BTreeMap<Arc<str>, u16> =
@@ -249,10 +261,10 @@ impl Stage {
         let positions = self.store.snapshot().positions()?;
         let applied = positions.into_iter();
         let applied = applied.map(|(topic, partition, applied)| ((topic, partition), applied));
-        let applied: BTreeMap<_, _> = applied.collect();
-        self.tell(applied.iter().map(|(partition, applied)| (partition.clone(), *applied)));
         let (settings, progress) = (self.settings.clone(), self.progress.clone());
-        Source::connect(settings, queue_bytes, progress, self.metrics.clone(), numbers, applied)
+        let (metrics, applied) = (self.metrics.clone(), applied.collect());
+        let runtime = self.runtime.clone();
+        Source::connect(settings, counted, runtime, progress, metrics, numbers, applied)
     }
 
     /// Owns the queue's beginning, so that the stages behind end with this one.

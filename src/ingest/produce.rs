@@ -9,7 +9,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 use rdkafka::{ClientContext, Message};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Connection, Error};
+use super::{Connection, Error, kafka};
 
 /// How far Kafka has taken the records: the next offset of each partition, and what it refused.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,8 @@ impl ProducerContext for Context {
 pub struct Producer {
     client: BaseProducer<Context>,
     delivered: Arc<Mutex<Delivered>>,
+    /// How many partitions topics have that were asked for.
+    partitions: Mutex<BTreeMap<String, u32>>,
 }
 
 impl Producer {
@@ -57,10 +59,12 @@ impl Producer {
         config.set("enable.idempotence", "true");
         config.set("compression.type", "lz4");
         config.set("linger.ms", "20");
+        // How large a record may be is for the broker to say, of each one.
+        config.set("message.max.bytes", "1000000000");
         config.extend(connection.client.clone());
         let delivered = Arc::<Mutex<Delivered>>::default();
         let client = config.create_with_context(Context(delivered.clone()))?;
-        Ok(Self { client, delivered })
+        Ok(Self { client, delivered, partitions: Mutex::default() })
     }
 
     /// Sends one event to a topic; waits where librdkafka's queue is full.
@@ -68,18 +72,19 @@ impl Producer {
     /// # Errors
     /// [`Error::Kafka`] where it cannot be sent at all.
     pub fn send(&self, topic: &str, key: &str, value: &str) -> Result<(), Error> {
-        self.send_record(topic, (Some(key.as_bytes()), Some(value.as_bytes())), None)
+        self.send_record((topic, None), (Some(key.as_bytes()), Some(value.as_bytes())), None)
     }
 
-    /// Sends one record of any form.
+    /// Sends one record of any form; to a partition where that is given, or else by its key.
     pub(super) fn send_record(
         &self,
-        topic: &str,
+        (topic, partition): (&str, Option<u32>),
         (key, value): (Option<&[u8]>, Option<&[u8]>),
         headers: Option<OwnedHeaders>,
     ) -> Result<(), Error> {
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
         (record.key, record.payload, record.headers) = (key, value, headers);
+        record.partition = partition.map(kafka::number);
         loop {
             match self.client.send(record) {
                 Ok(()) => break,
@@ -92,6 +97,19 @@ impl Producer {
         }
         self.client.poll(Duration::ZERO);
         Ok(())
+    }
+
+    /// Whether a topic has a partition.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] where Kafka does not answer or refuses.
+    pub(super) fn has_partition(&self, topic: &str, partition: u32) -> Result<bool, Error> {
+        let mut counts = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
+        if !counts.contains_key(topic) {
+            let count = kafka::partitions(self.client.client(), topic)?.unwrap_or(0);
+            counts.insert(topic.to_owned(), count);
+        }
+        Ok(counts.get(topic).is_some_and(|count| partition < *count))
     }
 
     /// Waits until Kafka has answered for every event.

@@ -8,23 +8,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Handle;
 
-use super::apply::fingerprint;
 use super::batch::{Batch, Gap};
 use super::context::Context;
 use super::handed::Handed;
 use super::kafka::{self, is_lost};
 use super::message::own;
 use super::order::{self, Lane};
+use super::partition::Partition;
 use super::{Error, Settings, Stop};
 use crate::metrics::Metrics;
-use crate::person::command::Command;
+use crate::person::Position;
 use crate::person::record::FIRST_COMMAND_TOPIC;
-use crate::person::{Position, Record};
 use crate::progress::Progress;
 use crate::store::Applied;
 
@@ -37,25 +36,14 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The consumer of every owned partition.
 pub type Reader = BaseConsumer<Context>;
 
-/// One owned partition.
-struct Partition {
-    topic: Arc<str>,
-    topic_number: u16,
-    number: u32,
-    queue: PartitionQueue<Context>,
-    lane: Lane,
-    /// The record that must come first: the last one applied.
-    expected: Option<Applied>,
-    /// The offset taken last.
-    last: Option<u64>,
-}
-
 /// Reads the owned partitions in one order.
 pub struct Source {
     consumer: Arc<Reader>,
     settings: Arc<Settings>,
+    /// Among how many partitions librdkafka's memory is shared.
+    counted: u32,
+    runtime: Handle,
     progress: Arc<Progress>,
-    metrics: Arc<Metrics>,
     /// Topic numbers, by name.
     topics: BTreeMap<Arc<str>, u16>,
     applied: BTreeMap<(String, u32), Applied>,
@@ -76,28 +64,32 @@ pub struct Source {
 }
 
 impl Source {
-    /// Connects to Kafka; nothing is read yet. Of each partition librdkafka holds at most
-    /// `queue_bytes`.
+    /// Connects to Kafka; nothing is read yet. What librdkafka may hold is shared among so many
+    /// partitions as were `counted`.
     ///
     /// # Errors
     /// [`Error::Kafka`] where librdkafka refuses the settings.
     pub fn connect(
         settings: Arc<Settings>,
-        queue_bytes: u64,
+        counted: u32,
+        runtime: Handle,
         progress: Arc<Progress>,
         metrics: Arc<Metrics>,
         topics: BTreeMap<Arc<str>, u16>,
         applied: BTreeMap<(String, u32), Applied>,
     ) -> Result<Self, Error> {
-        let context = Context::new(progress.clone(), metrics.clone());
+        let context = Context::new(progress.clone(), metrics);
+        // A quarter: another one waits for its turn, and each of four batches has an eighth.
+        let queue_bytes = settings.queue_bytes / 4 / u64::from(counted.max(1));
         let config = settings.kafka.consumer_config(queue_bytes);
         let consumer = Arc::new(config.create_with_context(context)?);
         let handed = Handed::new(topics.clone(), &applied);
         Ok(Self {
             consumer,
             settings,
+            counted,
+            runtime,
             progress,
-            metrics,
             handed,
             topics,
             applied,
@@ -186,41 +178,39 @@ impl Source {
         if self.asked.is_some_and(|asked| asked.elapsed() < again) {
             return Ok(());
         }
-        let mut missing = Vec::new();
+        let mut missing = false;
         let mut is_assigned = true;
         for (topic, topic_number) in self.topics.clone() {
             let found = kafka::partitions(self.consumer.client(), &topic);
             match found.and_then(|count| {
                 count.map(|count| self.assign_new((&topic, topic_number), count)).transpose()
             }) {
-                Ok(Some(())) => {}
-                Ok(None) => missing.push(topic),
+                Ok(Some(())) => self.progress.is_read(&(topic.to_string(), None)),
+                Ok(None) => {
+                    missing = true;
+                    let reason = format!("topic {topic} does not exist yet; waiting for it");
+                    self.progress.not_read((topic.to_string(), None), reason);
+                }
                 Err(Error::Kafka(error)) => {
                     is_assigned = false;
-                    self.progress
-                        .trouble(&format!("Kafka does not tell about topic {topic}: {error}"));
+                    let reason = format!("Kafka does not tell about topic {topic}: {error}");
+                    // Where no broker is there it is not about the topic.
+                    if !self.progress.is_in_trouble() {
+                        self.progress.not_read((topic.to_string(), None), reason);
+                    }
                 }
                 Err(error) => return Err(error),
             }
         }
-        self.metrics.ingest_topics_missing(missing.len());
-        let waits = |topic: &Arc<str>| format!("topic {topic} does not exist yet; waiting for it");
-        let waiting_for = missing.last().map(waits);
-        if let Some(text) =
-            waiting_for.as_ref().filter(|_| self.progress.status().waiting_for != waiting_for)
-        {
-            tracing::warn!("{text}");
-        }
         self.is_told |= is_assigned;
-        self.is_assigned = is_assigned && missing.is_empty();
+        self.is_assigned = is_assigned && !missing;
         self.handed.is_complete = self.is_assigned;
         let is_assigned = self.is_assigned;
-        self.progress.update(|status| {
-            status.waiting_for = waiting_for;
-            status.assigned = is_assigned;
-        });
+        self.progress.update(|status| status.assigned = is_assigned);
         self.asked = Some(Instant::now());
-        Ok(())
+        // Many more than it was shared among would hold many times what they may.
+        let found = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
+        if found / 2 > self.counted { Err(Error::MorePartitions(found)) } else { Ok(()) }
     }
 
     fn assign_new(
@@ -228,6 +218,9 @@ impl Source {
         (topic, topic_number): (&Arc<str>, u16),
         count: u32,
     ) -> Result<(), Error> {
+        if !self.partitions.iter().any(|known| known.topic == *topic) {
+            self.refuse_compacted(topic)?;
+        }
         let owned = self.settings.partitions;
         // Every instance reads every command: whose person it is about is not known before.
         let is_command = topic_number >= FIRST_COMMAND_TOPIC;
@@ -269,6 +262,19 @@ impl Source {
             });
         }
         Ok(())
+    }
+
+    /// Of a compacted topic a store that is built anew would read less.
+    fn refuse_compacted(&self, topic: &Arc<str>) -> Result<(), Error> {
+        match self.runtime.block_on(self.settings.kafka.is_compacted(topic)) {
+            Ok(true) => Err(Error::Stopped(Stop::Compacted(topic.to_string()))),
+            Ok(false) => Ok(()),
+            // Whoever may not ask for that may read all the same.
+            Err(error) => {
+                tracing::info!(%topic, %error, "Kafka does not tell whether a topic is compacted, which it must not be");
+                Ok(())
+            }
+        }
     }
 
     /// Where to go on in a partition, and which record must come first there.
@@ -314,7 +320,7 @@ impl Source {
                     Some(Ok(message)) => partition.take(own(&message, partition.origin()))?,
                     Some(Err(KafkaError::PartitionEOF(_))) => partition.lane.reached_end(),
                     Some(Err(error)) => {
-                        judge(&self.progress, error)?;
+                        self.progress.not_read(partition.part(), mended_by_waiting(error)?);
                         break;
                     }
                 }
@@ -332,41 +338,16 @@ impl Source {
         match self.consumer.poll(Duration::ZERO) {
             None => Ok(()),
             Some(Ok(_)) => Err(Error::Internal("a record came past its partition's queue")),
-            Some(Err(error)) => judge(&self.progress, error),
-        }
-    }
-}
-
-impl Partition {
-    fn origin(&self) -> (Arc<str>, u16) {
-        (self.topic.clone(), self.topic_number)
-    }
-
-    /// Takes a record that comes after those before it: gaps between offsets are legal, going back
-    /// is not.
-    fn take(&mut self, record: Record) -> Result<(), Error> {
-        let offset = record.position.offset;
-        let changed = |last| Stop::changed(self.topic.to_string(), self.number, last, offset);
-        if let Some(expected) = self.expected.take() {
-            if fingerprint(&record) != expected {
-                return Err(Error::Stopped(changed(expected.last_offset)));
+            Some(Err(error)) => {
+                self.progress.trouble(&mended_by_waiting(error)?);
+                Ok(())
             }
-        } else if let Some(last) = self.last.filter(|last| *last >= offset) {
-            return Err(Error::Stopped(changed(last)));
-        } else {
-            let command = record.position.is_command().then(|| Command::parse(&record).ok());
-            let seen = command.flatten().map_or_else(Vec::new, |command| command.seen);
-            // What comes before a command on its own topic is handed on before it anyhow.
-            let seen = seen.into_iter().filter(|seen| *seen.topic != *self.topic).collect();
-            self.lane.push(record, seen);
         }
-        self.last = Some(offset);
-        Ok(())
     }
 }
 
-/// Ends ingestion for errors that waiting does not mend.
-fn judge(progress: &Progress, error: KafkaError) -> Result<(), Error> {
+/// What an error says that waiting mends; one that it does not mend ends ingestion.
+fn mended_by_waiting(error: KafkaError) -> Result<String, Error> {
     let code = error.rdkafka_error_code();
     if matches!(code, Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset))
     {
@@ -375,6 +356,5 @@ fn judge(progress: &Progress, error: KafkaError) -> Result<(), Error> {
     if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
         return Err(error.into());
     }
-    progress.trouble(&error.to_string());
-    Ok(())
+    Ok(error.to_string())
 }

@@ -13,6 +13,8 @@ pub enum Stop {
     Changed(Partition),
     /// Kafka does not have the offset that comes next.
     OutOfRange(String),
+    /// Kafka takes records of this topic away that others of the same key follow.
+    Compacted(String),
 }
 
 /// The partition, and the two offsets that do not fit.
@@ -71,6 +73,12 @@ impl fmt::Display for Stop {
                 f,
                 "Kafka no longer has the offset that comes next ({reason}): records expired or the \
                  topic was re-created while it was read. Restart to have it judged"
+            ),
+            Self::Compacted(topic) => write!(
+                f,
+                "topic {topic} is compacted: Kafka takes records away that others of the same key \
+                 follow, and a store that is built anew would differ. Set its cleanup.policy to \
+                 delete, and restart"
             ),
         }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use rocksdb::{BottommostLevelCompaction, CompactOptions, FlushOptions};
 
 use super::keys::{self, Meta, PERSON_BYTES};
-use super::{Family, Result, Store, corrupt};
+use super::{Error, Family, Result, Store, corrupt};
 
 /// Deleted persons whose bytes may still be on disk.
 pub type Pending = BTreeSet<Vec<u8>>;
@@ -19,13 +19,14 @@ impl Store {
     /// the rows. Answers how many persons these were, and who is pending now.
     ///
     /// # Errors
-    /// Where RocksDB fails; the persons stay pending.
+    /// Where RocksDB fails, [`Error::NotErased`] where a compaction does; the persons stay pending.
     pub fn erase(&self, before: &Pending) -> Result<(usize, Pending)> {
         let (due, pending): (Pending, Pending) =
             self.pending()?.into_iter().partition(|key| before.contains(key));
         if due.is_empty() {
             return Ok((0, pending));
         }
+        let failures = self.background_failures()?;
         // The log of writes holds them too, and is dropped when every family is flushed.
         self.flush()?;
         let mut columns = BTreeSet::new();
@@ -44,10 +45,20 @@ impl Store {
         for family in [Family::DistinctId, Family::ByEmail] {
             self.compact(family, &[], &[0xff; 16]);
         }
+        // RocksDB does not say what became of a compaction that was asked for.
+        if self.background_failures()? > failures {
+            return Err(Error::NotErased);
+        }
         for key in &due {
             self.db.delete_cf(self.family(Family::Meta), key)?;
         }
         Ok((due.len(), pending))
+    }
+
+    /// How many flushes and compactions have failed since the start.
+    fn background_failures(&self) -> Result<u64> {
+        let failures = self.db.property_int_value(rocksdb::properties::BACKGROUND_ERRORS)?;
+        failures.ok_or(Error::Broken("the database does not count its failures"))
     }
 
     /// Who is pending.

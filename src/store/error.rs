@@ -69,6 +69,12 @@ pub enum Error {
         "an earlier commit failed, so no further one is taken; restart to go on from what is on disk"
     )]
     Poisoned,
+    /// A compaction that takes persons off the disk failed.
+    #[error(
+        "a compaction failed; make room, as it writes the lists of distinct ids and of emails anew before it \
+         takes the old ones away. It is tried again"
+    )]
+    NotErased,
     /// A read took longer than it may.
     #[error("the read took longer than it may")]
     Ended,

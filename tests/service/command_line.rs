@@ -67,7 +67,12 @@ fn produce_sends_what_is_good_and_tells_of_the_rest() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("events.ndjson");
     let event = |id: &str| json!({"token": "t", "event": "x", "distinct_id": id}).to_string();
-    std::fs::write(&file, format!("{}\n\nnot json\n{}\n", event("ann"), event("bob"))).unwrap();
+    // The topic takes no record of this size, which is the broker's word, and says nothing of the others.
+    let noise = (0..64 << 10).map(|_| uuid::Uuid::new_v4().simple().to_string());
+    let large =
+        json!({"token": "t", "event": "x", "distinct_id": "cy", "x": noise.collect::<String>()});
+    let (ann, bob) = (event("ann"), event("bob"));
+    std::fs::write(&file, format!("{ann}\n\nnot json\n{large}\n{bob}\n")).unwrap();
     let config = home.config();
     let (code, told, errors) =
         run(&["produce", "--config", config.to_str().unwrap(), file.to_str().unwrap()]);
@@ -75,6 +80,8 @@ fn produce_sends_what_is_good_and_tells_of_the_rest() {
     assert!(told.contains("2 events are in topic"), "{told}");
     assert!(told.contains(&format!("min_position={}:0:1", topic.name)), "{told}");
     assert!(errors.contains("events.ndjson:3: it is not JSON"), "{errors}");
+    assert!(errors.contains("1 events were refused by Kafka"), "{errors}");
+    assert!(errors.contains("1 lines were left out and 1 events refused"), "{errors}");
     let service = home.serve();
     assert_eq!(service.persons(&format!("?min_position={}:0:1", topic.name))["count"], 2);
 }

@@ -287,3 +287,28 @@ fn a_store_of_a_newer_format_is_refused_by_every_command_and_left_as_it_is() {
     }
     assert!(content() == before, "nothing was changed");
 }
+
+#[test]
+fn deleted_persons_stay_pending_where_the_disk_has_no_room_to_take_them_off() {
+    const EVENTS: usize = 1_000;
+    let topic = Topic::create("crowded", 1);
+    topic.commands();
+    send(&topic, 0..EVENTS);
+    let disk = Disk::new(&Home::new(&topic), "200m");
+    reads_on_to_the_end(&disk.home, &topic, EVENTS);
+    // A start moves what is in the write-ahead log into tables.
+    let service = disk.home.serve_in(&[("PERSONVIEW_STORE__ERASE_INTERVAL", "1s")]);
+    let person = service.persons("?limit=1")["results"][0]["id"].clone();
+    disk.fill();
+    // Room for the deletion, and not for the tables that are written anew without the person.
+    let ballast = disk.folder().join("ballast");
+    let ballast = std::fs::File::options().write(true).open(ballast).unwrap();
+    ballast.set_len(ballast.metadata().unwrap().len() - (4 << 20)).unwrap();
+    let (status, body) = service.send("DELETE", &format!("/api/projects/1/persons/{person}"), None);
+    assert_eq!(status, 202, "{body}");
+    service.wait_for_log("deleted persons stay on the disk for now");
+    disk.remount("size=1g");
+    service.wait_for_log("deleted persons are off the disk");
+    service.terminate();
+    verify(&disk.home);
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value as Json, json};
 
+use crate::broker::Broker;
 use crate::harness::{Home, PATIENCE, Service, Topic, kafka, producer, wait_for};
 
 const UUID: &str = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
@@ -92,7 +93,7 @@ fn a_missing_topic_is_waited_for_and_its_new_partitions_are_noticed() {
         (status == 503 && text.contains("does not exist yet")).then_some(text.clone()).ok_or(text)
     });
     assert!(told.contains(&topic.name), "{told}");
-    assert_eq!(service.metric("personview_ingest_topics_missing").to_string(), "1");
+    assert_eq!(service.metric("personview_ingest_topics_not_read").to_string(), "1");
     // The others are read, and told of, meanwhile.
     let lag = format!(
         "personview_ingest_lag_records{{partition=\"0\",topic=\"{}-commands\"}}",
@@ -111,10 +112,37 @@ fn a_missing_topic_is_waited_for_and_its_new_partitions_are_noticed() {
     });
     assert_eq!(found["count"], 1);
     let ready = service.wait_for_readiness(200);
-    assert_eq!(service.metric("personview_ingest_topics_missing").to_string(), "0");
+    assert_eq!(service.metric("personview_ingest_topics_not_read").to_string(), "0");
     let told = ready["components"]["caught_up"]["last_record_at"].as_str().unwrap();
     let age = chrono::Utc::now() - chrono::DateTime::parse_from_rfc3339(told).unwrap().to_utc();
     assert!(age.num_minutes() < 10, "{told}");
+}
+
+#[test]
+fn a_compacted_topic_is_refused() {
+    let topic = Topic::named("compacted");
+    topic.make_with(1, "cleanup.policy", "compact,delete");
+    let service = Home::new(&topic).serve();
+    let told = service.wait_for_log("ingestion has ended");
+    assert!(told.contains(&format!("topic {} is compacted", topic.name)), "{told}");
+    service.wait_for_readiness(503);
+}
+
+#[test]
+fn a_position_of_the_store_is_reached_where_kafka_is_away() {
+    let (broker, address) = Broker::start();
+    let topic = Topic::create_at(&address, "early", 1);
+    topic.events(0, [&set("ann", &json!({"plan": "free"}))]);
+    let home = Home::new(&topic);
+    let service = home.serve();
+    service.wait_for_readiness(200);
+    service.persons("?min_position=early:0:0");
+    service.terminate();
+    broker.tell("kill");
+    let service = home.serve();
+    assert_eq!(service.persons("?min_position=early:0:0")["count"], 1);
+    let (_, body) = service.get("/_readiness");
+    assert!(body["components"]["caught_up"]["last_record_at"].is_string(), "{body}");
 }
 
 #[test]

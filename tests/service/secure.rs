@@ -25,7 +25,32 @@ fn certificate(folder: &Path) {
     std::fs::write(folder.join("server.pem"), read("key.pem") + &read("ca.pem")).unwrap();
 }
 
-/// A broker that speaks SASL over TLS only, and knows one user by SCRAM.
+/// What docs/security.md gives the server, with the names of these tests, and `produce` beside it.
+const RIGHTS: [&[&str]; 4] = [
+    &["--topic", "secure", "--operation", "Read", "--operation", "Write"],
+    &[
+        "--topic",
+        "secure-commands",
+        "--operation",
+        "Read",
+        "--operation",
+        "Write",
+        "--operation",
+        "Create",
+    ],
+    &["--topic", "secure_dlq", "--operation", "Write", "--operation", "Create"],
+    &["--group", "secure", "--operation", "Read"],
+];
+
+/// Gives the server a right, or takes it away.
+fn rights(broker: &Broker, address: &str, verb: &str, right: &[&str]) {
+    let client = broker.folder().join("client.properties");
+    let server = ["--bootstrap-server", address, "--command-config", client.to_str().unwrap()];
+    let whom = [verb, "--allow-principal", "User:personview", "--force"];
+    Broker::tool(&[&["acls"], &server[..], &whom, right].concat());
+}
+
+/// A broker that speaks SASL over TLS only, and knows one user by SCRAM, who may do what the server needs.
 fn broker() -> (Broker, String) {
     let folder = TempDir::new().unwrap();
     certificate(folder.path());
@@ -37,6 +62,8 @@ fn broker() -> (Broker, String) {
         "listener.security.protocol.map=PLAINTEXT:SASL_SSL,CONTROLLER:PLAINTEXT\n\
          ssl.keystore.type=PEM\nssl.keystore.location={}\n\
          ssl.truststore.type=PEM\nssl.truststore.location={}\n\
+         authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+         super.users=User:admin;User:ANONYMOUS\n\
          sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512\nsasl.mechanism.inter.broker.protocol=PLAIN\n\
          listener.name.plaintext.plain.sasl.jaas.config={login} user_admin=\"admin\";\n\
          listener.name.plaintext.scram-sha-512.sasl.jaas.config=\
@@ -58,22 +85,56 @@ fn broker() -> (Broker, String) {
     Broker::tool(&[&["configs"], &server[..], &user, &["--add-config", &scram]].concat());
     let topic = ["--create", "--topic", "secure", "--partitions", "1"];
     Broker::tool(&[&["topics"], &server[..], &topic].concat());
+    for right in RIGHTS {
+        rights(&broker, &address, "--add", right);
+    }
     (broker, address)
 }
 
-#[test]
-fn kafka_is_spoken_to_by_sasl_over_tls_and_the_password_is_told_nobody() {
-    let (broker, address) = broker();
+/// Settings by which the server is the user that the broker knows.
+fn client(broker: &Broker) -> String {
     let password = broker.folder().join("password");
     std::fs::write(&password, format!("{PASSWORD}\n")).unwrap();
-    let client = format!(
+    format!(
         "[kafka.client]\n\"security.protocol\" = \"SASL_SSL\"\n\"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\
          \"sasl.username\" = \"personview\"\n\"sasl.password_file\" = \"{}\"\n\
          \"ssl.ca.location\" = \"{}\"",
         password.display(),
         broker.folder().join("ca.pem").display(),
-    );
-    let home = Home::at(&address, "secure", &client);
+    )
+}
+
+#[test]
+fn a_topic_that_may_not_be_read_is_told_until_it_may() {
+    let (broker, address) = broker();
+    let service = Home::at(&address, "secure", &client(&broker)).serve();
+    service.wait_for_readiness(200);
+    let not_read = || service.metric("personview_ingest_topics_not_read");
+    assert_eq!(not_read().to_string(), "0");
+    // It still is told of: that alone says nothing.
+    let read = ["--topic", "secure", "--operation", "Read"];
+    rights(&broker, &address, "--add", &["--topic", "secure", "--operation", "Describe"]);
+    rights(&broker, &address, "--remove", &read);
+    wait_for(|| if not_read() > 0.0 { Ok(()) } else { Err("it can still be read") });
+    // The broker answers, and says once what is wrong: its statistics come every second.
+    let received = || service.metric("personview_kafka_received_bytes_total");
+    for _ in 0..3 {
+        let before = received();
+        wait_for(|| if received() > before { Ok(()) } else { Err("no statistics") });
+        assert_eq!(not_read().to_string(), "1");
+    }
+    let (_, body) = service.get("/_readiness");
+    let reason = body["components"]["kafka"]["reason"].as_str().unwrap();
+    assert!(reason.contains("uthoriz"), "{reason}");
+    assert_eq!(service.metric("personview_kafka_reachable").to_string(), "1");
+    rights(&broker, &address, "--add", &read);
+    wait_for(|| if not_read() > 0.0 { Err("it cannot be read") } else { Ok(()) });
+}
+
+#[test]
+fn kafka_is_spoken_to_by_sasl_over_tls_and_the_password_is_told_nobody() {
+    let (broker, address) = broker();
+    let home = Home::at(&address, "secure", &client(&broker));
     let config = home.config();
     let config = config.to_str().unwrap();
     let shown = personview(&["config", "show", "--config", config]).output().unwrap().stdout;
@@ -99,7 +160,7 @@ fn kafka_is_spoken_to_by_sasl_over_tls_and_the_password_is_told_nobody() {
     assert!(lines.iter().all(|line| !line.contains(PASSWORD)), "{lines:?}");
     service.terminate();
 
-    std::fs::write(&password, "wrong").unwrap();
+    std::fs::write(broker.folder().join("password"), "wrong").unwrap();
     let service = home.serve();
     let told = wait_for(|| {
         let (_, body) = service.get("/_readiness");

@@ -1,0 +1,59 @@
+//! One partition that is read: what came of it and waits, and what has to come next.
+
+use std::sync::Arc;
+
+use rdkafka::consumer::base_consumer::PartitionQueue;
+
+use super::apply::fingerprint;
+use super::context::Context;
+use super::order::Lane;
+use super::{Error, Stop};
+use crate::person::Record;
+use crate::person::command::Command;
+use crate::progress::Part;
+use crate::store::Applied;
+
+/// One owned partition.
+pub struct Partition {
+    pub topic: Arc<str>,
+    pub topic_number: u16,
+    pub number: u32,
+    pub queue: PartitionQueue<Context>,
+    pub lane: Lane,
+    /// The record that must come first: the last one applied.
+    pub expected: Option<Applied>,
+    /// The offset taken last.
+    pub last: Option<u64>,
+}
+
+impl Partition {
+    pub fn part(&self) -> Part {
+        (self.topic.to_string(), Some(self.number))
+    }
+
+    pub fn origin(&self) -> (Arc<str>, u16) {
+        (self.topic.clone(), self.topic_number)
+    }
+
+    /// Takes a record that comes after those before it: gaps between offsets are legal, going back
+    /// is not.
+    pub fn take(&mut self, record: Record) -> Result<(), Error> {
+        let offset = record.position.offset;
+        let changed = |last| Stop::changed(self.topic.to_string(), self.number, last, offset);
+        if let Some(expected) = self.expected.take() {
+            if fingerprint(&record) != expected {
+                return Err(Error::Stopped(changed(expected.last_offset)));
+            }
+        } else if let Some(last) = self.last.filter(|last| *last >= offset) {
+            return Err(Error::Stopped(changed(last)));
+        } else {
+            let command = record.position.is_command().then(|| Command::parse(&record).ok());
+            let seen = command.flatten().map_or_else(Vec::new, |command| command.seen);
+            // What comes before a command on its own topic is handed on before it anyhow.
+            let seen = seen.into_iter().filter(|seen| *seen.topic != *self.topic).collect();
+            self.lane.push(record, seen);
+        }
+        self.last = Some(offset);
+        Ok(())
+    }
+}
