@@ -14,12 +14,13 @@
 //! | [`person`] | the model: values in, values out | nothing here |
 //! | [`store`] | RocksDB: keys, codec, transaction, snapshot | person |
 //! | [`ingest`] | the write path, from Kafka to the store | person, store, metrics, progress |
-//! | [`api`] | the read path, over HTTP | person, store, metrics, progress |
+//! | [`api`] | HTTP: the read path, and writes handed to the log | person, store, metrics, progress |
 //! | [`progress`] | what the write path tells the read path | nothing here |
 //! | [`metrics`] | every series once | store's measures |
 //! | [`config`] | what an operator may decide | the rooms' own types |
 //! | [`control`] | what a running server does for a command beside it | store |
 //! | [`cli`] | the commands | everything |
+//! | [`logging`] | how the process logs | nothing here |
 //!
 //! `tests/tidy.rs` holds these arrows.
 //!
@@ -106,14 +107,13 @@ pub async fn run(
     store.fill_from(&config.ingest.partitions.to_string())?;
     let metrics = Arc::new(Metrics::new());
     let (access, settings) = (config.access()?, config.api_settings());
-    let (shared, measured) = (progress.clone(), metrics.clone());
     let ingest_settings = config.ingest_settings(start.accept_gap);
     let rules = ingest_settings.rules.clone();
     let commands = Commands::connect(&ingest_settings.kafka, &ingest_settings.command_topic)?;
     let state = api::State::new(
         store.clone(),
-        shared.clone(),
-        measured.clone(),
+        progress.clone(),
+        metrics.clone(),
         Arc::new(commands),
         access,
         settings,
@@ -121,7 +121,13 @@ pub async fn run(
     let _control = listen(&store, &config);
     // Nobody reads yet who could see what was deleted before this.
     let pending = store.pending()?;
-    let ingest = Ingest::start(ingest_settings, store.clone(), shared, measured, Handle::current());
+    let ingest = Ingest::start(
+        ingest_settings,
+        store.clone(),
+        progress.clone(),
+        metrics.clone(),
+        Handle::current(),
+    );
     let erasing = tokio::spawn(erase(store, pending, config.store.erase_interval));
     let reloading = tokio::spawn(reload(start.reloads, config, state.clone(), rules, metrics));
     tracing::info!(address = %start.listener.local_addr()?, "listening");

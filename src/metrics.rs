@@ -63,7 +63,7 @@ macro_rules! series {
 
 series! {
     ingest_records: IntCounterVec = "ingest_records_total" [topic, result] "Records applied, by what became of them.";
-    ingest_operations: IntCounterVec = "ingest_operations_total" [kind] "Rows recorded, by kind: set, set_once, unset, merge, split, deletion.";
+    ingest_operations: IntCounterVec = "ingest_operations_total" [kind] "What was recorded, by kind: set, set_once, unset, merge, split, deletion.";
     ingest_dead_letters: IntCounterVec = "ingest_dead_letters_total" [reason] "Records that could not be used, by reason.";
     ingest_warnings: IntCounterVec = "ingest_warnings_total" [kind] "Oddities of records that were used all the same, by kind.";
     ingest_lag: IntGaugeVec = "ingest_lag_records" [topic, partition] "Records that are in Kafka and not yet applied; nothing while that is not known.";
@@ -96,7 +96,7 @@ series! {
     store_compaction_read_bytes: IntCounter = "store_compaction_read_bytes_total" [] "Bytes that compaction read.";
     store_compaction_written_bytes: IntCounter = "store_compaction_written_bytes_total" [] "Bytes that compaction wrote.";
     store_flush_written_bytes: IntCounter = "store_flush_written_bytes_total" [] "Bytes written out of full write buffers.";
-    store_wal_written_bytes: IntCounter = "store_wal_written_bytes_total" [] "Bytes written to the log of writes.";
+    store_wal_written_bytes: IntCounter = "store_wal_written_bytes_total" [] "Bytes written to the write-ahead log.";
     store_disk_available_bytes: IntGauge = "store_disk_available_bytes" [] "Bytes that the disk of the store still takes.";
     store_poisoned: IntGauge = "store_poisoned" [] "1 after a commit failed: no further one is taken before a restart.";
     store_last_backup: IntGauge = "store_last_backup_timestamp_seconds" [] "When the last backup came to its end, in seconds since 1970; 0 where there was none.";
@@ -138,9 +138,9 @@ impl Metrics {
         counter.inc_by(records);
     }
 
-    /// Counts rows recorded.
-    pub fn ingest_operations(&self, kind: &str, rows: u64) {
-        self.ingest_operations.with_label_values(&[kind]).inc_by(rows);
+    /// Counts what was recorded.
+    pub fn ingest_operations(&self, kind: &str, operations: u64) {
+        self.ingest_operations.with_label_values(&[kind]).inc_by(operations);
     }
 
     /// Counts records that could not be used.

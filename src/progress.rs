@@ -33,7 +33,7 @@ pub struct Status {
     /// Why topics, or partitions of them, are not read though brokers answer; they are tried again.
     pub not_read: BTreeMap<Part, String>,
     /// Why dead letters cannot be written; ingestion waits until they can.
-    pub letters_trouble: Option<String>,
+    pub dead_letter_trouble: Option<String>,
     /// When Kafka received the newest record that is applied, in microseconds since 1970.
     pub last_record: Option<i64>,
     /// Why ingestion ended for good; only a restart goes on.
@@ -91,7 +91,7 @@ impl Progress {
     /// Notes why dead letters cannot be written, or that they are, and logs it where that is new.
     pub fn letters(&self, trouble: Option<&str>) {
         self.0.send_if_modified(|status| {
-            let is_new = status.letters_trouble.is_some() != trouble.is_some();
+            let is_new = status.dead_letter_trouble.is_some() != trouble.is_some();
             match trouble {
                 Some(reason) if is_new => {
                     tracing::warn!(reason, "ingestion waits for dead letters");
@@ -99,7 +99,7 @@ impl Progress {
                 None if is_new => tracing::info!("dead letters can be written again"),
                 _ => {}
             }
-            status.letters_trouble = trouble.map(str::to_owned);
+            status.dead_letter_trouble = trouble.map(str::to_owned);
             is_new
         });
     }

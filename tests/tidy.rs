@@ -1,5 +1,5 @@
 //! Holds the structure: which room may name what, a head in every file, and sizes that a reader
-//! can take in. Every rule is shown to fail on a sample that breaks it.
+//! can take in; and pages to what they name. Every rule is shown to fail on a sample that breaks it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -233,6 +233,125 @@ fn every_test_that_the_guarantees_name_is_there() {
     assert!(missing.is_empty(), "no test is called {missing:?}");
     let sample = "**One** is tried by `a_test_of_it`, `api.connections` and `CRASH_KILLS`.";
     assert_eq!(named_tests(sample), ["a_test_of_it"]);
+}
+
+/// What a file declares or hands on, as `owner::name`: the items of its module and the members of types.
+struct Declared<'f> {
+    owner: String,
+    found: &'f mut BTreeSet<String>,
+}
+
+impl Declared<'_> {
+    fn file(path: &Path, text: &str, found: &mut BTreeSet<String>) {
+        let stem = if path.ends_with("mod.rs") { path.parent().unwrap() } else { path };
+        let owner = stem.file_stem().unwrap().display().to_string();
+        Declared { owner, found }.visit_file(&syn::parse_file(text).unwrap());
+    }
+
+    fn name(&mut self, name: &syn::Ident) {
+        self.found.insert(format!("{}::{name}", self.owner));
+    }
+
+    fn within(&mut self, owner: &syn::Ident, visit: impl FnOnce(&mut Self)) {
+        let before = std::mem::replace(&mut self.owner, owner.to_string());
+        visit(self);
+        self.owner = before;
+    }
+}
+
+impl<'a> Visit<'a> for Declared<'_> {
+    fn visit_signature(&mut self, item: &'a syn::Signature) {
+        self.name(&item.ident);
+    }
+
+    /// What is within a function is nobody's member.
+    fn visit_block(&mut self, _: &'a syn::Block) {}
+
+    fn visit_field(&mut self, field: &'a syn::Field) {
+        field.ident.iter().for_each(|name| self.name(name));
+    }
+
+    fn visit_variant(&mut self, variant: &'a syn::Variant) {
+        self.name(&variant.ident);
+    }
+
+    fn visit_item_type(&mut self, item: &'a syn::ItemType) {
+        self.name(&item.ident);
+    }
+
+    fn visit_item_const(&mut self, item: &'a syn::ItemConst) {
+        self.name(&item.ident);
+    }
+
+    fn visit_impl_item_const(&mut self, item: &'a syn::ImplItemConst) {
+        self.name(&item.ident);
+    }
+
+    fn visit_use_name(&mut self, item: &'a syn::UseName) {
+        self.name(&item.ident);
+    }
+
+    fn visit_item_struct(&mut self, item: &'a syn::ItemStruct) {
+        self.name(&item.ident);
+        self.within(&item.ident, |declared| visit::visit_item_struct(declared, item));
+    }
+
+    fn visit_item_enum(&mut self, item: &'a syn::ItemEnum) {
+        self.name(&item.ident);
+        self.within(&item.ident, |declared| visit::visit_item_enum(declared, item));
+    }
+
+    fn visit_item_trait(&mut self, item: &'a syn::ItemTrait) {
+        self.name(&item.ident);
+        self.within(&item.ident, |declared| visit::visit_item_trait(declared, item));
+    }
+
+    fn visit_item_mod(&mut self, item: &'a syn::ItemMod) {
+        self.name(&item.ident);
+        self.within(&item.ident, |declared| visit::visit_item_mod(declared, item));
+    }
+
+    fn visit_item_impl(&mut self, item: &'a syn::ItemImpl) {
+        if let syn::Type::Path(of) = &*item.self_ty
+            && let Some(of) = of.path.segments.last()
+        {
+            self.within(&of.ident, |declared| visit::visit_item_impl(declared, item));
+        }
+    }
+}
+
+/// The paths that a page names in backquotes, such as `Type::name`, but for those of other crates.
+fn named_paths(page: &str) -> Vec<&str> {
+    let spans = page.split('`').skip(1).step_by(2);
+    let is_path = |span: &&str| {
+        let is_of_path = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':');
+        let first = span.split("::").next().unwrap_or_default();
+        span.contains("::") && span.bytes().all(is_of_path) && !GUARDED.contains(&first)
+    };
+    spans.filter(is_path).collect()
+}
+
+#[test]
+fn every_path_that_the_architecture_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    sources(&root.join("src"), &mut files);
+    let mut declared = BTreeSet::new();
+    for file in &files {
+        Declared::file(file, &std::fs::read_to_string(file).unwrap(), &mut declared);
+    }
+    let is_missing = |path: &&str| {
+        let names: Vec<_> = path.split("::").collect();
+        !names.windows(2).all(|pair| declared.contains(&pair.join("::")))
+    };
+    let page = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let named = named_paths(&page);
+    assert!(named.len() > 40, "the page's paths were not found");
+    let missing: Vec<_> = named.into_iter().filter(is_missing).collect();
+    assert!(missing.is_empty(), "nothing is called {missing:?}");
+    let sample = "`store::Store::open` and `Store::gone`, not `axum::serve`, `#[a::b]` or `open`.";
+    let missing: Vec<_> = named_paths(sample).into_iter().filter(is_missing).collect();
+    assert_eq!(missing, ["Store::gone"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::error::Error;
 use super::json::Object;
 use super::openapi::{answers, parameters, past};
 use super::parameters::Parameters;
-use super::read::{NOW, Read, View};
+use super::read::{Read, View};
 use super::{body, debug, format};
 use crate::person::{Head, Mode, PersonId, ProjectId, Time};
 use crate::store::{Moment, Person};
@@ -80,7 +80,7 @@ impl Query {
 
     /// When the owner of a distinct id, and what a person had become, is looked up.
     fn identity_at(&self) -> Moment {
-        if self.today { NOW } else { self.at }
+        if self.today { Moment::NOW } else { self.at }
     }
 
     /// Whether it may go through all that was merged, or through all operations.

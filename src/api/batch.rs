@@ -10,9 +10,10 @@ use super::key::Scope;
 use super::list::MAX_DISTINCT_IDS;
 use super::openapi::{answers, bodies, parameters, requests};
 use super::posted::Posted;
-use super::read::{NOW, Read, View};
+use super::read::{Read, View};
 use super::{State, body};
 use crate::person::PersonId;
+use crate::store::Moment;
 
 /// The most persons that are asked for at once.
 const MOST: usize = 1_000;
@@ -98,7 +99,7 @@ fn each(
     for text in asked {
         view.check()?;
         let became = match find(text)? {
-            Some(id) if answered.insert(text) => snapshot.became(project, id, NOW)?,
+            Some(id) if answered.insert(text) => snapshot.became(project, id, Moment::NOW)?,
             _ => None,
         };
         if let Some((id, head)) = became {

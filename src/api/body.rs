@@ -1,8 +1,8 @@
-//! A person as JSON.
+//! Persons and operations as JSON.
 
 use super::json::Object;
 use crate::person::{Value, head};
-use crate::store::Person;
+use crate::store::{Operation, Person};
 
 /// About what an answer with one person takes, in bytes.
 pub const USUAL: usize = 2_048;
@@ -38,6 +38,15 @@ pub fn property<'p>(person: &'p Person, name: &str) -> Option<&'p Value> {
     let properties = &person.properties;
     let found = properties.binary_search_by(|(found, _)| found.as_ref().cmp(name));
     found.ok().map(|index| &properties[index].1)
+}
+
+/// Writes what an operation was, as every list of operations begins.
+pub fn operation(object: &mut Object, operation: &Operation) {
+    object.optional("timestamp", Some(operation.event_time));
+    object.optional("known_at", Some(operation.known));
+    object.string("event", &operation.event);
+    object.optional("uuid", Some(operation.uuid));
+    object.string("distinct_id", &operation.distinct_id);
 }
 
 fn name(person: &Person, display: &[String]) -> String {

@@ -12,11 +12,11 @@ use super::called::Called;
 use super::error::Error;
 use super::json::{Object, array};
 use super::openapi::{answers, bodies, parameters, requests};
-use super::read::{NOW, View};
+use super::read::View;
 use super::single;
 use super::write::{Order, Write, Written, now};
 use crate::person::{Act, Action, Leaving, Update, Value};
-use crate::store::CommandOutcome;
+use crate::store::{CommandOutcome, Moment};
 
 /// The most persons that one request deletes.
 const MAX_BULK: usize = 1_000;
@@ -276,7 +276,8 @@ fn found(view: &View<'_>, attr: &str, keyed: Vec<(String, String)>) -> Result<Fo
         } else {
             view.snapshot.whose(view.project, &asked)?
         };
-        let became = person.map(|id| view.snapshot.became(view.project, id, NOW)).transpose()?;
+        let became =
+            person.map(|id| view.snapshot.became(view.project, id, Moment::NOW)).transpose()?;
         if let Some((id, head)) = became.flatten()
             && persons.insert(id)
         {

@@ -6,9 +6,10 @@ use super::error::Error;
 use super::json::Object;
 use super::list::{DEFAULT_LIMIT, MAX_LIMIT};
 use super::openapi::{answers, log, parameters};
-use super::read::{NOW, Read, View};
+use super::read::{Read, View};
 use super::{cursor, format, list};
 use crate::person::{Known, PersonId};
+use crate::store::Moment;
 
 /// List what changed since a cursor
 ///
@@ -39,7 +40,7 @@ fn page(view: &View<'_>, after: u64, limit: usize) -> Result<Vec<u8>, Error> {
     if after > snapshot.last_change(project)? {
         return Err(cursor::foreign());
     }
-    let changed = snapshot.changed(project, after, limit)?;
+    let changed = snapshot.persons_by_change(project, after, limit)?;
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
     let field = object.field("results");
@@ -59,7 +60,7 @@ fn person(view: &View<'_>, out: &mut Vec<u8>, id: PersonId) -> Result<(), Error>
             return list::person(view, out, (id, &head));
         }
         Known::Person(head) => {
-            let became = snapshot.became(project, id, NOW)?;
+            let became = snapshot.became(project, id, Moment::NOW)?;
             (head.uuid, became.map(|(_, became)| became.uuid))
         }
         Known::Deleted(tombstone) => (tombstone.uuid, None),

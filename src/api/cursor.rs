@@ -40,7 +40,7 @@ const TIMELINE: u8 = 1;
 const CHANGES: u8 = 8;
 
 /// The cursor that goes on after the operation at a place.
-pub fn after(Place { time, position }: Place) -> String {
+pub fn after_operation(Place { time, position }: Place) -> String {
     let mut bytes = vec![TIMELINE];
     bytes.extend(time.0.to_be_bytes());
     bytes.extend(position.topic.to_be_bytes());
@@ -49,8 +49,8 @@ pub fn after(Place { time, position }: Place) -> String {
     seal(bytes)
 }
 
-/// Reads what [`after`] made: the place of the last operation that was answered.
-pub fn parse(text: &str) -> Result<Place, Error> {
+/// Reads what [`after_operation`] made: the place of the last operation that was answered.
+pub fn operation(text: &str) -> Result<Place, Error> {
     let place = open(text, TIMELINE).and_then(|bytes| {
         let (time, rest) = bytes.split_first_chunk::<8>()?;
         let (topic, rest) = rest.split_first_chunk::<2>()?;
@@ -128,10 +128,10 @@ mod tests {
     fn what_is_given_out_reads_back_and_nothing_else_does() {
         let position = Position { topic: 3, partition: 1, offset: u64::MAX };
         let place = Place { time: Time(-5), position };
-        let text = after(place);
-        assert_eq!(parse(&text).unwrap(), place);
+        let text = after_operation(place);
+        assert_eq!(operation(&text).unwrap(), place);
         for other in ["", "x", &text[1..], &text[..20], &text.replacen('A', "B", 1)] {
-            assert!(parse(other).is_err(), "{other}");
+            assert!(operation(other).is_err(), "{other}");
         }
         let newest = Order { by: By::CreatedAt, ascending: false };
         let last = Row { time: Time(7), uuid: Uuid::from_u128(9), person: 1 };
@@ -139,12 +139,12 @@ mod tests {
         assert_eq!(row(&text, newest).unwrap(), Start::After(last.time, last.uuid));
         assert!(row(&text, Order { ascending: true, ..newest }).is_err(), "another order");
         assert!(row(&text, Order { by: By::LastSeenAt, ..newest }).is_err(), "another order");
-        assert!(parse(&text).is_err(), "another list");
+        assert!(operation(&text).is_err(), "another list");
         let store = Uuid::from_u128(5);
         let text = after_change(store, 3, 77);
         assert_eq!(change(&text, store, 3).unwrap(), 77);
         assert!(change(&text, store, 4).is_err(), "another project");
         assert!(change(&text, Uuid::nil(), 3).is_err(), "another store");
-        assert!(parse(&text).is_err(), "another list");
+        assert!(operation(&text).is_err(), "another list");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::as_of::{self, Query};
+use super::body;
 use super::error::Error;
 use super::json::{Object, array, string};
 use super::read::View;
@@ -67,11 +68,7 @@ impl Told {
 
     fn event(&self, out: &mut Vec<u8>, store::Told { operation, effects, .. }: &store::Told) {
         let mut object = Object::new(out);
-        object.optional("timestamp", Some(operation.event_time));
-        object.optional("known_at", Some(operation.known));
-        object.string("event", &operation.event);
-        object.optional("uuid", Some(operation.uuid));
-        object.string("distinct_id", &operation.distinct_id);
+        body::operation(&mut object, operation);
         let with = |kinds: &'static [Effect]| {
             let of_kind = effects.iter().filter(|(_, effect, _)| kinds.contains(effect));
             of_kind.filter_map(|(property, _, value)| {

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::error::Error;
 use super::parameters::Parameters;
 use crate::person::Value;
-use crate::person::json::{self, Fault};
+use crate::person::json;
 
 /// What a request says, by the names of the fields.
 #[derive(Debug, Default)]
@@ -51,12 +51,7 @@ impl Fields {
                 let read = json::fields(&text, |name, value| {
                     fields.insert(name.into_owned(), Field::Json(Value::from_json(value)));
                 });
-                read.map_err(|fault| {
-                    Error::unreadable(match fault {
-                        Fault::Syntax => "it is not JSON",
-                        Fault::NoObject => "it is JSON, but no object",
-                    })
-                })?;
+                read.map_err(|fault| Error::unreadable(&format!("it is {fault}")))?;
             }
             of => return Err(Error::unsupported_media_type(of)),
         }
@@ -125,7 +120,7 @@ impl Fields {
     }
 }
 
-/// The content type without its parameters, in small letters.
+/// The content type without its parameters, in lowercase.
 fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let essence = value.split(';').next().unwrap_or_default();

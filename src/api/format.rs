@@ -86,7 +86,7 @@ fn prefers_csv(headers: &HeaderMap) -> bool {
     csv.0 > 0 && csv > judged(["application/json", "application/*", "*/*"])
 }
 
-/// A media range in small letters, and its weight in thousandths.
+/// A media range in lowercase, and its weight in thousandths.
 fn range(text: &str) -> Option<(String, u16)> {
     let mut parts = text.split(';').map(str::trim);
     let range = parts.next().filter(|range| range.contains('/'))?.to_ascii_lowercase();

@@ -95,7 +95,7 @@ fn components(status: &Status, poisoned: bool) -> [Component; 5] {
         reason: [
             status.kafka_cause.as_ref(),
             status.kafka_trouble.as_ref(),
-            status.letters_trouble.as_ref(),
+            status.dead_letter_trouble.as_ref(),
             status.not_read.values().next(),
         ]
         .into_iter()

@@ -9,7 +9,6 @@ use axum::response::Response;
 
 use super::as_of::{self, Who};
 use super::called::Called;
-use super::cursor;
 use super::error::Error;
 use super::export::Take;
 use super::json::{Object, array};
@@ -17,6 +16,7 @@ use super::link::Link;
 use super::openapi::{answers, parameters, past};
 use super::parameters::Parameters;
 use super::read::{Read, View};
+use super::{body, cursor};
 use crate::person::{Head, Mode, PersonId, Place, Time, Value};
 use crate::store::{Asked, Change, Changed, Moment, Person};
 
@@ -41,7 +41,7 @@ impl Query {
         let to = parameters.time("to")?.unwrap_or(Time::MAX);
         let mut until = Some(Place::end_of(to));
         if let Some(text) = parameters.get(cursor::PARAMETER) {
-            until = cursor::parse(text)?.before().min(until);
+            until = cursor::operation(text)?.before().min(until);
         }
         Ok(Self {
             called: Called::parse(id, "id")?,
@@ -84,7 +84,8 @@ fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
     let mut changed = operations(view, (id, &head), query)?;
     let more = changed.len() > query.limit;
     changed.truncate(query.limit);
-    let next = changed.last().filter(|_| more).map(|last| link.cursor(&cursor::after(last.place)));
+    let last = changed.last().filter(|_| more);
+    let next = last.map(|last| link.cursor(&cursor::after_operation(last.place)));
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
     array(object.field("results"), &changed, |out, changed| entry(view, out, changed));
@@ -126,16 +127,12 @@ fn operations(
     }
     let (from, until, limit) = (query.from, query.until, query.limit + 1);
     let asked = Asked { from, until, property: property.flatten(), limit };
-    Ok(view.snapshot.changes(view.project, person, asked)?)
+    Ok(view.snapshot.operations_with_changes(view.project, person, asked)?)
 }
 
 fn entry(view: &View<'_>, out: &mut Vec<u8>, Changed { operation, changes, .. }: &Changed) {
     let mut object = Object::new(out);
-    object.optional("timestamp", Some(operation.event_time));
-    object.optional("known_at", Some(operation.known));
-    object.string("event", &operation.event);
-    object.optional("uuid", Some(operation.uuid));
-    object.string("distinct_id", &operation.distinct_id);
+    body::operation(&mut object, operation);
     let name = |change: &Change| {
         let name = view.store.dictionary().property_name(view.project, change.property);
         name.unwrap_or_default()

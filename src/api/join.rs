@@ -28,7 +28,7 @@ use super::parameters::Parameters;
 use super::read::{self, Read, View};
 use super::spool::Spool;
 use super::stream::{self, PATIENCE};
-use crate::person::json::{self, Fault};
+use crate::person::json;
 use crate::store::together;
 
 /// About so much is answered at once, in bytes; a line may be as long.
@@ -37,7 +37,7 @@ const CHUNK: usize = 64 << 10;
 /// So many lines are not worth another core.
 const FEW: usize = 16;
 
-/// Where answers are so long, in bytes, the lines after them are for the next read.
+/// Once the answers of one read are this long, in bytes, the lines left wait for the next read.
 const MOST: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
 
 /// The least that a caller may be ahead: a line of the greatest length, and what comes meanwhile.
@@ -262,12 +262,7 @@ fn query(common: &Parameters, line: &[u8]) -> Result<Query, Error> {
             parameters.set(&name, &value);
         }
     });
-    fields.map_err(|fault| {
-        wrong(match fault {
-            Fault::Syntax => "not JSON",
-            Fault::NoObject => "JSON, but no object",
-        })
-    })?;
+    fields.map_err(|fault| wrong(&fault.to_string()))?;
     Query::of(&parameters)
 }
 

@@ -173,6 +173,7 @@ impl Keys {
     }
 
     /// The key whose secret this is.
+    #[cfg(test)]
     #[must_use]
     pub fn find(&self, secret: &str) -> Option<&ApiKey> {
         self.with_rate(secret).map(|(key, _)| key)
@@ -269,7 +270,7 @@ mod tests {
             key("second", "phx_b", &["*"]),
             key("third", "phx_c", &["*"]),
         ]);
-        let label = |secret| keys.find(secret).map(|key| key.label.as_str());
+        let label = |secret| keys.with_rate(secret).map(|(key, _)| key.label.as_str());
 
         assert_eq!(label("phx_a"), Some("first"));
         assert_eq!(label("phx_b"), Some("second"));
@@ -282,7 +283,7 @@ mod tests {
 
     #[test]
     fn no_keys_let_nobody_in() {
-        assert!(Keys::default().find("").is_none());
+        assert!(Keys::default().with_rate("").is_none());
     }
 
     #[test]

@@ -195,11 +195,10 @@ fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
     let View { ref snapshot, project, .. } = *view;
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     let cursor::Order { by, ascending } = query.order;
-    let go_on = || view.goes_on();
     let walked = |among: Option<(&[PersonId], u64)>, count| {
         // One more tells whether there is another page.
         let (order, start) = ((by, ascending), query.start);
-        let rows = snapshot.page(project, order, start, limit + 1, among, &go_on)?;
+        let rows = snapshot.page(project, order, start, limit + 1, among)?;
         Ok::<_, Error>(rows.map(|mut rows| {
             let more = rows.len() > limit;
             rows.truncate(limit);
@@ -209,24 +208,22 @@ fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
     let is_one = query.distinct_id.is_some() || query.email.is_some();
     if !is_one && query.wanted.is_everybody() {
         let count = if query.counts { snapshot.count(project)? } else { 0 };
-        return walked(None, count)?.ok_or_else(Error::query_timeout);
+        return walked(None, count)?.ok_or_else(Error::internal);
     }
     let (mut rows, only) = if is_one {
         few(view, query)?
     } else {
-        let found = snapshot.find(project, &query.wanted, &go_on)?;
-        let found = found.ok_or_else(Error::query_timeout)?;
+        let found = snapshot.find(project, &query.wanted)?;
         let offset = if let Start::Offset(offset) = query.start { offset } else { 0 };
         let rows = offset.saturating_add(query.limit).saturating_add(1);
         let count = found.len() as u64;
-        let most = snapshot.worth_walking(project, rows, count)?;
+        let most = snapshot.walk_budget(project, rows, count)?;
         if most > 0
             && let Some(page) = walked(Some((&found, most)), count)?
         {
             return Ok(page);
         }
-        let rows = snapshot.rows(project, &found, by, &go_on)?;
-        (rows.ok_or_else(Error::query_timeout)?, None)
+        (snapshot.rows(project, &found, by)?, None)
     };
     let count = rows.len() as u64;
     let skipped = sorted(&mut rows, query);
@@ -275,10 +272,10 @@ fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Err
         Start::Offset(offset) if !everybody => (Start::Offset(0), offset),
         start => (start, 0),
     };
-    let (order, go_on) = ((query.order.by, query.order.ascending), || view.goes_on());
+    let order = (query.order.by, query.order.ascending);
     loop {
-        let rows = snapshot.page(project, order, start, CHUNK, None, &go_on)?;
-        let rows = rows.ok_or_else(Error::query_timeout)?;
+        let rows = snapshot.page(project, order, start, CHUNK, None)?;
+        let rows = rows.ok_or_else(Error::internal)?;
         for row in &rows {
             view.check()?;
             let head = found(row)?;
@@ -303,10 +300,7 @@ fn few(view: &View<'_>, query: &Query) -> Result<(Vec<Row>, Option<Head>), Error
     let View { ref snapshot, project, .. } = *view;
     let persons = match (&query.distinct_id, &query.email) {
         (Some(distinct_id), _) => snapshot.whose(project, distinct_id)?.into_iter().collect(),
-        (None, Some(email)) => {
-            let found = snapshot.persons_by_email(project, email, &|| view.goes_on())?;
-            found.ok_or_else(Error::query_timeout)?
-        }
+        (None, Some(email)) => snapshot.persons_by_email(project, email)?,
         (None, None) => Vec::new(),
     };
     let (mut rows, mut last) = (Vec::new(), None);

@@ -8,8 +8,8 @@
 //! all of it is described → [`server`] connections and their end.
 //!
 //! Guarantees: an answer shows one consistent snapshot and names its position; every error, a
-//! panic's and a timeout's too, is JSON of one shape; a parameter that is not understood is an
-//! error and never ignored; a body that cannot be brought to its end is broken off.
+//! panic's and a timeout's too, is JSON of one shape; a parameter whose value cannot be understood is
+//! an error, while unknown names are ignored; a body that cannot be brought to its end is broken off.
 
 mod access;
 mod activity;
@@ -75,7 +75,7 @@ const EXPORTS_AT_ONCE: usize = 2;
 /// Joins at once. They have places of their own too, as whoever sends slowly may take hours.
 const JOINS_AT_ONCE: usize = 8;
 
-/// So many of them read at the same time.
+/// Joins that read at one time; the others wait their turn.
 const JOINING_AT_ONCE: usize = 4;
 
 /// Reads of one person on threads of their own: the threads are shared with writes and metrics.
@@ -141,7 +141,7 @@ pub struct Shared {
     access: RwLock<Arc<Access>>,
     /// One permit a list being read, kept until the reading has really ended.
     lists: Arc<Semaphore>,
-    /// The same for exports.
+    /// One permit an export, kept until the reading has really ended.
     exports: Arc<Semaphore>,
     /// One permit a read of one person on a thread of its own.
     apart: Arc<Semaphore>,

@@ -1,4 +1,4 @@
-//! The query of a URL: what is there is understood, or it is an error.
+//! The query of a URL: a value that cannot be understood is an error; unknown names are ignored.
 
 use std::ops::RangeInclusive;
 

@@ -19,15 +19,12 @@ use super::format::Format;
 use super::key::Scope;
 use super::parameters::Parameters;
 use super::{Settings, State, access, position};
-use crate::person::{Head, PersonId, ProjectId, Time};
+use crate::person::{Head, PersonId, ProjectId};
 use crate::progress::Positions;
 use crate::store::{Moment, Snapshot, Store};
 
 /// The header that says how much of the log an answer reflects.
 pub const POSITION: HeaderName = HeaderName::from_static("x-personview-position");
-
-/// Everything that is known.
-pub const NOW: Moment = Moment { time: Time::MAX, known: Time::MAX };
 
 /// A read by someone who may.
 pub struct Read {
@@ -75,7 +72,7 @@ impl Read {
         let secret = access::secret(&parts.headers, &parameters);
         let (project, _) = state.access().admit(secret, &project, scope)?;
         let format = Format::of(&parameters, &parts.headers)?;
-        let wanted = parameters.get("min_position").map(position::parse);
+        let wanted = parameters.get(position::PARAMETER).map(position::parse);
         Ok(Self {
             state: state.clone(),
             project,
@@ -115,8 +112,6 @@ pub struct View<'s> {
     pub settings: &'s Settings,
     /// When it ends.
     pub deadline: Instant,
-    /// Whether nobody waits for the answer any more.
-    is_left: Box<dyn Fn() -> bool + Send + Sync>,
     told: &'s ToldPosition,
 }
 
@@ -165,7 +160,7 @@ impl Read {
     /// Answers with one person.
     pub async fn person<F>(self, body: F) -> Result<Response, Error>
     where
-        F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
+        F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error>,
     {
         self.wait().await?;
         let (position, body) = self.here(body)?;
@@ -180,7 +175,7 @@ impl Read {
     /// Answers with a list of at most one person.
     pub async fn list_of_one<F>(self, body: F) -> Result<Response, Error>
     where
-        F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
+        F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error>,
     {
         self.wait().await?;
         let (position, body) = self.here(body)?;
@@ -204,7 +199,7 @@ impl Read {
     where
         F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
-        let permit = self.begin_list().await?;
+        let permit = self.begin(&self.state.lists, "lists").await?;
         let format = self.format;
         let read = on_thread(self.state.clone(), self.project, self.begun, move |view| {
             let _permit = permit;
@@ -223,11 +218,6 @@ impl Read {
             response
         };
         with_position(position, body.map_or_else(IntoResponse::into_response, respond))
-    }
-
-    /// Waits for the position, and takes a permit to read a list.
-    pub async fn begin_list(&self) -> Result<OwnedSemaphorePermit, Error> {
-        self.begin(&self.state.lists, "lists").await
     }
 
     /// Waits for the position, and takes one of some permits; `what` is told where none is left.
@@ -254,9 +244,8 @@ fn with_position(position: HeaderValue, mut response: Response) -> Response {
     response
 }
 
-/// Reads on a thread that may block, to the end also where nobody waits for the answer any more.
-/// Answers what was read, and how far the view was. Ends a little earlier than a request that began then
-/// may take.
+/// Reads on a thread that may block. Answers what was read, and how far the view was. Ends a little earlier
+/// than a request that began then may take, and where the caller is gone.
 pub async fn on_thread<T: Send + 'static>(
     state: State,
     project: ProjectId,
@@ -297,28 +286,27 @@ impl<'s> View<'s> {
     ) -> Self {
         Self {
             store: &state.store,
-            snapshot: state.store.snapshot().until(deadline),
+            snapshot: state.store.snapshot().until(deadline, is_left),
             project,
             settings: &state.settings,
             deadline,
-            is_left: Box::new(is_left),
             told: &state.told,
         }
     }
 
     /// Whether nobody waits for the answer any more.
     pub fn is_left(&self) -> bool {
-        (self.is_left)()
+        self.snapshot.is_left()
     }
 
     /// Whether a long read should go on: there is time left, and somebody who waits.
     pub fn goes_on(&self) -> bool {
-        !self.is_left() && Instant::now() < self.deadline
+        self.snapshot.goes_on().is_ok()
     }
 
     /// Ends a read that should not go on.
     pub fn check(&self) -> Result<(), Error> {
-        self.goes_on().then_some(()).ok_or_else(Error::query_timeout)
+        Ok(self.snapshot.goes_on()?)
     }
 
     /// A person's integer id by what the caller calls it; `None` where there is none.
@@ -333,7 +321,7 @@ impl<'s> View<'s> {
     pub fn now(&self, called: Called) -> Result<(PersonId, Head), Error> {
         let not_found = || Error::not_found("Not found.");
         let id = self.person(called)?.ok_or_else(not_found)?;
-        self.snapshot.became(self.project, id, NOW)?.ok_or_else(not_found)
+        self.snapshot.became(self.project, id, Moment::NOW)?.ok_or_else(not_found)
     }
 
     /// How far the view is. Between two commits it is the same for all, and told once.

@@ -69,13 +69,12 @@ fn export(
         let counted = counted(view, key, part, usize::MAX)?;
         return counted.iter().try_for_each(|(name, count)| row(name, *count));
     }
-    let (mut taken, go_on) = (Ok(()), || view.goes_on());
-    let whole = view.snapshot.each_id_with(view.project, part, &go_on, |id| {
+    let mut taken = Ok(());
+    view.snapshot.each_id_with(view.project, part, |id| {
         taken = row(id, 1);
         taken.is_ok()
     })?;
-    taken?;
-    whole.then_some(()).ok_or_else(Error::query_timeout)
+    taken
 }
 
 fn counted(
@@ -85,15 +84,13 @@ fn counted(
     limit: usize,
 ) -> Result<Vec<(String, u64)>, Error> {
     let View { ref snapshot, project, .. } = *view;
-    let go_on = || view.goes_on();
     if key == "distinct_id" {
         let mut ids = Vec::new();
-        let whole = snapshot.each_id_with(project, part, &go_on, |id| {
+        snapshot.each_id_with(project, part, |id| {
             ids.push((id.to_owned(), 1));
             ids.len() < limit
         })?;
-        return whole.then_some(ids).ok_or_else(Error::query_timeout);
+        return Ok(ids);
     }
-    let counts = snapshot.values(project, key, part, limit, &go_on)?;
-    counts.ok_or_else(Error::query_timeout)
+    Ok(snapshot.values(project, key, part, limit)?)
 }

@@ -232,7 +232,7 @@ impl Write {
     }
 }
 
-/// The clock of whoever asks.
+/// Now, by this server's clock.
 pub fn now() -> Time {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Time(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))

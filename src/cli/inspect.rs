@@ -8,7 +8,7 @@ use clap::Args;
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::person::{Head, Known, Lives, PersonId, ProjectId, PropertyId, Time, Tombstone, Value};
+use crate::person::{Head, Known, Lives, PersonId, ProjectId, PropertyId, Tombstone, Value};
 use crate::store::{Effect, Moment, Snapshot, Store, Told};
 
 /// Distinct ids that are shown; all are counted.
@@ -19,8 +19,6 @@ const MAX_VALUE: usize = 100;
 
 /// An event that was learned so much later than it happened is late, in microseconds.
 const LATE: i64 = 60_000_000;
-
-const EVERYTHING: Moment = Moment { time: Time::MAX, known: Time::MAX };
 
 /// Whom to show.
 #[derive(Debug, Args)]
@@ -83,8 +81,8 @@ impl View<'_> {
     fn find(&self, asked: &Asked) -> anyhow::Result<PersonId> {
         let project = asked.project;
         if let Some(id) = &asked.distinct_id {
-            if let Some(owner) = self.snapshot.owner(project, id)? {
-                return Ok(owner.now(&self.snapshot.lives(project))?.person);
+            if let Some(person) = self.snapshot.whose(project, id)? {
+                return Ok(person);
             }
             if let Some(until) = self.snapshot.dropped(project, id)? {
                 bail!(
@@ -194,7 +192,7 @@ impl View<'_> {
         limit: usize,
         output: &mut impl Write,
     ) -> anyhow::Result<()> {
-        let (count, told) = self.snapshot.operations(self.project, person, EVERYTHING, limit)?;
+        let (count, told) = self.snapshot.operations(self.project, person, Moment::NOW, limit)?;
         writeln!(output, "\nOperations ({count}), oldest first")?;
         let older = count - told.len() as u64;
         if older > 0 {

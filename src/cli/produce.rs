@@ -145,8 +145,10 @@ fn judge(line: &[u8]) -> Result<Line<'_>, String> {
     let token = token.or(api_key).or_else(of_properties);
     match fields {
         Ok(()) => {}
-        Err(Fault::Syntax) => return Err("it is not JSON (one event a line is due)".to_owned()),
-        Err(Fault::NoObject) => return Err("it is JSON, but no object".to_owned()),
+        Err(fault @ Fault::Syntax) => {
+            return Err(format!("it is {fault} (one event a line is due)"));
+        }
+        Err(fault @ Fault::NoObject) => return Err(format!("it is {fault}")),
     }
     let owned = |text: Option<Cow<'_, str>>| text.unwrap_or_default().into_owned();
     Ok(Line { token: owned(token), distinct_id: owned(distinct_id), value: text })

@@ -79,8 +79,8 @@ impl Check {
     fn kafka(&mut self, kafka: &Kafka) {
         let servers = "kafka-1:9092,kafka-2:9092";
         self.not_empty("kafka.bootstrap_servers", &kafka.bootstrap_servers, servers);
-        let missing = !kafka.topics.is_empty();
-        self.expect(missing, "kafka.topics", || "is empty; name at least one topic".to_owned());
+        let has_topics = !kafka.topics.is_empty();
+        self.expect(has_topics, "kafka.topics", || "is empty; name at least one topic".to_owned());
 
         let mut topics = BTreeMap::new();
         for (index, topic) in kafka.topics.iter().enumerate() {
@@ -153,9 +153,7 @@ impl Check {
         self.positive("api.request_timeout", !api.request_timeout.is_zero());
         self.positive("api.body_limit", api.body_limit > 0);
         self.positive("api.page_limit", api.page_limit > 0);
-        self.expect(api.join_spool >= LEAST_SPOOL, "api.join_spool", || {
-            format!("is {}; write at least {}", ByteSize(api.join_spool), ByteSize(LEAST_SPOOL))
-        });
+        self.at_least("api.join_spool", api.join_spool, LEAST_SPOOL);
         let (wait, timeout) = (api.position_wait, api.request_timeout);
         let in_time = wait < timeout || timeout == Duration::ZERO;
         self.expect(in_time, "api.position_wait", || {

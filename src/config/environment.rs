@@ -5,8 +5,8 @@
 
 use toml::{Table, Value};
 
-use super::Problem;
 use super::names::{self, Names};
+use super::{Problem, layer};
 
 /// What the name of every variable of ours begins with.
 const PREFIX: &str = "PERSONVIEW_";
@@ -38,7 +38,7 @@ pub(super) fn read(
 pub(super) fn variable(key: &str) -> String {
     let key = match names::client_setting(key) {
         Some(name) => format!("{}.{}", names::CLIENT, name.replace('.', "_")),
-        None => key.split('[').next().unwrap_or(key).to_owned(),
+        None => layer::setting(key).to_owned(),
     };
     format!("{PREFIX}{}", key.replace('.', SEPARATOR).to_uppercase())
 }

@@ -142,7 +142,7 @@ fn locate(layers: &[Layer], problem: Problem) -> Problem {
 }
 
 /// The setting that a key is in: a list comes whole from one layer.
-fn setting(key: &str) -> &str {
+pub(super) fn setting(key: &str) -> &str {
     key.split('[').next().unwrap_or(key)
 }
 
@@ -150,7 +150,7 @@ impl Layer {
     /// The value at a full name such as `store.path` or `projects[0].id`.
     fn find(&self, key: &str) -> Option<&Value> {
         if let Some(name) = names::client_setting(key) {
-            return self.table.get("kafka")?.get("client")?.get(name);
+            return self.find(names::CLIENT)?.get(name);
         }
         let mut parts = key.split(['.', '[']).map(|part| part.trim_end_matches(']'));
         let first = self.table.get(parts.next()?)?;

@@ -121,7 +121,7 @@ impl Problem {
         Self { key: key.into(), text: text.into() }
     }
 
-    /// The same, with the place that the value came from.
+    /// Adds the place that the value came from.
     fn located(mut self, origin: impl fmt::Display) -> Self {
         self.text = format!("{} ({origin})", self.text);
         self

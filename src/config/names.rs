@@ -72,7 +72,7 @@ impl Names {
     /// The known name most like `key`: one beside it, or the same one in another table.
     fn nearest(&self, key: &str) -> Option<String> {
         let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
-        let table = table.split('[').next().unwrap_or(table);
+        let table = layer::setting(table);
         self.all()
             .into_iter()
             .map(|(known_table, known_name)| {

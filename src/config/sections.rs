@@ -39,8 +39,8 @@ impl Kafka {
 pub struct Store {
     /// Directory, created when missing.
     pub path: PathBuf,
-    /// Bytes for block cache, write buffers, histories that late events ask for, and queues together. At
-    /// least 64 MiB.
+    /// Bytes for block cache, write buffers, rows and columns that readers asked for lately, histories that
+    /// late events ask for, and queues together. At least 64 MiB.
     #[serde(with = "notation::size")]
     pub memory: u64,
     /// Whether a batch is on the disk before the next one begins.

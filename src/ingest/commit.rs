@@ -54,7 +54,8 @@ impl Stage {
             transaction.set_applied(*topic, partition.1, applied);
         }
         transaction.commit()?;
-        self.tell(gaps.iter().map(|Gap { partition, applied, .. }| (partition.clone(), *applied)));
+        let applied = gaps.iter().map(|gap| (gap.partition.clone(), gap.applied));
+        self.report_applied(applied);
         Ok(())
     }
 
@@ -77,10 +78,11 @@ impl Stage {
         sealed.commit()?;
         self.metrics.ingest_batch_stage("commit", began.elapsed().as_secs_f64());
         count::applied(&self.metrics, self.store.dictionary(), records, tally);
-        self.tell(apply::applied(records).into_iter().map(|((topic, partition), applied)| {
+        let applied = apply::applied(records).into_iter().map(|((topic, partition), applied)| {
             let name = self.store.dictionary().topic_name(topic).unwrap_or_default();
             ((name, partition), applied)
-        }));
+        });
+        self.report_applied(applied);
         Ok(())
     }
 

@@ -96,12 +96,12 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tell(&self.progress, &error, reason);
+        note_error(&self.progress, &error, reason);
     }
 }
 
 /// Notes an error of a client: as the cause of the trouble where it is one.
-fn tell(progress: &Progress, error: &KafkaError, reason: &str) {
+fn note_error(progress: &Progress, error: &KafkaError, reason: &str) {
     match error.rdkafka_error_code() {
         // Comes through the partition's queue as well, which is where it is wanted.
         Some(RDKafkaErrorCode::PartitionEOF) => {}
@@ -121,7 +121,7 @@ pub struct Preparing(pub Arc<Progress>);
 
 impl ClientContext for Preparing {
     fn error(&self, error: KafkaError, reason: &str) {
-        tell(&self.0, &error, reason);
+        note_error(&self.0, &error, reason);
     }
 }
 

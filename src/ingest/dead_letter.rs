@@ -127,7 +127,7 @@ fn is_too_large(error: &KafkaError) -> bool {
 }
 
 /// Headers of a record, for another one.
-pub fn as_they_were(own: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
+pub fn owned_headers(own: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
     own.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
         headers.insert(Header { key, value: value.as_deref() })
     })
@@ -136,7 +136,7 @@ pub fn as_they_were(own: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
 /// The record's own headers, then why and whence.
 fn headers(record: &Record, rejection: Rejection, extent: Extent) -> OwnedHeaders {
     let own = if extent == Extent::OriginOnly { &[] } else { record.headers.as_slice() };
-    let mut headers = as_they_were(own);
+    let mut headers = owned_headers(own);
     let milliseconds = record.timestamp.0.div_euclid(1000).to_string();
     let mut add = |key, value: &str| {
         headers = std::mem::take(&mut headers).insert(Header { key, value: Some(value) });

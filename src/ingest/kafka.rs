@@ -25,11 +25,11 @@ pub struct Connection {
 }
 
 /// Settings of a topic, by name.
-pub type Settings = &'static [(&'static str, &'static str)];
+pub type TopicConfig = &'static [(&'static str, &'static str)];
 
 /// Of a topic whose records are kept for ever: a store that is built anew reads all of them again, and
 /// without the oldest commands it would have deleted persons again.
-pub const KEPT: Settings =
+pub const KEPT: TopicConfig =
     &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
 
 /// How long an answer of Kafka is waited for before it is asked again.
@@ -142,7 +142,7 @@ impl Connection {
     /// [`Error::Kafka`] where Kafka does not answer or refuses.
     pub async fn create_missing_topics(
         &self,
-        topics: &[(&str, Settings)],
+        topics: &[(&str, TopicConfig)],
         context: &Preparing,
     ) -> Result<(), Error> {
         // A consumer asks without making the broker create what it asks for.
@@ -221,7 +221,7 @@ pub fn number(partition: u32) -> i32 {
 
 /// Tells Kafka how far the store is. Lag monitors read the group's offsets; nothing here depends on
 /// them, so nothing waits for Kafka to take them.
-pub fn tell<C: ConsumerContext>(consumer: &BaseConsumer<C>, progress: &Progress) {
+pub fn commit_offsets<C: ConsumerContext>(consumer: &BaseConsumer<C>, progress: &Progress) {
     if progress.is_in_trouble() {
         return;
     }

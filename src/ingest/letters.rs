@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Message};
 
-use super::dead_letter::as_they_were;
+use super::dead_letter::owned_headers;
 use super::kafka::{self, PATIENCE, partitions, watermarks};
 use super::message::headers;
 use super::produce::Producer;
@@ -154,7 +154,7 @@ fn letter(message: &BorrowedMessage<'_>) -> Letter {
 /// # Errors
 /// [`Error::Kafka`] where it cannot be sent at all.
 pub fn replay(producer: &Producer, letter: &Letter) -> Result<(), Error> {
-    let mut headers = as_they_were(&letter.headers);
+    let mut headers = owned_headers(&letter.headers);
     for (key, value) in letter.lent() {
         headers = headers.insert(Header { key, value: Some(value.as_str()) });
     }

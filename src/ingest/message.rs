@@ -7,7 +7,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use crate::person::{Position, Record, Time};
 
 /// Copies a message out of librdkafka's buffers.
-pub fn own(message: &BorrowedMessage<'_>, (topic, number): (Arc<str>, u16)) -> Record {
+pub fn record(message: &BorrowedMessage<'_>, (topic, number): (Arc<str>, u16)) -> Record {
     let milliseconds = message.timestamp().to_millis().unwrap_or(0);
     Record {
         position: Position {

@@ -184,7 +184,9 @@ impl Stage {
     fn run(&self) -> Result<(), Error> {
         // Readers wait for what the store has, whether Kafka is there or not.
         let positions = self.store.snapshot().positions()?.into_iter();
-        self.tell(positions.map(|(topic, partition, applied)| ((topic, partition), applied)));
+        self.report_applied(
+            positions.map(|(topic, partition, applied)| ((topic, partition), applied)),
+        );
         self.create_topics()?;
         let letters = DeadLetters::connect(&self.settings.kafka, &self.settings.dead_letter_topic)?;
         // librdkafka bounds what it holds of each partition, so the bound is shared among them. Counted
@@ -194,10 +196,7 @@ impl Stage {
             match self.read(&letters, counted) {
                 Err(Error::OutOfReach) => tracing::warn!("Kafka is out of reach; connecting anew"),
                 Err(Error::MorePartitions(found)) => {
-                    tracing::info!(
-                        partitions = found,
-                        "there are many more partitions; connecting anew"
-                    );
+                    tracing::info!(partitions = found, "many more partitions; connecting anew");
                     counted = found;
                 }
                 ended => return ended,
@@ -343,7 +342,7 @@ impl Stage {
                 return Ok(());
             }
             if told.elapsed() >= COMMIT_INTERVAL {
-                kafka::tell(reader, &self.progress);
+                kafka::commit_offsets(reader, &self.progress);
                 told = Instant::now();
             }
         }
@@ -387,7 +386,7 @@ impl Stage {
     }
 
     /// Tells readers and monitors how far the store is.
-    fn tell(&self, applied: impl Iterator<Item = ((String, u32), Applied)>) {
+    fn report_applied(&self, applied: impl Iterator<Item = ((String, u32), Applied)>) {
         self.progress.update(|status| {
             for (partition, applied) in applied {
                 status.positions.insert(partition, applied.next_offset);

@@ -17,7 +17,7 @@ use super::batch::{Batch, Gap};
 use super::context::Context;
 use super::handed::Handed;
 use super::kafka::{self, is_lost};
-use super::message::own;
+use super::message;
 use super::order::{self, Lane};
 use super::partition::Partition;
 use super::{Error, Settings, Stop};
@@ -317,7 +317,10 @@ impl Source {
             while partition.lane.bytes() < share {
                 match partition.queue.poll(Duration::ZERO) {
                     None => break,
-                    Some(Ok(message)) => partition.take(own(&message, partition.origin()))?,
+                    Some(Ok(message)) => {
+                        let record = message::record(&message, partition.origin());
+                        partition.take(record)?;
+                    }
                     Some(Err(KafkaError::PartitionEOF(_))) => partition.lane.reached_end(),
                     Some(Err(error)) => {
                         self.progress.not_read(partition.part(), mended_by_waiting(error)?);

@@ -11,11 +11,13 @@ use serde_json::value::RawValue;
 pub const MAX_DEPTH: usize = 128;
 
 /// Why a text could not be read as an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// It is no JSON.
+    #[error("not JSON")]
     Syntax,
     /// It is JSON, but no object.
+    #[error("JSON, but no object")]
     NoObject,
 }
 
@@ -171,7 +173,7 @@ pub fn text(json: &str) -> Option<Cow<'_, str>> {
     given(json).map(|json| string(json).unwrap_or_else(|| compact(json)))
 }
 
-/// The same, where it is not blank, which is as absent.
+/// A value's text, where it is not null and not blank.
 #[must_use]
 pub fn filled(json: &str) -> Option<Cow<'_, str>> {
     text(json).filter(|text| !text.trim().is_empty())

@@ -30,7 +30,7 @@ pub use head::{Entries, Entry, Fact, Head, Known, Tombstone};
 pub use history::{Class, Histories, Mode, Row, State, Stored};
 pub use operation::{Action, Update};
 pub use ownership::{Life, Lives, Merged, Owned, Ownership, Seat};
-pub use part::{Part, small};
+pub use part::{Part, lowercase};
 pub use record::{Place, Position, Record};
 pub use time::Time;
 pub use value::Value;

@@ -151,8 +151,7 @@ pub enum Weight {
 }
 
 /// Whether an update repeats what the property is at its own place, in both fold modes.
-#[must_use]
-pub fn is_unchanged(update: &Update, before: &State) -> bool {
+fn is_unchanged(update: &Update, before: &State) -> bool {
     let Action::Set(value) = &update.action else { return false };
     before.current.as_ref() == Some(value) && before.set_only.as_ref() == Some(value)
 }

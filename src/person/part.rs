@@ -12,25 +12,25 @@ impl Part {
     /// Looks for a text, in whatever case it is written.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        Self(Box::new(Finder::new(small(text).as_bytes()).into_owned()))
+        Self(Box::new(Finder::new(lowercase(text).as_bytes()).into_owned()))
     }
 
     /// Whether a text has it somewhere.
     #[must_use]
     pub fn is_in(&self, text: &str) -> bool {
-        self.find(small(text).as_bytes()).is_some()
+        self.find(lowercase(text).as_bytes()).is_some()
     }
 
-    /// Where texts in small letters first have it.
+    /// Where texts in lowercase first have it.
     #[must_use]
-    pub fn find(&self, small: &[u8]) -> Option<usize> {
-        self.0.find(small)
+    pub fn find(&self, lowercase: &[u8]) -> Option<usize> {
+        self.0.find(lowercase)
     }
 
-    /// Whether a text in small letters begins with it.
+    /// Whether a text in lowercase begins with it.
     #[must_use]
-    pub fn begins(&self, small: &str) -> bool {
-        small.as_bytes().starts_with(self.0.needle())
+    pub fn begins(&self, lowercase: &str) -> bool {
+        lowercase.as_bytes().starts_with(self.0.needle())
     }
 
     /// Whether it is made of these bytes only.
@@ -40,11 +40,11 @@ impl Part {
     }
 }
 
-/// A text in small letters. Most are already, and a copy is dear where very many are asked.
+/// A text in lowercase. Most are already, and a copy is dear where very many are asked.
 #[must_use]
-pub fn small(text: &str) -> Cow<'_, str> {
-    let is_small = !text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
-    if is_small {
+pub fn lowercase(text: &str) -> Cow<'_, str> {
+    let is_lowercase = !text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
+    if is_lowercase {
         return Cow::Borrowed(text);
     }
     // Letter by letter: of a whole word the last sigma would be another one than within a longer word.
@@ -60,7 +60,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_found_where_both_in_small_letters_say_so(
+        fn it_is_found_where_both_in_lowercase_say_so(
             part in "[aAkKİıß\u{212A}.]{0,3}",
             text in "[aAkKİıß\u{212A}.]{0,8}",
         ) {

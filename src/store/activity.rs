@@ -1,10 +1,8 @@
 //! The activity log, newest first: of a project, or of one person.
 
 use super::keys;
-use super::search::GoOn;
 use super::snapshot::Snapshot;
-use super::transaction::decode;
-use super::{Activity, Error, Family, Result, codec, corrupt};
+use super::{Activity, Error, Family, Result, codec, corrupt, decode};
 use crate::person::{PersonId, ProjectId};
 
 /// A part of the activity log.
@@ -42,8 +40,7 @@ impl Snapshot<'_> {
         Ok(log)
     }
 
-    /// What was done to a person, likewise; its entries are counted one by one. `None` where `go_on`
-    /// ended that.
+    /// What was done to a person, at most `limit` after the newest `skip`. Its entries are counted one by one.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
@@ -52,12 +49,11 @@ impl Snapshot<'_> {
         project: ProjectId,
         person: PersonId,
         (skip, limit): (u64, usize),
-        go_on: &GoOn<'_>,
-    ) -> Result<Option<Log>> {
+    ) -> Result<Log> {
         let prefix = keys::activities_of(project, person);
         let mut iterator = self.iterator(Family::Activity);
         iterator.seek_for_prev(keys::activity_of(project, person, u64::MAX));
-        let mut log = Log::default();
+        let (mut log, mut ask) = (Log::default(), self.asking());
         while let Some(key) = iterator.key().filter(|key| key.starts_with(&prefix)) {
             if log.count >= skip && log.entries.len() < limit {
                 let ordinal = keys::number_at_end(key).ok_or(corrupt(Family::Activity))?;
@@ -66,12 +62,10 @@ impl Snapshot<'_> {
                 log.entries.push(decode(codec::decode_activity, &row, Family::Activity)?);
             }
             log.count += 1;
-            if log.count.is_multiple_of(1024) && !go_on() {
-                return Ok(None);
-            }
+            ask()?;
             iterator.prev();
         }
         iterator.status()?;
-        Ok(Some(log))
+        Ok(log)
     }
 }

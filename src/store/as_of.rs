@@ -4,9 +4,8 @@ use super::codec;
 use super::rows::Rows;
 use super::snapshot::{Moment, Person, Snapshot};
 use super::staged::{Committed, Ordered};
-use super::transaction::decode;
 use super::walk::Walk;
-use super::{Effect, Error, Family, Operation, Result, corrupt, keys};
+use super::{Effect, Error, Family, Operation, Result, corrupt, decode, keys};
 use crate::person::{
     Head, Histories, IDENTIFIED, Mode, PersonId, Place, ProjectId, PropertyId, Row, Time, Value,
     history,
@@ -150,7 +149,8 @@ impl Snapshot<'_> {
         self.each_operation_until(project, person, Place::end_of(at.time), at.known, each)
     }
 
-    /// The same up to and including a place, of what was known at a time.
+    /// Calls `each` with the operations up to and including a place that were known at a time, newest first,
+    /// until it answers `false`.
     pub(super) fn each_operation_until(
         &self,
         project: ProjectId,

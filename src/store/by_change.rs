@@ -11,7 +11,7 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn changed(
+    pub fn persons_by_change(
         &self,
         project: ProjectId,
         after: u64,

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use super::rows::Rows;
 use super::snapshot::{Moment, Snapshot};
 use super::staged::{Committed, Ordered};
-use super::transaction::decode;
 use super::walk::Walk;
-use super::{Error, Family, Operation, Result, codec, keys};
+use super::{Error, Family, Operation, Result, codec, decode, keys};
 use crate::person::{
     Class, Head, Histories, Mode, PersonId, Place, ProjectId, PropertyId, Time, Value, history,
 };
@@ -53,7 +52,7 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn changes(
+    pub fn operations_with_changes(
         &self,
         project: ProjectId,
         (id, head): (PersonId, &Head),
@@ -101,7 +100,13 @@ impl Snapshot<'_> {
         Ok(found)
     }
 
-    fn operation(&self, project: ProjectId, id: PersonId, place: Place) -> Result<Operation> {
+    /// The operation at a place of a person's timeline, of which it is known that it is there.
+    pub(super) fn operation(
+        &self,
+        project: ProjectId,
+        id: PersonId,
+        place: Place,
+    ) -> Result<Operation> {
         let key = keys::at(keys::person(project, id), place);
         let bytes = self.get(Family::Timeline, &key)?;
         let bytes = bytes.ok_or(Error::Broken("a row has no operation"))?;

@@ -23,7 +23,7 @@ pub const LIVE: PropertyId = CREATED;
 const LONGEST: usize = 1024;
 
 /// Rows that are passed over one by one before a seek is cheaper.
-const STEPS: usize = 8;
+pub const STEPS: usize = 8;
 
 /// What the columns hold of a person, by property.
 pub type Columns = Vec<(PropertyId, Value)>;
@@ -52,8 +52,8 @@ pub fn encode_live(listed: &Listed) -> Vec<u8> {
     value
 }
 
-/// What changes in the columns, column by column: given person by person in their order, it is written in
-/// the order of the rows, in which they are sooner inserted.
+/// What a commit changes, grouped by column: told person by person, written in key order, which the memtable
+/// inserts faster.
 #[derive(Default)]
 pub struct Changes(BTreeMap<(ProjectId, PropertyId), Rows>);
 
@@ -235,7 +235,7 @@ impl Snapshot<'_> {
     ) -> Result<Option<Arc<Whole>>> {
         let kept = self.kept(Of::Column(project, property), |most| {
             let mut column = self.column_on_disk(project, property, 0..PersonId::MAX);
-            let mut ask = self.asking();
+            let mut ask = self.asking_for_all();
             let next = || {
                 ask()?;
                 let row = column.person()?.map(|person| (person, column.value().to_vec()));

@@ -12,10 +12,10 @@ use super::whole::{Changes, Ids, Whole};
 use super::{Result, Store};
 use crate::person::{ProjectId, PropertyId};
 
-/// Changes that nobody asks for may take this part of what they change, and then it is forgotten.
+/// Pending changes may take 1 / this of what they change; beyond that the entry is dropped.
 const CHANGES_PART: usize = 4;
 
-/// Changes of so many bytes are kept of however little.
+/// Pending changes may always take so many bytes, however small the entry.
 const FEW_CHANGES: usize = 64 << 10;
 
 /// About what a change takes beside its bytes.
@@ -30,7 +30,7 @@ pub enum Of {
     Ids(ProjectId),
 }
 
-/// It, as a reader gets it.
+/// The cached value that readers share.
 #[derive(Clone)]
 pub enum Kept {
     /// A column.
@@ -182,7 +182,7 @@ impl ColumnCache {
         self.make_room(&mut entries, of);
     }
 
-    /// Forgets what was not asked for longest, where all of it takes too much; but for one.
+    /// Drops what was asked for longest ago, except `but`, until all fits.
     fn make_room(&self, entries: &mut HashMap<Of, Entry>, but: Of) {
         while entries.values().map(Entry::bytes).sum::<usize>() > self.most {
             let is_kept = |entry: &Entry| matches!(entry.state, State::Kept(..));

@@ -27,7 +27,7 @@ impl Store {
             return Ok((0, pending));
         }
         let failures = self.background_failures()?;
-        // The log of writes holds them too, and is dropped when every family is flushed.
+        // The write-ahead log holds them too, and is dropped when every family is flushed.
         self.flush()?;
         let mut columns = BTreeSet::new();
         for key in &due {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::codec::Corrupt;
 use super::{FORMAT, Family};
 
 /// Why the store could not do what was asked.
@@ -75,7 +76,7 @@ pub enum Error {
          takes the old ones away. It is tried again"
     )]
     NotErased,
-    /// A read took longer than it may.
+    /// A read took longer than it may, or nobody waits for it any more.
     #[error("the read took longer than it may")]
     Ended,
     /// It was opened to be read only.
@@ -91,6 +92,15 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Bytes of this family are not what was written.
 pub(super) fn corrupt(family: Family) -> Error {
     Error::Corrupt { family: family.name() }
+}
+
+/// Decodes a value of a family.
+pub(super) fn decode<'b, T>(
+    decode: impl Fn(&'b [u8]) -> std::result::Result<T, Corrupt>,
+    bytes: &'b [u8],
+    family: Family,
+) -> Result<T> {
+    decode(bytes).map_err(|_| corrupt(family))
 }
 
 /// What an operator may do about an error of RocksDB or of the file system.

@@ -19,7 +19,7 @@ pub enum Family {
     DistinctId,
     /// Which distinct ids a person has and had.
     PersonDistinctId,
-    /// How lives of persons ended, and which lives were merged into a person.
+    /// How lives of persons began and ended, which were merged into a person, and moves of their groups.
     Life,
     /// Distinct ids of deleted persons, whose events are dropped.
     Dropped,
@@ -35,7 +35,7 @@ pub enum Family {
     Column,
     /// Live persons by their email.
     ByEmail,
-    /// What became of the commands of the last day.
+    /// What became of the commands of the last two days.
     Command,
     /// What was done to persons, and by whom.
     Activity,

@@ -5,12 +5,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 use uuid::Uuid;
 
-use super::column::{Column, LIVE, decode_live};
-use super::search::{ASK, GoOn, SEARCHED};
+use super::column::{Column, LIVE, STEPS, decode_live};
+use super::search::SEARCHED;
 use super::snapshot::Snapshot;
 use super::together::together;
-use super::transaction::decode;
-use super::{Error, Family, Result, codec, keys};
+use super::{Error, Family, Result, codec, decode, keys};
 use crate::person::{Filter, Head, Part, PersonId, ProjectId, PropertyId, Time};
 
 /// Whom a list asks for.
@@ -88,17 +87,11 @@ const SOUGHT_AT_ONCE: usize = 256;
 const IDS: PersonId = 1 << 53;
 
 impl Snapshot<'_> {
-    /// Every live person that is wanted, by id; `None` where `go_on` ended the scan. Parts of the persons
-    /// are walked on all cores.
+    /// Every live person that is wanted, by id. Parts of the persons are walked on all cores.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn find(
-        &self,
-        project: ProjectId,
-        wanted: &Wanted,
-        go_on: &GoOn<'_>,
-    ) -> Result<Option<Vec<PersonId>>> {
+    pub fn find(&self, project: ProjectId, wanted: &Wanted) -> Result<Vec<PersonId>> {
         let mut keys = wanted.filter.keys();
         keys.sort_unstable();
         keys.dedup();
@@ -108,16 +101,16 @@ impl Snapshot<'_> {
         let mut plan =
             Plan { project, filter: &wanted.filter, properties, searched: None, driver: None };
         if let Some(part) = &wanted.search {
-            let Some(found) = self.searched(project, part, go_on)? else { return Ok(None) };
+            let found = self.searched(project, part)?;
             if wanted.filter.is_empty() {
-                return Ok(Some(found));
+                return Ok(found);
             }
             plan.searched = Some(found);
         } else if let Some(key) = wanted.filter.driver() {
             plan.driver = plan.properties.iter().position(|(name, _)| *name == key);
             if plan.driver.is_none() {
                 // Nobody has a property that has no number.
-                return Ok(Some(Vec::new()));
+                return Ok(Vec::new());
             }
         }
         let parts = (self.count(project)? / PART).clamp(1, PARTS);
@@ -126,18 +119,12 @@ impl Snapshot<'_> {
         if let Some(last) = parts.last_mut() {
             last.end = PersonId::MAX;
         }
-        let found = parts.into_par_iter().map(|part| self.found(&plan, part, go_on));
-        let found = together(|| found.collect::<Result<Option<Vec<_>>>>())?;
-        Ok(found.map(|parts| parts.concat()))
+        let found = parts.into_par_iter().map(|part| self.found(&plan, part));
+        Ok(together(|| found.collect::<Result<Vec<_>>>())?.concat())
     }
 
     /// Who is wanted of a part of the persons.
-    fn found(
-        &self,
-        plan: &Plan<'_>,
-        part: Range<PersonId>,
-        go_on: &GoOn<'_>,
-    ) -> Result<Option<Vec<PersonId>>> {
+    fn found(&self, plan: &Plan<'_>, part: Range<PersonId>) -> Result<Vec<PersonId>> {
         let &Plan { project, filter, .. } = plan;
         let column = |property| self.column_part(project, property, part.clone());
         let columns = plan.properties.iter();
@@ -152,7 +139,7 @@ impl Snapshot<'_> {
             (None, Some(index)) => Candidates::Having(index),
             (None, None) => Candidates::Everybody(column(LIVE)?),
         };
-        let (mut found, mut values, mut read) = (Vec::new(), Vec::new(), 0_u64);
+        let (mut found, mut values, mut ask) = (Vec::new(), Vec::new(), self.asking());
         // What was found of a value of the only property.
         let mut known: Vec<Option<bool>> = Vec::new();
         let asks_always = filter.has_pattern();
@@ -164,9 +151,10 @@ impl Snapshot<'_> {
                 Candidates::Everybody(live) => live.person()?,
             };
             let Some(person) = next else { break };
-            read += 1;
-            if (read.is_multiple_of(ASK) || asks_always) && !go_on() {
-                return Ok(None);
+            if asks_always {
+                self.goes_on()?;
+            } else {
+                ask()?;
             }
             let code = columns.first().filter(|_| is_only).and_then(|(_, _, column)| column.code());
             if let Some(holds) = code.and_then(|code| *known.get(code)?) {
@@ -197,15 +185,15 @@ impl Snapshot<'_> {
                 Candidates::Everybody(live) => live.next(),
             }
         }
-        Ok(Some(found))
+        Ok(found)
     }
 
-    /// How many rows of a list to walk over, at most, for the first `rows` of those who were `found` among
-    /// everybody: where they all stand far down it, they are sooner sorted. 0 where they are anyhow.
+    /// How many rows of the list's index to read at most to meet the first `rows` of `found` matches. 0: seek
+    /// and sort all matches instead, which is cheaper.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn worth_walking(&self, project: ProjectId, rows: u64, found: u64) -> Result<u64> {
+    pub fn walk_budget(&self, project: ProjectId, rows: u64, found: u64) -> Result<u64> {
         let (walk, sort) = (rows.saturating_mul(self.count(project)?), found.saturating_mul(found));
         let is_walked = |sought: u64| walk < sort.saturating_mul(sought);
         // Only where it matters, as who asks for a column may have it read.
@@ -214,19 +202,14 @@ impl Snapshot<'_> {
         Ok(if is_walked(sought) { found.saturating_mul(sought) } else { 0 })
     }
 
-    /// Where live persons, given by id, stand in a list; `None` where `go_on` ended the scan.
+    /// Where live persons, given by id, stand in a list.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn rows(
-        &self,
-        project: ProjectId,
-        persons: &[PersonId],
-        by: By,
-        go_on: &GoOn<'_>,
-    ) -> Result<Option<Vec<Row>>> {
+    pub fn rows(&self, project: ProjectId, persons: &[PersonId], by: By) -> Result<Vec<Row>> {
         let rows_of = |part: &[PersonId]| {
-            let (Some(&first), true) = (part.first(), go_on()) else { return Ok(None) };
+            self.goes_on()?;
+            let first = part.first().copied().unwrap_or_default();
             let mut live = self.column_part(project, LIVE, first..PersonId::MAX)?;
             let mut seen = self.last_seen_of(project);
             let row = |&person: &PersonId| {
@@ -238,11 +221,10 @@ impl Snapshot<'_> {
                 };
                 Ok(Row { time, uuid, person })
             };
-            part.iter().map(row).collect::<Result<Vec<_>>>().map(Some)
+            part.iter().map(row).collect::<Result<Vec<_>>>()
         };
         let parts = persons.par_chunks(SOUGHT_AT_ONCE).map(rows_of);
-        let rows = together(|| parts.collect::<Result<Option<Vec<_>>>>())?;
-        Ok(rows.map(|parts| parts.concat()))
+        Ok(together(|| parts.collect::<Result<Vec<_>>>())?.concat())
     }
 
     /// Whether one person is wanted.
@@ -311,7 +293,7 @@ struct LastSeen<'a> {
 impl LastSeen<'_> {
     fn at(&mut self, person: PersonId) -> Result<Time> {
         let key = keys::person(self.project, person);
-        for _ in 0..8 {
+        for _ in 0..STEPS {
             if self.iterator.key().is_none_or(|found| found >= &key[..]) {
                 break;
             }

@@ -11,8 +11,9 @@ use super::keys::PERSON_BYTES;
 use super::packed::Packed;
 use super::staged::{Erased, Layer, Staged};
 
-/// Who was read so often is held where there are no more rows than `HELD_PER_READ` for each read: then one
-/// walk has cost no more than the seeks did. Tests have short histories and must come by both ways.
+/// After `READS` reads a person's rows are loaded in one walk, if there are at most `HELD_PER_READ` for each
+/// read: the walk then costs no more than the seeks did. Tests have short histories and must come by both
+/// ways.
 const READS: usize = 2;
 const HELD_PER_READ: usize = if cfg!(test) { 3 } else { 128 };
 

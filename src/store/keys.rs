@@ -20,7 +20,7 @@
 //! | `by_change` | project, number of the last change | person, also one merged away or deleted |
 //! | `column` | project, property, person | the current value, see [`super::column`] |
 //! | `by_email` | project, email, person | – |
-//! | `command` | 0, project, idempotency key | [`CommandOutcome`](super::CommandOutcome) |
+//! | `command` | 0, project, idempotency key | [`Remembered`](super::Remembered) |
 //! | `command` | 1, project, known time, idempotency key | – (what is forgotten after two days) |
 //! | `activity` | 0, project, ordinal | [`Activity`](super::Activity) |
 //! | `activity` | 1, project, person, ordinal | – (what was done to one person) |

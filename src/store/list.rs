@@ -7,7 +7,6 @@ use super::column::{LIVE, encode_live};
 use super::column_cache::Of;
 use super::find::{By, Row};
 use super::keys::KeyReader;
-use super::search::{ASK, GoOn};
 use super::snapshot::Snapshot;
 use super::{Family, Result, Store, corrupt, keys};
 use crate::person::{Known, PersonId, ProjectId, PropertyId, Time};
@@ -91,9 +90,9 @@ pub enum Start {
 }
 
 impl Snapshot<'_> {
-    /// Live persons in the order of a list, from where it starts on and at most `limit`; `None`
-    /// where `go_on` ended the scan. The newest come first, or with `ascending` last. With `among` only
-    /// these are listed, who are given by id, and so many rows are read: `None` where more are needed.
+    /// Live persons in the order of a list, from where it starts on and at most `limit`. The newest come
+    /// first, or with `ascending` last. `among` is (persons sorted by id, most rows to read): only these are
+    /// listed. `None` where the budget was not enough.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
@@ -104,7 +103,6 @@ impl Snapshot<'_> {
         start: Start,
         limit: usize,
         among: Option<(&[PersonId], u64)>,
-        go_on: &GoOn<'_>,
     ) -> Result<Option<Vec<Row>>> {
         let most = among.map_or(u64::MAX, |(_, most)| most);
         let is_listed =
@@ -135,16 +133,17 @@ impl Snapshot<'_> {
                 }
             }
         }
-        let (mut rows, mut read) = (Vec::new(), 0_u64);
+        let (mut rows, mut read, mut ask) = (Vec::new(), 0_u64, self.asking());
         while let Some((key, person)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix))
         {
             read += 1;
             if rows.len() >= limit {
                 break;
             }
-            if read > most || (read.is_multiple_of(ASK) && !go_on()) {
+            if read > most {
                 return Ok(None);
             }
+            ask()?;
             let person = KeyReader(person).u64().ok_or(corrupt(family))?;
             if !is_listed(&person) {
                 // Whoever is not asked for counts for nothing.
@@ -160,29 +159,22 @@ impl Snapshot<'_> {
         Ok(Some(rows))
     }
 
-    /// Every live person whose email may be this one, by id; `None` where `go_on` ended the scan. The
-    /// caller compares: a long email is indexed by its beginning only.
+    /// Every live person whose email may be this one, by id. The caller compares: a long email is indexed by
+    /// its beginning only.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn persons_by_email(
-        &self,
-        project: ProjectId,
-        email: &str,
-        go_on: &GoOn<'_>,
-    ) -> Result<Option<Vec<PersonId>>> {
+    pub fn persons_by_email(&self, project: ProjectId, email: &str) -> Result<Vec<PersonId>> {
         let prefix = keys::email(project, email);
         let mut iterator = self.iterator(Family::ByEmail);
         iterator.seek(&prefix);
-        let mut found = Vec::new();
+        let (mut found, mut ask) = (Vec::new(), self.asking());
         while let Some((_, person)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
+            ask()?;
             found.push(KeyReader(person).u64().ok_or(corrupt(Family::ByEmail))?);
-            if (found.len() as u64).is_multiple_of(ASK) && !go_on() {
-                return Ok(None);
-            }
             iterator.next();
         }
         iterator.status()?;
-        Ok(Some(found))
+        Ok(found)
     }
 }

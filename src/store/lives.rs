@@ -1,7 +1,9 @@
 //! How the lives of persons began and ended.
 
+use std::ops::RangeInclusive;
+
 use super::{Error, LifeSpan, Result};
-use crate::person::{Life, Lives, Merged, Place, ProjectId, Time};
+use crate::person::{Life, Lives, Merged, PersonId, Place, ProjectId, Time};
 
 /// Who knows how lives began and ended: a snapshot, or a transaction with what it staged.
 pub trait Spans {
@@ -88,6 +90,28 @@ impl LivesOf<'_> {
             return Ok(None);
         }
         Ok(self.spans.span(self.project, life)?.lives_on.map(|(place, _)| place))
+    }
+
+    /// The life that a person was in at a place, by what was known at a time: of those with these numbers
+    /// the newest one that had begun.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn life_at(
+        &self,
+        person: PersonId,
+        numbers: RangeInclusive<u32>,
+        (until, known): (Place, Time),
+    ) -> Result<Life> {
+        let (first, last) = numbers.into_inner();
+        for number in (first + 1..=last).rev() {
+            let life = Life { person, number };
+            let lives_on = self.spans.span(self.project, life)?.lives_on;
+            if lives_on.is_some_and(|(place, learned)| place <= until && learned <= known) {
+                return Ok(life);
+            }
+        }
+        Ok(Life { person, number: first })
     }
 }
 

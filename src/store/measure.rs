@@ -4,7 +4,7 @@ use rocksdb::Range;
 use rocksdb::properties::{self, PropName};
 use rocksdb::statistics::Ticker;
 
-use super::{Family, Store};
+use super::{Family, Store, keys};
 
 /// What the store measures of itself. Counters begin at the start of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Measure {
     pub compaction_written_bytes: u64,
     /// Bytes that were written out of full write buffers.
     pub flush_written_bytes: u64,
-    /// Bytes that were written to the log of writes.
+    /// Bytes that were written to the write-ahead log.
     pub wal_written_bytes: u64,
     /// Bytes that the disk of the store still takes; `None` where the system does not tell.
     pub disk_available_bytes: Option<u64>,
@@ -98,7 +98,7 @@ impl Store {
     /// Whether the rows of a family that begin with a prefix are a small part of what the cache holds, by
     /// their bytes on disk.
     pub(super) fn is_small(&self, family: Family, prefix: &[u8]) -> bool {
-        let until = [prefix, &[0xff; 8]].concat();
+        let until = keys::after(prefix);
         let range = Range::new(prefix, &until);
         let sizes = self.db.get_approximate_sizes_cf(self.family(family), &[range]);
         sizes.iter().sum::<u64>() <= self.caches.memory / SMALL_PART

@@ -2,9 +2,8 @@
 
 use super::lives::{LivesOf, Spans};
 use super::snapshot::{Moment, Snapshot};
-use super::transaction::decode;
 use super::walk::Walk;
-use super::{Family, Joined, LifeSpan, Member, Result, codec, corrupt, keys};
+use super::{Family, Joined, LifeSpan, Member, Result, codec, corrupt, decode, keys};
 use crate::person::history::with_room;
 use crate::person::{Head, Life, Lives, Merged, PersonId, Place, ProjectId, Seat, Time};
 
@@ -12,8 +11,8 @@ use crate::person::{Head, Life, Lives, Merged, PersonId, Place, ProjectId, Seat,
 #[derive(Clone, Copy)]
 struct Asked {
     project: ProjectId,
-    /// The life was merged into another one by then: only those that had left it alone may still
-    /// be there, as that was not known.
+    /// The life had been merged away by then. Only ids that left it one by one may still be its own, where
+    /// their leaving was not known yet.
     left: bool,
     at: Moment,
     limit: usize,

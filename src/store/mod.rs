@@ -16,6 +16,7 @@ pub mod codec;
 mod column;
 mod column_cache;
 mod dictionary;
+mod ending;
 mod erase;
 mod error;
 mod family;
@@ -62,7 +63,7 @@ use self::column_cache::ColumnCache;
 pub use self::dictionary::Dictionary;
 pub use self::erase::Pending;
 pub use self::error::{Error, Result};
-use self::error::{advice, corrupt};
+use self::error::{advice, corrupt, decode};
 pub use self::family::Family;
 pub use self::find::{By, NEVER, Row, Wanted};
 pub use self::format::exists;
@@ -90,8 +91,8 @@ pub const FORMAT: u32 = 2;
 pub struct Config {
     /// The folder of the store; made where missing.
     pub path: PathBuf,
-    /// Memory for block cache and write buffers, for rows that readers ask for and for histories that late
-    /// events ask for, in bytes.
+    /// Memory for block cache, write buffers, rows and columns that readers asked for lately, and histories
+    /// that late events ask for, in bytes.
     pub memory: u64,
     /// Whether every commit waits for the disk: a power cut then loses nothing that Kafka no
     /// longer has.
@@ -132,20 +133,8 @@ impl Store {
             options::open(config).map_err(|error| open_error(advice(error.as_ref())))?;
         check_files(&db).map_err(|error| open_error(advice(&error)))?;
         backup::clean(path).map_err(|error| open_error(advice(&error.to_string())))?;
-        let mut store = Self {
-            dictionary: Dictionary::default(),
-            secret: Vec::new(),
-            identity: Uuid::nil(),
-            db,
-            poisoned: AtomicBool::new(false),
-            read_only: false,
-            sync_writes: config.sync_writes,
-            caches,
-            held: Mutex::default(),
-            held_bytes: usize::try_from(config.memory / options::HELD_PART).unwrap_or(usize::MAX),
-            row_cache: RowCache::new(config.memory / options::ROW_CACHE_PART),
-            column_cache: ColumnCache::new(config.memory / options::COLUMN_CACHE_PART),
-        };
+        let sync_writes = config.sync_writes;
+        let mut store = Self { sync_writes, ..Self::of(db, caches, config.memory) };
         match store.db.get_cf(store.family(Family::Meta), Meta::Format.key())? {
             None => {
                 let family = store.family(Family::Meta);
@@ -160,6 +149,25 @@ impl Store {
         store.load_secret()?;
         store.load_identity()?;
         Ok(store)
+    }
+
+    /// A database that is open, of which nothing is read yet. Of `memory` histories, rows and columns have
+    /// their shares, in bytes.
+    fn of(db: DB, caches: options::Caches, memory: u64) -> Self {
+        Self {
+            db,
+            dictionary: Dictionary::default(),
+            secret: Vec::new(),
+            identity: Uuid::nil(),
+            poisoned: AtomicBool::new(false),
+            read_only: false,
+            sync_writes: false,
+            caches,
+            held: Mutex::default(),
+            held_bytes: usize::try_from(memory / options::HELD_PART).unwrap_or(usize::MAX),
+            row_cache: RowCache::new(memory / options::ROW_CACHE_PART),
+            column_cache: ColumnCache::new(memory / options::COLUMN_CACHE_PART),
+        }
     }
 
     /// The names of properties and topics.

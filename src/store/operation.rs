@@ -78,7 +78,7 @@ pub enum Joined {
     Bundle(Life),
 }
 
-/// A distinct id of a person, or many, in the order in which they joined.
+/// An entry of a life's list: one id, or the bundle of all ids of another life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     /// What joined.

@@ -1,17 +1,12 @@
 //! Opening a store to be read, beside the process that writes it.
 
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rocksdb::{DB, Options};
-use uuid::Uuid;
 
-use super::column_cache::ColumnCache;
 use super::keys::Meta;
-use super::row_cache::RowCache;
-use super::{Config, Dictionary, Error, FORMAT, Family, Result, Store, advice, options};
+use super::{Config, Error, FORMAT, Family, Result, Store, advice, options};
 
 /// How often a store is opened again whose files changed meanwhile.
 const ATTEMPTS: u32 = 20;
@@ -60,20 +55,7 @@ impl Store {
             return Err(Error::Open { path: config.path.clone(), reason: reason.to_owned() });
         }
         let (db, caches) = options::open_to_read(config)?;
-        let mut store = Self {
-            db,
-            dictionary: Dictionary::default(),
-            secret: Vec::new(),
-            identity: Uuid::nil(),
-            poisoned: AtomicBool::new(false),
-            read_only: true,
-            sync_writes: false,
-            caches,
-            held: Mutex::default(),
-            held_bytes: 0,
-            row_cache: RowCache::new(0),
-            column_cache: ColumnCache::new(0),
-        };
+        let mut store = Self { read_only: true, ..Self::of(db, caches, 0) };
         match store.get(Family::Meta, &Meta::Format.key())? {
             Some(format) if format == FORMAT.to_be_bytes() => {}
             format => {

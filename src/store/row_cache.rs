@@ -79,9 +79,8 @@ impl RowCache {
         commits.is_multiple_of(2) && self.now() == commits
     }
 
-    /// The rows of a family that begin with `part`, as a snapshot shows them that is as new as `at`, and
-    /// from which `read` reads them; that answers `None` where they are too many. `None` where they are
-    /// not here and cannot be now.
+    /// All rows of a family that begin with `part`, as of commit count `at`. On a miss `read` loads them, or
+    /// answers `None` for too many. `None`: ask the database.
     ///
     /// # Errors
     /// Those of `read`.
@@ -201,9 +200,8 @@ mod tests {
     use crate::store::snapshot::Snapshot;
     use crate::store::tests::beside::beside_commits;
     use crate::store::tests::config;
-    use crate::store::transaction::decode;
     use crate::store::walk::Walk;
-    use crate::store::{Joined, Member, Store, codec, keys};
+    use crate::store::{Joined, Member, Store, codec, decode, keys};
 
     const IDS: i64 = 8;
 

@@ -32,7 +32,8 @@ impl<'a, 'db> Rows<'a, 'db> {
         Self { lives, ordered, reads_whole: true, read: RefCell::default() }
     }
 
-    /// The same for who asks for the properties of one person that changed since a moment.
+    /// A reader for the changed properties of one person with so many operations: where there are many,
+    /// properties are not read whole.
     #[must_use]
     pub fn of_changed(lives: LivesOf<'a>, ordered: Ordered<'a, 'db>, operations: u64) -> Self {
         Self { reads_whole: operations <= MANY, ..Self::new(lives, ordered) }
@@ -98,5 +99,5 @@ impl Histories for Rows<'_, '_> {
 /// A row of family `history`.
 pub fn decode((key, value): (&[u8], &[u8])) -> Result<Stored> {
     let place = keys::place_of(key).ok_or(corrupt(Family::History))?;
-    codec::decode_row(place, value).map_err(|_| corrupt(Family::History))
+    super::decode(|value| codec::decode_row(place, value), value, Family::History)
 }

@@ -8,157 +8,122 @@ use super::column::{LIVE, decode_live};
 use super::column_cache::{Kept, Of};
 use super::snapshot::Snapshot;
 use super::together::together;
-use super::transaction::decode;
 use super::whole::Ids;
-use super::{Family, Result, codec, corrupt};
+use super::{Family, Result, codec, corrupt, decode};
 use crate::person::{Part, PersonId, ProjectId, PropertyId, Value};
-
-/// What says whether a long scan should go on.
-pub type GoOn<'a> = dyn Fn() -> bool + Sync + 'a;
-
-/// After so many rows a scan asks whether it should go on.
-pub const ASK: u64 = 1024;
 
 /// The properties that a search looks into.
 pub const SEARCHED: [&str; 2] = ["email", "name"];
 
 impl Snapshot<'_> {
-    /// Calls `each` with the rows of a column, in the order of the persons. Answers whether `go_on` let it
-    /// come to its end.
+    /// Calls `each` with the rows of a column, in the order of the persons.
     fn each_row(
         &self,
         project: ProjectId,
         property: PropertyId,
-        go_on: &GoOn<'_>,
         mut each: impl FnMut(PersonId, &[u8]) -> Result<()>,
-    ) -> Result<bool> {
-        let (mut column, mut read) = (self.column(project, property)?, 0_u64);
+    ) -> Result<()> {
+        let (mut column, mut ask) = (self.column(project, property)?, self.asking());
         while let Some(person) = column.person()? {
-            read += 1;
-            if read.is_multiple_of(ASK) && !go_on() {
-                return Ok(false);
-            }
+            ask()?;
             each(person, column.value())?;
             column.next();
         }
-        Ok(true)
+        Ok(())
     }
 
-    /// The same with everybody's value of a property.
+    /// Calls `each` with everybody's value of a property, in the order of the persons.
     pub(super) fn each_value(
         &self,
         project: ProjectId,
         property: PropertyId,
-        go_on: &GoOn<'_>,
         mut each: impl FnMut(PersonId, &Value),
-    ) -> Result<bool> {
-        self.each_row(project, property, go_on, |person, json| {
+    ) -> Result<()> {
+        self.each_row(project, property, |person, json| {
             each(person, &self.value_of(project, person, property, json)?);
             Ok(())
         })
     }
 
-    /// Who has a text in the email, the name or a distinct id, or a uuid that begins with it, by id;
-    /// `None` where `go_on` ended the scan.
-    pub(super) fn searched(
-        &self,
-        project: ProjectId,
-        part: &Part,
-        go_on: &GoOn<'_>,
-    ) -> Result<Option<Vec<PersonId>>> {
-        let having = |property: Option<PropertyId>| match property {
-            Some(property) => self.having(project, property, part, go_on),
-            None => Ok(Some(Vec::new())),
+    /// Who has a text in the email, the name or a distinct id, or a uuid that begins with it, by id.
+    pub(super) fn searched(&self, project: ProjectId, part: &Part) -> Result<Vec<PersonId>> {
+        let having = |property: Option<PropertyId>| {
+            property.map_or(Ok(Vec::new()), |property| self.having(project, property, part))
         };
-        let by_id = || self.having_id(project, part, go_on);
-        let by_uuid = || {
-            collected(|found| {
-                if !part.is_of(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
-                    return Ok(true);
-                }
-                self.each_row(project, LIVE, go_on, |person, live| {
+        let by_id = || self.having_id(project, part);
+        let by_uuid = || -> Result<Vec<PersonId>> {
+            let mut found = Vec::new();
+            if part.is_of(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+                self.each_row(project, LIVE, |person, live| {
                     let (_, uuid) = decode_live(live)?;
                     if part.begins(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
                         found.push(person);
                     }
                     Ok(())
-                })
-            })
+                })?;
+            }
+            Ok(found)
         };
         let properties = SEARCHED.map(|key| self.store.dictionary().property(project, key));
         let ((by_id, by_uuid), by_property) =
             together(|| rayon::join(|| (by_id(), by_uuid()), || properties.map(having)));
         let found = [by_id, by_uuid].into_iter().chain(by_property);
-        let found = found.collect::<Result<Option<Vec<_>>>>()?;
-        Ok(found.map(|found| {
-            let mut persons = found.concat();
-            persons.sort_unstable();
-            persons.dedup();
-            persons
-        }))
+        let mut persons = found.collect::<Result<Vec<_>>>()?.concat();
+        persons.sort_unstable();
+        persons.dedup();
+        Ok(persons)
     }
 
-    /// Who has a text in the value of a property, likewise.
+    /// Who has a text in the value of a property, by id.
     fn having(
         &self,
         project: ProjectId,
         property: PropertyId,
         part: &Part,
-        go_on: &GoOn<'_>,
-    ) -> Result<Option<Vec<PersonId>>> {
+    ) -> Result<Vec<PersonId>> {
         let is_wanted = |value: &Value| !value.is_null() && part.is_in(&value.text());
         if let Some(whole) = self.whole(project, property)? {
-            let mut read = 0_u64;
+            let mut ask = self.asking();
             let long = |person| {
-                read += 1;
-                if read.is_multiple_of(ASK) && !go_on() {
-                    return Ok(None);
-                }
-                Ok(Some(is_wanted(&self.value_of(project, person, property, &[])?)))
+                ask()?;
+                Ok(is_wanted(&self.value_of(project, person, property, &[])?))
             };
             if let Some(found) = whole.having(part, long)? {
-                return Ok(Some(found));
+                return Ok(found);
             }
         }
-        collected(|found| {
-            self.each_value(project, property, go_on, |person, value| {
-                if is_wanted(value) {
-                    found.push(person);
-                }
-            })
-        })
+        let mut found = Vec::new();
+        self.each_value(project, property, |person, value| {
+            if is_wanted(value) {
+                found.push(person);
+            }
+        })?;
+        Ok(found)
     }
 
-    /// Who has a text in a distinct id, likewise; in no order.
-    fn having_id(
-        &self,
-        project: ProjectId,
-        part: &Part,
-        go_on: &GoOn<'_>,
-    ) -> Result<Option<Vec<PersonId>>> {
-        let ids = self.ids(project)?;
+    /// Who has a text in a distinct id, in no order, and once for each id that has it.
+    fn having_id(&self, project: ProjectId, part: &Part) -> Result<Vec<PersonId>> {
+        let (ids, mut found) = (self.ids(project)?, Vec::new());
         let Some(ids) = ids.as_ref().and_then(|ids| ids.having(Some(part))) else {
-            return collected(|found| {
-                self.each_id(project, Some(part), go_on, |_, ownership| {
-                    let owner = decode(codec::decode_ownership, ownership, Family::DistinctId)?;
-                    found.push(owner.now(&self.lives(project))?.person);
-                    Ok(true)
-                })
-            });
+            self.each_id(project, Some(part), |_, ownership| {
+                let owner = decode(codec::decode_ownership, ownership, Family::DistinctId)?;
+                found.push(owner.now(&self.lives(project))?.person);
+                Ok(true)
+            })?;
+            return Ok(found);
         };
-        let mut found = Vec::with_capacity(ids.len());
+        found.reserve_exact(ids.len());
+        let mut ask = self.asking();
         for id in ids {
+            ask()?;
             let id = std::str::from_utf8(id).map_err(|_| corrupt(Family::DistinctId))?;
             found.push(self.whose(project, id)?.ok_or(corrupt(Family::DistinctId))?);
-            if (found.len() as u64).is_multiple_of(ASK) && !go_on() {
-                return Ok(None);
-            }
         }
-        Ok(Some(found))
+        Ok(found)
     }
 
     /// Calls `each` with distinct ids of live persons that have a text somewhere, in their order,
-    /// until it answers `false`. Answers whether `go_on` let it come to its end.
+    /// until it answers `false`.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
@@ -166,23 +131,21 @@ impl Snapshot<'_> {
         &self,
         project: ProjectId,
         part: Option<&Part>,
-        go_on: &GoOn<'_>,
         mut each: impl FnMut(&str) -> bool,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let ids = self.ids(project)?;
         let Some(ids) = ids.as_ref().and_then(|ids| ids.having(part)) else {
-            return self.each_id(project, part, go_on, |id, _| Ok(each(id)));
+            return self.each_id(project, part, |id, _| Ok(each(id)));
         };
-        for (read, id) in (1_u64..).zip(ids) {
-            if read.is_multiple_of(ASK) && !go_on() {
-                return Ok(false);
-            }
+        let mut ask = self.asking();
+        for id in ids {
+            ask()?;
             let id = std::str::from_utf8(id).map_err(|_| corrupt(Family::DistinctId))?;
             if !each(id) {
                 break;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// The distinct ids of a project, where they are kept in memory or may be from now on.
@@ -191,7 +154,7 @@ impl Snapshot<'_> {
             let prefix = project.to_be_bytes();
             let mut iterator = self.iterator(Family::DistinctId);
             iterator.seek(prefix);
-            let mut ask = self.asking();
+            let mut ask = self.asking_for_all();
             let next = || {
                 ask()?;
                 let id =
@@ -210,24 +173,19 @@ impl Snapshot<'_> {
         })
     }
 
-    /// Calls `each` with distinct ids that have a text somewhere, until it answers `false`. Answers
-    /// whether `go_on` let it come to its end.
+    /// Calls `each` with distinct ids that have a text somewhere, until it answers `false`.
     pub(super) fn each_id(
         &self,
         project: ProjectId,
         part: Option<&Part>,
-        go_on: &GoOn<'_>,
         mut each: impl FnMut(&str, &[u8]) -> Result<bool>,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let prefix = project.to_be_bytes();
         let mut iterator = self.iterator(Family::DistinctId);
         iterator.seek(prefix);
-        let mut read = 0_u64;
+        let mut ask = self.asking();
         while let Some((key, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
-            read += 1;
-            if read.is_multiple_of(ASK) && !go_on() {
-                return Ok(false);
-            }
+            ask()?;
             let id = std::str::from_utf8(&key[prefix.len()..]);
             let id = id.map_err(|_| corrupt(Family::DistinctId))?;
             if part.is_none_or(|part| part.is_in(id)) && !each(id, value)? {
@@ -235,8 +193,7 @@ impl Snapshot<'_> {
             }
             iterator.next();
         }
-        iterator.status()?;
-        Ok(true)
+        Ok(iterator.status()?)
     }
 
     /// The value of a row of a column; a long one is read from the head.
@@ -255,12 +212,4 @@ impl Snapshot<'_> {
         let value = head.entries.get(&property).and_then(|entry| entry.state.current.clone());
         value.ok_or(corrupt(Family::Column))
     }
-}
-
-/// The persons that a walk finds; `None` where it was ended before it came to its end.
-fn collected(
-    walk: impl FnOnce(&mut Vec<PersonId>) -> Result<bool>,
-) -> Result<Option<Vec<PersonId>>> {
-    let mut found = Vec::new();
-    Ok(walk(&mut found)?.then_some(found))
 }

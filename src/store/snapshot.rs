@@ -2,22 +2,20 @@
 //! after it. Reads never wait for the writer.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use rocksdb::{DBRawIterator, ReadOptions, SnapshotWithThreadMode};
 use uuid::Uuid;
 
 use super::column_cache::{Kept, Of};
+use super::ending::Ending;
 use super::keys::{KeyReader, Meta, PERSON_BYTES};
 use super::packed::Packed;
-use super::search::ASK;
-use super::transaction::decode;
 use super::{
-    Applied, CommandOutcome, Error, Family, Recency, Result, Spans, Store, codec, corrupt, keys,
+    Applied, CommandOutcome, Error, Family, Recency, Result, Store, codec, corrupt, decode, keys,
 };
 use crate::person::{
-    FIRST_PROPERTY, Head, Known, Life, Lives, Ownership, PersonId, ProjectId, PropertyId, Time,
-    Value,
+    FIRST_PROPERTY, Head, Known, Life, Lives, Ownership, PersonId, Place, ProjectId, PropertyId,
+    Time, Value,
 };
 
 /// A moment of the world, and what was known of it: the two clocks of a read.
@@ -27,6 +25,11 @@ pub struct Moment {
     pub time: Time,
     /// Only what was learned by then; [`Time::MAX`] is everything.
     pub known: Time,
+}
+
+impl Moment {
+    /// Now, by everything that is known.
+    pub const NOW: Self = Self { time: Time::MAX, known: Time::MAX };
 }
 
 /// A person as a read shows it.
@@ -57,10 +60,11 @@ pub struct Snapshot<'s> {
     state: Option<u64>,
     /// How new it is, for the row cache.
     commits: u64,
-    /// The same where it was taken between two commits, and so shows all of them and nothing else.
+    /// How many commits there were, where it was taken between two of them, and so shows all of those and
+    /// nothing else.
     between: Option<u64>,
-    /// When its reads end.
-    deadline: Option<Instant>,
+    /// What ends its reads, if anything does.
+    pub(super) ending: Option<Ending<'s>>,
 }
 
 /// So many rows of a person, and bytes that they take, go into the row cache.
@@ -74,29 +78,7 @@ impl<'s> Snapshot<'s> {
         // Where nothing was committed meanwhile, this is what the snapshot shows.
         let state = Some(before).filter(|before| *before == store.db.latest_sequence_number());
         let between = Some(commits).filter(|commits| store.row_cache.is_after(*commits));
-        Self { store, rows, state, commits, between, deadline: None }
-    }
-
-    /// The same, whose reads of persons end with [`Error::Ended`] from a moment on, however many rows they
-    /// go through.
-    #[must_use]
-    pub fn until(self, deadline: Instant) -> Self {
-        Self { deadline: Some(deadline), ..self }
-    }
-
-    /// Ends a read that takes longer than it may.
-    pub(super) fn goes_on(&self) -> Result<()> {
-        let is_over = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if is_over { Err(Error::Ended) } else { Ok(()) }
-    }
-
-    /// What a long scan calls for each row, to end with the read.
-    pub(super) fn asking(&self) -> impl FnMut() -> Result<()> {
-        let mut rows = 0_u64;
-        move || {
-            rows += 1;
-            if rows.is_multiple_of(ASK) { self.goes_on() } else { Ok(()) }
-        }
+        Self { store, rows, state, commits, between, ending: None }
     }
 
     /// The number of the state that it shows: snapshots of one number show the same. `None` where
@@ -253,14 +235,8 @@ impl<'s> Snapshot<'s> {
         (person, head): (PersonId, &Head),
         at: Moment,
     ) -> Result<Life> {
-        for number in (head.first_life + 1..=head.life).rev() {
-            let life = Life { person, number };
-            let lives_on = self.span(project, life)?.lives_on;
-            if lives_on.is_some_and(|(place, known)| place.time <= at.time && known <= at.known) {
-                return Ok(life);
-            }
-        }
-        Ok(Life { person, number: head.first_life })
+        let until = (Place::end_of(at.time), at.known);
+        self.lives(project).life_at(person, head.first_life..=head.life, until)
     }
 
     /// How recent a person is.
@@ -285,11 +261,10 @@ impl<'s> Snapshot<'s> {
         let values = head.properties().filter_map(|(property, entry)| {
             entry.state.current.clone().map(|value| (property, value))
         });
-        let now = Moment { time: Time::MAX, known: Time::MAX };
         Ok(Person {
             id,
             uuid: head.uuid,
-            distinct_ids: self.distinct_ids(project, (id, head), now, distinct_ids)?,
+            distinct_ids: self.distinct_ids(project, (id, head), Moment::NOW, distinct_ids)?,
             properties: self.named(project, values)?,
             created_at: Some(head.created_at),
             last_seen_at: self.recency(project, id)?.seen,

@@ -38,7 +38,7 @@ impl<'db> Committed<'db> {
         RefCell::new(Self { rows, from: None, held: None })
     }
 
-    /// The same for who reads the same persons again and again, with what is held of them already.
+    /// Rows of persons who are read again and again, with what is held of them already.
     pub fn holding(rows: Walk<'db>, held: Held) -> RefCell<Self> {
         RefCell::new(Self { rows, from: None, held: Some(held) })
     }
@@ -186,7 +186,8 @@ impl<'a, 'db> Ordered<'a, 'db> {
         Ok(Span { rows, staged })
     }
 
-    /// The same, with the rows at hand where there are at most so many.
+    /// Where rows within `prefix` are looked for: among the rows themselves, read here, where there are at
+    /// most `few`.
     pub fn span_of_few(&self, prefix: &[u8], few: usize) -> Result<Span> {
         let span = self.span(prefix)?;
         if span.rows.is_some() {

@@ -309,8 +309,8 @@ fn commit_many(store: &Store, number: u64) {
     transaction.commit().unwrap();
 }
 
-/// The newest file of the log of writes, and its length.
-fn log_of_writes(path: &Path) -> (PathBuf, usize) {
+/// The newest file of the write-ahead log, and its length.
+fn write_ahead_log(path: &Path) -> (PathBuf, usize) {
     let mut logs = content(path).into_iter();
     let (path, bytes) =
         logs.rfind(|(path, _)| path.extension().is_some_and(|kind| kind == "log")).unwrap();
@@ -318,7 +318,7 @@ fn log_of_writes(path: &Path) -> (PathBuf, usize) {
 }
 
 #[test]
-fn a_torn_log_of_writes_is_the_store_of_an_earlier_commit() {
+fn a_torn_write_ahead_log_is_the_store_of_an_earlier_commit() {
     const IN_TABLES: u64 = 2;
     const ALL: u64 = 10;
     let folder = tempfile::tempdir().unwrap();
@@ -329,13 +329,13 @@ fn a_torn_log_of_writes_is_the_store_of_an_earlier_commit() {
         let store = Store::open(&config(&original)).unwrap();
         (0..IN_TABLES).for_each(|number| commit_many(&store, number));
         store.checkpoint().unwrap();
-        moments.push((log_of_writes(&original).1, store.content()));
+        moments.push((write_ahead_log(&original).1, store.content()));
         for number in IN_TABLES..ALL {
             commit_many(&store, number);
-            moments.push((log_of_writes(&original).1, store.content()));
+            moments.push((write_ahead_log(&original).1, store.content()));
         }
     }
-    let (log, length) = log_of_writes(&original);
+    let (log, length) = write_ahead_log(&original);
     assert!(moments.is_sorted_by(|before, after| before.0 < after.0), "each grew the same log");
     let edges = moments.iter().map(|(end, _)| *end);
     let mut cuts: Vec<_> = edges.flat_map(|end| [end.saturating_sub(1), end, end + 1]).collect();

@@ -8,7 +8,7 @@ use super::rows::Rows;
 use super::snapshot::{Moment, Person, Snapshot};
 use super::staged::{Committed, Ordered};
 use super::walk::Walk;
-use super::{Error, Family, Operation, Result, codec, corrupt, keys};
+use super::{Error, Family, Operation, Result, corrupt, keys};
 use crate::person::history::{self, Query};
 use crate::person::{
     Class, Head, Histories, Life, Lives, Mode, PersonId, Place, ProjectId, PropertyId, Stored, Time,
@@ -124,11 +124,8 @@ impl Today<'_, '_, '_> {
     }
 
     fn row_counts(&self, of: PersonId, row: &Stored) -> Result<bool> {
-        let key = keys::at(keys::person(self.project, of), row.place);
-        let bytes = self.snapshot.get(Family::Timeline, &key)?;
-        let bytes = bytes.ok_or(Error::Broken("a row has no operation"))?;
-        let operation = codec::decode_operation(row.place, &bytes);
-        self.counts(of, &operation.map_err(|_| corrupt(Family::Timeline))?, row.place)
+        let operation = self.snapshot.operation(self.project, of, row.place)?;
+        self.counts(of, &operation, row.place)
     }
 
     /// Place and event time of the newest operation on a timeline that counts, commands aside.

@@ -29,7 +29,7 @@ use super::dictionary::NewNames;
 use super::held::Held;
 use super::staged::{Committed, Layer, Ordered, Staged};
 use super::walk::Walk;
-use super::{Error, Family, Result, Store, codec, corrupt, keys};
+use super::{Error, Family, Result, Store, codec, decode, keys};
 use crate::person::{PersonId, ProjectId, PropertyId};
 
 /// One batch in the making.
@@ -57,14 +57,14 @@ impl<'s> Transaction<'s> {
 
     /// One that follows another, with what that one held of histories.
     fn after(store: &'s Store, before: Option<Arc<Changes>>, held: Held) -> Self {
-        let committed = |family, held| {
-            let walk = Walk::over(move || {
+        let walk = |family| {
+            Walk::over(move || {
                 let mut options = ReadOptions::default();
                 options.set_prefix_same_as_start(true);
                 store.db.raw_iterator_cf_opt(store.family(family), options)
-            });
-            Committed::holding(walk, held)
+            })
         };
+        let committed = |family, held| Committed::holding(walk(family), held);
         let few = || Held::new(store.held_bytes / 4);
         Self {
             store,
@@ -74,7 +74,7 @@ impl<'s> Transaction<'s> {
             timeline: committed(Family::Timeline, few()),
             members: committed(Family::PersonDistinctId, few()),
             sources: committed(Family::Life, few()),
-            commands: committed(Family::Command, few()),
+            commands: Committed::new(walk(Family::Command)),
             touched: BTreeSet::new(),
             names: NewNames::default(),
             batch: WriteBatch::default(),
@@ -263,13 +263,4 @@ fn in_parts<K: Sync, T: Send>(
     }
     let parts = all.par_chunks(PART).map(read).collect::<Result<Vec<_>>>()?;
     Ok(parts.into_iter().flatten().collect())
-}
-
-/// Decodes a value of a family.
-pub(super) fn decode<'b, T>(
-    decode: impl Fn(&'b [u8]) -> std::result::Result<T, codec::Corrupt>,
-    bytes: &'b [u8],
-    family: Family,
-) -> Result<T> {
-    decode(bytes).map_err(|_| corrupt(family))
 }

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::Result;
-use super::search::{ASK, GoOn};
 use super::snapshot::Snapshot;
 use crate::person::{Part, PersonId, ProjectId, PropertyId, Value};
 
@@ -75,7 +74,7 @@ impl Counting<'_> {
 
 impl Snapshot<'_> {
     /// The current values of a property, by their text, and how many live persons have each: the most
-    /// frequent first and at most so many, by name among equals. `None` where `go_on` ended the scan.
+    /// frequent first and at most so many, by name among equals.
     ///
     /// Where there are very many different values they are counted share by share, so that it takes more
     /// time and not more memory, unless all are asked for.
@@ -88,11 +87,10 @@ impl Snapshot<'_> {
         key: &str,
         part: Option<&Part>,
         most: usize,
-        go_on: &GoOn<'_>,
-    ) -> Result<Option<Vec<(String, u64)>>> {
+    ) -> Result<Vec<(String, u64)>> {
         let mut found = Vec::new();
         let Some(property) = self.store.dictionary().property(project, key) else {
-            return Ok(Some(found));
+            return Ok(found);
         };
         let whole = self.whole(project, property)?;
         let rows = whole.as_ref().map(|whole| whole.counted());
@@ -101,16 +99,9 @@ impl Snapshot<'_> {
             let (is_bounded, counts) = (most < usize::MAX, BTreeMap::new());
             let mut counting = Counting { part, share, is_bounded, counts, bytes: 0 };
             let of = (project, property);
-            let went_on = match &rows {
-                None => {
-                    self.each_value(project, property, go_on, |_, value| counting.count(value, 1))?
-                }
-                Some((counted, long)) => {
-                    self.count_kept(of, (counted, long), &mut counting, go_on)?
-                }
-            };
-            if !went_on {
-                return Ok(None);
+            match &rows {
+                None => self.each_value(project, property, |_, value| counting.count(value, 1))?,
+                Some((counted, long)) => self.count_kept(of, (counted, long), &mut counting)?,
             }
             found.extend(counting.counts);
             found.sort_unstable_by(|(a, of_a), (b, of_b)| {
@@ -119,27 +110,24 @@ impl Snapshot<'_> {
             found.truncate(most);
             share = Share { remainder: share.remainder + 1, of: counting.share.of };
         }
-        Ok(Some(found))
+        Ok(found)
     }
 
-    /// Counts values that are in memory, and those that are too long to be; answers whether `go_on` let it
-    /// come to its end.
+    /// Counts values that are in memory, and those that are too long to be.
     fn count_kept(
         &self,
         (project, property): (ProjectId, PropertyId),
         (counted, long): (&[(&[u8], u64)], &[PersonId]),
         counting: &mut Counting<'_>,
-        go_on: &GoOn<'_>,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         // A value that is not long stands in the row, whoever has it.
         let counted = counted.iter().map(|&(json, times)| (PersonId::MAX, json, times));
         let long = long.iter().map(|&person| (person, &[][..], 1));
-        for (read, (person, json, times)) in (1_u64..).zip(counted.chain(long)) {
-            if read.is_multiple_of(ASK) && !go_on() {
-                return Ok(false);
-            }
+        let mut ask = self.asking();
+        for (person, json, times) in counted.chain(long) {
+            ask()?;
             counting.count(&self.value_of(project, person, property, json)?, times);
         }
-        Ok(true)
+        Ok(())
     }
 }

@@ -213,17 +213,15 @@ mod tests {
         }
         transaction.commit().unwrap();
         let head = store.snapshot().head(1, person).unwrap().unwrap();
-        let now = Moment { time: Time::MAX, known: Time::MAX };
-        let ids =
-            |snapshot: &Snapshot<'_>| snapshot.distinct_ids(1, (person, &head), now, usize::MAX);
-        assert_eq!(
-            ids(&store.snapshot().until(Instant::now() + Duration::from_secs(3_600)))
-                .unwrap()
-                .len(),
-            20
-        );
-        let over = store.snapshot().until(Instant::now());
+        let later = Instant::now() + Duration::from_secs(3_600);
+        let ids = |snapshot: &Snapshot<'_>| {
+            snapshot.distinct_ids(1, (person, &head), Moment::NOW, usize::MAX)
+        };
+        assert_eq!(ids(&store.snapshot().until(later, || false)).unwrap().len(), 20);
+        let over = store.snapshot().until(Instant::now(), || false);
         assert!(matches!(ids(&over), Err(Error::Ended)), "in the middle of a walk");
         assert!(matches!(over.head(1, person), Err(Error::Ended)));
+        let left = store.snapshot().until(later, || true);
+        assert!(matches!(ids(&left), Err(Error::Ended)), "nobody waits");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::Result;
-use crate::person::{Part, PersonId, Value, small};
+use crate::person::{Part, PersonId, Value, lowercase};
 
 /// Up to so many values of a column, new ones are looked for among those that are there.
 const FEW_VALUES: usize = if cfg!(test) { 4 } else { 4096 };
@@ -27,7 +27,7 @@ struct Texts {
 }
 
 impl Texts {
-    /// The same with room for so many more.
+    /// A copy with room for so many more.
     fn with_room(&self, texts: usize, bytes: usize) -> Self {
         let mut roomy = Self {
             bytes: Vec::with_capacity(self.bytes.len() + bytes),
@@ -75,17 +75,17 @@ impl Texts {
     }
 }
 
-/// Texts in small letters, to be searched in one go. After each stands a byte that no text has.
+/// Texts in lowercase, to be searched in one go. After each stands a byte that no text has.
 #[derive(Default)]
-struct Small(Texts);
+struct Lowercase(Texts);
 
-impl Small {
+impl Lowercase {
     fn of<'t>(texts: impl Iterator<Item = Cow<'t, str>>) -> Option<Self> {
         let mut all = Texts::default();
         let mut one = Vec::new();
         for text in texts {
             one.clear();
-            one.extend_from_slice(small(&text).as_bytes());
+            one.extend_from_slice(lowercase(&text).as_bytes());
             one.push(u8::MAX);
             all.push(&one)?;
         }
@@ -112,13 +112,13 @@ pub struct Whole {
     /// Which of the values each of them has.
     codes: Vec<u32>,
     values: Texts,
-    small: OnceLock<Option<Searched>>,
+    lowercase: OnceLock<Option<Searched>>,
 }
 
 /// What a search of a column looks into.
 struct Searched {
     /// The texts of the values.
-    small: Small,
+    lowercase: Lowercase,
     /// The numbers of what is too long to be here.
     long: Vec<usize>,
 }
@@ -174,11 +174,11 @@ impl Whole {
         persons.shrink_to_fit();
         codes.shrink_to_fit();
         coding.values.shrink_to_fit();
-        Ok(Some(Self { persons, codes, values: coding.values, small: OnceLock::new() }))
+        Ok(Some(Self { persons, codes, values: coding.values, lowercase: OnceLock::new() }))
     }
 
-    /// The same with changes, whose keys end in the person; `None` where it is to be read anew, as it holds
-    /// too much that nobody has any more.
+    /// The column with changes applied, whose keys end in the person. `None` where too many of its values are
+    /// nobody's any more: it is read anew then.
     pub fn with(&self, changes: &Changes) -> Option<Self> {
         let room = self.persons.len() + changes.len();
         let (mut persons, mut codes) = (Vec::with_capacity(room), Vec::with_capacity(room));
@@ -200,7 +200,12 @@ impl Whole {
         persons.extend_from_slice(&self.persons[next..]);
         codes.extend_from_slice(&self.codes[next..]);
         let is_worn = coding.values.len() > 2 * persons.len() + FEW_VALUES;
-        (!is_worn).then_some(Self { persons, codes, values: coding.values, small: OnceLock::new() })
+        (!is_worn).then_some(Self {
+            persons,
+            codes,
+            values: coding.values,
+            lowercase: OnceLock::new(),
+        })
     }
 
     /// About what it takes, in bytes, with the texts that a search makes of it.
@@ -249,18 +254,19 @@ impl Whole {
         (counted.collect(), long)
     }
 
-    /// Who has a part in the text of the value, in order. What is too long to be here, `long` answers, or
-    /// `None` to end this. `None` where it was ended or cannot be said.
+    /// Who has a part in the text of the value, in order. What is too long to be here, `long` answers. `None`
+    /// where it cannot be said.
     pub fn having(
         &self,
         part: &Part,
-        mut long: impl FnMut(PersonId) -> Result<Option<bool>>,
+        mut long: impl FnMut(PersonId) -> Result<bool>,
     ) -> Result<Option<Vec<PersonId>>> {
-        let Some(Searched { small, long: too_long }) = self.small.get_or_init(|| self.searched())
+        let Some(Searched { lowercase, long: too_long }) =
+            self.lowercase.get_or_init(|| self.searched())
         else {
             return Ok(None);
         };
-        let numbers = small.having(part);
+        let numbers = lowercase.having(part);
         let mut found = Vec::new();
         if numbers.is_empty() && too_long.is_empty() {
             return Ok(Some(found));
@@ -276,10 +282,7 @@ impl Whole {
         for (person, code) in self.persons.iter().zip(&self.codes) {
             let is_wanted = match wanted[*code as usize] {
                 Some(is_wanted) => is_wanted,
-                None => match long(*person)? {
-                    Some(is_wanted) => is_wanted,
-                    None => return Ok(None),
-                },
+                None => long(*person)?,
             };
             if is_wanted {
                 found.push(*person);
@@ -295,14 +298,14 @@ impl Whole {
         };
         let long = self.values.iter().enumerate().filter(|(_, json)| json.is_empty());
         let long = long.map(|(number, _)| number).collect();
-        Some(Searched { small: Small::of(self.values.iter().map(text))?, long })
+        Some(Searched { lowercase: Lowercase::of(self.values.iter().map(text))?, long })
     }
 }
 
 /// The distinct ids of a project, in their order.
 pub struct Ids {
     ids: Texts,
-    small: OnceLock<Option<Small>>,
+    lowercase: OnceLock<Option<Lowercase>>,
 }
 
 impl Ids {
@@ -318,10 +321,10 @@ impl Ids {
             }
         }
         ids.shrink_to_fit();
-        Ok(Some(Self { ids, small: OnceLock::new() }))
+        Ok(Some(Self { ids, lowercase: OnceLock::new() }))
     }
 
-    /// The same with changes, whose keys are distinct ids.
+    /// The distinct ids with changes applied, whose keys they are. `None` where there is no room for all.
     pub fn with(&self, changes: &Changes) -> Option<Self> {
         let mut ids = Texts::default();
         let mut old = self.ids.iter().peekable();
@@ -338,7 +341,7 @@ impl Ids {
             ids.push(rest)?;
         }
         ids.shrink_to_fit();
-        Some(Self { ids, small: OnceLock::new() })
+        Some(Self { ids, lowercase: OnceLock::new() })
     }
 
     /// About what it takes, in bytes, with the texts that a search makes of it.
@@ -349,9 +352,10 @@ impl Ids {
     /// Those that have a part somewhere, in order; all without one. `None` where that is not known.
     pub fn having(&self, part: Option<&Part>) -> Option<Vec<&[u8]>> {
         let Some(part) = part else { return Some(self.ids.iter().collect()) };
-        let small =
-            self.small.get_or_init(|| Small::of(self.ids.iter().map(String::from_utf8_lossy)));
-        let found = small.as_ref()?.having(part);
+        let lowercase = self
+            .lowercase
+            .get_or_init(|| Lowercase::of(self.ids.iter().map(String::from_utf8_lossy)));
+        let found = lowercase.as_ref()?.having(part);
         Some(found.into_iter().map(|number| self.ids.get(number)).collect())
     }
 }

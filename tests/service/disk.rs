@@ -237,7 +237,7 @@ fn a_missing_table_is_told_and_a_backup_or_the_log_brings_it_back() {
     assert_eq!(home.run(&["backup", backups]).0, 0);
     send(&topic, 100..200);
     reads_on_to_the_end(&home, &topic, 200);
-    // A start moves what is in the log of writes into tables.
+    // A start moves what is in the write-ahead log into tables.
     home.serve().terminate();
     let entries = std::fs::read_dir(home.store()).unwrap().map(|entry| entry.unwrap().path());
     let mut tables: Vec<_> =

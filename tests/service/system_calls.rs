@@ -1,6 +1,6 @@
-//! kill -9 at a named system call: before a commit is in the log of writes, in the middle of a table, between a
+//! kill -9 at a named system call: before a commit is in the write-ahead log, in the middle of a table, between a
 //! new list of files and the name that makes it the current one. strace kills there, before the call is
-//! done. So a file is torn where it is written with more than one call; `a_torn_log_of_writes_…` in
+//! done. So a file is torn where it is written with more than one call; `a_torn_write_ahead_log_…` in
 //! `src/store/tests.rs` tears it at any byte.
 
 use std::ops::RangeInclusive;
@@ -29,7 +29,7 @@ const PLACES: [Place; 13] = [
     // A commit; the first ones note the topics.
     place("write", "*.log", 1..=4),
     place("write", "*.log", 5..=12),
-    // A start writes what it finds in the log of writes into tables.
+    // A start writes what it finds in the write-ahead log into tables.
     place("write", "*.sst", 1..=6),
     place("openat", "*.log", 1..=2),
     // The list of files changes, or a new one is written.

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::*;
 use crate::ingest::apply;
 use crate::person::record::FIRST_COMMAND_TOPIC;
-use crate::person::{Position, Record, Rules, identity};
+use crate::person::{Position, Record, Rules, Time, identity};
 
 /// The hour at which everything begins.
 const START: i64 = 490_000 * 3_600_000_000;

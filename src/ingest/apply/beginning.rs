@@ -27,17 +27,9 @@ impl Applying<'_, '_> {
 
     /// Tells the persons that this one was merged into that it began earlier.
     pub fn pass_on_beginning(&mut self, project: ProjectId, source: PersonId) -> Result<()> {
-        let mut earlier = vec![source];
-        while let Some(source) = earlier.pop() {
-            for (life, merged) in self.transaction.merges(project, source)? {
-                if !self.is_deleted(project, merged.into)?
-                    && self.begin_merged(project, life, merged)?
-                {
-                    earlier.push(merged.into.person);
-                }
-            }
-        }
-        Ok(())
+        self.down_the_merges(project, source, |applying, life, merged| {
+            applying.begin_merged(project, life, merged)
+        })
     }
 
     /// Writes down that the target of a merge was there from its source's beginning on; answers

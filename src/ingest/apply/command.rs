@@ -3,23 +3,18 @@
 use std::collections::HashSet;
 
 use super::{Applying, At, Kind, Outcome};
-use crate::person::event::Rejection;
 use crate::person::{
     Act, Action, CREATED, Command, Known, Leaving, Life, Lives, Owned, Ownership, PersonId,
     Position, ProjectId, Seat, Time, Update,
 };
-use crate::store::{CommandOutcome, Deed, Error, Joined, Member, Operation, Result};
+use crate::store::{CommandOutcome, Deed, Joined, Member, Operation, Result};
 
 impl Applying<'_, '_> {
     /// Applies a command, once for each idempotency key.
-    pub fn command(
-        &mut self,
-        command: &Command,
-        position: Position,
-    ) -> Result<(Outcome, Option<Rejection>)> {
+    pub fn command(&mut self, command: &Command, position: Position) -> Result<Outcome> {
         let Command { project, known, ref idempotency_key, .. } = *command;
         if self.transaction.outcome(project, idempotency_key, known)?.is_some() {
-            return Ok((Outcome::Duplicate, None));
+            return Ok(Outcome::Duplicate);
         }
         let at = At::of_command(command, position);
         let life = match command.act.person() {
@@ -34,11 +29,10 @@ impl Applying<'_, '_> {
             (Act::Split(_, leaving), Some(life)) => self.split(at, life, leaving)?,
         };
         self.transaction.set_outcome(project, idempotency_key, known, outcome)?;
-        let outcome = match outcome {
+        Ok(match outcome {
             CommandOutcome::Done => Outcome::Recorded,
             _ => Outcome::Refused,
-        };
-        Ok((outcome, None))
+        })
     }
 
     /// The life in which the person with a uuid is now; `None` where there is none.
@@ -115,8 +109,7 @@ impl Applying<'_, '_> {
     /// Gives a distinct id to a person of its own.
     fn split_off(&mut self, at: At, id: &str) -> Result<()> {
         let At { project, time: from, known, .. } = at;
-        let owner = self.transaction.owner(project, id)?.cloned();
-        let mut owner = owner.ok_or(Error::Broken("a person's distinct id has no owner"))?;
+        let mut owner = self.owner_of(project, id)?;
         owner.settle(&self.transaction.lives(project))?;
         let row = owner.entries().filter_map(Owned::row).last();
         self.list(project, id, row, |member| Member { left: Some(from), ..member })?;

@@ -8,7 +8,7 @@ use crate::person::{
     Class, Head, Histories, Life, Merged, Owned, PersonId, Place, ProjectId, PropertyId, Row, Seat,
     State, Stored, Time,
 };
-use crate::store::{Error, Joined, Member, Result};
+use crate::store::{Joined, Member, Result};
 
 /// Of a source with at most so many distinct ids each one is moved by itself; more come as a
 /// bundle. Tests have few and must come by both ways.
@@ -42,8 +42,7 @@ impl Applying<'_, '_> {
 
     fn effective_time(&mut self, at: At, source: PersonId, target: PersonId) -> Result<Time> {
         let project = at.project;
-        let owner = self.transaction.owner(project, at.distinct_id)?.cloned();
-        let owner = owner.ok_or(Error::Broken("a target has no owner"))?;
+        let owner = self.owner_of(project, at.distinct_id)?;
         let joined = owner.joined(&self.transaction.lives(project))?;
         let lives_on = self.transaction.head(project, target)?.lives_on;
         let changed = self.transaction.head(project, source)?.ownership_changed;
@@ -75,12 +74,11 @@ impl Applying<'_, '_> {
         let head = self.transaction.head(project, source.person)?;
         let lives_on = head.lives_on;
         for (property, entry) in head.entries.clone() {
-            let state = if entry.newest < lives_on {
-                // A merge may have brought it something by what was known earlier, and nothing now.
-                self.state_at(project, (source, property), place.time)?
-            } else if entry.newest <= Some(place.time) {
+            let state = if (lives_on..=Some(place.time)).contains(&entry.newest) {
                 Some(entry.state)
             } else {
+                // It changed later; or a merge may have brought a life that goes on something by what was
+                // known earlier, and nothing now.
                 self.state_at(project, (source, property), place.time)?
             };
             if let Some(state) = state {
@@ -177,8 +175,7 @@ impl Applying<'_, '_> {
             if member.left.is_some() {
                 continue;
             }
-            let owner = self.transaction.owner(project, id)?.cloned();
-            let mut owner = owner.ok_or(Error::Broken("a person's distinct id has no owner"))?;
+            let mut owner = self.owner_of(project, id)?;
             let (into, place) = self.next_ordinal(project, target)?;
             owner.later.push(Owned { from, known, life: into, seat: Seat::Own(place) });
             self.transaction.set_owner(project, id, Some(owner));

@@ -1,12 +1,14 @@
 //! The topology: what a batch of records does to the store.
 //!
 //! ```text
-//! records ─► Event::parse (on all cores) ─► load owners and heads (one multi-get each)
-//!         ─► in order: whose event is it, whom does it merge, what does it change ─► stage
-//!         ─► commit rows and positions, one atomic batch
+//! records ─► parse, on all cores
+//!         ─► batch: load owners and heads, many at once
+//!                   in order: whose event is it, whom does it merge, what does it change ─► stage
+//!         ─► the caller commits rows and positions, one atomic batch
 //! ```
 //!
-//! [`batch`] is the whole of it, and what tests call without a Kafka.
+//! [`batch`] is the middle part; [`parse`] comes before it, and the caller commits. Tests call both
+//! without a Kafka.
 
 mod beginning;
 mod command;
@@ -61,7 +63,7 @@ impl Outcome {
     }
 }
 
-/// What kinds of rows there are.
+/// What was recorded, as `ingest_operations_total` counts it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantNames,
 )]
@@ -86,7 +88,7 @@ pub enum Kind {
 pub struct Tally {
     /// Records by topic number and outcome.
     pub records: BTreeMap<(u16, Outcome), u64>,
-    /// Rows by kind.
+    /// What was recorded, by kind.
     pub operations: BTreeMap<Kind, u64>,
     /// Operations that took a place before one already recorded.
     pub late: u64,
@@ -227,7 +229,7 @@ impl Applying<'_, '_> {
     fn apply(&mut self, index: usize, record: &Record, parsed: &Parsed) -> Result<Outcome> {
         let (outcome, rejection) = match parsed {
             Ok(Input::Event(event, numbers)) => self.event(event, numbers, record.position)?,
-            Ok(Input::Command(command)) => self.command(command, record.position)?,
+            Ok(Input::Command(command)) => (self.command(command, record.position)?, None),
             Err(rejection) if rejection.is_dead_letter() => (Outcome::DeadLetter, Some(*rejection)),
             Err(rejection) => (Outcome::UnknownToken, Some(*rejection)),
         };

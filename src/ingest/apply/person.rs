@@ -57,8 +57,8 @@ impl Applying<'_, '_> {
         let life = self.settle_identity(at, goes_to, decision, request)?;
         self.meet(at, life)?;
         let changes = self.weigh(at, life.person, at.time)?;
-        let rejection = self.record(at, life.person, at.time, changes, None)?;
-        Ok(match rejection {
+        let recorded = self.record(at, life.person, at.time, changes, None)?;
+        Ok(match recorded {
             Ok(true) => (Outcome::Recorded, None),
             Ok(false) => (Outcome::Unchanged, None),
             Err(rejection) => (Outcome::DeadLetter, Some(rejection)),
@@ -77,9 +77,9 @@ impl Applying<'_, '_> {
         self.meet(at, life)?;
         self.identify(at, target)?;
         let changes = self.weigh(at, target, effective)?;
-        let rejection = self.record(at, target, effective, changes, Some(source))?;
+        let recorded = self.record(at, target, effective, changes, Some(source))?;
         self.log(at, target, effective, Deed::Merged(source))?;
-        Ok((Outcome::Recorded, rejection.err()))
+        Ok((Outcome::Recorded, recorded.err()))
     }
 
     /// Whom a distinct id belonged to at an event's time.
@@ -157,11 +157,16 @@ impl Applying<'_, '_> {
             Decision::Refused => self.warn(Warning::AlreadyIdentified),
             Decision::SamePerson | Decision::Merge { .. } => {}
         }
-        let owner = self.transaction.owner(at.project, at.distinct_id)?.cloned();
-        let owner = owner.ok_or(Error::Broken("an event's distinct id has no owner"))?;
+        let owner = self.owner_of(at.project, at.distinct_id)?;
         let now = owner.now(&self.transaction.lives(at.project))?.person;
         self.identify(at, now)?;
         Ok(life)
+    }
+
+    /// Who owns a distinct id that somebody has.
+    pub fn owner_of(&mut self, project: ProjectId, distinct_id: &str) -> Result<Ownership> {
+        let owner = self.transaction.owner(project, distinct_id)?.cloned();
+        owner.ok_or(Error::Broken("a distinct id of a person has no owner"))
     }
 
     fn create(&mut self, at: At) -> Result<Life> {

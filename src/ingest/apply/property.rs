@@ -212,15 +212,8 @@ impl Applying<'_, '_> {
     /// The life that a person was in at a place.
     fn life_at(&mut self, project: ProjectId, person: PersonId, place: Place) -> Result<Life> {
         let head = self.transaction.head(project, person)?;
-        let (first, last) = (head.first_life, head.life);
-        for number in (first + 1..=last).rev() {
-            let life = Life { person, number };
-            let lives_on = self.transaction.lives(project).lives_on(life)?;
-            if lives_on.is_some_and(|began| began <= place) {
-                return Ok(life);
-            }
-        }
-        Ok(Life { person, number: first })
+        let numbers = head.first_life..=head.life;
+        self.transaction.lives(project).life_at(person, numbers, (place, Time::MAX))
     }
 
     /// Folds one property of a head anew.
@@ -267,12 +260,23 @@ impl Applying<'_, '_> {
         source: PersonId,
         property: PropertyId,
     ) -> Result<()> {
+        self.down_the_merges(project, source, |applying, life, merged| {
+            applying.merged_anew(project, life, merged, property)
+        })
+    }
+
+    /// Takes a step for each merge of a person into another, and goes on from those for whom it answers
+    /// that something changed. Who was deleted since is passed over.
+    pub fn down_the_merges(
+        &mut self,
+        project: ProjectId,
+        source: PersonId,
+        mut step: impl FnMut(&mut Self, Life, Merged) -> Result<bool>,
+    ) -> Result<()> {
         let mut changed = vec![source];
         while let Some(source) = changed.pop() {
             for (life, merged) in self.transaction.merges(project, source)? {
-                if !self.is_deleted(project, merged.into)?
-                    && self.merged_anew(project, life, merged, property)?
-                {
+                if !self.is_deleted(project, merged.into)? && step(self, life, merged)? {
                     changed.push(merged.into.person);
                 }
             }

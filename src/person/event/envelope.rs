@@ -47,35 +47,35 @@ impl<'a> Fill<'a> for Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads an object; `not_json` is the rejection of a text that is no JSON.
-    pub fn read(text: &'a str, not_json: Rejection) -> Result<Self, Rejection> {
+    /// Reads an object; what else the text may be is rejected as `not_json` or `no_object`.
+    pub fn read(
+        text: &'a str,
+        not_json: Rejection,
+        no_object: Rejection,
+    ) -> Result<Self, Rejection> {
         let mut read = Self::default();
         match json::fill(text, &mut read) {
             Ok(()) => Ok(read),
             // It is no object, or what is within it is not what it mostly is.
-            Err(_) => Self::read_apart(text, not_json),
+            Err(_) => Self::read_apart(text).map_err(|fault| match fault {
+                Fault::Syntax => not_json,
+                Fault::NoObject => no_object,
+            }),
         }
     }
 
-    /// The same field by field, so that what is wrong with one of them is known.
-    fn read_apart(text: &'a str, not_json: Rejection) -> Result<Self, Rejection> {
+    /// Reads an object field by field, so that what is wrong with one of them is known.
+    fn read_apart(text: &'a str) -> Result<Self, Fault> {
         let mut read = Self::default();
-        let fields = json::fields(text, |key, raw| {
+        json::fields(text, |key, raw| {
             let raw = json::given(raw);
             match key.as_ref() {
                 "data" => read.data = raw.map(data_text),
                 "properties" => read.properties = raw.map(Properties::read),
                 key => read.slot(key).into_iter().for_each(|slot| *slot = raw),
             }
-        });
-        match fields {
-            Ok(()) => Ok(read),
-            Err(Fault::Syntax) => Err(not_json),
-            Err(Fault::NoObject) if not_json == Rejection::NotJson => {
-                Err(Rejection::WrongType("value"))
-            }
-            Err(Fault::NoObject) => Err(Rejection::WrongType("data")),
-        }
+        })?;
+        Ok(read)
     }
 
     fn slot(&mut self, key: &str) -> Option<&mut Option<&'a str>> {

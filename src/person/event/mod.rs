@@ -67,7 +67,7 @@ impl Event {
         if json::is_too_deep(&text) {
             return Err(Rejection::TooDeep);
         }
-        let mut outer = Envelope::read(&text, Rejection::NotJson)?;
+        let mut outer = Envelope::read(&text, Rejection::NotJson, Rejection::WrongType("value"))?;
         // A foreign token decides before anything else is looked at: it is not ours to judge.
         let project = |token: Cow<str>| {
             rules.projects.get(token.as_ref()).copied().ok_or(Rejection::UnknownToken)
@@ -85,7 +85,10 @@ impl Event {
             return Err(Rejection::TooDeep);
         }
         let (outer, mut inner) = match &data {
-            Some(data) => (outer, Envelope::read(data, Rejection::DataNotJson)?),
+            Some(data) => {
+                let no_object = Rejection::WrongType("data");
+                (outer, Envelope::read(data, Rejection::DataNotJson, no_object)?)
+            }
             None => outer.flat(),
         };
         let properties = inner.properties.take().transpose()?.unwrap_or_default();

@@ -84,7 +84,7 @@ impl Condition {
             Some(name) => (name, true),
             None => (operator, false),
         };
-        let positive = |condition| Ok((condition, false, false));
+        let positive = |condition| (condition, false, false);
         Ok(match (name, negated) {
             ("exact", false) => (Self::OneOf(any_of(value)?), false, false),
             ("is_not", false) => (Self::OneOf(any_of(value)?), true, true),
@@ -99,16 +99,12 @@ impl Condition {
             ("is_set", false) => (Self::IsSet, false, false),
             ("is_not_set", false) => (Self::IsSet, true, true),
             (_, true) => return Err(Unknown::Operator),
-            ("gt", _) => return positive(Self::Compares(Order::Greater, scalar(value)?)),
-            ("gte" | "min", _) => {
-                return positive(Self::Compares(Order::GreaterOrEqual, scalar(value)?));
-            }
-            ("lt", _) => return positive(Self::Compares(Order::Less, scalar(value)?)),
-            ("lte" | "max", _) => {
-                return positive(Self::Compares(Order::LessOrEqual, scalar(value)?));
-            }
+            ("gt", _) => positive(Self::Compares(Order::Greater, scalar(value)?)),
+            ("gte" | "min", _) => positive(Self::Compares(Order::GreaterOrEqual, scalar(value)?)),
+            ("lt", _) => positive(Self::Compares(Order::Less, scalar(value)?)),
+            ("lte" | "max", _) => positive(Self::Compares(Order::LessOrEqual, scalar(value)?)),
             (date, _) if date.starts_with("is_date_") => {
-                return positive(when(&date["is_date_".len()..], &text(value)?, now)?);
+                positive(when(&date["is_date_".len()..], &text(value)?, now)?)
             }
             (of, _) if of.starts_with("semver_") => {
                 let (condition, negated) = versions(&of["semver_".len()..], &text(value)?)?;

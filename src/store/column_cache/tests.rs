@@ -1,13 +1,15 @@
 //! That readers get the columns of their snapshots, within the memory that there is for them.
 
+use std::time::{Duration, Instant};
+
 use super::*;
 use crate::person::history::State;
 use crate::person::{Entry as OfHead, FIRST_PROPERTY, Fact, PersonId, Time, Value};
-use crate::store::Error;
 use crate::store::column::LIVE;
 use crate::store::snapshot::Snapshot;
 use crate::store::tests::beside::beside_commits;
 use crate::store::tests::config;
+use crate::store::{By, Error, Start};
 
 const PROPERTY: PropertyId = FIRST_PROPERTY;
 
@@ -28,9 +30,8 @@ fn agree(snapshot: &Snapshot<'_>, property: PropertyId) -> bool {
 
 fn agree_on_ids(snapshot: &Snapshot<'_>) {
     let (mut kept, mut on_disk) = (Vec::new(), Vec::new());
-    let go_on = || true;
     snapshot
-        .each_id_with(1, None, &go_on, |id| {
+        .each_id_with(1, None, |id| {
             kept.push(id.to_owned());
             true
         })
@@ -39,7 +40,7 @@ fn agree_on_ids(snapshot: &Snapshot<'_>) {
         on_disk.push(id.to_owned());
         Ok(true)
     };
-    snapshot.each_id(1, None, &go_on, each).unwrap();
+    snapshot.each_id(1, None, each).unwrap();
     assert_eq!(kept, on_disk);
 }
 
@@ -87,6 +88,27 @@ fn a_column_is_read_once_and_brought_up_to_date_then() {
     assert!(!agree(&before, PROPERTY), "what is kept is too new for it");
     assert!(!agree(&before, LIVE), "it puts nothing in any more");
     assert!(agree(&store.snapshot(), LIVE));
+}
+
+#[test]
+fn who_leaves_ends_its_own_scan_and_not_what_others_find_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&config(folder.path())).unwrap();
+    let mut transaction = store.transaction();
+    for number in 0..2_000 {
+        let began = Fact { time: Time(0), known: Time(0) };
+        transaction.create(1, &number.to_string(), began).unwrap();
+    }
+    transaction.commit().unwrap();
+    let over = store.snapshot().until(Instant::now(), || false);
+    assert!(matches!(over.whole(1, LIVE), Err(Error::Ended)));
+    let left = store.snapshot().until(Instant::now() + Duration::from_secs(3_600), || true);
+    assert!(left.whole(1, LIVE).unwrap().is_some());
+    let list = |snapshot: &Snapshot<'_>| {
+        snapshot.page(1, (By::CreatedAt, false), Start::Offset(0), usize::MAX, None)
+    };
+    assert!(matches!(list(&left), Err(Error::Ended)));
+    assert_eq!(list(&store.snapshot()).unwrap().unwrap().len(), 2_000);
 }
 
 fn ids(bytes: usize) -> Kept {

@@ -19,7 +19,7 @@ pub struct Changes {
     pub last_change: HashMap<ProjectId, u64>,
     /// The ordinal of the next activity in each project.
     pub next_activity: HashMap<ProjectId, u64>,
-    /// Before which key each project has no commands left that were to be forgotten.
+    /// By project: the key below which no expired command rows are left.
     pub forgotten: HashMap<ProjectId, Vec<u8>>,
     pub lives: HashMap<(ProjectId, Life), LifeSpan>,
     /// Rows of the families in [`POINTS`].
@@ -30,7 +30,7 @@ pub struct Changes {
     pub sources: Staged,
     /// Keys of the family.
     pub recorded: HashSet<Vec<u8>>,
-    /// Goes before everything that is staged.
+    /// Applied before everything staged.
     pub erased: Erased,
 }
 
@@ -49,7 +49,7 @@ impl Loaded<Option<Ownership>> {
         self.value.as_ref().map(|owner| (project, owner.last().life.person))
     }
 
-    /// The same for the next transaction.
+    /// A clean copy for the next transaction.
     pub fn carried(&self) -> Self {
         Self { value: self.value.clone(), dirty: false }
     }

@@ -1,10 +1,10 @@
 //! What became of commands, remembered for a day.
 
+use super::Transaction;
 use super::changes::Changes;
-use super::{Transaction, decode};
 use crate::person::time::DAY;
 use crate::person::{ProjectId, Time};
-use crate::store::{CommandOutcome, Family, Remembered, Result, codec, corrupt, keys};
+use crate::store::{CommandOutcome, Family, Remembered, Result, codec, corrupt, decode, keys};
 
 /// How many outcomes are forgotten at most for each one that is written.
 const FORGOTTEN: usize = 10;

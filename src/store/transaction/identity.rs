@@ -5,10 +5,10 @@ use std::collections::HashSet;
 
 use hashbrown::hash_map::Entry;
 
-use super::{Loaded, Transaction, decode};
+use super::{Loaded, Transaction};
 use crate::person::{Head, Known, Life, Merged, Ownership, PersonId, Place, ProjectId, Time};
 use crate::store::lives::{LivesOf, Spans};
-use crate::store::{Above, Family, Joined, LifeSpan, Member, Result, codec, corrupt, keys};
+use crate::store::{Above, Family, Joined, LifeSpan, Member, Result, codec, corrupt, decode, keys};
 
 impl Transaction<'_> {
     /// Who owns a distinct id; `None` where it was never seen, or its person was deleted.

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use hashbrown::hash_map::Entry;
 
+use super::Transaction;
 use super::recency::LoadedRecency;
-use super::{Transaction, decode};
 use crate::person::{
     Fact, Head, Known, PersonId, Place, ProjectId, PropertyId, Time, Tombstone, identity,
 };
 use crate::store::column::{Columns, columns};
 use crate::store::keys::{self, KeyReader};
 use crate::store::list::Listed;
-use crate::store::{Error, Family, LifeSpan, Result, codec, corrupt};
+use crate::store::{Error, Family, LifeSpan, Result, codec, corrupt, decode};
 
 /// A person, and how lists and columns show it before this transaction.
 pub(super) struct LoadedPerson {
@@ -40,7 +40,7 @@ impl LoadedPerson {
         Self { known: Arc::new(known), before: Some(before) }
     }
 
-    /// The same for the next transaction.
+    /// A clean copy for the next transaction.
     pub fn carried(&self) -> Self {
         Self { known: self.known.clone(), before: None }
     }

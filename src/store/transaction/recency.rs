@@ -2,9 +2,9 @@
 
 use hashbrown::hash_map::Entry;
 
-use super::{Transaction, decode};
+use super::Transaction;
 use crate::person::{PersonId, ProjectId, Time};
-use crate::store::{Family, Recency, Result, codec, keys};
+use crate::store::{Family, Recency, Result, codec, decode, keys};
 
 /// How recent a person is, and how recent it was before this transaction.
 #[derive(Clone, Copy, Default)]
@@ -25,7 +25,7 @@ impl LoadedRecency {
         self.now != self.before
     }
 
-    /// The same for the next transaction.
+    /// A clean copy for the next transaction.
     pub fn carried(&self) -> Self {
         Self { now: self.now, before: self.now }
     }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::Transaction;
 use crate::person::{Class, PersonId, Place, ProjectId, PropertyId, Stored, Time};
 use crate::store::rows::{self, Rows};
-use crate::store::{Family, Operation, Result, codec, corrupt, keys};
+use crate::store::{Family, Operation, Result, codec, corrupt, decode, keys};
 
 impl<'s> Transaction<'s> {
     /// The history of a project's persons, staged rows included.
@@ -14,7 +14,7 @@ impl<'s> Transaction<'s> {
         Rows::new(self.lives(project), self.ordered(&self.history, |changes| &changes.history))
     }
 
-    /// The same for who asks for properties of one person that changed since a moment.
+    /// The history of one person, staged rows included, for properties that changed since a moment.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
@@ -109,8 +109,9 @@ impl<'s> Transaction<'s> {
         found
             .map(|(key, value)| {
                 let place = keys::place_of(&key).ok_or(corrupt(Family::Timeline))?;
-                let operation = codec::decode_operation(place, &value);
-                Ok((place, operation.map_err(|_| corrupt(Family::Timeline))?))
+                let operation =
+                    decode(|value| codec::decode_operation(place, value), &value, Family::Timeline);
+                Ok((place, operation?))
             })
             .transpose()
     }

@@ -3,8 +3,7 @@
 use super::{Law, Verifying, Who};
 use crate::person::{Known, ProjectId};
 use crate::store::keys::{self, KeyReader};
-use crate::store::transaction::decode;
-use crate::store::{Activity, Family, Result, codec, corrupt};
+use crate::store::{Activity, Family, Result, codec, corrupt, decode};
 
 impl Verifying<'_> {
     /// The logs of projects, then those of persons.

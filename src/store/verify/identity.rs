@@ -4,8 +4,7 @@ use super::{Law, Standing, Verifying, Who, life_text, time_text};
 use crate::person::identity::is_anonymous;
 use crate::person::{Known, Life, Owned, Ownership, ProjectId, Seat, Time};
 use crate::store::keys::{self, KeyReader};
-use crate::store::transaction::decode;
-use crate::store::{Family, Joined, Member, Result, codec, corrupt};
+use crate::store::{Family, Joined, Member, Result, codec, corrupt, decode};
 
 impl Verifying<'_> {
     /// Every owner of every distinct id.

@@ -5,8 +5,7 @@ use super::persons::Person;
 use super::{Law, Standing, Verifying, Who, life_text, time_text, who_of};
 use crate::person::{Life, Lives, Merged, Time, history};
 use crate::store::keys::{self, KeyReader};
-use crate::store::transaction::decode;
-use crate::store::{Family, LifeSpan, Result, codec, corrupt};
+use crate::store::{Family, LifeSpan, Result, codec, corrupt, decode};
 
 impl Verifying<'_> {
     /// What a head says of its lives is what their rows say.
@@ -152,8 +151,10 @@ impl Verifying<'_> {
         }
         let key = keys::at(keys::person(project, into), place);
         let operation = self.snapshot.get(Family::Timeline, &key)?;
-        let operation = operation.map(|bytes| codec::decode_operation(place, &bytes));
-        let told = operation.transpose().map_err(|_| corrupt(Family::Timeline))?;
+        let operation = operation.map(|bytes| {
+            decode(|bytes| codec::decode_operation(place, bytes), &bytes, Family::Timeline)
+        });
+        let told = operation.transpose()?;
         if told.is_none_or(|operation| operation.merged != Some(life.person)) {
             let text = format!("no operation of person {into} at {} merges it", place.time);
             self.differs(Law::Lives, who, text);

@@ -29,9 +29,8 @@ use super::lives::{LivesOf, Spans};
 use super::rows::Rows;
 use super::snapshot::Snapshot;
 use super::staged::{Committed, Ordered};
-use super::transaction::decode;
 use super::walk::Walk;
-use super::{Error, Family, Result, Store, codec, corrupt};
+use super::{Error, Family, Result, Store, codec, corrupt, decode};
 use crate::person::{Known, Life, PersonId, Place, ProjectId, PropertyId, Time};
 
 /// How far a verification is.

@@ -3,8 +3,7 @@
 use super::history::Facts;
 use super::{Cursor, Law, Verifying, Who, time_text, who_of};
 use crate::person::{Fact, Head, Known, Life, Time, Tombstone};
-use crate::store::transaction::decode;
-use crate::store::{Family, LifeSpan, Recency, Result, codec, corrupt, keys};
+use crate::store::{Family, LifeSpan, Recency, Result, codec, corrupt, decode, keys};
 
 /// What is walked side by side with the persons.
 pub(super) struct Beside<'a> {

@@ -6,8 +6,7 @@ use super::history::row_text;
 use super::persons::{Beside, Person, recorded_time};
 use super::{Cursor, Law, Standing, Verifying, time_text};
 use crate::person::{Life, Lives as _, Place, PropertyId, Row, Stored, Time};
-use crate::store::transaction::decode;
-use crate::store::{Effect, Family, Operation, Result, codec, corrupt, keys};
+use crate::store::{Effect, Family, Operation, Result, codec, corrupt, decode, keys};
 
 /// What a timeline adds up to.
 #[derive(Default)]

@@ -16,7 +16,7 @@ impl Follower {
     /// Takes everything that changed since, a few at a time.
     fn follow(&mut self, snapshot: &Snapshot<'_>) {
         loop {
-            let changed = snapshot.changed(1, self.seen, 2).unwrap();
+            let changed = snapshot.persons_by_change(1, self.seen, 2).unwrap();
             let Some(&(last, _)) = changed.last() else { break };
             assert!(changed.is_sorted() && changed[0].0 > self.seen, "{changed:?}");
             self.seen = last;
@@ -36,7 +36,7 @@ fn live(snapshot: &Snapshot<'_>, person: PersonId) -> Option<Person> {
 
 fn listed(snapshot: &Snapshot<'_>) -> BTreeMap<PersonId, Person> {
     let (everybody, order) = (Start::Offset(0), (By::CreatedAt, false));
-    let rows = snapshot.page(1, order, everybody, usize::MAX, None, &|| true).unwrap().unwrap();
+    let rows = snapshot.page(1, order, everybody, usize::MAX, None).unwrap().unwrap();
     rows.iter().map(|row| (row.person, live(snapshot, row.person).unwrap())).collect()
 }
 

@@ -263,14 +263,14 @@ fn found_by_columns(
     project: ProjectId,
 ) -> std::result::Result<(), TestCaseError> {
     let everybody = (By::CreatedAt, false);
-    let rows = snapshot.page(project, everybody, Start::Offset(0), usize::MAX, None, &|| true);
+    let rows = snapshot.page(project, everybody, Start::Offset(0), usize::MAX, None);
     let rows = rows.unwrap().unwrap();
     prop_assert_eq!(snapshot.count(project).unwrap(), rows.len() as u64);
     for json in FILTERS {
         let filter = Filter::parse(json, Time(START)).unwrap();
         let search = json.contains("$browser").then(|| Part::new("a"));
         let wanted = Wanted { filter, search };
-        let found = snapshot.find(project, &wanted, &|| true).unwrap().unwrap();
+        let found = snapshot.find(project, &wanted).unwrap();
         for by in [By::CreatedAt, By::LastSeenAt] {
             let due = rows.iter().filter_map(|row| {
                 let head = snapshot.head(project, row.person).unwrap().unwrap();
@@ -280,11 +280,11 @@ fn found_by_columns(
             });
             let mut due: Vec<_> = due.collect();
             due.sort_by_key(|row| row.person);
-            let rows = snapshot.rows(project, &found, by, &|| true).unwrap().unwrap();
+            let rows = snapshot.rows(project, &found, by).unwrap();
             prop_assert_eq!(&rows, &due, "{}", json);
             due.sort_by_key(|row| (Reverse(row.time), row.uuid));
             let (start, among) = (Start::Offset(0), Some((&found[..], u64::MAX)));
-            let page = snapshot.page(project, (by, false), start, usize::MAX, among, &|| true);
+            let page = snapshot.page(project, (by, false), start, usize::MAX, among);
             prop_assert_eq!(page.unwrap().unwrap(), due, "{}", json);
         }
     }
