@@ -233,13 +233,20 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
     write.wait().await?;
     let keyed: Vec<_> = asked
         .into_iter()
+        .collect::<BTreeSet<_>>()
+        .into_iter()
         .map(|asked| (write.key_of(&format!("bulk_delete {attr} {asked}")), asked))
         .collect();
-    let Found { mut outcomes, orders } = write.view(move |view| found(view, attr, keyed)).await?;
+    let remembers = write.is_remembered();
+    let found = write.view(move |view| found(view, attr, keyed, remembers)).await?;
+    let Found { mut outcomes, orders } = found;
     let persons: Vec<_> = orders.iter().map(|order| order.act.person()).collect();
     match write.write(orders).await? {
         Written::Accepted(positions) => return write.accepted(&positions),
-        Written::Applied(applied) => outcomes.extend(persons.into_iter().zip(applied)),
+        Written::Applied(applied) => {
+            let applied = persons.into_iter().zip(applied);
+            outcomes.extend(applied.filter(|(person, _)| *person != Some(NOBODY)));
+        }
     }
     let (deleted, errors): (Vec<_>, Vec<_>) =
         outcomes.iter().partition(|(_, outcome)| *outcome == CommandOutcome::Done);
@@ -263,12 +270,23 @@ struct Found {
     orders: Vec<Order>,
 }
 
-fn found(view: &View<'_>, attr: &str, keyed: Vec<(String, String)>) -> Result<Found, Error> {
+/// Whose uuid no person has. To delete nobody is how it is remembered that a name meant nobody, or somebody who is
+/// deleted by another name: the same request again must not delete whoever has the name by then.
+const NOBODY: Uuid = Uuid::nil();
+
+fn found(
+    view: &View<'_>,
+    attr: &str,
+    keyed: Vec<(String, String)>,
+    remembers: bool,
+) -> Result<Found, Error> {
     let mut found = Found { outcomes: Vec::new(), orders: Vec::new() };
     let mut persons = BTreeSet::new();
     for (key, asked) in keyed {
         if let Some(outcome) = view.snapshot.outcome(view.project, &key, now())? {
-            found.outcomes.push((None, outcome));
+            if outcome != CommandOutcome::NotFound {
+                found.outcomes.push((None, outcome));
+            }
             continue;
         }
         let person = if attr == "ids" {
@@ -282,6 +300,8 @@ fn found(view: &View<'_>, attr: &str, keyed: Vec<(String, String)>) -> Result<Fo
             && persons.insert(id)
         {
             found.orders.push(Order { key, act: Act::Delete(head.uuid) });
+        } else if remembers {
+            found.orders.push(Order { key, act: Act::Delete(NOBODY) });
         }
     }
     Ok(found)
@@ -365,7 +385,10 @@ fn nothing_to_split() -> Error {
 /// PostHog's deletions may spare the person and take its events. There are no events here, and whoever asks
 /// to keep somebody must not lose them.
 fn not_to_be_kept(write: &Write) -> Result<(), Error> {
-    let keeps = write.fields.json("keep_person").is_some_and(|keep| keep.is_truthy());
+    let keep = write.fields.json("keep_person").filter(|keep| !keep.is_null());
+    // Python's clients write `False`.
+    let keeps = keep
+        .is_some_and(|keep| keep.is_truthy() && !keep.text().trim().eq_ignore_ascii_case("false"));
     let detail = "keep_person cannot be asked for: there is nothing to delete but the person";
     if keeps { Err(Error::invalid("keep_person", detail)) } else { Ok(()) }
 }

@@ -78,7 +78,8 @@ impl Fields {
     pub fn text(&self, name: &str) -> Result<Option<String>, Error> {
         let text = match self.0.get(name) {
             None => return Ok(None),
-            Some(Field::Text(text)) => text.clone(),
+            // As the OpenAPI document has it for arrays, a text may stand there as JSON.
+            Some(Field::Text(text)) => quoted(text).unwrap_or_else(|| text.clone()),
             Some(Field::Json(value)) if value.is_null() => return Ok(None),
             Some(Field::Json(value)) if value.as_json().starts_with(['{', '[', 't', 'f']) => {
                 return Err(Error::invalid(name, format!("{name} must be a string")));
@@ -120,6 +121,13 @@ impl Fields {
     }
 }
 
+/// The text that JSON has in quotes.
+fn quoted(text: &str) -> Option<String> {
+    let (repaired, _) = json::repaired(text);
+    let is_quoted = repaired.trim().starts_with('"');
+    is_quoted.then(|| serde_json::from_str(&repaired).ok()).flatten()
+}
+
 /// The content type without its parameters, in lowercase.
 fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
@@ -150,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_form_is_json_where_it_reads_as_such() {
-        let form = "p=%7B%22a%22%3A+%5B1%5D%7D&s=true+north&n=007&l=%5B%22x%22%2C7%5D&e=";
+        let form = "p=%7B%22a%22%3A+%5B1%5D%7D&s=true+north&n=007&l=%5B%22x%22%2C7%5D&e=&q=%22a+%5C%22b%5C%22%22&h=%22half";
         let fields = fields("application/x-www-form-urlencoded; charset=utf-8", form, "").unwrap();
         assert_eq!(fields.object("p").unwrap().unwrap()[0].1.as_json(), "[1]");
         assert_eq!(fields.json("s").unwrap(), Value::string("true north"));
@@ -158,6 +166,9 @@ mod tests {
         assert_eq!(fields.texts("l").unwrap().unwrap(), ["x", "7"]);
         assert_eq!(fields.texts("s").unwrap().unwrap(), ["true north"]);
         assert_eq!(fields.text("e").unwrap(), None);
+        assert_eq!(fields.text("q").unwrap().as_deref(), Some("a \"b\""));
+        assert_eq!(fields.texts("q").unwrap().unwrap(), ["a \"b\""]);
+        assert_eq!(fields.text("h").unwrap().as_deref(), Some("\"half"));
     }
 
     #[test]

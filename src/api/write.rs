@@ -128,6 +128,11 @@ impl Write {
         }
     }
 
+    /// Whether the caller gave a key under which the request is done once.
+    pub fn is_remembered(&self) -> bool {
+        self.idempotency_key.is_some()
+    }
+
     /// What became of the same command under the same idempotency key; `None` where there was
     /// none in the last day.
     pub async fn repeated(&self, what: &str) -> Result<Option<CommandOutcome>, Error> {

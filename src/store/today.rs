@@ -67,7 +67,7 @@ impl Snapshot<'_> {
         let existed = seen.is_some() || today.created_at <= Some(at.time);
         Ok(Person {
             created_at: today.created_at.filter(|_| existed),
-            last_seen_at: seen.map(|(_, time)| time.floor_to_hour()),
+            last_seen_at: seen.map(Time::floor_to_hour),
             properties: self.named(project, values)?,
             ..today
         })
@@ -128,14 +128,15 @@ impl Today<'_, '_, '_> {
         self.counts(of, &operation, row.place)
     }
 
-    /// Place and event time of the newest operation on a timeline that counts, commands aside.
-    fn last_seen(&self, person: PersonId, at: Moment) -> Result<Option<(Place, Time)>> {
-        let mut seen = None;
+    /// The newest event time among the operations on a timeline that count, commands aside.
+    fn last_seen(&self, person: PersonId, at: Moment) -> Result<Option<Time>> {
+        let mut seen: Option<Time> = None;
         self.snapshot.each_operation(self.project, person, at, |place, operation| {
             if !place.position.is_command() && self.counts(person, &operation, place)? {
-                seen = Some((place, operation.event_time));
+                seen = seen.max(Some(operation.event_time));
             }
-            Ok(seen.is_none())
+            // A merge may have happened long before the place where it stands.
+            Ok(seen < Some(place.time))
         })?;
         Ok(seen)
     }

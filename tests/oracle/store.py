@@ -204,7 +204,10 @@ class Store:
         return person
 
     def duplicate(self, event, person):
-        found = (event.time, event.uuid) in person.recorded
+        entries = self.owners.get((event.project, event.distinct_id))
+        # The id may have changed hands at that very time.
+        before = resolve(entries, event.time - 1).person if entries else person
+        found = any((event.time, event.uuid) in whose.recorded for whose in (person, before))
         self.counts["duplicates"] += found
         return found
 

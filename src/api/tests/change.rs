@@ -127,7 +127,7 @@ async fn who_is_to_be_kept_is_not_deleted() {
     assert!(status == 400 && error.contains("keep_person"), "{error}");
     let one = person(ANN, "?keep_person=true");
     assert_eq!(write(&world, Method::DELETE, &one, &Json::Null).await.status, 400);
-    let one = person(ANN, "?keep_person=false");
+    let one = person(ANN, "?keep_person=False");
     assert_eq!(write(&world, Method::DELETE, &one, &Json::Null).await.status, 202);
 }
 
@@ -159,6 +159,23 @@ async fn many_are_deleted_at_once() {
     let reply = write(&world, Method::POST, url, &json!({"distinct_ids": ["bob", "ann"]})).await;
     assert_eq!(reply.body, expected);
     assert_eq!(world.get("/api/projects/1/persons").await.json()["count"], 0);
+}
+
+#[tokio::test]
+async fn a_repeated_bulk_deletion_deletes_nobody_who_came_since() {
+    let mut world = World::roomy();
+    let url = "/api/projects/1/persons/bulk_delete";
+    let names = json!({"distinct_ids": ["ann", "ann", "a-b-c-d-e", "zed"]});
+    let expected = r#"{"persons_found":1,"persons_deleted":1,"deletion_errors":[]}"#;
+    for _ in 0..2 {
+        let key = [("idempotency-key", "k")];
+        let reply = with_headers(&world, Method::POST, url, &names, &key).await;
+        assert_eq!(reply.body, expected);
+        world.ingest(&[event("17:00", "zed")]);
+    }
+    assert_eq!(world.get("/api/projects/1/persons?distinct_id=zed").await.json()["count"], 1);
+    let reply = write(&world, Method::POST, url, &names).await;
+    assert_eq!(reply.body, expected, "without a key it is a request of its own");
 }
 
 #[tokio::test]

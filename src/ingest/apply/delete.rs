@@ -69,8 +69,10 @@ impl Applying<'_, '_> {
                 self.transaction.remove_member(project, life, ordinal, &joined);
             }
         }
+        // An earlier deletion may have been by a clock that was ahead.
+        let until = Some(until).max(owner.and_then(|owner| owner.deleted));
         self.transaction.set_owner(project, id, None);
-        self.transaction.set_dropped(project, id, Some(until));
+        self.transaction.set_dropped(project, id, until);
         Ok(())
     }
 

@@ -47,7 +47,8 @@ impl Applying<'_, '_> {
             _ => then,
         };
         if let Some(life) = goes_to
-            && self.is_duplicate(life.person, at)?
+            && (self.is_duplicate(life.person, at)?
+                || self.was_recorded_before(life.person, at, owner.as_ref())?)
         {
             return Ok((Outcome::Duplicate, None));
         }
@@ -278,6 +279,28 @@ impl Applying<'_, '_> {
             self.transaction.head_mut(project, person)?.identified = Some(fact);
         }
         Ok(())
+    }
+
+    /// Whether an event is recorded on somebody else, who gave its distinct id away at the event's very time.
+    fn was_recorded_before(
+        &mut self,
+        person: PersonId,
+        at: At,
+        owner: Option<&Ownership>,
+    ) -> Result<bool> {
+        let head = self.transaction.head(at.project, person)?;
+        let changed = head.newest.max(head.ownership_changed);
+        let (Some(owner), true) = (owner, changed >= Some(at.time)) else {
+            return Ok(false);
+        };
+        let lives = self.transaction.lives(at.project);
+        let before = owner.at(&lives, Time(at.time.0.saturating_sub(1)), Time::MAX)?;
+        match before.filter(|before| before.person != person) {
+            Some(before) if !self.is_deleted(at.project, before)? => {
+                self.is_duplicate(before.person, at)
+            }
+            _ => Ok(false),
+        }
     }
 
     fn is_duplicate(&mut self, person: PersonId, at: At) -> Result<bool> {

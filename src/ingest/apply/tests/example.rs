@@ -43,7 +43,7 @@ pub fn unset(id: &str, keys: &[&str]) -> Json {
     json!({"distinct_id": id, "event": "$set", "properties": {"$unset": keys}})
 }
 
-fn properties(store: &Store, id: &str) -> Json {
+pub fn properties(store: &Store, id: &str) -> Json {
     let values = current(&store.snapshot(), id).properties;
     values
         .into_iter()

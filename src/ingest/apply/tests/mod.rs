@@ -5,6 +5,7 @@ mod example;
 mod follow;
 mod histories;
 mod oracle;
+mod repeats;
 mod verify;
 
 use std::cell::RefCell;

@@ -150,7 +150,10 @@ impl Oracle {
             (None, Some(source)) if merges => Some(source),
             _ => self.life_of(id, m, Time::MAX).map(|(person, _)| person),
         };
-        if goes_to.is_some_and(|person| self.is_recorded(person, m, event.uuid)) {
+        // The id may have changed hands at that very time.
+        let before = self.life_of(id, Time(m.0.saturating_sub(1)), Time::MAX);
+        let of = goes_to.into_iter().chain(before.filter(|_| goes_to.is_some()).map(|life| life.0));
+        if of.into_iter().any(|person| self.is_recorded(person, m, event.uuid)) {
             return;
         }
         let mut time = m;

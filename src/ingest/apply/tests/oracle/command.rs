@@ -94,11 +94,11 @@ impl Oracle {
 
     fn delete(&mut self, person: usize, time: Time) {
         for id in self.ids_now(person) {
-            self.owners.remove(&id);
+            let before = self.owners.remove(&id).and_then(|owners| owners.deleted);
             for person in &mut self.persons {
                 person.joined.retain(|(joined, _)| *joined != id);
             }
-            self.dropped.insert(id, time);
+            self.dropped.insert(id, before.map_or(time, |before| before.max(time)));
         }
         let root_of = |of: usize| self.root(self.newest_life(of)).0;
         let persons = 0..self.persons.len();

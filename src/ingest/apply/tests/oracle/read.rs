@@ -260,8 +260,8 @@ impl Oracle {
             let before = properties.remove(key);
             properties.extend(row.after(mode, before).map(|value| (key.clone(), value)));
         }
-        let mut events = counted.values().filter(|operation| operation.distinct_id.is_some());
-        let last_seen_at = events.next_back().map(|op| op.event_time.floor_to_hour());
+        let events = counted.values().filter(|operation| operation.distinct_id.is_some());
+        let last_seen_at = events.map(|event| event.event_time.floor_to_hour()).max();
         let existed = last_seen_at.is_some() || today.created_at <= Some(time);
         let created_at = today.created_at.filter(|_| existed);
         Some(Answer { properties, created_at, last_seen_at, version: None, ..today })
