@@ -94,8 +94,8 @@ where
             _ => Ok(()),
         },
     };
-    if sent.is_err() && !view.is_left() {
-        let why = if view.goes_on() {
+    if sent.is_err() && !view.snapshot.is_left() {
+        let why = if view.check().is_ok() {
             "the caller took nothing, or the store could not be read"
         } else {
             "it took longer than a snapshot may live"

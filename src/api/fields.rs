@@ -79,7 +79,10 @@ impl Fields {
         let text = match self.0.get(name) {
             None => return Ok(None),
             // As the OpenAPI document has it for arrays, a text may stand there as JSON.
-            Some(Field::Text(text)) => quoted(text).unwrap_or_else(|| text.clone()),
+            Some(Field::Text(text)) => match self.json(name) {
+                Some(value) if value.as_json().starts_with('"') => value.text().into_owned(),
+                _ => text.clone(),
+            },
             Some(Field::Json(value)) if value.is_null() => return Ok(None),
             Some(Field::Json(value)) if value.as_json().starts_with(['{', '[', 't', 'f']) => {
                 return Err(Error::invalid(name, format!("{name} must be a string")));
@@ -119,13 +122,6 @@ impl Fields {
         let wrong = || Error::invalid(name, format!("{name} must be an array of strings"));
         Ok(Some(texts.ok_or_else(wrong)?))
     }
-}
-
-/// The text that JSON has in quotes.
-fn quoted(text: &str) -> Option<String> {
-    let (repaired, _) = json::repaired(text);
-    let is_quoted = repaired.trim().starts_with('"');
-    is_quoted.then(|| serde_json::from_str(&repaired).ok()).flatten()
 }
 
 /// The content type without its parameters, in lowercase.

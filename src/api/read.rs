@@ -294,16 +294,6 @@ impl<'s> View<'s> {
         }
     }
 
-    /// Whether nobody waits for the answer any more.
-    pub fn is_left(&self) -> bool {
-        self.snapshot.is_left()
-    }
-
-    /// Whether a long read should go on: there is time left, and somebody who waits.
-    pub fn goes_on(&self) -> bool {
-        self.snapshot.goes_on().is_ok()
-    }
-
     /// Ends a read that should not go on.
     pub fn check(&self) -> Result<(), Error> {
         Ok(self.snapshot.goes_on()?)

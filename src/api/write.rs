@@ -136,7 +136,7 @@ impl Write {
     /// What became of the same command under the same idempotency key; `None` where there was
     /// none in the last day.
     pub async fn repeated(&self, what: &str) -> Result<Option<CommandOutcome>, Error> {
-        if self.idempotency_key.is_none() {
+        if !self.is_remembered() {
             return Ok(None);
         }
         let key = self.key_of(what);

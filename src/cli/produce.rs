@@ -30,7 +30,7 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
     };
     let mut pulse = Pulse::new("sending", "{spinner} {human_pos} events sent, {per_sec}");
     let mut counts = Counts::default();
-    let ended = send(config, (file, reader), &producer, &mut counts, &mut pulse);
+    let ended = send(config, (file, reader), (&producer, topic), &mut counts, &mut pulse);
     // Whatever ended it, what was sent until then is in Kafka and told.
     let finished = finish(&producer, config, "events");
     pulse.end();
@@ -65,11 +65,10 @@ struct Counts {
 fn send(
     config: &Config,
     (file, reader): (&str, Box<dyn BufRead>),
-    producer: &Producer,
+    (producer, topic): (&Producer, &str),
     counts: &mut Counts,
     pulse: &mut Pulse,
 ) -> anyhow::Result<()> {
-    let topic = config.kafka.topics.first().context("kafka.topics is empty")?;
     let tokens: HashSet<&str> =
         config.projects.iter().flat_map(|project| &project.tokens).map(String::as_str).collect();
     for (index, line) in reader.split(b'\n').enumerate() {

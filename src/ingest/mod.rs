@@ -183,10 +183,7 @@ impl Stage {
 
     fn run(&self) -> Result<(), Error> {
         // Readers wait for what the store has, whether Kafka is there or not.
-        let positions = self.store.snapshot().positions()?.into_iter();
-        self.report_applied(
-            positions.map(|(topic, partition, applied)| ((topic, partition), applied)),
-        );
+        self.report_applied(self.applied()?.into_iter());
         self.create_topics()?;
         let letters = DeadLetters::connect(&self.settings.kafka, &self.settings.dead_letter_topic)?;
         // librdkafka bounds what it holds of each partition, so the bound is shared among them. Counted
@@ -257,13 +254,16 @@ impl Stage {
         let commands = self.settings.command_topic.as_str();
         numbers.insert(commands.into(), transaction.command_topic(commands));
         transaction.commit()?;
-        let positions = self.store.snapshot().positions()?;
-        let applied = positions.into_iter();
-        let applied = applied.map(|(topic, partition, applied)| ((topic, partition), applied));
         let (settings, progress) = (self.settings.clone(), self.progress.clone());
-        let (metrics, applied) = (self.metrics.clone(), applied.collect());
-        let runtime = self.runtime.clone();
+        let (metrics, runtime) = (self.metrics.clone(), self.runtime.clone());
+        let applied = self.applied()?;
         Source::connect(settings, counted, runtime, progress, metrics, numbers, applied)
+    }
+
+    /// How far the store is in each partition.
+    fn applied(&self) -> Result<BTreeMap<(String, u32), Applied>, Error> {
+        let positions = self.store.snapshot().positions()?.into_iter();
+        Ok(positions.map(|(topic, partition, applied)| ((topic, partition), applied)).collect())
     }
 
     /// Owns the queue's beginning, so that the stages behind end with this one.

@@ -181,22 +181,23 @@ impl Source {
         let mut missing = false;
         let mut is_assigned = true;
         for (topic, topic_number) in self.topics.clone() {
+            let part = (topic.to_string(), None);
             let found = kafka::partitions(self.consumer.client(), &topic);
             match found.and_then(|count| {
                 count.map(|count| self.assign_new((&topic, topic_number), count)).transpose()
             }) {
-                Ok(Some(())) => self.progress.is_read(&(topic.to_string(), None)),
+                Ok(Some(())) => self.progress.is_read(&part),
                 Ok(None) => {
                     missing = true;
                     let reason = format!("topic {topic} does not exist yet; waiting for it");
-                    self.progress.not_read((topic.to_string(), None), reason);
+                    self.progress.not_read(part, reason);
                 }
                 Err(Error::Kafka(error)) => {
                     is_assigned = false;
                     let reason = format!("Kafka does not tell about topic {topic}: {error}");
                     // Where no broker is there it is not about the topic.
                     if !self.progress.is_in_trouble() {
-                        self.progress.not_read((topic.to_string(), None), reason);
+                        self.progress.not_read(part, reason);
                     }
                 }
                 Err(error) => return Err(error),

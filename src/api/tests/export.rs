@@ -244,7 +244,7 @@ fn in_words(words: mpsc::UnboundedReceiver<()>) -> axum::routing::MethodRouter<S
             }
             let long = format!("{{\"a\":\"{}\"}}", "x".repeat(100_000));
             (0..3).try_for_each(|_| take(long.as_bytes()))?;
-            while view.goes_on() {
+            while view.check().is_ok() {
                 std::thread::sleep(Duration::from_millis(5));
             }
             take(long.as_bytes())
