@@ -36,8 +36,8 @@ pub struct Head {
     pub distinct_ids: u32,
     /// The merge that ended its newest life, if one did.
     pub merged: Option<Merged>,
-    /// Length of its current properties as JSON, in bytes. The names of those that it no longer
-    /// has count too, since they are kept.
+    /// Length of its current properties as JSON, in bytes, and of the names of those that it no longer
+    /// has, since they are kept.
     pub json_bytes: u64,
     /// Every property that it ever had, by number.
     pub entries: Entries,
@@ -185,7 +185,8 @@ impl Head {
 }
 
 /// What one property adds to the length of the properties as JSON: key, colon, value, comma.
-fn entry_bytes(name_bytes: usize, value: Option<&Value>) -> u64 {
+#[must_use]
+pub fn entry_bytes(name_bytes: usize, value: Option<&Value>) -> u64 {
     let value_bytes = value.map_or(0, |value| value.as_json().len());
     (name_bytes + value_bytes + 4) as u64
 }

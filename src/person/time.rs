@@ -37,12 +37,17 @@ impl Time {
     /// `None` where it is neither, years outside 0..=9999 included.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
+        Self::parse_any(text).filter(|time| time.is_writable())
+    }
+
+    /// As [`Time::parse`], but an offset may lead out of the years 0..=9999.
+    #[must_use]
+    pub fn parse_any(text: &str) -> Option<Self> {
         let text = whole_offset(text.trim());
         let bytes = text.as_bytes();
         if let Ok(moment) = speedate::DateTime::parse_bytes_rfc3339_with_config(bytes, &TRUNCATE) {
             let time = moment.timestamp_tz() * 1_000_000 + i64::from(moment.time.microsecond);
-            // An offset may lead out of the years that it was written in.
-            return Some(Self(time)).filter(|time| time.is_writable());
+            return Some(Self(time));
         }
         let date = speedate::Date::parse_str_rfc3339(&text).ok()?;
         Some(Self(date.timestamp() * 1_000_000))

@@ -176,6 +176,9 @@ class Store:
             applied = self.attach(event, other, target, source)
         if applied:
             self.owner(event, event.distinct_id).marks.append((event.time, event.known))
+            # Also where nothing was recorded: a repeat is not decided anew.
+            entries = self.owners[event.project, event.distinct_id]
+            resolve(entries, event.time).person.recorded.add((event.time, event.uuid))
 
     def mergeable(self, event):
         """The other id of a merge event that passes the guards."""

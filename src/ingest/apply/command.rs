@@ -92,7 +92,13 @@ impl Applying<'_, '_> {
         if leaving.is_empty() || leaving.len() == ids.len() {
             return Ok(CommandOutcome::NothingToSplit);
         }
-        let time = self.not_before(at, life.person)?;
+        let mut time = self.not_before(at, life.person)?;
+        for id in &leaving {
+            // A life does not begin before the one before it is over.
+            if let Some(person) = self.transaction.lives_on_by(project, id)? {
+                time = time.max(self.not_before(at, person)?);
+            }
+        }
         let at = At { time, ..at };
         for id in &leaving {
             self.split_off(at, id)?;
@@ -101,6 +107,7 @@ impl Applying<'_, '_> {
         head.ownership_changed = Some(time);
         let split = Some(u32::try_from(leaving.len()).unwrap_or(u32::MAX));
         self.put_operation(at, life.person, time, &Operation { split, ..at.operation() })?;
+        self.transaction.set_recorded(project, life.person, (time, at.uuid));
         self.log(at, life.person, time, Deed::Split)?;
         self.count(Kind::Split);
         Ok(CommandOutcome::Done)

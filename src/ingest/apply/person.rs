@@ -56,9 +56,14 @@ impl Applying<'_, '_> {
             return self.merging(at, source, target);
         }
         let life = self.settle_identity(at, goes_to, decision, request)?;
-        self.meet(at, life)?;
-        let changes = self.weigh(at, life.person, at.time)?;
-        let recorded = self.record(at, life.person, at.time, changes, None)?;
+        let time = self.effect_on(at, life)?;
+        self.meet(at, life, time)?;
+        let changes = self.weigh(at, life.person, time)?;
+        let recorded = self.record(at, life.person, time, changes, None)?;
+        if decision.is_some() && recorded == Ok(false) {
+            // A repeat would be decided anew, and might undo what became of its ids since.
+            self.leave_trace(at)?;
+        }
         Ok(match recorded {
             Ok(true) => (Outcome::Recorded, None),
             Ok(false) => (Outcome::Unchanged, None),
@@ -75,7 +80,8 @@ impl Applying<'_, '_> {
     ) -> Result<(Outcome, Option<Rejection>)> {
         let effective = self.merge(at, source, target)?;
         let life = self.transaction.head(at.project, target)?.newest_life(target);
-        self.meet(at, life)?;
+        let time = self.effect_on(at, life)?;
+        self.meet(at, life, time)?;
         self.identify(at, target)?;
         let changes = self.weigh(at, target, effective)?;
         let recorded = self.record(at, target, effective, changes, Some(source))?;
@@ -206,10 +212,17 @@ impl Applying<'_, '_> {
         self.transaction.put_row(at.project, person, fact, &stored);
     }
 
+    /// When an event takes effect on a life: at its own time, but after the life began where that was
+    /// by a split. What stands before that is of an earlier life, which went on in somebody else.
+    fn effect_on(&self, at: At, life: Life) -> Result<Time> {
+        let lives_on = self.transaction.lives(at.project).lives_on(life)?;
+        Ok(identity::effective_time(at.time, [lives_on.map(|place| place.time)]))
+    }
+
     /// What every event of a person does: it may be its first, and it may be the last one seen.
-    fn meet(&mut self, at: At, life: Life) -> Result<()> {
+    fn meet(&mut self, at: At, life: Life, time: Time) -> Result<()> {
         self.list_earlier(at)?;
-        self.begin(at, life.person)?;
+        self.begin(At { time, ..at }, life.person)?;
         self.transaction.see(at.project, life.person, at.time)?;
         let now = self.transaction.lives(at.project).now(life)?;
         // An earlier life of somebody who lives on may have gone on in one who was deleted since.
@@ -330,10 +343,15 @@ impl Applying<'_, '_> {
             return Ok(rejection.map_or(Ok(false), Err));
         }
         self.put_operation(at, person, time, &Operation { merged, effects, ..at.operation() })?;
+        if let Some(rejection) = rejection {
+            // What was refused of a merge comes again once there is room for it.
+            return Ok(Err(rejection));
+        }
+        self.transaction.set_recorded(at.project, person, (at.time, at.uuid));
         if time != at.time {
             self.leave_trace(at)?;
         }
-        Ok(rejection.map_or(Ok(true), Err))
+        Ok(Ok(true))
     }
 
     /// Adds an operation to a person's timeline.
@@ -353,12 +371,11 @@ impl Applying<'_, '_> {
         head.placed(time, at.known);
         let place = Place { time, position: at.position };
         self.transaction.put_operation(at.project, person, place, operation);
-        self.transaction.set_recorded(at.project, person, (at.time, at.uuid));
         Ok(())
     }
 
-    /// Leaves a trace of a merge that took effect later where a duplicate of it would be looked
-    /// for: with the owner of the distinct id at the event time.
+    /// Leaves a trace of an event that took effect later, or on identity alone, where a duplicate of it
+    /// would be looked for: with the owner of the distinct id at the event time.
     fn leave_trace(&mut self, at: At) -> Result<()> {
         let owner = self.transaction.owner(at.project, at.distinct_id)?.cloned();
         let lives = self.transaction.lives(at.project);

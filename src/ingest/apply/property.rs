@@ -8,8 +8,8 @@ use crate::person::event::Rejection;
 use crate::person::history::{self, Query};
 use crate::person::operation::{self, Weight};
 use crate::person::{
-    Action, Class, Entry, Histories, Life, Merged, PersonId, Place, ProjectId, PropertyId, Row,
-    Stored, Time, Update,
+    Action, Class, Entries, Entry, Histories, Life, Merged, PersonId, Place, ProjectId, PropertyId,
+    Row, Stored, Time, Update, entry_bytes,
 };
 use crate::store::Result;
 
@@ -162,6 +162,8 @@ impl Applying<'_, '_> {
         person: PersonId,
         entries: &[(PropertyId, Entry)],
     ) -> Result<bool> {
+        /// So many times the limit may a person take with the names of properties that it no longer has.
+        const WITH_NAMES: u64 = 4;
         let limit = self.settings.properties_limit;
         let names: Vec<_> = entries
             .iter()
@@ -169,10 +171,29 @@ impl Applying<'_, '_> {
             .collect();
         let head = self.transaction.head(project, person)?;
         let (before, mut after) = (head.json_bytes, head.json_bytes);
-        for ((property, entry), name_bytes) in entries.iter().zip(names) {
-            after = after + head.json_bytes_with(*property, name_bytes, entry) - before;
+        for ((property, entry), name_bytes) in entries.iter().zip(&names) {
+            after = after + head.json_bytes_with(*property, *name_bytes, entry) - before;
         }
+        // A merge may have made them too large, which is no reason to refuse what adds nothing.
+        if after <= limit || entries.is_empty() {
+            return Ok(false);
+        }
+        if after > limit.saturating_mul(WITH_NAMES) && after >= before {
+            return Ok(true);
+        }
+        let entries_before = head.entries.clone();
+        let mut entries_after = entries_before.clone();
+        entries_after.extend(entries.iter().cloned());
+        let before = before - self.only_names(project, &entries_before);
+        let after = after - self.only_names(project, &entries_after);
         Ok(after > limit && after >= before)
+    }
+
+    /// What the names of properties that are no more take of a person's properties, in bytes.
+    fn only_names(&mut self, project: ProjectId, entries: &Entries) -> u64 {
+        let absent = entries.iter().filter(|(_, entry)| entry.state.current.is_none());
+        let names = absent.map(|(property, _)| self.transaction.name_bytes(project, *property));
+        names.map(|name_bytes| entry_bytes(name_bytes, None)).sum()
     }
 
     fn put_entry(

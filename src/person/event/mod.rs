@@ -201,7 +201,9 @@ impl Parts<'_> {
                 .or_else(|| header("timestamp").and_then(clock::milliseconds)),
             timestamp: match self.inner.timestamp {
                 None => Timestamp::Absent,
-                Some(raw) => of(Some(raw)).map_or(Timestamp::Unreadable, Timestamp::At),
+                Some(raw) => json::string(raw)
+                    .and_then(|text| Time::parse_any(&text))
+                    .map_or(Timestamp::Unreadable, Timestamp::At),
             },
             offset_ms: self.inner.offset.and_then(|raw| raw.parse().ok()),
             ignore_sent_at: self.properties.ignore_sent_at == Some("true"),
@@ -236,6 +238,8 @@ impl Parts<'_> {
             return Ok(None);
         };
         // A NUL has become U+FFFD by now; in a record that had one, that character stands for it.
+        let had_nul =
+            had_nul || self.record.header("distinct_id").is_some_and(|id| id.contains('\0'));
         let illegal = |id: &str| identity::is_illegal(id) || (had_nul && id.contains('\u{fffd}'));
         if illegal(&other) || illegal(distinct_id) {
             return Ok(Some(Err(Warning::IllegalDistinctId)));

@@ -75,7 +75,9 @@ impl Transaction<'_> {
         self.join_groups(project, life, merged)?;
         let key = keys::source(project, merged.into.person, life);
         self.changes.sources.insert(key, Some(Vec::new()));
-        self.head_mut(project, life.person)?.merged = Some(merged);
+        let head = self.head_mut(project, life.person)?;
+        head.merged = Some(merged);
+        head.ownership_changed = Some(merged.place.time);
         Ok(())
     }
 

@@ -161,6 +161,25 @@ impl Transaction<'_> {
         Err(Error::Broken("there are no uuids left"))
     }
 
+    /// Who would live on if a distinct id were split off now; `None` where that makes a new person.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn lives_on_by(
+        &mut self,
+        project: ProjectId,
+        distinct_id: &str,
+    ) -> Result<Option<PersonId>> {
+        for uuid in identity::person_uuids(project, distinct_id) {
+            match self.used_for(project, uuid)? {
+                Use::Nothing | Use::Tombstone(..) => return Ok(None),
+                Use::Merged(id) => return Ok(Some(id)),
+                Use::Somebody => {}
+            }
+        }
+        Err(Error::Broken("there are no uuids left"))
+    }
+
     /// Puts a tombstone in a person's place.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use super::history::row_text;
 use super::persons::{Beside, Person, recorded_time};
 use super::{Cursor, Law, Standing, Verifying, time_text};
 use crate::person::{Life, Lives as _, Place, PropertyId, Row, Stored, Time};
-use crate::store::{Effect, Family, Operation, Result, codec, corrupt, decode, keys};
+use crate::store::{Effect, Family, LifeSpan, Operation, Result, codec, corrupt, decode, keys};
 
 /// What a timeline adds up to.
 #[derive(Default)]
@@ -77,12 +77,18 @@ impl Verifying<'_> {
             }
         }
         let key = keys::recorded(who.project, who.person, operation.event_time, operation.uuid);
-        if self.snapshot.get(Family::Recorded, &key)?.is_none() {
+        // Of a merge whose properties were refused the rest may come again.
+        let refused = operation.merged.is_some() && operation.effects.is_empty();
+        if !refused && self.snapshot.get(Family::Recorded, &key)?.is_none() {
             let (event, uuid) = (&operation.event, operation.uuid);
             let text = format!("{event:?} {uuid} at {} is not in `recorded`", place.time);
             self.differs(Law::Timeline, who, text);
         }
-        let late = operation.event_time < place.time && operation.merged.is_some();
+        let began = |(_, span): &(Life, LifeSpan)| {
+            span.lives_on.is_some_and(|(began, _)| began.time.plus(1) == place.time)
+        };
+        let moved = operation.merged.is_some() || person.lives.iter().any(began);
+        let late = operation.event_time < place.time && moved;
         if operation.event_time != place.time && !late {
             let text = format!(
                 "{:?} of {} stands at {}, due is its own time",

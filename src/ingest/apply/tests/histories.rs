@@ -24,19 +24,22 @@ fn event() -> impl Strategy<Value = Json> {
     let visit = (id(), value()).prop_map(|(id, browser)| {
         json!({"distinct_id": id, "event": "visit", "properties": {"$browser": browser, "$os": "x"}})
     });
-    let merge = (id(), id(), object(), 0..6_u8).prop_map(|(id, other, set, kind)| {
+    let more = (object(), prop::collection::vec(key(), 0..2));
+    let merge = (id(), id(), object(), more, 0..6_u8).prop_map(|(id, other, set, more, kind)| {
         let (name, key) = match kind {
             0 => ("$create_alias", "alias"),
             1 | 2 => ("$merge_dangerously", "alias"),
             _ => ("$identify", "$anon_distinct_id"),
         };
-        json!({"distinct_id": id, "event": name, "properties": {key: other, "$set": set}})
+        let (once, unset) = more;
+        let properties = json!({key: other, "$set": set, "$set_once": once, "$unset": unset});
+        json!({"distinct_id": id, "event": name, "properties": properties})
     });
     prop_oneof![5 => ordinary, 2 => visit, 2 => either, 4 => merge, 3 => command()]
 }
 
 /// Distinct ids, one of which looks anonymous.
-const IDS: [&str; 5] = ["a", "b", "c", "d", "a-b-c-d-e"];
+pub const IDS: [&str; 5] = ["a", "b", "c", "d", "a-b-c-d-e"];
 
 fn command() -> impl Strategy<Value = Json> {
     let id = || prop::sample::select(IDS.to_vec());

@@ -4,8 +4,10 @@ mod crowd;
 mod example;
 mod follow;
 mod histories;
+mod lives;
 mod oracle;
 mod repeats;
+mod size;
 mod verify;
 
 use std::cell::RefCell;
@@ -71,7 +73,11 @@ impl History {
         let lines = self.0.iter().enumerate();
         lines
             .map(|(offset, (minutes, known, line))| {
-                record(offset, *minutes, *known, &of_project(project, line))
+                let mut record = record(offset, *minutes, *known, &of_project(project, line));
+                if let Position { topic: topic @ 0, partition, .. } = &mut record.position {
+                    (*topic, *partition) = (u16::from(offset % 3 == 1), u32::from(offset % 4 == 1));
+                }
+                record
             })
             .collect()
     }
@@ -331,12 +337,14 @@ impl Shared {
 fn every_read_of_the_store_is_the_naive_fold() {
     let shared = RefCell::new(Shared::default());
     let cuts = prop::collection::vec(1..9_usize, 1..6);
-    let result = TestRunner::new(config(2_000)).run(&(histories(), cuts), |(history, cuts)| {
+    let limit = prop_oneof![Just(SETTINGS.properties_limit), 24..60_u64];
+    let all = (histories(), cuts, limit);
+    let result = TestRunner::new(config(2_000)).run(&all, |(history, cuts, properties_limit)| {
         let mut shared = shared.borrow_mut();
         let (store, project) = shared.project();
         let (records, rules) = (history.records(project), rules(project));
-        apply_by(&rules, store, &records, &cuts, SETTINGS);
-        let mut oracle = Oracle::default();
+        apply_by(&rules, store, &records, &cuts, Settings { properties_limit, ..SETTINGS });
+        let mut oracle = Oracle::limited(properties_limit);
         let mut times = Vec::new();
         for (parsed, record) in parse(&records, &rules, store.dictionary()).iter().zip(&records) {
             match parsed.as_ref().unwrap() {

@@ -55,7 +55,8 @@ struct Operation {
     place: Place,
     event_time: Time,
     known: Time,
-    uuid: Uuid,
+    /// `None` where what was refused of it may come again.
+    uuid: Option<Uuid>,
     /// `None` of a command.
     distinct_id: Option<String>,
     merged: Option<usize>,
@@ -118,10 +119,12 @@ struct Owners {
 /// Records applied one by one.
 #[derive(Default)]
 pub struct Oracle {
+    /// The largest properties of a person, in bytes.
+    limit: u64,
     persons: Vec<Person>,
     owners: BTreeMap<String, Owners>,
     dropped: BTreeMap<String, Time>,
-    /// Where a merge that took effect later would have been recorded: person, time, uuid.
+    /// Where an event that took effect later, or on identity alone, is looked for: person, time, uuid.
     stubs: BTreeSet<(usize, Time, Uuid)>,
     /// Commands that were done, until they are forgotten.
     done: BTreeSet<(Time, String)>,
@@ -130,6 +133,10 @@ pub struct Oracle {
 }
 
 impl Oracle {
+    pub fn limited(limit: u64) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
     pub fn apply(&mut self, event: &Event, position: Position) {
         let (id, m, known) = (&event.distinct_id, event.event_time, event.known_time);
         if self.is_dropped(id, m) {
@@ -146,28 +153,26 @@ impl Oracle {
         let merges = request.is_some() && !refused;
         let both = merges && target.is_some() && source.is_some() && source != target;
         let goes_to = match (target, source) {
-            (Some(target), _) if both => Some(target),
-            (None, Some(source)) if merges => Some(source),
-            _ => self.life_of(id, m, Time::MAX).map(|(person, _)| person),
+            (Some(target), _) if both => Some(self.newest_life(target)),
+            (None, Some(source)) if merges => Some(self.newest_life(source)),
+            _ => self.life_of(id, m, Time::MAX),
         };
         // The id may have changed hands at that very time.
         let before = self.life_of(id, Time(m.0.saturating_sub(1)), Time::MAX);
-        let of = goes_to.into_iter().chain(before.filter(|_| goes_to.is_some()).map(|life| life.0));
-        if of.into_iter().any(|person| self.is_recorded(person, m, event.uuid)) {
+        let mut of = goes_to.into_iter().chain(before.filter(|_| goes_to.is_some()));
+        if of.any(|(person, _)| self.is_recorded(person, m, event.uuid)) {
             return;
         }
-        let mut time = m;
-        let person = if both {
-            let (source, target) = (source.unwrap(), target.unwrap());
-            time = self.merge(event, position, source, target);
-            target
-        } else {
-            let person = goes_to.unwrap_or_else(|| self.create(event));
-            if merges {
-                self.attach(event, person, request.unwrap());
-            }
-            person
-        };
+        let (person, life) = goes_to.unwrap_or_else(|| (self.create(event), 0));
+        // What stands before a life is of an earlier one.
+        let lives_on = self.persons[person].lives[life].lives_on;
+        let began = lives_on.map_or(m, |(place, _)| m.max(place.time.plus(1)));
+        let mut time = began;
+        if both {
+            time = self.merge(event, position, source.unwrap(), person);
+        } else if merges {
+            self.attach(event, person, request.unwrap());
+        }
         if request.is_some() {
             let now = self.now(id).unwrap();
             self.persons[now].identified.push((m, known));
@@ -176,14 +181,18 @@ impl Oracle {
         if let Some(first) = first {
             first.from = first.from.min(m);
         }
-        self.persons[person].events.push((m, known));
+        self.persons[person].events.push((began, known));
         let life = self.life_of(id, m, Time::MAX).filter(|_| !both);
         let root = life.map_or(person, |life| self.root(life).0);
         for person in [person, root] {
             let person = &mut self.persons[person];
             person.seen = person.seen.max(Some(m.floor_to_hour()));
         }
-        self.record(event, Place { time, position }, person, both.then(|| source.unwrap()));
+        let recorded =
+            self.record(event, Place { time, position }, person, both.then(|| source.unwrap()));
+        if !recorded && request.is_some() {
+            self.leave_trace(event);
+        }
     }
 
     fn is_dropped(&self, id: &str, time: Time) -> bool {
@@ -239,32 +248,74 @@ impl Oracle {
         }
     }
 
-    fn record(&mut self, event: &Event, place: Place, person: usize, merged: Option<usize>) {
+    /// Whether it is recorded.
+    fn record(
+        &mut self,
+        event: &Event,
+        place: Place,
+        person: usize,
+        merged: Option<usize>,
+    ) -> bool {
         let kept = self.kept(&event.name, &event.updates, place, person);
-        if kept.is_empty() && merged.is_none() {
-            return;
+        let nothing = kept.is_empty();
+        let (event_time, known) = (event.event_time, event.known_time);
+        let fits = self.add(person, (place, known), kept);
+        if (nothing || !fits) && merged.is_none() {
+            // What was refused is a dead letter, and leaves no trace.
+            return !fits;
         }
-        let (event_time, known, uuid) = (event.event_time, event.known_time, event.uuid);
         let distinct_id = Some(event.distinct_id.clone());
+        let uuid = fits.then_some(event.uuid);
         let operation = Operation { place, event_time, known, uuid, distinct_id, merged };
-        self.put(person, operation, kept);
-        if place.time != event_time {
-            let trace = self.life_of(&event.distinct_id, event_time, Time::MAX);
-            if let Some((person, _)) = trace.filter(|life| !self.persons[life.0].deleted) {
-                self.stubs.insert((person, event_time, uuid));
-                let person = &mut self.persons[person];
-                person.newest = person.newest.max(Some(event_time));
-            }
+        self.put(person, operation);
+        if place.time != event_time && fits {
+            self.leave_trace(event);
+        }
+        true
+    }
+
+    fn leave_trace(&mut self, event: &Event) {
+        let (m, uuid) = (event.event_time, event.uuid);
+        let trace = self.life_of(&event.distinct_id, m, Time::MAX);
+        if let Some((person, _)) = trace.filter(|life| !self.persons[life.0].deleted) {
+            self.stubs.insert((person, m, uuid));
+            let person = &mut self.persons[person];
+            person.newest = person.newest.max(Some(m));
         }
     }
 
-    fn put(&mut self, person: usize, operation: Operation, kept: Vec<(String, Row)>) {
-        let person = &mut self.persons[person];
-        let Operation { place, known, .. } = operation;
+    /// Adds rows to a person, unless they make its properties larger than they may be.
+    fn add(
+        &mut self,
+        person: usize,
+        (place, known): (Place, Time),
+        kept: Vec<(String, Row)>,
+    ) -> bool {
+        let before = self.size(person);
+        let keys: Vec<_> = kept.iter().map(|(key, _)| key.clone()).collect();
         for (key, row) in kept {
             let row = Recorded { place, known, step: Step::Own(row) };
-            person.rows.entry(key).or_default().push(row);
+            self.persons[person].rows.entry(key).or_default().push(row);
         }
+        let after = self.size(person);
+        let fits = after <= self.limit || after < before || keys.is_empty();
+        for key in keys.into_iter().filter(|_| !fits) {
+            self.persons[person].rows.get_mut(&key).and_then(Vec::pop).unwrap();
+        }
+        fits
+    }
+
+    /// The length of a person's properties as JSON, with a comma after each.
+    fn size(&self, person: usize) -> u64 {
+        let life = self.newest_life(person);
+        let properties = self.properties(life, Place::MAX, Time::MAX, Mode::WithOnce);
+        let each = properties.iter().map(|(key, value)| key.len() + value.as_json().len() + 4);
+        2 + each.sum::<usize>() as u64
+    }
+
+    fn put(&mut self, person: usize, operation: Operation) {
+        let person = &mut self.persons[person];
+        let Operation { place, .. } = operation;
         person.newest = person.newest.max(Some(place.time));
         person.version += 1;
         person.operations.push(operation);
@@ -342,7 +393,7 @@ impl Oracle {
     fn is_recorded(&self, person: usize, m: Time, uuid: Uuid) -> bool {
         let mut operations = self.persons[person].operations.iter();
         let recorded = operations.any(|operation| {
-            operation.place.time == m && operation.event_time == m && operation.uuid == uuid
+            operation.place.time == m && operation.event_time == m && operation.uuid == Some(uuid)
         });
         recorded || self.stubs.contains(&(person, m, uuid))
     }

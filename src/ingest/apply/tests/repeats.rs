@@ -1,6 +1,8 @@
 //! Records that come once more, after what they were about has changed hands.
 
-use super::example::{as_of, given, identify, properties, set};
+use super::example::{as_of, command, given, identify, properties, set};
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn with_uuid(mut event: Json, uuid: u128) -> Json {
@@ -38,4 +40,92 @@ fn a_person_was_last_seen_at_its_newest_event_wherever_merges_stand() {
     let today = snapshot.as_of_today(1, (id, &head), at, Mode::WithOnce).unwrap();
     assert_eq!(today.last_seen_at, then.last_seen_at);
     assert_eq!(today.last_seen_at, Some(Time(START + 60 * HOUR)));
+}
+
+#[test]
+fn a_repeated_identify_does_not_undo_what_became_of_its_ids_since() {
+    let first = with_uuid(identify("ann", "bob"), 1);
+    let (_folder, store, tally) = given(&[
+        (0, set("ann", &json!({"plan": "pro"}))),
+        (10, first.clone()),
+        (30, command(&json!({"command": "split", "of": "ann", "distinct_ids": ["bob"]}))),
+        (10, first),
+    ]);
+    assert_eq!(tally.records[&(0, Outcome::Duplicate)], 1);
+    let snapshot = store.snapshot();
+    let [ann, bob] = ["ann", "bob"].map(|id| snapshot.whose(1, id).unwrap().unwrap());
+    assert_ne!(ann, bob);
+}
+
+#[test]
+fn what_was_refused_of_a_merge_comes_again_once_there_is_room() {
+    let mut merge = with_uuid(identify("ann", "bob"), 1);
+    merge["properties"]["$set"] = json!({"bio": "x".repeat(90)});
+    let lines = [
+        (0, set("ann", &json!({"plan": "pro"}))),
+        (1, set("bob", &json!({"mood": "good"}))),
+        (2, merge.clone()),
+        (2, merge),
+    ];
+    let records = lines.iter().enumerate();
+    let records: Vec<_> =
+        records.map(|(offset, (minutes, event))| record(offset, *minutes, 2, event)).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let tight = Settings { properties_limit: 100, ..SETTINGS };
+    let tally = apply(&store, &records[..3], &[1], tight);
+    assert_eq!(tally.rejections, [(0, Rejection::PersonPropertiesSize)]);
+    assert_eq!(properties(&store, "bob"), json!({"plan": "pro", "mood": "good"}));
+    let tally = apply(&store, &records[3..], &[1], SETTINGS);
+    assert_eq!(tally.records, BTreeMap::from([((0, Outcome::Recorded), 1)]));
+    assert_eq!(properties(&store, "bob")["bio"], "x".repeat(90));
+}
+
+/// What each id is now and was at each moment of a history.
+fn answers(store: &Store, records: &[Record]) -> Vec<(Option<Answer>, Vec<Option<Answer>>)> {
+    let snapshot = store.snapshot();
+    let reads = Reads { snapshot: &snapshot, project: 1 };
+    let times: BTreeSet<_> = records.iter().map(|record| record.timestamp).collect();
+    let moments = times.iter().flat_map(|time| [time.plus(-1), *time, time.plus(1)]);
+    let moments: Vec<_> = moments.collect();
+    let of = |id: &&str| {
+        let then = moments
+            .iter()
+            .map(|time| reads.as_of(id, Moment { time: *time, known: Time::MAX }, Mode::WithOnce));
+        (reads.now(id), then.collect())
+    };
+    super::histories::IDS.iter().map(of).collect()
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn a_repeat_of_what_was_recorded_leaves_no_trace(
+        history in histories(),
+        (which, later) in any::<(prop::sample::Index, prop::sample::Index)>(),
+    ) {
+        let records: Vec<_> = history.records(1).into_iter().filter(|record| {
+            // After these a repeat is an event of its own.
+            let text = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default());
+            !["delete", "reset"].iter().any(|of| text.contains(&format!("\"command\":\"{of}\"")))
+        }).collect();
+        let [once, twice] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let (once, twice) = (open(once.path()), open(twice.path()));
+        let mut recorded = Vec::new();
+        for (index, record) in records.iter().enumerate() {
+            let tally = apply(&once, std::slice::from_ref(record), &[1], SETTINGS);
+            if tally.records.keys().any(|(_, outcome)| *outcome == Outcome::Recorded) {
+                recorded.push(index);
+            }
+        }
+        prop_assume!(!recorded.is_empty());
+        let which = recorded[which.index(recorded.len())];
+        let mut repeat = records[which].clone();
+        repeat.position.offset += 1000;
+        let (mut repeated, later) = (records.clone(), later.index(records.len() - which));
+        repeated.insert(which + 1 + later, repeat);
+        apply(&twice, &repeated, &[3], SETTINGS);
+        prop_assert_eq!(answers(&twice, &records), answers(&once, &records), "of {}", which);
+    }
 }

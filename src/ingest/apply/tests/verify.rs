@@ -12,6 +12,7 @@ use crate::store::verify::{Law, Report};
 pub fn named(store: &Store) {
     let mut transaction = store.transaction();
     transaction.topic("events");
+    transaction.topic("historical");
     transaction.command_topic("commands");
     transaction.commit().unwrap();
 }

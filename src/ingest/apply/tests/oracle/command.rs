@@ -43,8 +43,8 @@ impl Oracle {
         match &command.act {
             Act::Update(_, updates) => {
                 let kept = self.kept(command.name(), updates, place, person);
-                if !kept.is_empty() {
-                    self.put(person, operation(command, place), kept);
+                if !kept.is_empty() && self.add(person, (place, command.known), kept) {
+                    self.put(person, operation(command, place));
                 }
             }
             Act::Delete(_) => self.delete(person, time),
@@ -64,14 +64,34 @@ impl Oracle {
         if leaving.is_empty() || leaving.len() == ids.len() {
             return;
         }
-        let (from, known) = (place.time, command.known);
+        // A life does not begin before the one before it is over.
+        let (mut from, known) = (place.time, command.known);
+        for id in &leaving {
+            if let Some(used) = self.lives_on_by(command.project, id) {
+                let Person { newest, ownership_changed, .. } = self.persons[used];
+                let merged = self.persons[used].merged().unwrap().place.time;
+                from = newest.max(ownership_changed).max(Some(merged.max(from))).unwrap();
+            }
+        }
+        let place = Place { time: from, ..place };
         for id in leaving {
             let new = self.split_off(command.project, &id, place, known);
             self.persons[new].ownership_changed = Some(from);
             self.give(&id, Entry { from, known, life: self.newest_life(new) });
         }
         self.persons[person].ownership_changed = Some(from);
-        self.put(person, operation(command, place), Vec::new());
+        self.put(person, operation(command, place));
+    }
+
+    /// The person merged away that lives on by a split.
+    fn lives_on_by(&self, project: u32, id: &str) -> Option<usize> {
+        for uuid in identity::person_uuids(project, id) {
+            let used = self.of_uuid(uuid).filter(|used| !self.persons[*used].deleted)?;
+            if self.persons[used].merged().is_some() {
+                return Some(used);
+            }
+        }
+        None
     }
 
     fn split_off(&mut self, project: u32, id: &str, place: Place, known: Time) -> usize {
@@ -141,7 +161,7 @@ impl Oracle {
 }
 
 fn operation(command: &Command, place: Place) -> Operation {
-    let (known, uuid) = (command.known, command.uuid);
+    let (known, uuid) = (command.known, Some(command.uuid));
     let event_time = place.time;
     Operation { place, event_time, known, uuid, distinct_id: None, merged: None }
 }

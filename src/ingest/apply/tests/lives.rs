@@ -1,0 +1,77 @@
+//! Persons that live on: each life has what happened in it, and nothing of another.
+
+use super::example::{applied, as_of, at, command, given, identify, properties, set, world};
+use super::*;
+
+fn split(of: &str, ids: &[&str]) -> Json {
+    command(&json!({"command": "split", "of": of, "distinct_ids": ids}))
+}
+
+/// Bob became ann's, was split off again, and then took carl over.
+fn bob_who_lives_on() -> (tempfile::TempDir, Store) {
+    world(&[
+        (0, set("bob", &json!({"plan": "free"}))),
+        (10, set("ann", &json!({"plan": "pro"}))),
+        (20, identify("ann", "bob")),
+        (30, split("ann", &["bob"])),
+        (40, identify("bob", "carl")),
+    ])
+}
+
+#[test]
+fn what_an_id_did_before_the_life_that_it_joined_is_not_of_an_earlier_one() {
+    let (_folder, store) = bob_who_lives_on();
+    applied(&store, &[(15, set("carl", &json!({"secret": 1})))]);
+    for id in ["bob", "carl"] {
+        assert_eq!(properties(&store, id), json!({"secret": 1}), "{id}");
+    }
+    assert_eq!(properties(&store, "ann"), json!({"plan": "pro"}));
+    let snapshot = store.snapshot();
+    for (id, minutes) in [("ann", 35), ("ann", 17), ("bob", 17)] {
+        let then = as_of(&snapshot, id, at(minutes), Time::MAX, Mode::WithOnce).unwrap();
+        assert!(!then.properties.contains_key("secret"), "{id} at {minutes}");
+    }
+    let then = as_of(&snapshot, "carl", at(31), Time::MAX, Mode::WithOnce).unwrap();
+    assert_eq!(then.properties["secret"].as_json(), "1");
+}
+
+#[test]
+fn what_happens_at_the_very_time_of_a_split_is_of_the_life_that_begins() {
+    let (_folder, store) = bob_who_lives_on();
+    let mut late = set("bob", &json!({"mood": "good"}));
+    late["uuid"] = uuid::Uuid::from_u128(1).to_string().into();
+    let tally = applied(&store, &[(30, late.clone()), (30, late)]);
+    assert_eq!(properties(&store, "bob"), json!({"mood": "good"}));
+    assert_eq!(properties(&store, "ann"), json!({"plan": "pro"}));
+    let due = BTreeMap::from([((0, Outcome::Recorded), 1), ((0, Outcome::Duplicate), 1)]);
+    assert_eq!(tally.records, due);
+}
+
+#[test]
+fn a_life_does_not_begin_before_the_one_before_it_is_over() {
+    let x = |minutes, id: &str| (minutes, json!({"distinct_id": id, "event": "visit"}));
+    let (_folder, store, _) = given(&[
+        (0, set("bob", &json!({"mood": "good"}))),
+        (1, json!({"distinct_id": "bob", "event": "$create_alias", "properties": {"alias": "y"}})),
+        // The id bob becomes another person's, and ann's.
+        (2, split("bob", &["bob"])),
+        x(3, "ann"),
+        (4, identify("ann", "bob")),
+        // The person that was bob's is carl's, by a clock that is ahead.
+        x(5, "carl"),
+        (
+            100,
+            json!({"distinct_id": "carl", "event": "$merge_dangerously", "properties": {"alias": "y"}}),
+        ),
+        (50, split("ann", &["bob"])),
+    ]);
+    let snapshot = store.snapshot();
+    let uuid =
+        |id, minutes| as_of(&snapshot, id, at(minutes), Time::MAX, Mode::WithOnce).unwrap().uuid;
+    let first = identity::person_uuid(1, "bob");
+    assert_eq!(uuid("y", 90), first, "it is its own until it is carl's");
+    assert_eq!(properties(&store, "y"), json!({"mood": "good"}));
+    assert_eq!(uuid("bob", 90), uuid("ann", 90), "the person's first life is not over");
+    assert_eq!(uuid("bob", 101), first);
+    assert_eq!(properties(&store, "bob"), json!({}));
+}
