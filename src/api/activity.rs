@@ -11,6 +11,7 @@ use super::export::Take;
 use super::json::{Object, array};
 use super::link::Link;
 use super::openapi::{answers, log, parameters};
+use super::page::results;
 use super::parameters::Parameters;
 use super::read::{Audit, Read, View};
 use crate::person::identity::NAMESPACE;
@@ -138,14 +139,19 @@ fn export(view: &View<'_>, whose: Whose, take: &mut Take<'_>) -> Result<(), Erro
 }
 
 fn answer(view: &View<'_>, query: Query, link: &Link, log: &Log) -> Result<Vec<u8>, Error> {
-    let entries = log.entries.iter().map(|activity| Entry::read(view, activity));
-    let entries = entries.collect::<Result<Vec<_>, _>>()?;
-    let more = query.skip().saturating_add(entries.len() as u64) < log.count;
-    let next = (more && !entries.is_empty()).then(|| link.page(query.page + 1));
+    let entries = log.entries.len();
+    let more = query.skip().saturating_add(entries as u64) < log.count;
+    let next = (more && entries > 0).then(|| link.page(query.page + 1));
     let previous = (query.page > 1).then(|| link.page(query.page - 1));
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
-    array(object.field("results"), &entries, |out, entry| entry.write(out));
+    let shown = results(view, object.field("results"), &log.entries, |out, activity| {
+        Entry::read(view, activity)?.write(out);
+        Ok(())
+    })?;
+    if shown < entries {
+        return Err(Error::answer_too_large("limit"));
+    }
     object.optional_string("next", next.as_deref());
     object.optional_string("previous", previous.as_deref());
     object.number("total_count", log.count);

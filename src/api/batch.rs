@@ -37,7 +37,9 @@ pub async fn by_distinct_ids(
 ) -> Result<Response, Error> {
     let (read, asked) = asked(state, request, "distinct_ids").await?;
     read.list(move |view| {
-        each(view, &asked, |distinct_id| Ok(view.snapshot.whose(view.project, distinct_id)?))
+        each(view, "distinct_ids", &asked, |distinct_id| {
+            Ok(view.snapshot.whose(view.project, distinct_id)?)
+        })
     })
     .await
 }
@@ -65,7 +67,7 @@ pub async fn by_uuids(
         return Err(Error::invalid("uuids", format!("'{text}' is no uuid")));
     }
     read.list(move |view| {
-        each(view, &asked, |text| {
+        each(view, "uuids", &asked, |text| {
             let Ok(uuid) = Uuid::try_parse(text) else { return Ok(None) };
             Ok(view.snapshot.person_of_uuid(view.project, uuid)?)
         })
@@ -88,6 +90,7 @@ async fn asked(state: State, request: Request, name: &str) -> Result<(Read, Vec<
 /// Answers who is found, by what was asked; who is not is left out.
 fn each(
     view: &View<'_>,
+    name: &str,
     asked: &[String],
     find: impl Fn(&str) -> Result<Option<PersonId>, Error>,
 ) -> Result<Vec<u8>, Error> {
@@ -105,7 +108,11 @@ fn each(
         if let Some((id, head)) = became {
             let person = snapshot.current(project, (id, &head), MAX_DISTINCT_IDS + 1)?;
             let display = &settings.display_name_properties;
-            body::person(results.field(text), &person, display, MAX_DISTINCT_IDS, |_| ());
+            let out = results.field(text);
+            body::person(out, &person, display, MAX_DISTINCT_IDS, |_| ());
+            if out.len() > view.page_bytes() {
+                return Err(Error::answer_too_large(name));
+            }
         }
     }
     results.end();

@@ -6,6 +6,7 @@ use super::error::Error;
 use super::json::Object;
 use super::list::{DEFAULT_LIMIT, MAX_LIMIT};
 use super::openapi::{answers, log, parameters};
+use super::page::results;
 use super::read::{Read, View};
 use super::{cursor, format, list};
 use crate::person::{Known, PersonId};
@@ -44,7 +45,7 @@ fn page(view: &View<'_>, after: u64, limit: usize) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
     let field = object.field("results");
-    let shown = list::results(view, field, &changed, |out, (_, id)| person(view, out, *id))?;
+    let shown = results(view, field, &changed, |out, (_, id)| person(view, out, *id))?;
     let last = changed[..shown].last().map_or(after, |(last, _)| *last);
     object.string("cursor", &cursor::after_change(view.store.identity(), project, last));
     object.end();

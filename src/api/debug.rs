@@ -13,7 +13,7 @@ use super::read::View;
 use crate::person::{Head, PersonId, ProjectId, PropertyId, Time, Value};
 use crate::store::{self, Effect, Person};
 
-/// Operations that are shown; all of them are counted.
+/// Operations that are shown, as far as there is room for their values; all of them are counted.
 const MAX_EVENTS: usize = 1_000;
 
 /// What is told of a read.
@@ -33,7 +33,10 @@ impl Told {
         (person, head): (&Person, &Head),
     ) -> Result<Self, Error> {
         let View { ref snapshot, project, store, .. } = *view;
-        let (found, events) = snapshot.operations(project, person.id, query.at, MAX_EVENTS)?;
+        let (found, events) = {
+            let most = (MAX_EVENTS, view.page_bytes());
+            snapshot.operations(project, person.id, query.at, most)?
+        };
         let mut told = Self {
             query: way(query, person, head),
             found,

@@ -139,6 +139,11 @@ impl Error {
         Self::invalid("limit", detail)
     }
 
+    /// An answer that cannot be shown in parts is larger than a page may be.
+    pub fn answer_too_large(asked: &str) -> Self {
+        Self::invalid(asked, "The answer would be larger than it may be: ask for less.")
+    }
+
     /// A read took longer than it may.
     pub fn query_timeout() -> Self {
         let detail = "The query took longer than it may; narrow it down or try again.";

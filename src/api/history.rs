@@ -14,7 +14,7 @@ use super::export::Take;
 use super::json::{Object, array};
 use super::link::Link;
 use super::openapi::{answers, parameters, past};
-use super::parameters::Parameters;
+use super::page::Results;
 use super::read::{Read, View};
 use super::{body, cursor};
 use crate::person::{Head, Mode, PersonId, Place, Time, Value};
@@ -23,21 +23,22 @@ use crate::store::{Asked, Change, Changed, Moment, Person};
 const DEFAULT_LIMIT: u64 = 100;
 const MAX_LIMIT: u64 = 1_000;
 
-/// Operations that an export reads at once.
+/// Operations that are read at once.
 const CHUNK: usize = 100;
 
 /// Which part of a timeline is asked for.
-#[derive(Clone)]
 struct Query {
     called: Called,
     from: Time,
     until: Place,
     key: Option<String>,
     limit: usize,
+    is_csv: bool,
 }
 
 impl Query {
-    fn of(id: &str, parameters: &Parameters, limit: u64) -> Result<Self, Error> {
+    fn of(id: &str, read: &Read, limit: u64) -> Result<Self, Error> {
+        let parameters = &read.parameters;
         let to = parameters.time("to")?.unwrap_or(Time::MAX);
         let mut until = Some(Place::end_of(to));
         if let Some(text) = parameters.get(cursor::PARAMETER) {
@@ -49,6 +50,7 @@ impl Query {
             until: until.unwrap_or_default(),
             key: parameters.get("key").map(str::to_owned),
             limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            is_csv: read.format.is_csv(),
         })
     }
 }
@@ -70,10 +72,9 @@ pub async fn history(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let limit = read.parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
-    let query = Query::of(&id, &read.parameters, limit)?;
+    let query = Query::of(&id, &read, limit)?;
     if read.is_export() {
-        let query = Query { limit: CHUNK, ..query };
-        return read.export(move |view, take| export(view, query.clone(), take)).await;
+        return read.export(move |view, take| export(view, &query, take)).await;
     }
     let link = Link::of(&uri, &headers, read.state.settings.trust_forwarded, limit)?;
     read.list(move |view| page(view, &query, &link)).await
@@ -81,43 +82,74 @@ pub async fn history(
 
 fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
     let (id, head) = view.now(query.called)?;
-    let mut changed = operations(view, (id, &head), query)?;
-    let more = changed.len() > query.limit;
-    changed.truncate(query.limit);
-    let last = changed.last().filter(|_| more);
-    let next = last.map(|last| link.cursor(&cursor::after_operation(last.place)));
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
-    array(object.field("results"), &changed, |out, changed| entry(view, out, changed));
+    let mut results = Results::new(view, object.field("results"));
+    let (mut last, mut left, mut is_full) = (None, query.limit, false);
+    each(view, (id, &head), query, |changed| {
+        is_full = left == 0
+            || !results.push(|out| {
+                entry(view, out, changed);
+                Ok(())
+            })?;
+        if !is_full {
+            (last, left) = (Some(changed.place), left - 1);
+        }
+        Ok(!is_full)
+    })?;
+    results.end();
+    if is_full && left > 0 && query.is_csv {
+        return Err(Error::page_too_large());
+    }
+    let last = last.filter(|_| is_full);
+    let next = last.map(|last| link.cursor(&cursor::after_operation(last)));
     object.optional_string("next", next.as_deref());
     object.end();
     Ok(out)
 }
 
 /// Every operation as a row.
-fn export(view: &View<'_>, mut query: Query, take: &mut Take<'_>) -> Result<(), Error> {
+fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Error> {
     let (id, head) = view.now(query.called)?;
     let mut out = Vec::new();
-    loop {
-        let changed = operations(view, (id, &head), &query)?;
-        for changed in changed.iter().take(query.limit) {
-            out.clear();
-            entry(view, &mut out, changed);
-            take(&out)?;
-        }
-        // One more is read than taken, so there is a next one where there is one before it.
-        match changed.get(query.limit) {
-            Some(next) => query.until = next.place,
-            None => return Ok(()),
-        }
-    }
+    each(view, (id, &head), query, |changed| {
+        out.clear();
+        entry(view, &mut out, changed);
+        take(&out)?;
+        Ok(true)
+    })
 }
 
-/// Operations on a person, newest first, and one more than asked for, which tells that it goes on.
+/// Goes through operations on a person, newest first, as long as it is answered to go on.
+fn each(
+    view: &View<'_>,
+    person: (PersonId, &Head),
+    query: &Query,
+    mut take: impl FnMut(&Changed) -> Result<bool, Error>,
+) -> Result<(), Error> {
+    // One more than a page tells that it goes on.
+    let limit = CHUNK.min(query.limit.saturating_add(1));
+    let mut until = Some(query.until);
+    while let Some(place) = until {
+        view.check()?;
+        let changed = operations(view, person, query, (place, limit))?;
+        for changed in &changed {
+            if !take(changed)? {
+                return Ok(());
+            }
+        }
+        let last = changed.last().filter(|_| changed.len() == limit);
+        until = last.and_then(|last| last.place.before());
+    }
+    Ok(())
+}
+
+/// The newest operations on a person up to a place, newest first and at most so many.
 fn operations(
     view: &View<'_>,
     person: (PersonId, &Head),
     query: &Query,
+    (until, limit): (Place, usize),
 ) -> Result<Vec<Changed>, Error> {
     let key = query.key.as_deref();
     let property = key.map(|key| view.store.dictionary().property(view.project, key));
@@ -125,8 +157,7 @@ fn operations(
     if property == Some(None) {
         return Ok(Vec::new());
     }
-    let (from, until, limit) = (query.from, query.until, query.limit + 1);
-    let asked = Asked { from, until, property: property.flatten(), limit };
+    let asked = Asked { from: query.from, until, property: property.flatten(), limit };
     Ok(view.snapshot.operations_with_changes(view.project, person, asked)?)
 }
 

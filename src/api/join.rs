@@ -264,7 +264,8 @@ fn query(common: &Parameters, line: &[u8]) -> Result<Query, Error> {
     let (text, _) = json::repaired(text);
     let mut parameters = common.clone();
     let fields = json::fields(&text, |name, value| {
-        if let Some(value) = json::text(value) {
+        // That is for one person, without a body.
+        if let Some(value) = json::text(value).filter(|_| name != "debug") {
             parameters.set(&name, &value);
         }
     });

@@ -11,6 +11,7 @@ use super::format::Format;
 use super::json::Object;
 use super::link::Link;
 use super::openapi::{answers, bodies, parameters};
+use super::page::results;
 use super::parameters::Parameters;
 use super::read::{Read, View};
 use super::{body, cursor, write};
@@ -148,36 +149,6 @@ fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
     object.field("results").append(&mut persons);
     object.end();
     Ok(out)
-}
-
-/// Writes the persons of a page between brackets, and answers how many: at least one, and fewer than there
-/// are where the page would be too large, so that memory is bounded however large persons are.
-///
-/// # Errors
-/// The first that `each` has.
-pub fn results<T>(
-    view: &View<'_>,
-    out: &mut Vec<u8>,
-    rows: &[T],
-    mut each: impl FnMut(&mut Vec<u8>, &T) -> Result<(), Error>,
-) -> Result<usize, Error> {
-    let most = usize::try_from(view.settings.page_limit).unwrap_or(usize::MAX);
-    let (began, mut shown) = (out.len(), 0);
-    out.push(b'[');
-    for row in rows {
-        let before = out.len();
-        if shown > 0 {
-            out.push(b',');
-        }
-        each(out, row)?;
-        if shown > 0 && out.len() - began > most {
-            out.truncate(before);
-            break;
-        }
-        shown += 1;
-    }
-    out.push(b']');
-    Ok(shown)
 }
 
 /// The rows of a page.

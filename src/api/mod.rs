@@ -34,6 +34,7 @@ mod layers;
 mod link;
 mod list;
 mod openapi;
+mod page;
 mod parameters;
 mod pieces;
 mod position;

@@ -294,6 +294,11 @@ impl<'s> View<'s> {
         }
     }
 
+    /// The largest page, in bytes.
+    pub fn page_bytes(&self) -> usize {
+        usize::try_from(self.settings.page_limit).unwrap_or(usize::MAX)
+    }
+
     /// Ends a read that should not go on.
     pub fn check(&self) -> Result<(), Error> {
         Ok(self.snapshot.goes_on()?)

@@ -34,7 +34,7 @@ pub async fn values(read: Read) -> Result<Response, Error> {
         return read.export(move |view, take| export(view, &key, part.as_ref(), take)).await;
     }
     read.list(move |view| {
-        let counted = counted(view, &key, part.as_ref(), limit)?;
+        let counted = counted(view, &key, part.as_ref(), (limit, view.page_bytes()))?;
         let mut out = Vec::new();
         let mut object = Object::new(&mut out);
         array(object.field("results"), counted, |out, (name, count)| value(out, &name, count));
@@ -52,7 +52,7 @@ fn value(out: &mut Vec<u8>, name: &str, count: u64) {
     object.end();
 }
 
-/// Every value as a row. Distinct ids are as many as there are; they are not kept.
+/// Every value as a row. Values are held while they are counted; distinct ids are not.
 fn export(
     view: &View<'_>,
     key: &str,
@@ -66,7 +66,7 @@ fn export(
         take(&out)
     };
     if key != "distinct_id" {
-        let counted = counted(view, key, part, usize::MAX)?;
+        let counted = counted(view, key, part, (usize::MAX, usize::MAX))?;
         return counted.iter().try_for_each(|(name, count)| row(name, *count));
     }
     let mut taken = Ok(());
@@ -81,7 +81,7 @@ fn counted(
     view: &View<'_>,
     key: &str,
     part: Option<&Part>,
-    limit: usize,
+    (limit, bytes): (usize, usize),
 ) -> Result<Vec<(String, u64)>, Error> {
     let View { ref snapshot, project, .. } = *view;
     if key == "distinct_id" {
@@ -92,5 +92,5 @@ fn counted(
         })?;
         return Ok(ids);
     }
-    Ok(snapshot.values(project, key, part, limit)?)
+    Ok(snapshot.values(project, key, part, (limit, bytes))?)
 }

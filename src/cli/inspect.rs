@@ -192,7 +192,8 @@ impl View<'_> {
         limit: usize,
         output: &mut impl Write,
     ) -> anyhow::Result<()> {
-        let (count, told) = self.snapshot.operations(self.project, person, Moment::NOW, limit)?;
+        let (count, told) =
+            self.snapshot.operations(self.project, person, Moment::NOW, (limit, usize::MAX))?;
         writeln!(output, "\nOperations ({count}), oldest first")?;
         let older = count - told.len() as u64;
         if older > 0 {

@@ -67,7 +67,8 @@ pub struct Api {
     /// Largest body of a request, in bytes. Not zero.
     #[serde(with = "notation::size")]
     pub body_limit: u64,
-    /// Largest page of persons, in bytes. One of a single person may be larger. Not zero.
+    /// Largest answer of several persons, operations or values, in bytes. One of a single one may be larger.
+    /// Not zero.
     #[serde(with = "notation::size")]
     pub page_limit: u64,
     /// Most that a join is sent and has not answered, in bytes. At least 128 KiB.

@@ -4,7 +4,7 @@
 //! rebalance to survive. Positions come from the store alone. The last record that was applied
 //! is read once more at start, and must be the one that the store knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,8 @@ pub struct Source {
     applied: BTreeMap<(String, u32), Applied>,
     handed: Handed,
     partitions: Vec<Partition>,
+    /// Topics that are known not to be compacted.
+    judged: BTreeSet<Arc<str>>,
     /// The command that was told to be waiting.
     told: Option<Position>,
     /// Since when Kafka has been out of reach.
@@ -94,6 +96,7 @@ impl Source {
             topics,
             applied,
             partitions: Vec::new(),
+            judged: BTreeSet::new(),
             told: None,
             lost: None,
             asked: None,
@@ -219,9 +222,7 @@ impl Source {
         (topic, topic_number): (&Arc<str>, u16),
         count: u32,
     ) -> Result<(), Error> {
-        if !self.partitions.iter().any(|known| known.topic == *topic) {
-            self.refuse_compacted(topic)?;
-        }
+        self.refuse_compacted(topic)?;
         let owned = self.settings.partitions;
         // Every instance reads every command: whose person it is about is not known before.
         let is_command = topic_number >= FIRST_COMMAND_TOPIC;
@@ -266,10 +267,17 @@ impl Source {
     }
 
     /// Of a compacted topic a store that is built anew would read less.
-    fn refuse_compacted(&self, topic: &Arc<str>) -> Result<(), Error> {
+    fn refuse_compacted(&mut self, topic: &Arc<str>) -> Result<(), Error> {
+        let is_read = self.partitions.iter().any(|known| known.topic == *topic);
+        if is_read || self.judged.contains(topic) {
+            return Ok(());
+        }
         match self.runtime.block_on(self.settings.kafka.is_compacted(topic)) {
             Ok(true) => Err(Error::Stopped(Stop::Compacted(topic.to_string()))),
-            Ok(false) => Ok(()),
+            Ok(false) => {
+                self.judged.insert(topic.clone());
+                Ok(())
+            }
             // Whoever may not ask for that may read all the same.
             Err(error) => {
                 tracing::info!(%topic, %error, "Kafka does not tell whether a topic is compacted, which it must not be");

@@ -80,8 +80,8 @@ impl Snapshot<'_> {
         })
     }
 
-    /// The newest operations of a person up to a moment, newest first and at most `limit`, and
-    /// how many there are in all.
+    /// The newest operations of a person up to a moment, newest first, and how many there are in all: at
+    /// most `limit`, and none more once their values have `bytes`.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
@@ -90,20 +90,22 @@ impl Snapshot<'_> {
         project: ProjectId,
         person: PersonId,
         at: Moment,
-        limit: usize,
+        (limit, bytes): (usize, usize),
     ) -> Result<(u64, Vec<Told>)> {
         let rows = Committed::new(Walk::new(self, Family::History));
         let lives = self.lives(project);
         let rows = Rows::new(lives, Ordered::new(&rows));
-        let (mut count, mut told) = (0, Vec::new());
+        let (mut count, mut told, mut taken) = (0, Vec::new(), 0);
         self.each_operation(project, person, at, |place, operation| {
             count += 1;
-            if told.len() < limit {
+            if told.len() < limit && taken < bytes {
                 let effects = operation.effects.iter().map(|&(property, effect)| {
                     let row = rows.last(person, property, effect.class(), place)?;
                     let row = row.filter(|row| row.place == place);
                     let row = row.ok_or(Error::Broken("an operation has no row"))?;
-                    Ok((property, effect, value_of(row.row)))
+                    let value = value_of(row.row);
+                    taken += value.as_ref().map_or(0, |value| value.as_json().len());
+                    Ok((property, effect, value))
                 });
                 let effects = effects.collect::<Result<Vec<_>>>()?;
                 told.push(Told { place, operation, effects });

@@ -74,7 +74,7 @@ impl Counting<'_> {
 
 impl Snapshot<'_> {
     /// The current values of a property, by their text, and how many live persons have each: the most
-    /// frequent first and at most so many, by name among equals.
+    /// frequent first, by name among equals, and at most so many, of so many bytes.
     ///
     /// Where there are very many different values they are counted share by share, so that it takes more
     /// time and not more memory, unless all are asked for.
@@ -86,7 +86,7 @@ impl Snapshot<'_> {
         project: ProjectId,
         key: &str,
         part: Option<&Part>,
-        most: usize,
+        (most, bytes): (usize, usize),
     ) -> Result<Vec<(String, u64)>> {
         let mut found = Vec::new();
         let Some(property) = self.store.dictionary().property(project, key) else {
@@ -107,7 +107,13 @@ impl Snapshot<'_> {
             found.sort_unstable_by(|(a, of_a), (b, of_b)| {
                 (Reverse(of_a), a).cmp(&(Reverse(of_b), b))
             });
-            found.truncate(most);
+            let mut room = bytes;
+            let fits = |(text, _): &&(String, u64)| {
+                let fits = text.len() <= room;
+                room = room.saturating_sub(text.len());
+                fits
+            };
+            found.truncate(found.iter().take(most).take_while(fits).count());
             share = Share { remainder: share.remainder + 1, of: counting.share.of };
         }
         Ok(found)

@@ -200,12 +200,21 @@ async fn errors_of_requests(story: &mut Story) {
     let join = "/api/projects/1/persons/properties_at_time?format=csv";
     story.ask(&world, READER, Method::POST, join, "{}").await;
     too_wide(story).await;
+    too_large(story).await;
     story.read(&world, &format!("?x={long}")).await;
     let text = Request::patch(format!("/api/projects/1/persons/{ANN}"))
         .header("authorization", "Bearer phx_writer")
         .header(CONTENT_TYPE, "text/plain");
     let reply = world.send(text.body(Body::from("x")).unwrap()).await;
     story.tell("PATCH with text/plain", &reply);
+}
+
+/// More than one answer may have.
+async fn too_large(story: &mut Story) {
+    let world = World::with_people(&Settings { page_limit: 1, ..settings() });
+    story.read(&world, "?format=csv&limit=2").await;
+    let url = "/api/projects/1/persons/batch_by_distinct_ids";
+    story.ask(&world, READER, Method::POST, url, r#"{"distinct_ids":["ann","bob"]}"#).await;
 }
 
 /// More names of columns than a table may have.

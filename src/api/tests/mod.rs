@@ -13,6 +13,7 @@ mod filter;
 mod fuzz;
 mod health;
 mod history;
+mod large;
 mod list;
 mod many;
 mod openapi;

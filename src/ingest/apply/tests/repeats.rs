@@ -115,7 +115,9 @@ proptest! {
         let mut recorded = Vec::new();
         for (index, record) in records.iter().enumerate() {
             let tally = apply(&once, std::slice::from_ref(record), &[1], SETTINGS);
-            if tally.records.keys().any(|(_, outcome)| *outcome == Outcome::Recorded) {
+            // The key of a command is forgotten.
+            let is_recorded = tally.records.keys().any(|(_, of)| *of == Outcome::Recorded);
+            if is_recorded && !record.position.is_command() {
                 recorded.push(index);
             }
         }

@@ -1,0 +1,93 @@
+//! Answers that would be larger than one may be: in pages, in part, or not at all.
+
+use axum::http::header::CONTENT_TYPE;
+
+use super::*;
+
+/// Who has a page of a small size full of values: eight of 1,000 bytes, one after the other.
+fn world() -> World {
+    let mut world = World::with(&Settings { page_limit: 4 << 10, ..settings() });
+    let events: Vec<_> = (0..8)
+        .flat_map(|n| {
+            let x = format!("{n}{}", "x".repeat(1_000));
+            ["ann", &format!("u{n}")]
+                .map(|id| event(&format!("1{n}:00"), id).with(json!({"$set": {"x": x}})))
+        })
+        .collect();
+    world.ingest(&events);
+    world
+}
+
+#[tokio::test]
+async fn a_timeline_goes_on_where_a_page_is_full() {
+    let world = world();
+    let ann = format!("/api/projects/1/persons/{}/history", person_uuid(1, "ann"));
+    let (mut pages, mut next) = (Vec::new(), Some(format!("{ann}?limit=7")));
+    while let Some(url) = next {
+        let page = world.get(&url).await;
+        assert!(page.body.len() < 6 << 10, "{}", page.body.len());
+        let page = page.json();
+        let times = page["results"].as_array().unwrap().iter();
+        pages.push(times.map(|entry| entry["timestamp"].to_string()).collect::<Vec<_>>());
+        next = page["next"].as_str().map(str::to_owned);
+    }
+    assert!(pages.len() > 2, "{pages:?}");
+    let told: Vec<_> = pages.concat();
+    let due = (0..8).rev().map(|n| format!("\"2026-03-01T1{n}:00:00Z\""));
+    assert_eq!(told, due.collect::<Vec<_>>());
+    let (status, body) = world.get(&format!("{ann}?limit=7&format=csv")).await.error();
+    assert!(status == 400 && body.contains("too large for CSV"), "{body}");
+    assert_eq!(world.get(&format!("{ann}?format=csv")).await.body.lines().count(), 9);
+}
+
+#[tokio::test]
+async fn operations_and_values_are_shown_as_far_as_there_is_room() {
+    let world = world();
+    let asked = "distinct_id=ann&timestamp=2026-03-02&debug=true";
+    let told = world.get(&format!("/api/projects/1/persons/properties_at_time?{asked}")).await;
+    let debug = &told.json()["debug"];
+    assert_eq!((&debug["events_found"], debug["events"].as_array().unwrap().len()), (&json!(8), 5));
+    let values = world.get("/api/projects/1/persons/values?key=x").await.json();
+    let shown = values["results"].as_array().unwrap();
+    let begun: Vec<_> = shown.iter().map(|value| &value["name"].as_str().unwrap()[..1]).collect();
+    // The one that two have comes first.
+    assert_eq!(begun, ["7", "0", "1", "2"]);
+    assert_eq!(
+        world.get("/api/projects/1/persons/values?key=x&format=csv").await.body.lines().count(),
+        9
+    );
+}
+
+#[tokio::test]
+async fn what_has_no_pages_is_refused() {
+    let world = world();
+    let ask = async |ids: &[&str]| {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/api/projects/1/persons/batch_by_distinct_ids")
+            .header("authorization", "Bearer phx_reader")
+            .header(CONTENT_TYPE, "application/json");
+        let body = json!({"distinct_ids": ids}).to_string();
+        world.send(request.body(Body::from(body)).unwrap()).await
+    };
+    assert_eq!(ask(&["u1", "u2"]).await.status, 200);
+    let (status, body) = ask(&["u1", "u2", "u3", "u4"]).await.error();
+    assert!(status == 400 && body.contains("distinct_ids"), "{body}");
+}
+
+#[tokio::test]
+async fn a_page_of_the_activity_log_is_refused_where_it_is_too_large() {
+    let world = World::with_people(&Settings { page_limit: 1, ..settings() });
+    let ask = async |limit: u64| {
+        let url = format!("/api/projects/1/persons/activity?limit={limit}");
+        world.ask(Method::GET, &url, &[("authorization", "Bearer phx_auditor")]).await
+    };
+    let set = json!({"properties": {"plan": "gift"}}).to_string();
+    let request = Request::patch(format!("/api/projects/1/persons/{ANN}"))
+        .header("authorization", "Bearer phx_writer")
+        .header(CONTENT_TYPE, "application/json");
+    assert_eq!(world.send(request.body(Body::from(set)).unwrap()).await.status, 200);
+    assert_eq!(ask(1).await.json()["total_count"], 2);
+    let (status, body) = ask(2).await.error();
+    assert!(status == 400 && body.contains("\"limit\""), "{body}");
+}
