@@ -113,7 +113,7 @@ impl Applying<'_, '_> {
             };
             entries.push((change.property, Entry { newest, state }));
         }
-        if self.is_too_large(project, person, &entries)? {
+        if self.is_too_large(project, (person, place), &entries)? {
             for change in &changes {
                 let class = change.update.action.clone().into_row().class();
                 self.transaction.remove_row(project, person, change.property, class, place);
@@ -159,7 +159,7 @@ impl Applying<'_, '_> {
     fn is_too_large(
         &mut self,
         project: ProjectId,
-        person: PersonId,
+        (person, place): (PersonId, Place),
         entries: &[(PropertyId, Entry)],
     ) -> Result<bool> {
         /// So many times the limit may a person take with the names of properties that it no longer has.
@@ -181,12 +181,15 @@ impl Applying<'_, '_> {
         if after > limit.saturating_mul(WITH_NAMES) && after >= before {
             return Ok(true);
         }
+        let newest_life = head.newest_life(person);
         let entries_before = head.entries.clone();
         let mut entries_after = entries_before.clone();
         entries_after.extend(entries.iter().cloned());
         let before = before - self.only_names(project, &entries_before);
         let after = after - self.only_names(project, &entries_after);
-        Ok(after > limit && after >= before)
+        // What an earlier life did is not among the properties that the person has now.
+        let is_newest = self.life_at(project, person, place)? == newest_life;
+        Ok(after > limit && after >= before && is_newest)
     }
 
     /// What the names of properties that are no more take of a person's properties, in bytes.

@@ -298,7 +298,8 @@ impl Oracle {
             self.persons[person].rows.entry(key).or_default().push(row);
         }
         let after = self.size(person);
-        let fits = after <= self.limit || after < before || keys.is_empty();
+        let is_newest = self.life_at(person, place, Time::MAX) == self.newest_life(person);
+        let fits = after <= self.limit || after < before || keys.is_empty() || !is_newest;
         for key in keys.into_iter().filter(|_| !fits) {
             self.persons[person].rows.get_mut(&key).and_then(Vec::pop).unwrap();
         }
@@ -315,8 +316,7 @@ impl Oracle {
 
     fn put(&mut self, person: usize, operation: Operation) {
         let person = &mut self.persons[person];
-        let Operation { place, .. } = operation;
-        person.newest = person.newest.max(Some(place.time));
+        person.newest = person.newest.max(Some(operation.place.time));
         person.version += 1;
         person.operations.push(operation);
     }
