@@ -153,7 +153,8 @@ pub fn past(view: &View<'_>, query: &Query) -> Result<Vec<u8>, Error> {
 struct Asked {
     id: PersonId,
     head: Head,
-    /// By what was known then, nobody was called that: the person is who it turned out to be.
+    /// By what was known then, nobody was called that, or the person lived on later only: it is who it
+    /// turned out to be.
     unknown: bool,
 }
 
@@ -173,7 +174,8 @@ fn whom(view: &View<'_>, query: &Query) -> Result<Asked, Error> {
             if let Some(life) = known
                 && let Some(head) = snapshot.head_of(project, life)?
             {
-                return Ok(Asked { id: life.person, head, unknown: false });
+                let unknown = !snapshot.had_begun(project, life, at)?;
+                return Ok(Asked { id: life.person, head, unknown });
             }
             let id = owner.now(&snapshot.lives(project))?.person;
             let head = snapshot.head(project, id)?.ok_or_else(not_found)?;

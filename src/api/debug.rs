@@ -33,9 +33,12 @@ impl Told {
         (person, head): (&Person, &Head),
     ) -> Result<Self, Error> {
         let View { ref snapshot, project, store, .. } = *view;
-        let (found, events) = {
+        let (found, events) = if person.created_at.is_some() {
             let most = (MAX_EVENTS, view.page_bytes());
             snapshot.operations(project, person.id, query.at, most)?
+        } else {
+            // Those are of somebody whom nobody called that.
+            (0, Vec::new())
         };
         let mut told = Self {
             query: way(query, person, head),

@@ -254,6 +254,10 @@ fn filled<H: Histories>(
                     found => found,
                 }
             }
+            row @ Row::Merge { .. } => match row.after(mode, None) {
+                None => own_once(rows, query, mode, stored.place)?,
+                found => found,
+            },
             row => row.after(mode, None),
         };
         if value.is_some() {

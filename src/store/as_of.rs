@@ -1,14 +1,15 @@
 //! A person at a moment of the past.
 
 use super::codec;
+use super::lives::Spans as _;
 use super::rows::Rows;
 use super::snapshot::{Moment, Person, Snapshot};
 use super::staged::{Committed, Ordered};
 use super::walk::Walk;
 use super::{Effect, Error, Family, Operation, Result, corrupt, decode, keys};
 use crate::person::{
-    Head, Histories, IDENTIFIED, Mode, PersonId, Place, ProjectId, PropertyId, Row, Time, Value,
-    history,
+    Head, Histories, IDENTIFIED, Life, Mode, PersonId, Place, ProjectId, PropertyId, Row, Time,
+    Value, history,
 };
 
 /// An operation with the values it brought, as a timeline shows it.
@@ -23,6 +24,20 @@ pub struct Told {
 }
 
 impl Snapshot<'_> {
+    /// Whether a life had begun at a moment. A distinct id has its first owner for all time before, and
+    /// so may lead to a life that began later by a split: what the person was before is none of its.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn had_begun(&self, project: ProjectId, life: Life, at: Moment) -> Result<bool> {
+        if life.number == 0 {
+            return Ok(true);
+        }
+        let until = Place::end_of(at.time);
+        let began = self.span(project, life)?.lives_on;
+        Ok(began.is_none_or(|(place, learned)| place <= until && learned <= at.known))
+    }
+
     /// A person as it was at a moment, whose cost follows the number of properties it ever had,
     /// not the age of the read or the length of the timeline.
     ///

@@ -16,6 +16,7 @@ mod delete;
 mod merge;
 mod person;
 mod property;
+mod repeat;
 #[cfg(test)]
 mod tests;
 

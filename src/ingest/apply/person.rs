@@ -46,11 +46,16 @@ impl Applying<'_, '_> {
             }
             _ => then,
         };
-        if let Some(life) = goes_to
-            && (self.is_duplicate(life.person, at)?
-                || self.was_recorded_before(life.person, at, owner.as_ref())?)
-        {
-            return Ok((Outcome::Duplicate, None));
+        if let Some(life) = goes_to {
+            if self.is_repeat(life.person, at, owner.as_ref())? {
+                return Ok((Outcome::Duplicate, None));
+            }
+            if decision.is_some()
+                && self.is_repeat(life.person, at.of_identity(), owner.as_ref())?
+            {
+                let rest = Event { merge: None, warnings: Vec::new(), ..event.clone() };
+                return self.event(&rest, numbers, position);
+            }
         }
         if let Some(Decision::Merge { source, target }) = decision {
             return self.merging(at, source, target);
@@ -60,9 +65,13 @@ impl Applying<'_, '_> {
         self.meet(at, life, time)?;
         let changes = self.weigh(at, life.person, time)?;
         let recorded = self.record(at, life.person, time, changes, None)?;
-        if decision.is_some() && recorded == Ok(false) {
+        if decision.is_some() {
             // A repeat would be decided anew, and might undo what became of its ids since.
-            self.leave_trace(at)?;
+            match recorded {
+                Ok(true) => {}
+                Ok(false) => self.leave_trace(at)?,
+                Err(_) => self.leave_trace(at.of_identity())?,
+            }
         }
         Ok(match recorded {
             Ok(true) => (Outcome::Recorded, None),
@@ -82,7 +91,7 @@ impl Applying<'_, '_> {
         let life = self.transaction.head(at.project, target)?.newest_life(target);
         let time = self.effect_on(at, life)?;
         self.meet(at, life, time)?;
-        self.identify(at, target)?;
+        self.identify(At { time, ..at }, target)?;
         let changes = self.weigh(at, target, effective)?;
         let recorded = self.record(at, target, effective, changes, Some(source))?;
         self.log(at, target, effective, Deed::Merged(source))?;
@@ -165,8 +174,9 @@ impl Applying<'_, '_> {
             Decision::SamePerson | Decision::Merge { .. } => {}
         }
         let owner = self.owner_of(at.project, at.distinct_id)?;
-        let now = owner.now(&self.transaction.lives(at.project))?.person;
-        self.identify(at, now)?;
+        let now = owner.now(&self.transaction.lives(at.project))?;
+        let time = self.effect_on(at, now)?;
+        self.identify(At { time, ..at }, now.person)?;
         Ok(life)
     }
 
@@ -185,8 +195,9 @@ impl Applying<'_, '_> {
 
     /// Gives a person a distinct id that nobody has.
     fn attach(&mut self, at: At, person: PersonId, distinct_id: &str) -> Result<()> {
-        let At { project, time: from, known, .. } = at;
+        let At { project, known, .. } = at;
         let (life, ordinal) = self.next_ordinal(project, person)?;
+        let from = self.effect_on(at, life)?;
         let owned = Owned { from, known, life, seat: Seat::Own(ordinal) };
         let deleted = self.transaction.dropped(project, distinct_id)?;
         let ownership = Ownership { deleted, ..Ownership::new(owned) };
@@ -241,15 +252,19 @@ impl Applying<'_, '_> {
             return Ok(());
         }
         let mut owner = owner.clone();
+        let from = self.effect_on(at, owner.first.life)?;
+        if from >= owner.first.from {
+            return Ok(());
+        }
         // A split by an older clock may have given it away before that, and the first owner may be
         // deleted since.
         if self.is_deleted(at.project, owner.first.life)? {
             return Ok(());
         }
-        owner.first.from = at.time;
+        owner.first.from = from;
         let row = owner.first.row();
         self.transaction.set_owner(at.project, at.distinct_id, Some(owner));
-        self.list(at.project, at.distinct_id, row, |member| Member { from: at.time, ..member })
+        self.list(at.project, at.distinct_id, row, |member| Member { from, ..member })
     }
 
     /// Changes the row by which a distinct id is listed.
@@ -288,40 +303,11 @@ impl Applying<'_, '_> {
             }
         }
         self.put_fact(at, person, IDENTIFIED);
+        self.transaction.head_mut(project, person)?.placed(fact.time, fact.known);
         if identified.is_none_or(|identified| fact.time <= identified.time) {
             self.transaction.head_mut(project, person)?.identified = Some(fact);
         }
         Ok(())
-    }
-
-    /// Whether an event is recorded on somebody else, who gave its distinct id away at the event's very time.
-    fn was_recorded_before(
-        &mut self,
-        person: PersonId,
-        at: At,
-        owner: Option<&Ownership>,
-    ) -> Result<bool> {
-        let head = self.transaction.head(at.project, person)?;
-        let changed = head.newest.max(head.ownership_changed);
-        let (Some(owner), true) = (owner, changed >= Some(at.time)) else {
-            return Ok(false);
-        };
-        let lives = self.transaction.lives(at.project);
-        let before = owner.at(&lives, Time(at.time.0.saturating_sub(1)), Time::MAX)?;
-        match before.filter(|before| before.person != person) {
-            Some(before) if !self.is_deleted(at.project, before)? => {
-                self.is_duplicate(before.person, at)
-            }
-            _ => Ok(false),
-        }
-    }
-
-    fn is_duplicate(&mut self, person: PersonId, at: At) -> Result<bool> {
-        let head = self.transaction.head(at.project, person)?;
-        if head.newest.is_none_or(|newest| newest < at.time) {
-            return Ok(false);
-        }
-        self.transaction.is_recorded(at.project, person, (at.time, at.uuid))
     }
 
     /// Records changes and the event or command that made them. Answers whether anything was
@@ -343,15 +329,13 @@ impl Applying<'_, '_> {
             return Ok(rejection.map_or(Ok(false), Err));
         }
         self.put_operation(at, person, time, &Operation { merged, effects, ..at.operation() })?;
-        if let Some(rejection) = rejection {
-            // What was refused of a merge comes again once there is room for it.
-            return Ok(Err(rejection));
-        }
-        self.transaction.set_recorded(at.project, person, (at.time, at.uuid));
+        // What was refused of a merge comes again once there is room for it.
+        let noted = if rejection.is_some() { at.of_identity() } else { at };
+        self.transaction.set_recorded(at.project, person, (at.time, noted.uuid));
         if time != at.time {
-            self.leave_trace(at)?;
+            self.leave_trace(noted)?;
         }
-        Ok(Ok(true))
+        Ok(rejection.map_or(Ok(true), Err))
     }
 
     /// Adds an operation to a person's timeline.
@@ -371,23 +355,6 @@ impl Applying<'_, '_> {
         head.placed(time, at.known);
         let place = Place { time, position: at.position };
         self.transaction.put_operation(at.project, person, place, operation);
-        Ok(())
-    }
-
-    /// Leaves a trace of an event that took effect later, or on identity alone, where a duplicate of it
-    /// would be looked for: with the owner of the distinct id at the event time.
-    fn leave_trace(&mut self, at: At) -> Result<()> {
-        let owner = self.transaction.owner(at.project, at.distinct_id)?.cloned();
-        let lives = self.transaction.lives(at.project);
-        let owner = owner.map(|owner| owner.at(&lives, at.time, Time::MAX)).transpose()?;
-        let Some(life) = owner.flatten() else {
-            return Ok(());
-        };
-        if !self.is_deleted(at.project, life)? {
-            self.transaction.set_recorded(at.project, life.person, (at.time, at.uuid));
-            let head = self.transaction.head_mut(at.project, life.person)?;
-            head.newest = head.newest.max(Some(at.time));
-        }
         Ok(())
     }
 }

@@ -36,6 +36,38 @@ fn what_an_id_did_before_the_life_that_it_joined_is_not_of_an_earlier_one() {
 }
 
 #[test]
+fn an_id_is_nobody_before_the_life_that_it_joined() {
+    let (_folder, store) = bob_who_lives_on();
+    applied(&store, &[(15, identify("carl", "dora"))]);
+    let snapshot = store.snapshot();
+    for id in ["carl", "dora"] {
+        let before = as_of(&snapshot, id, at(25), Time::MAX, Mode::WithOnce).unwrap();
+        assert_eq!(before.created_at, None, "{id}");
+        assert!(as_of(&snapshot, id, at(31), Time::MAX, Mode::WithOnce).unwrap().is_identified);
+    }
+    let bob = as_of(&snapshot, "bob", at(17), Time::MAX, Mode::WithOnce).unwrap();
+    assert_eq!((bob.distinct_ids, bob.is_identified), (vec!["bob".to_owned()], false));
+}
+
+#[test]
+fn what_came_with_a_merge_is_known_as_of_then_also_when_its_source_is_deleted() {
+    let mut merge = identify("ann", "bob");
+    merge["properties"]["$set_once"] = json!({"p": 2});
+    let (_folder, store) = world(&[
+        (0, set("bob", &json!({"p": 1}))),
+        (1, super::example::unset("bob", &["p"])),
+        (2, json!({"distinct_id": "ann", "event": "visit"})),
+        (3, merge),
+        (4, split("ann", &["bob"])),
+        (5, command(&json!({"command": "delete", "of": "bob"}))),
+    ]);
+    for known in [at(4), at(10), Time::MAX] {
+        let then = as_of(&store.snapshot(), "ann", at(10), known, Mode::WithOnce).unwrap();
+        assert_eq!(then.properties["p"].as_json(), "2", "{known}");
+    }
+}
+
+#[test]
 fn what_happens_at_the_very_time_of_a_split_is_of_the_life_that_begins() {
     let (_folder, store) = bob_who_lives_on();
     let mut late = set("bob", &json!({"mood": "good"}));

@@ -7,6 +7,7 @@
 mod command;
 mod merge;
 mod read;
+mod size;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -159,14 +160,16 @@ impl Oracle {
         };
         // The id may have changed hands at that very time.
         let before = self.life_of(id, Time(m.0.saturating_sub(1)), Time::MAX);
-        let mut of = goes_to.into_iter().chain(before.filter(|_| goes_to.is_some()));
-        if of.any(|(person, _)| self.is_recorded(person, m, event.uuid)) {
+        let of = goes_to.into_iter().chain(before.filter(|_| goes_to.is_some()));
+        if of.clone().any(|(person, _)| self.is_recorded(person, m, event.uuid)) {
             return;
         }
+        let done = |(person, _)| self.stubs.contains(&(person, m, of_identity(event)));
+        if request.is_some() && of.into_iter().any(done) {
+            return self.apply(&Event { merge: None, ..event.clone() }, position);
+        }
         let (person, life) = goes_to.unwrap_or_else(|| (self.create(event), 0));
-        // What stands before a life is of an earlier one.
-        let lives_on = self.persons[person].lives[life].lives_on;
-        let began = lives_on.map_or(m, |(place, _)| m.max(place.time.plus(1)));
+        let began = self.effect_on((person, life), m);
         let mut time = began;
         if both {
             time = self.merge(event, position, source.unwrap(), person);
@@ -175,11 +178,12 @@ impl Oracle {
         }
         if request.is_some() {
             let now = self.now(id).unwrap();
-            self.persons[now].identified.push((m, known));
+            let from = self.effect_on(self.newest_life(now), m);
+            self.persons[now].identified.push((from, known));
         }
-        let first = self.owners.get_mut(id).and_then(|owners| owners.entries.first_mut());
-        if let Some(first) = first {
-            first.from = first.from.min(m);
+        if let Some(first) = self.owners.get(id).and_then(|owners| owners.entries.first()) {
+            let from = first.from.min(self.effect_on(first.life, m));
+            self.owners.get_mut(id).unwrap().entries[0].from = from;
         }
         self.persons[person].events.push((began, known));
         let life = self.life_of(id, m, Time::MAX).filter(|_| !both);
@@ -188,11 +192,18 @@ impl Oracle {
             let person = &mut self.persons[person];
             person.seen = person.seen.max(Some(m.floor_to_hour()));
         }
-        let recorded =
-            self.record(event, Place { time, position }, person, both.then(|| source.unwrap()));
-        if !recorded && request.is_some() {
-            self.leave_trace(event);
+        let place = Place { time, position };
+        match self.record(event, place, person, both.then(|| source.unwrap())) {
+            None if request.is_some() => self.leave_trace(event, event.uuid),
+            Some(false) if request.is_some() => self.leave_trace(event, of_identity(event)),
+            _ => {}
         }
+    }
+
+    /// What stands before a life is of an earlier one.
+    fn effect_on(&self, (person, life): LifeOf, m: Time) -> Time {
+        let lives_on = self.persons[person].lives[life].lives_on;
+        lives_on.map_or(m, |(place, _)| m.max(place.time.plus(1)))
     }
 
     fn is_dropped(&self, id: &str, time: Time) -> bool {
@@ -231,7 +242,8 @@ impl Oracle {
 
     fn own(&mut self, event: &Event, person: usize, distinct_id: &str) {
         let life = self.newest_life(person);
-        let entry = Entry { from: event.event_time, known: event.known_time, life };
+        let from = self.effect_on(life, event.event_time);
+        let entry = Entry { from, known: event.known_time, life };
         let deleted = self.dropped.get(distinct_id).copied();
         let owners = Owners { entries: vec![entry], deleted };
         self.owners.insert(distinct_id.to_owned(), owners);
@@ -248,70 +260,41 @@ impl Oracle {
         }
     }
 
-    /// Whether it is recorded.
+    /// Whether what there is to record fits; `None` where that is nothing.
     fn record(
         &mut self,
         event: &Event,
         place: Place,
         person: usize,
         merged: Option<usize>,
-    ) -> bool {
+    ) -> Option<bool> {
         let kept = self.kept(&event.name, &event.updates, place, person);
         let nothing = kept.is_empty();
         let (event_time, known) = (event.event_time, event.known_time);
         let fits = self.add(person, (place, known), kept);
         if (nothing || !fits) && merged.is_none() {
-            // What was refused is a dead letter, and leaves no trace.
-            return !fits;
+            return (!fits).then_some(false);
         }
         let distinct_id = Some(event.distinct_id.clone());
         let uuid = fits.then_some(event.uuid);
         let operation = Operation { place, event_time, known, uuid, distinct_id, merged };
         self.put(person, operation);
-        if place.time != event_time && fits {
-            self.leave_trace(event);
+        let noted = if fits { event.uuid } else { of_identity(event) };
+        self.stubs.insert((person, event_time, noted));
+        if place.time != event_time {
+            self.leave_trace(event, noted);
         }
-        true
+        Some(fits)
     }
 
-    fn leave_trace(&mut self, event: &Event) {
-        let (m, uuid) = (event.event_time, event.uuid);
+    fn leave_trace(&mut self, event: &Event, uuid: Uuid) {
+        let m = event.event_time;
         let trace = self.life_of(&event.distinct_id, m, Time::MAX);
         if let Some((person, _)) = trace.filter(|life| !self.persons[life.0].deleted) {
             self.stubs.insert((person, m, uuid));
             let person = &mut self.persons[person];
             person.newest = person.newest.max(Some(m));
         }
-    }
-
-    /// Adds rows to a person, unless they make its properties larger than they may be.
-    fn add(
-        &mut self,
-        person: usize,
-        (place, known): (Place, Time),
-        kept: Vec<(String, Row)>,
-    ) -> bool {
-        let before = self.size(person);
-        let keys: Vec<_> = kept.iter().map(|(key, _)| key.clone()).collect();
-        for (key, row) in kept {
-            let row = Recorded { place, known, step: Step::Own(row) };
-            self.persons[person].rows.entry(key).or_default().push(row);
-        }
-        let after = self.size(person);
-        let is_newest = self.life_at(person, place, Time::MAX) == self.newest_life(person);
-        let fits = after <= self.limit || after < before || keys.is_empty() || !is_newest;
-        for key in keys.into_iter().filter(|_| !fits) {
-            self.persons[person].rows.get_mut(&key).and_then(Vec::pop).unwrap();
-        }
-        fits
-    }
-
-    /// The length of a person's properties as JSON, with a comma after each.
-    fn size(&self, person: usize) -> u64 {
-        let life = self.newest_life(person);
-        let properties = self.properties(life, Place::MAX, Time::MAX, Mode::WithOnce);
-        let each = properties.iter().map(|(key, value)| key.len() + value.as_json().len() + 4);
-        2 + each.sum::<usize>() as u64
     }
 
     fn put(&mut self, person: usize, operation: Operation) {
@@ -397,4 +380,9 @@ impl Oracle {
         });
         recorded || self.stubs.contains(&(person, m, uuid))
     }
+}
+
+/// As what an event is noted whose properties were refused.
+fn of_identity(event: &Event) -> Uuid {
+    Uuid::new_v5(&event.uuid, b"identity")
 }

@@ -76,9 +76,14 @@ fn what_was_refused_of_a_merge_comes_again_once_there_is_room() {
     let tally = apply(&store, &records[..3], &[1], tight);
     assert_eq!(tally.rejections, [(0, Rejection::PersonPropertiesSize)]);
     assert_eq!(properties(&store, "bob"), json!({"plan": "pro", "mood": "good"}));
+    let split = command(&json!({"command": "split", "of": "ann", "distinct_ids": ["bob"]}));
+    apply(&store, &[record(9, 3, 3, &split)], &[1], SETTINGS);
     let tally = apply(&store, &records[3..], &[1], SETTINGS);
     assert_eq!(tally.records, BTreeMap::from([((0, Outcome::Recorded), 1)]));
-    assert_eq!(properties(&store, "bob")["bio"], "x".repeat(90));
+    assert_eq!(properties(&store, "ann")["bio"], "x".repeat(90));
+    assert_eq!(properties(&store, "bob"), json!({}), "it stays split off");
+    let tally = apply(&store, &records[3..], &[1], SETTINGS);
+    assert_eq!(tally.records, BTreeMap::from([((0, Outcome::Duplicate), 1)]));
 }
 
 /// What each id is now and was at each moment of a history.

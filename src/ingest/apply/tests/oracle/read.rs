@@ -44,10 +44,21 @@ impl Oracle {
         Self::entry_at(owners, time, known).map(|number| owners.entries[number].life)
     }
 
-    /// The person that owned a distinct id, unless it was deleted.
-    pub fn owner_at(&self, id: &str, time: Time, known: Time) -> Option<usize> {
-        let (person, _) = self.life_of(id, time, known)?;
-        (!self.persons[person].deleted).then_some(person)
+    /// The person that owned a distinct id as it was, unless it was deleted. What it was before the
+    /// life that has the id is none of the id's.
+    pub fn as_of_id(&self, id: &str, (time, known): (Time, Time), mode: Mode) -> Option<Answer> {
+        let (person, life) = self.life_of(id, time, known)?;
+        let of = &self.persons[person];
+        if of.deleted {
+            return None;
+        }
+        let until = Place::end_of(time);
+        let began = |(began, learned)| began <= until && learned <= known;
+        if of.lives[life].lives_on.is_none_or(began) {
+            Some(self.as_of(person, time, known, mode))
+        } else {
+            Some(Answer { uuid: of.uuid, ..Answer::default() })
+        }
     }
 
     /// What a life became in the end.

@@ -1,0 +1,68 @@
+//! Events that come again: each counts once, wherever its distinct id went meanwhile.
+
+use uuid::Uuid;
+
+use super::{Applying, At};
+use crate::person::{Ownership, PersonId, Time};
+use crate::store::Result;
+
+impl At<'_> {
+    /// As what an event is noted that has done what it does to identity, while its properties were refused:
+    /// these may come again.
+    pub fn of_identity(self) -> Self {
+        Self { uuid: Uuid::new_v5(&self.uuid, b"identity"), ..self }
+    }
+}
+
+impl Applying<'_, '_> {
+    /// Whether an event is recorded on the person that it goes to, or on somebody else, who gave its
+    /// distinct id away at the event's very time.
+    pub fn is_repeat(
+        &mut self,
+        person: PersonId,
+        at: At,
+        owner: Option<&Ownership>,
+    ) -> Result<bool> {
+        if self.is_recorded(person, at)? {
+            return Ok(true);
+        }
+        let head = self.transaction.head(at.project, person)?;
+        let changed = head.newest.max(head.ownership_changed);
+        let (Some(owner), true) = (owner, changed >= Some(at.time)) else {
+            return Ok(false);
+        };
+        let lives = self.transaction.lives(at.project);
+        let before = owner.at(&lives, Time(at.time.0.saturating_sub(1)), Time::MAX)?;
+        match before.filter(|before| before.person != person) {
+            Some(before) if !self.is_deleted(at.project, before)? => {
+                self.is_recorded(before.person, at)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn is_recorded(&mut self, person: PersonId, at: At) -> Result<bool> {
+        let head = self.transaction.head(at.project, person)?;
+        if head.newest.is_none_or(|newest| newest < at.time) {
+            return Ok(false);
+        }
+        self.transaction.is_recorded(at.project, person, (at.time, at.uuid))
+    }
+
+    /// Leaves a trace of an event that took effect later, or on identity alone, where a repeat of it
+    /// would be looked for: with the owner of the distinct id at the event time.
+    pub fn leave_trace(&mut self, at: At) -> Result<()> {
+        let owner = self.transaction.owner(at.project, at.distinct_id)?.cloned();
+        let lives = self.transaction.lives(at.project);
+        let owner = owner.map(|owner| owner.at(&lives, at.time, Time::MAX)).transpose()?;
+        let Some(life) = owner.flatten() else {
+            return Ok(());
+        };
+        if !self.is_deleted(at.project, life)? {
+            self.transaction.set_recorded(at.project, life.person, (at.time, at.uuid));
+            let head = self.transaction.head_mut(at.project, life.person)?;
+            head.newest = head.newest.max(Some(at.time));
+        }
+        Ok(())
+    }
+}
