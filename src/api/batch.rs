@@ -110,7 +110,7 @@ fn each(
             let display = &settings.display_name_properties;
             let out = results.field(text);
             body::person(out, &person, display, MAX_DISTINCT_IDS, |_| ());
-            if out.len() > view.page_bytes() {
+            if answered.len() > 1 && out.len() > view.page_bytes() {
                 return Err(Error::answer_too_large(name));
             }
         }

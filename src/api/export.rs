@@ -21,13 +21,10 @@ use tokio::time::timeout_at;
 use super::error::Error;
 use super::read::{POSITION, Read, View};
 use super::stream::{self, Sender};
-use super::table::{Columns, Row, Table};
+use super::table::{Columns, MAX_HEADER, Row, Table};
 
 /// About so much is sent at once, in bytes.
 const CHUNK: usize = 64 << 10;
-
-/// The longest header, in bytes: it is the one thing that grows with what persons have.
-const MAX_HEADER: usize = 1 << 20;
 
 /// Takes the JSON object of a row.
 pub type Take<'t> = dyn FnMut(&[u8]) -> Result<(), Error> + 't;

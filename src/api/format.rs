@@ -44,9 +44,9 @@ impl Format {
         self.csv
     }
 
-    /// The body of an answer that was made as JSON.
-    pub fn body(self, json: Vec<u8>) -> Result<Vec<u8>, Error> {
-        if self.csv { Ok(table::of_answer(&json)?) } else { Ok(json) }
+    /// The body of an answer that was made as JSON; one of several rows has at most so many bytes as CSV.
+    pub fn body(self, json: Vec<u8>, most: usize) -> Result<Vec<u8>, Error> {
+        if self.csv { table::of_answer(&json, most) } else { Ok(json) }
     }
 
     /// An answer with a [`body`](Self::body) of this format.
@@ -62,9 +62,9 @@ impl Format {
         response
     }
 
-    /// An answer that was made as JSON, in this format.
+    /// An answer that was made as JSON, in this format: of what is never many.
     pub fn answer(self, status: StatusCode, json: Vec<u8>) -> Result<Response, Error> {
-        Ok(self.respond(status, self.body(json)?))
+        Ok(self.respond(status, self.body(json, usize::MAX)?))
     }
 }
 

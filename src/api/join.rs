@@ -181,7 +181,8 @@ impl Lines {
         common: &Parameters,
         came: Came,
     ) -> Result<(Self, Bytes), Error> {
-        let length = usize::try_from(came.bytes - self.at).unwrap_or(CHUNK).min(CHUNK);
+        // One more tells whether a line of the greatest length ends there.
+        let length = usize::try_from(came.bytes - self.at).unwrap_or(CHUNK).min(CHUNK + 1);
         let chunk = self.spool.read(length, self.at).map_err(|error| {
             tracing::error!(%error, "what a caller sent cannot be read again");
             Error::internal()
@@ -218,7 +219,7 @@ impl Lines {
         }
         self.number += (lines.len() - rest.len()) as u64;
         self.seen = self.at;
-        if whole == 0 && length == CHUNK {
+        if whole == 0 && length > CHUNK {
             if !self.skips {
                 self.number += 1;
                 refused(&mut out, self.number, &format!("The line is longer than {CHUNK} bytes."));

@@ -150,7 +150,7 @@ impl Read {
         let format = self.format;
         let body = move |view: &View<'_>| {
             let _permit = permit;
-            Ok(body(view).and_then(|body| format.body(body)))
+            Ok(body(view).and_then(|body| format.body(body, view.page_bytes())))
         };
         let (position, body) =
             on_thread(self.state.clone(), self.project, self.begun, body).await?;
@@ -190,7 +190,8 @@ impl Read {
         let deadline = self.state.settings.deadline(self.begun);
         let view = View::of(&self.state, self.project, deadline, || false);
         let position = view.position()?;
-        Ok((position, body(&view).and_then(|body| self.format.body(body))))
+        let body = body(&view).and_then(|body| self.format.body(body, view.page_bytes()));
+        Ok((position, body))
     }
 
     /// Answers with a list, where not too many are being read. In CSV each of the `results` of
@@ -203,7 +204,7 @@ impl Read {
         let format = self.format;
         let read = on_thread(self.state.clone(), self.project, self.begun, move |view| {
             let _permit = permit;
-            Ok(body(view).and_then(|body| format.body(body)))
+            Ok(body(view).and_then(|body| format.body(body, view.page_bytes())))
         });
         let (position, body) = read.await?;
         Ok(self.listed(position, body))

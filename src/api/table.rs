@@ -20,6 +20,9 @@ const STEP: char = '\0';
 /// The column of what was asked for, where answers stand under that.
 const ASKED: &str = "asked";
 
+/// The longest header of several rows, in bytes: it is the one thing that grows with what persons have.
+pub const MAX_HEADER: usize = 1 << 20;
+
 /// What cannot be made a table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Broken;
@@ -197,14 +200,26 @@ fn writer() -> Writer<Vec<u8>> {
     WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new())
 }
 
-/// An answer as CSV: a row for each of its `results`, or one where it has none.
-pub fn of_answer(json: &[u8]) -> Result<Vec<u8>, Broken> {
+/// An answer as CSV: a row for each of its `results`, or one where it has none. Of several rows a few with
+/// very many columns would make all of them long: they have a limit, as the whole has at `most` bytes.
+pub fn of_answer(json: &[u8], most: usize) -> Result<Vec<u8>, Error> {
     let rows = rows(Row::of(json)?)?;
+    let are_several = rows.len() > 1;
     let mut columns = Columns::default();
-    rows.iter().try_for_each(|row| columns.note(row))?;
+    for row in &rows {
+        columns.note(row)?;
+        if are_several && columns.length() > MAX_HEADER {
+            return Err(Error::too_many_columns());
+        }
+    }
     let mut table = columns.table()?;
-    rows.iter().try_for_each(|row| table.row(row))?;
-    table.take()
+    for row in &rows {
+        table.row(row)?;
+        if are_several && table.length() > most {
+            return Err(Error::page_too_large());
+        }
+    }
+    Ok(table.take()?)
 }
 
 fn rows(answer: Row<'_>) -> Result<Vec<Row<'_>>, Broken> {

@@ -33,8 +33,13 @@ pub async fn values(read: Read) -> Result<Response, Error> {
     if read.is_export() {
         return read.export(move |view, take| export(view, &key, part.as_ref(), take)).await;
     }
+    let is_csv = read.format.is_csv();
     read.list(move |view| {
-        let counted = counted(view, &key, part.as_ref(), (limit, view.page_bytes()))?;
+        let most = (limit, view.page_bytes());
+        let (counted, is_cut) = counted(view, &key, part.as_ref(), most)?;
+        if is_cut && is_csv {
+            return Err(Error::page_too_large());
+        }
         let mut out = Vec::new();
         let mut object = Object::new(&mut out);
         array(object.field("results"), counted, |out, (name, count)| value(out, &name, count));
@@ -66,7 +71,7 @@ fn export(
         take(&out)
     };
     if key != "distinct_id" {
-        let counted = counted(view, key, part, (usize::MAX, usize::MAX))?;
+        let (counted, _) = counted(view, key, part, (usize::MAX, usize::MAX))?;
         return counted.iter().try_for_each(|(name, count)| row(name, *count));
     }
     let mut taken = Ok(());
@@ -82,7 +87,7 @@ fn counted(
     key: &str,
     part: Option<&Part>,
     (limit, bytes): (usize, usize),
-) -> Result<Vec<(String, u64)>, Error> {
+) -> Result<(Vec<(String, u64)>, bool), Error> {
     let View { ref snapshot, project, .. } = *view;
     if key == "distinct_id" {
         let mut ids = Vec::new();
@@ -90,7 +95,7 @@ fn counted(
             ids.push((id.to_owned(), 1));
             ids.len() < limit
         })?;
-        return Ok(ids);
+        return Ok((ids, false));
     }
     Ok(snapshot.values(project, key, part, (limit, bytes))?)
 }

@@ -74,7 +74,8 @@ impl Counting<'_> {
 
 impl Snapshot<'_> {
     /// The current values of a property, by their text, and how many live persons have each: the most
-    /// frequent first, by name among equals, and at most so many, of so many bytes.
+    /// frequent first, by name among equals, and at most so many; and whether some more were left out, since
+    /// all have more than so many bytes together. The first one never is.
     ///
     /// Where there are very many different values they are counted share by share, so that it takes more
     /// time and not more memory, unless all are asked for.
@@ -87,10 +88,10 @@ impl Snapshot<'_> {
         key: &str,
         part: Option<&Part>,
         (most, bytes): (usize, usize),
-    ) -> Result<Vec<(String, u64)>> {
-        let mut found = Vec::new();
+    ) -> Result<(Vec<(String, u64)>, bool)> {
+        let (mut found, mut left_out) = (Vec::new(), None);
         let Some(property) = self.store.dictionary().property(project, key) else {
-            return Ok(found);
+            return Ok((found, false));
         };
         let whole = self.whole(project, property)?;
         let rows = whole.as_ref().map(|whole| whole.counted());
@@ -107,16 +108,22 @@ impl Snapshot<'_> {
             found.sort_unstable_by(|(a, of_a), (b, of_b)| {
                 (Reverse(of_a), a).cmp(&(Reverse(of_b), b))
             });
+            // Of what comes after the first that was left out nothing is shown, whatever its length.
+            if let Some((text, of)) = &left_out {
+                found.retain(|(other, of_other)| (Reverse(of_other), other) < (Reverse(of), text));
+            }
+            found.truncate(most);
             let mut room = bytes;
-            let fits = |(text, _): &&(String, u64)| {
-                let fits = text.len() <= room;
+            let fits = |(index, (text, _)): &(usize, &(String, u64))| {
+                let fits = *index == 0 || text.len() <= room;
                 room = room.saturating_sub(text.len());
                 fits
             };
-            found.truncate(found.iter().take(most).take_while(fits).count());
+            let fit = found.iter().enumerate().take_while(fits).count();
+            left_out = found.drain(fit..).next().or(left_out);
             share = Share { remainder: share.remainder + 1, of: counting.share.of };
         }
-        Ok(found)
+        Ok((found, left_out.is_some()))
     }
 
     /// Counts values that are in memory, and those that are too long to be.

@@ -84,7 +84,7 @@ pub struct Debug {
     /// All operations up to the moment.
     #[schema(minimum = 0)]
     events_found: u64,
-    /// The newest 1,000 of them.
+    /// The newest 1,000 of them, or fewer where their values are large.
     #[schema(max_items = 1_000)]
     events: Vec<DebugEvent>,
 }

@@ -292,10 +292,10 @@ fn what_is_nested_becomes_columns() {
             "a.b,a.b\r\n1,\r\n,2\r\n3,4\r\n",
         ),
     ] {
-        let made = table::of_answer(json.as_bytes()).unwrap();
+        let made = table::of_answer(json.as_bytes(), usize::MAX).unwrap();
         assert_eq!(String::from_utf8(made).unwrap(), csv, "{json}");
     }
-    assert!(table::of_answer(b"{\"a\":").is_err());
+    assert!(table::of_answer(b"{\"a\":", usize::MAX).is_err());
 }
 
 #[test]
@@ -320,14 +320,16 @@ fn text_that_a_spreadsheet_would_run_is_made_inert() {
         "-",
     ] {
         let json = json!({"=x": text, "y": [text]}).to_string();
-        let made = String::from_utf8(table::of_answer(json.as_bytes()).unwrap()).unwrap();
+        let made =
+            String::from_utf8(table::of_answer(json.as_bytes(), usize::MAX).unwrap()).unwrap();
         let (header, rows) = parsed(&made);
         assert_eq!(header, ["'=x", "y.0"]);
         assert_eq!(rows, [[format!("'{text}"), format!("'{text}")]]);
     }
     for text in ["a=1", "1-1", "'=1", "", " ", "x@y.z", "#=1"] {
         let json = json!({"y": text}).to_string();
-        let made = String::from_utf8(table::of_answer(json.as_bytes()).unwrap()).unwrap();
+        let made =
+            String::from_utf8(table::of_answer(json.as_bytes(), usize::MAX).unwrap()).unwrap();
         assert_eq!(parsed(&made).1, [[text]], "{text} is left as it is");
     }
 }
@@ -359,7 +361,7 @@ proptest! {
         let (header, cells) = expected(rows.iter());
         prop_assume!(!header.is_empty());
         let json = json!({"results": rows}).to_string();
-        let made = String::from_utf8(table::of_answer(json.as_bytes()).unwrap()).unwrap();
+        let made = String::from_utf8(table::of_answer(json.as_bytes(), usize::MAX).unwrap()).unwrap();
         let (found_header, found) = parsed(&made);
         prop_assert_eq!(found_header, header);
         prop_assert_eq!(found.len(), cells.len());

@@ -52,10 +52,11 @@ async fn operations_and_values_are_shown_as_far_as_there_is_room() {
     let begun: Vec<_> = shown.iter().map(|value| &value["name"].as_str().unwrap()[..1]).collect();
     // The one that two have comes first.
     assert_eq!(begun, ["7", "0", "1", "2"]);
-    assert_eq!(
-        world.get("/api/projects/1/persons/values?key=x&format=csv").await.body.lines().count(),
-        9
-    );
+    let csv = "/api/projects/1/persons/values?key=x&format=csv";
+    assert_eq!(world.get(csv).await.body.lines().count(), 9);
+    assert_eq!(world.get(&format!("{csv}&limit=2")).await.body.lines().count(), 3);
+    let (status, body) = world.get(&format!("{csv}&limit=8")).await.error();
+    assert!(status == 400 && body.contains("too large for CSV"), "{body}");
 }
 
 #[tokio::test]
@@ -73,6 +74,20 @@ async fn what_has_no_pages_is_refused() {
     assert_eq!(ask(&["u1", "u2"]).await.status, 200);
     let (status, body) = ask(&["u1", "u2", "u3", "u4"]).await.error();
     assert!(status == 400 && body.contains("distinct_ids"), "{body}");
+}
+
+#[tokio::test]
+async fn one_with_very_many_columns_does_not_make_all_rows_long() {
+    let mut world = World::with(&Settings { page_limit: 64 << 10, ..settings() });
+    let few = (0..100).map(|n| event("11:00", &format!("u{n}")).with(json!({"$set": {"x": 1}})));
+    let wide = event("12:00", "wide").with(json!({"$set": {"list": vec![0; 5_000]}}));
+    world.ingest(&few.chain([wide]).collect::<Vec<_>>());
+    let list = "/api/projects/1/persons?format=csv";
+    let (status, body) = world.get(&format!("{list}&limit=100")).await.error();
+    assert!(status == 400 && body.contains("too large for CSV"), "{body}");
+    let one = world.get(&format!("{list}&distinct_id=wide&limit=1")).await;
+    assert_eq!(one.body.lines().count(), 2);
+    assert_eq!(world.get(list).await.body.lines().count(), 102, "as a stream it is not held");
 }
 
 #[tokio::test]

@@ -75,7 +75,11 @@ async fn every_line_is_answered_in_its_place() {
 async fn more_than_memory_should_hold_is_joined() {
     let world = World::new();
     let long = format!("{{\"distinct_id\":\"{}\"}}\n", "x".repeat(200_000));
-    let body = line("ann", "11:00").repeat(5_000) + &long + &line("bob", "15:00").repeat(5_000);
+    // One of the greatest length is answered.
+    let longest = line("ann", "11:00").trim_end().to_owned();
+    let longest = longest.clone() + &" ".repeat((64 << 10) - longest.len()) + "\n";
+    let body =
+        longest + &line("ann", "11:00").repeat(4_999) + &long + &line("bob", "15:00").repeat(5_000);
     assert!(body.len() > 500_000, "longer than the bodies of other requests may be");
     let url = "properties_at_time?include_set_once=true";
     let reply = post(&world, url, "application/x-ndjson", body).await;
