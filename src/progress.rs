@@ -23,6 +23,8 @@ pub struct Status {
     pub lag_records: Option<u64>,
     /// Every owned partition is being read.
     pub assigned: bool,
+    /// How many partitions are being read.
+    pub partitions: usize,
     /// The lag was small enough once since start.
     pub caught_up: bool,
     /// Why Kafka cannot be read just now; it is tried again.

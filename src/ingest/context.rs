@@ -90,9 +90,12 @@ impl ClientContext for Context {
         self.metrics.kafka_brokers(&brokers);
         let lags = self.lags(&statistics);
         self.metrics.ingest_lag(lags.as_deref().unwrap_or_default());
+        let found = lags.as_ref().map_or(0, Vec::len);
         let all = lags.and_then(|lags| lags.iter().map(|(.., lag)| *lag).sum());
-        // Of what is not read yet nobody knows how much there is.
-        self.progress.update(|status| status.lag_records = all.filter(|_| status.assigned));
+        // Of what is not read yet nobody knows how much there is, and these may be numbers of before it was.
+        self.progress.update(|status| {
+            status.lag_records = all.filter(|_| status.assigned && status.partitions == found);
+        });
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -37,7 +37,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rdkafka::error::KafkaError;
 use tokio::runtime::Handle;
 
 pub use self::append::{Commands, NotAppended};
@@ -51,10 +50,10 @@ use self::kafka::KEPT;
 pub use self::partitions::Partitions;
 pub use self::rules::SharedRules;
 use self::source::{Reader, Source};
-pub use self::stop::Stop;
+pub use self::stop::{Error, Stop};
 use crate::metrics::Metrics;
 use crate::progress::Progress;
-use crate::store::{self, Applied, Store, Transaction};
+use crate::store::{Applied, Store, Transaction};
 
 /// How often Kafka is told how far the store is.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
@@ -93,35 +92,6 @@ pub struct Settings {
     pub accept_gap: bool,
 }
 
-/// Why ingestion ended.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Kafka refused.
-    #[error("Kafka refused: {0}")]
-    Kafka(#[from] KafkaError),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    /// A topic that must be there is not.
-    #[error("there is no topic {0}")]
-    NoTopic(String),
-    /// Kafka did not answer this client for so long that another one should try.
-    #[error("Kafka is out of reach")]
-    OutOfReach,
-    /// There are many more partitions than memory is shared among.
-    #[error("there are {0} partitions now")]
-    MorePartitions(u32),
-    /// Going on would skip or repeat records.
-    #[error("{0}")]
-    Stopped(Stop),
-    /// It was asked to end.
-    #[error("interrupted")]
-    Interrupted,
-    /// An invariant broke.
-    #[error("ingestion contradicts itself: {0}")]
-    Internal(&'static str),
-}
-
 /// Ingestion at work on threads of its own.
 pub struct Ingest {
     going: Arc<AtomicBool>,
@@ -154,14 +124,19 @@ impl Ingest {
         count::begin(&metrics, &settings);
         let stage = Stage { settings, store, progress, metrics, going: going.clone(), runtime };
         let thread = thread::spawn(move || {
-            let progress = stage.progress.clone();
+            let (progress, metrics) = (stage.progress.clone(), stage.metrics.clone());
             let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.run()));
             let reason = match ended {
                 Ok(Ok(()) | Err(Error::Interrupted)) => return,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "a bug: ingestion panicked; the log has the place".to_owned(),
             };
-            progress.update(|status| status.stopped = Some(reason.clone()));
+            progress.update(|status| {
+                (status.stopped, status.lag_records) = (Some(reason.clone()), None);
+            });
+            // Nobody measures them any more.
+            metrics.ingest_lag(&[]);
+            metrics.kafka_brokers(&[]);
             // Whoever reads this line finds it in readiness too.
             tracing::error!(reason, "ingestion has ended; reads go on with what is in the store");
         });
@@ -189,8 +164,9 @@ impl Stage {
         // librdkafka bounds what it holds of each partition, so the bound is shared among them. Counted
         // now, as Kafka is there: who connects anew may find nobody to ask.
         let mut counted = self.settings.kafka.count_partitions(&self.settings.topics);
+        let mut stage = self.clone();
         loop {
-            match self.read(&letters, counted) {
+            match stage.read(&letters, counted) {
                 Err(Error::OutOfReach) => tracing::warn!("Kafka is out of reach; connecting anew"),
                 Err(Error::MorePartitions(found)) => {
                     tracing::info!(partitions = found, "many more partitions; connecting anew");
@@ -198,6 +174,12 @@ impl Stage {
                 }
                 ended => return ended,
             }
+            if self.progress.status().assigned {
+                // That was for what had expired at the start.
+                stage.settings =
+                    Arc::new(Settings { accept_gap: false, ..(*self.settings).clone() });
+            }
+            self.progress.update(|status| status.assigned = false);
         }
     }
 

@@ -194,6 +194,10 @@ impl Source {
                     missing = true;
                     let reason = format!("topic {topic} does not exist yet; waiting for it");
                     self.progress.not_read(part, reason);
+                    if self.partitions.iter().any(|known| known.topic == topic) {
+                        // One of that name that comes back is another one, which is judged anew.
+                        return Err(Error::OutOfReach);
+                    }
                 }
                 Err(Error::Kafka(error)) => {
                     is_assigned = false;
@@ -209,8 +213,10 @@ impl Source {
         self.is_told |= is_assigned;
         self.is_assigned = is_assigned && !missing;
         self.handed.is_complete = self.is_assigned;
-        let is_assigned = self.is_assigned;
-        self.progress.update(|status| status.assigned = is_assigned);
+        let (is_assigned, partitions) = (self.is_assigned, self.partitions.len());
+        self.progress.update(|status| {
+            (status.assigned, status.partitions) = (is_assigned, partitions);
+        });
         self.asked = Some(Instant::now());
         // Many more than it was shared among would hold many times what they may.
         let found = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
@@ -332,6 +338,8 @@ impl Source {
                     }
                     Some(Err(KafkaError::PartitionEOF(_))) => partition.lane.reached_end(),
                     Some(Err(error)) => {
+                        // It may have been deleted, which is asked for at once.
+                        self.is_assigned &= !is_unknown(&error);
                         self.progress.not_read(partition.part(), mended_by_waiting(error)?);
                         break;
                     }
@@ -356,6 +364,13 @@ impl Source {
             }
         }
     }
+}
+
+/// Whether Kafka does not know the topic or the partition.
+fn is_unknown(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(UnknownPartition | UnknownTopic | UnknownTopicOrPartition))
 }
 
 /// What an error says that waiting mends; one that it does not mend ends ingestion.

@@ -2,6 +2,39 @@
 
 use std::fmt;
 
+use rdkafka::error::KafkaError;
+
+use crate::store;
+
+/// Why ingestion ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Kafka refused.
+    #[error("Kafka refused: {0}")]
+    Kafka(#[from] KafkaError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// A topic that must be there is not.
+    #[error("there is no topic {0}")]
+    NoTopic(String),
+    /// Kafka did not answer this client for so long that another one should try.
+    #[error("Kafka is out of reach")]
+    OutOfReach,
+    /// There are many more partitions than memory is shared among.
+    #[error("there are {0} partitions now")]
+    MorePartitions(u32),
+    /// Going on would skip or repeat records.
+    #[error("{0}")]
+    Stopped(Stop),
+    /// It was asked to end.
+    #[error("interrupted")]
+    Interrupted,
+    /// An invariant broke.
+    #[error("ingestion contradicts itself: {0}")]
+    Internal(&'static str),
+}
+
 /// The log is not the one that the store was built from, or has lost what comes next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {

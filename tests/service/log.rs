@@ -189,6 +189,29 @@ fn a_topic_that_was_made_anew_stops_ingestion_and_not_the_reads() {
 }
 
 #[test]
+fn a_topic_that_is_made_anew_under_a_server_at_work_stops_ingestion_as_well() {
+    let topic = Topic::create("anew-at-work", 1);
+    topic.events(0, [&set("ann", &json!({"a": 1})), &set("bob", &json!({"a": 1}))]);
+    let home = Home::new(&topic);
+    let service = home.serve();
+    service.persons(&format!("?min_position={}:0:1", topic.name));
+    topic.delete();
+    wait_for(|| {
+        let text = service.get("/_readiness").1.to_string();
+        if text.contains("does not exist") { Ok(()) } else { Err(text) }
+    });
+    wait_for(|| topic.try_make(1));
+    let more = ["eve", "joe", "kim", "lea"].map(|id| set(id, &json!({"a": 1})));
+    topic.events(0, more.iter());
+    wait_for(|| {
+        let (status, body) = service.get("/_readiness");
+        let text = body.to_string();
+        if status == 503 && text.contains("re-created") { Ok(()) } else { Err(text) }
+    });
+    assert_eq!(service.persons("")["count"], 2);
+}
+
+#[test]
 fn expired_records_are_never_skipped_silently() {
     let topic = Topic::create("gap", 1);
     let home = Home::new(&topic);
