@@ -191,4 +191,29 @@ mod tests {
             statistics::Partition { ls_offset: -1, hi_offset: -1001, ..partition(-1001, -1001) };
         assert_eq!(lag(&unknown, Some(4)), None);
     }
+
+    #[test]
+    fn numbers_of_before_a_partition_was_read_are_no_lag() {
+        let progress = Arc::new(Progress::default());
+        let context = Context::new(progress.clone(), Arc::default());
+        let told = |partitions: i32| {
+            let up = Broker { nodeid: 1, state: "UP".to_owned(), ..Broker::default() };
+            let of = |number| {
+                let desired = statistics::Partition { desired: true, ..partition(10, 9) };
+                (number, statistics::Partition { partition: number, ..desired })
+            };
+            let partitions = (0..partitions).map(of).collect();
+            let topic = statistics::Topic { partitions, ..statistics::Topic::default() };
+            context.stats(Statistics {
+                brokers: [("b".to_owned(), up)].into(),
+                topics: [("events".to_owned(), topic)].into(),
+                ..Statistics::default()
+            });
+            progress.status().lag_records
+        };
+        progress.update(|status| (status.assigned, status.partitions) = (true, 2));
+        assert_eq!((told(0), told(1), told(2)), (None, None, Some(14)));
+        progress.update(|status| status.assigned = false);
+        assert_eq!(told(2), None);
+    }
 }

@@ -134,6 +134,27 @@ fn ids_become_text_and_are_cut() {
 }
 
 #[test]
+fn a_nul_of_a_header_takes_no_part_in_a_merge() {
+    let value = json!({"token": "phc_x", "event": "$identify", "uuid": UUID, "properties": {"$anon_distinct_id": "b"}});
+    let mut bare = record(value.to_string().as_bytes());
+    bare.headers = vec![("distinct_id".to_owned(), Some(b"a\0".to_vec()))];
+    let event = Event::parse(&bare, &rules()).unwrap();
+    assert_eq!((event.distinct_id.as_str(), event.merge), ("a\u{fffd}", None));
+    assert_eq!(event.warnings, [Warning::IllegalDistinctId]);
+}
+
+#[test]
+fn a_time_that_its_offset_leads_out_of_the_years_is_the_epoch() {
+    for (time, due) in [
+        ("0000-01-01T00:00:00+01:00", Time::EPOCH),
+        ("0000-01-01T00:00:00Z", Time::parse("0000-01-01T00:00:00Z").unwrap()),
+    ] {
+        let event = parse(&flat(&json!({"uuid": UUID, "timestamp": time}))).unwrap();
+        assert_eq!((event.event_time, event.warnings), (due, vec![]), "{time}");
+    }
+}
+
+#[test]
 fn headers_and_properties_stand_in() {
     let mut bare = record(br#"{"event":"x","properties":{"distinct_id":"p","token":"phc_x"}}"#);
     assert_eq!(Event::parse(&bare, &rules()).unwrap().distinct_id, "p");
