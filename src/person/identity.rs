@@ -16,6 +16,13 @@ pub fn origin_uuid(topic: &str, partition: u32, offset: u64) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{topic}:{partition}:{offset}").as_bytes())
 }
 
+/// As what an event is noted that has done what it does to identity, while its properties were refused:
+/// these may come again.
+#[must_use]
+pub fn of_identity(event: Uuid) -> Uuid {
+    Uuid::new_v5(&event, b"identity")
+}
+
 /// The longest distinct id that is kept, in characters; longer ones are cut.
 pub const MAX_DISTINCT_ID: usize = 200;
 

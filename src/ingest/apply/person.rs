@@ -303,9 +303,10 @@ impl Applying<'_, '_> {
             }
         }
         self.put_fact(at, person, IDENTIFIED);
-        self.transaction.head_mut(project, person)?.placed(fact.time, fact.known);
+        let head = self.transaction.head_mut(project, person)?;
+        head.placed(fact.time, fact.known);
         if identified.is_none_or(|identified| fact.time <= identified.time) {
-            self.transaction.head_mut(project, person)?.identified = Some(fact);
+            head.identified = Some(fact);
         }
         Ok(())
     }

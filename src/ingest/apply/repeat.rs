@@ -1,16 +1,13 @@
 //! Events that come again: each counts once, wherever its distinct id went meanwhile.
 
-use uuid::Uuid;
-
 use super::{Applying, At};
-use crate::person::{Ownership, PersonId, Time};
+use crate::person::{Ownership, PersonId, Time, identity};
 use crate::store::Result;
 
 impl At<'_> {
-    /// As what an event is noted that has done what it does to identity, while its properties were refused:
-    /// these may come again.
+    /// As [`identity::of_identity`] says.
     pub fn of_identity(self) -> Self {
-        Self { uuid: Uuid::new_v5(&self.uuid, b"identity"), ..self }
+        Self { uuid: identity::of_identity(self.uuid), ..self }
     }
 }
 

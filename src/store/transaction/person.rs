@@ -144,18 +144,36 @@ impl Transaction<'_> {
         began: Fact,
         lives_on: Option<Place>,
     ) -> Result<PersonId> {
+        let (uuid, used) = self.free_uuid(project, distinct_id, lives_on.is_some())?;
+        match (used, lives_on) {
+            (Use::Nothing, _) => self.insert(project, uuid, began),
+            (Use::Tombstone(id, tombstone), _) => {
+                self.put_known(project, id, Known::Person(Head::anew(&tombstone, began)));
+                Ok(id)
+            }
+            (Use::Merged(id), Some(place)) => {
+                self.live_on(project, id, place, began.known)?;
+                Ok(id)
+            }
+            (Use::Merged(_), None) | (Use::Somebody, _) => {
+                Err(Error::Broken("a uuid is in use that was found to be free"))
+            }
+        }
+    }
+
+    /// The first of a distinct id's uuids that nobody alive has, and what it was used for; by a split a
+    /// person that was merged away counts as not alive.
+    fn free_uuid(
+        &mut self,
+        project: ProjectId,
+        distinct_id: &str,
+        by_split: bool,
+    ) -> Result<(uuid::Uuid, Use)> {
         for uuid in identity::person_uuids(project, distinct_id) {
-            match (self.used_for(project, uuid)?, lives_on) {
-                (Use::Nothing, _) => return self.insert(project, uuid, began),
-                (Use::Tombstone(id, tombstone), _) => {
-                    self.put_known(project, id, Known::Person(Head::anew(&tombstone, began)));
-                    return Ok(id);
-                }
-                (Use::Merged(id), Some(place)) => {
-                    self.live_on(project, id, place, began.known)?;
-                    return Ok(id);
-                }
-                (Use::Merged(_), None) | (Use::Somebody, _) => {}
+            match self.used_for(project, uuid)? {
+                Use::Somebody => {}
+                Use::Merged(_) if !by_split => {}
+                used => return Ok((uuid, used)),
             }
         }
         Err(Error::Broken("there are no uuids left"))
@@ -170,14 +188,10 @@ impl Transaction<'_> {
         project: ProjectId,
         distinct_id: &str,
     ) -> Result<Option<PersonId>> {
-        for uuid in identity::person_uuids(project, distinct_id) {
-            match self.used_for(project, uuid)? {
-                Use::Nothing | Use::Tombstone(..) => return Ok(None),
-                Use::Merged(id) => return Ok(Some(id)),
-                Use::Somebody => {}
-            }
-        }
-        Err(Error::Broken("there are no uuids left"))
+        Ok(match self.free_uuid(project, distinct_id, true)? {
+            (_, Use::Merged(id)) => Some(id),
+            _ => None,
+        })
     }
 
     /// Puts a tombstone in a person's place.

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use super::history::row_text;
 use super::persons::{Beside, Person, recorded_time};
 use super::{Cursor, Law, Standing, Verifying, time_text};
-use crate::person::{Life, Lives as _, Place, PropertyId, Row, Stored, Time};
-use crate::store::{Effect, Family, LifeSpan, Operation, Result, codec, corrupt, decode, keys};
+use crate::person::{Life, Lives as _, Place, PropertyId, Row, Stored, Time, identity};
+use crate::store::{
+    Effect, Error, Family, LifeSpan, Operation, Result, codec, corrupt, decode, keys,
+};
 
 /// What a timeline adds up to.
 #[derive(Default)]
@@ -76,10 +78,15 @@ impl Verifying<'_> {
                 self.differs(Law::Timeline, who, text);
             }
         }
-        let key = keys::recorded(who.project, who.person, operation.event_time, operation.uuid);
+        let is_recorded = |uuid| {
+            let key = keys::recorded(who.project, who.person, operation.event_time, uuid);
+            Ok::<_, Error>(self.snapshot.get(Family::Recorded, &key)?.is_some())
+        };
         // Of a merge whose properties were refused the rest may come again.
-        let refused = operation.merged.is_some() && operation.effects.is_empty();
-        if !refused && self.snapshot.get(Family::Recorded, &key)?.is_none() {
+        let may_be_refused = operation.merged.is_some() && operation.effects.is_empty();
+        let is_noted = is_recorded(operation.uuid)?
+            || (may_be_refused && is_recorded(identity::of_identity(operation.uuid))?);
+        if !is_noted {
             let (event, uuid) = (&operation.event, operation.uuid);
             let text = format!("{event:?} {uuid} at {} is not in `recorded`", place.time);
             self.differs(Law::Timeline, who, text);

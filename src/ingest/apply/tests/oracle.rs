@@ -164,7 +164,8 @@ impl Oracle {
         if of.clone().any(|(person, _)| self.is_recorded(person, m, event.uuid)) {
             return;
         }
-        let done = |(person, _)| self.stubs.contains(&(person, m, of_identity(event)));
+        let done =
+            |(person, _)| self.stubs.contains(&(person, m, identity::of_identity(event.uuid)));
         if request.is_some() && of.into_iter().any(done) {
             return self.apply(&Event { merge: None, ..event.clone() }, position);
         }
@@ -195,7 +196,9 @@ impl Oracle {
         let place = Place { time, position };
         match self.record(event, place, person, both.then(|| source.unwrap())) {
             None if request.is_some() => self.leave_trace(event, event.uuid),
-            Some(false) if request.is_some() => self.leave_trace(event, of_identity(event)),
+            Some(false) if request.is_some() => {
+                self.leave_trace(event, identity::of_identity(event.uuid));
+            }
             _ => {}
         }
     }
@@ -279,7 +282,7 @@ impl Oracle {
         let uuid = fits.then_some(event.uuid);
         let operation = Operation { place, event_time, known, uuid, distinct_id, merged };
         self.put(person, operation);
-        let noted = if fits { event.uuid } else { of_identity(event) };
+        let noted = if fits { event.uuid } else { identity::of_identity(event.uuid) };
         self.stubs.insert((person, event_time, noted));
         if place.time != event_time {
             self.leave_trace(event, noted);
@@ -380,9 +383,4 @@ impl Oracle {
         });
         recorded || self.stubs.contains(&(person, m, uuid))
     }
-}
-
-/// As what an event is noted whose properties were refused.
-fn of_identity(event: &Event) -> Uuid {
-    Uuid::new_v5(&event.uuid, b"identity")
 }
