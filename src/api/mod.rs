@@ -49,6 +49,7 @@ mod spool;
 mod stream;
 mod table;
 mod values;
+mod workers;
 mod write;
 
 use std::ops::Deref;
@@ -61,6 +62,7 @@ pub use self::access::{Access, Project};
 pub use self::join::LEAST_SPOOL;
 pub use self::openapi::page::text as openapi;
 pub use self::server::serve;
+pub use self::workers::LEAVE;
 pub use self::write::{Appending, CommandLog, NotAppended};
 use crate::metrics::Metrics;
 use crate::progress::Progress;

@@ -1,7 +1,7 @@
 //! Connections: taken, served within limits, and brought to an end.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
+use super::workers::Workers;
 use super::{State, router, stream};
 
 /// The longest time until a request's headers are all there; a connection that is silent for
@@ -40,7 +41,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// minute has passed. Health on a listener of its own answers as long as that takes.
 ///
 /// # Errors
-/// Where a listener is none any more.
+/// Where the system has no threads to serve on.
 pub async fn serve(
     listener: TcpListener,
     metrics_listener: Option<TcpListener>,
@@ -48,13 +49,16 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let most = state.settings.connections;
-    let main = accept(listener, router::main(&state), most, shutdown);
+    let workers = Workers::for_requests()?;
+    let main = accept(listener, router::main(&state), &workers, most, shutdown);
     let Some(metrics_listener) = metrics_listener else {
         main.await;
         return Ok(());
     };
-    // Places of its own: whoever fills the others keeps nobody from asking how it goes.
-    let health = accept(metrics_listener, router::health(&state), most, std::future::pending());
+    // Places and a thread of its own: whoever fills the others keeps nobody from asking how it goes.
+    let worker = Workers::single()?;
+    let router = router::health(&state);
+    let health = accept(metrics_listener, router, &worker, most, std::future::pending());
     tokio::select! {
         () = main => {}
         () = health => {}
@@ -66,6 +70,7 @@ pub async fn serve(
 async fn accept(
     listener: TcpListener,
     router: Router,
+    workers: &Workers,
     most: usize,
     shutdown: impl Future<Output = ()> + Send,
 ) {
@@ -78,9 +83,9 @@ async fn accept(
         tokio::select! {
             () = &mut shutdown => break,
             (place, accepted) = next(&listener, &places) => match accepted {
-                Ok((stream, _)) => {
+                Ok(stream) => {
                     let connection = connection(stream, router.clone(), graceful.watcher());
-                    connections.spawn(async move {
+                    workers.spawn(&mut connections, async move {
                         let _place = place;
                         connection.await;
                     });
@@ -107,9 +112,11 @@ async fn accept(
 async fn next(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> (Option<OwnedSemaphorePermit>, io::Result<(TcpStream, SocketAddr)>) {
+) -> (Option<OwnedSemaphorePermit>, io::Result<net::TcpStream>) {
     let place = places.clone().acquire_owned().await.ok();
-    (place, listener.accept().await)
+    let accepted = listener.accept().await;
+    // It belongs to the runtime that polls it, which is another one.
+    (place, accepted.and_then(|(stream, _)| stream.into_std()))
 }
 
 /// Tells once in a while that others wait for a place.
@@ -129,10 +136,14 @@ impl Crowd {
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: net::TcpStream,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
+    let stream = match TcpStream::from_std(stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%error, "a connection could not be taken"),
+    };
     // Answers are written whole; there is nothing to gather.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
@@ -164,6 +175,7 @@ mod tests {
         // More than a system holds for two ends.
         let router = Router::new().route("/", get(async || vec![0; 64 << 20]));
         let graceful = GracefulShutdown::new();
+        let stream = stream.into_std().unwrap();
         let served = tokio::spawn(connection(stream, router, graceful.watcher()));
         caller.writable().await.unwrap();
         let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";

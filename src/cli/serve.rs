@@ -3,7 +3,6 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -11,16 +10,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::Start;
 use crate::config::{self, Config};
 use crate::progress::Progress;
-
-/// How long tasks may take to let go of what they hold.
-const LEAVE: Duration = Duration::from_secs(3);
-
-/// Threads that answer requests, at least. Reads of one person run on them, and one that waits for the
-/// disk shall not hold up the others.
-const LEAST_WORKERS: usize = 4;
+use crate::{Start, api};
 
 /// Runs the service on a runtime of its own.
 ///
@@ -44,7 +36,7 @@ pub fn run(
     });
     // The last task that holds the store closes it, and the process must not end meanwhile: RocksDB
     // would find its locks gone. Whatever waits for Kafka longer is left where it is.
-    runtime.shutdown_timeout(LEAVE);
+    runtime.shutdown_timeout(api::LEAVE);
     ended
 }
 
@@ -83,15 +75,10 @@ fn reloads(
     Ok(reloads)
 }
 
-/// The runtime that requests are answered on.
+/// The runtime of all but requests, which have threads of their own: there is little to do.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    builder
-        .worker_threads(cores.max(LEAST_WORKERS))
-        .enable_all()
-        .build()
-        .context("the runtime cannot be started")
+    builder.worker_threads(1).enable_all().build().context("the runtime cannot be started")
 }
 
 /// Binds the address of a setting, or says what stands in the way.
