@@ -12,7 +12,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 
 /// What breaks parsers: the ends of numbers, strings and nesting.
-const PIECES: [&[u8]; 21] = [
+const PIECES: [&[u8]; 23] = [
     b"\"",
     b"\\",
     b"\\u0000",
@@ -33,6 +33,8 @@ const PIECES: [&[u8]; 21] = [
     b"\xf0\x9f",
     b"%00",
     b"=&",
+    b"{\"$serde_json::private::RawValue\":\"[",
+    b"{\"$serde_json::private::Number\":\"",
     "\u{212a}\u{130}".as_bytes(),
 ];
 

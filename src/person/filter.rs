@@ -6,7 +6,7 @@ mod condition;
 use serde_json::Value as Tree;
 
 pub use self::condition::Condition;
-use super::{Time, Value};
+use super::{Time, Value, json};
 
 /// The most conditions of one filter.
 const MOST: usize = 100;
@@ -71,7 +71,7 @@ impl Filter {
     /// # Errors
     /// [`Error`], with words for whoever wrote it.
     pub fn parse(json: &str, now: Time) -> Result<Self, Error> {
-        let tree: Tree = serde_json::from_str(json).map_err(|_| Error::Unparsable)?;
+        let tree = json::tree(json).ok_or(Error::Unparsable)?;
         let mut seen = Seen::default();
         match tree {
             Tree::Array(filters) => Ok(Self::All(all(filters, now, 0, &mut seen)?)),

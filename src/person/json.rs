@@ -1,11 +1,17 @@
 //! Reading JSON text without building trees of it: an event has some forty properties, of which
 //! a person keeps a few.
 
+mod tree;
+
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+pub use self::tree::tree;
+#[cfg(test)]
+pub use self::tree::wrapped;
 
 /// How many levels of objects and arrays one JSON text may have.
 pub const MAX_DEPTH: usize = 128;
@@ -31,6 +37,31 @@ pub fn fields<'a>(text: &'a str, each: impl FnMut(Cow<'a, str>, &'a str)) -> Res
         Ok(_) => Fault::NoObject,
         Err(_) => Fault::Syntax,
     })
+}
+
+/// Calls `each` with the text of every element of a JSON array, in their order.
+///
+/// # Errors
+/// Where the text is not one JSON array.
+pub fn elements<'a>(text: &'a str, each: impl FnMut(&'a str)) -> serde_json::Result<()> {
+    struct Elements<F>(F);
+    impl<'a, F: FnMut(&'a str)> Visitor<'a> for Elements<F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<S: SeqAccess<'a>>(mut self, mut elements: S) -> Result<(), S::Error> {
+            while let Some(element) = elements.next_element::<&RawValue>()? {
+                (self.0)(element.get());
+            }
+            Ok(())
+        }
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    json.deserialize_seq(Elements(each))?;
+    json.end()
 }
 
 struct Each<F>(F);

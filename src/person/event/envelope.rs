@@ -180,11 +180,10 @@ impl<'a> Properties<'a> {
         if json::fields(raw, |key, _| keys.push(key.into_owned())).is_ok() {
             return keys;
         }
-        let entries: Vec<serde_json::Value> = serde_json::from_str(raw).unwrap_or_default();
-        let strings = entries.into_iter().filter_map(|entry| match entry {
-            serde_json::Value::String(key) => Some(key),
-            _ => None,
-        });
-        strings.collect()
+        let key = |entry| keys.extend(json::string(entry).map(Cow::into_owned));
+        match json::elements(raw, key) {
+            Ok(()) => keys,
+            Err(_) => Vec::new(),
+        }
     }
 }

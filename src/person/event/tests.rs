@@ -199,6 +199,14 @@ fn the_top_level_wins_per_key() {
 }
 
 #[test]
+fn unset_takes_strings_whatever_stands_beside_them() {
+    let text = flat(&json!({"properties": {"$unset": ["c", "ODD"]}})).to_string();
+    let text = text.replace("\"ODD\"", &crate::person::json::wrapped(60));
+    let event = Event::parse(&record(text.as_bytes()), &rules()).unwrap();
+    assert_eq!(actions(event), [("c".to_owned(), Action::Unset)]);
+}
+
+#[test]
 fn os_name_fills_os_and_a_server_has_none() {
     let names = |properties: Json| {
         let updates = parse(&flat(&json!({"properties": properties}))).unwrap().updates;
