@@ -117,7 +117,8 @@ impl<'s> Transaction<'s> {
         self.before = None;
     }
 
-    /// Loads the owners of some distinct ids and their heads, each kind in one go.
+    /// Loads the owners of some distinct ids and their heads, each kind in one go, as far as the heads
+    /// are not too much to hold; the others are loaded when they are asked for.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
@@ -168,14 +169,19 @@ impl<'s> Transaction<'s> {
                 let known = known?
                     .ok_or(Error::Broken("a distinct id belongs to a person that is not there"))?;
                 let person = LoadedPerson::committed(&known)?;
-                Ok((person, LoadedRecency::committed(recency?.as_deref())?))
+                Ok((known.len(), person, LoadedRecency::committed(recency?.as_deref())?))
             });
             each.collect::<Result<Vec<_>>>()
         };
-        let found = in_parts(&persons, read)?;
-        for (of, (person, recency)) in persons.into_iter().zip(found) {
-            self.changes.persons.insert(of, person);
-            self.changes.recency.entry(of).or_insert(recency);
+        for persons in persons.chunks(AT_ONCE) {
+            if self.changes.loaded_bytes > LOADED_BYTES {
+                break;
+            }
+            for (of, (bytes, person, recency)) in persons.iter().zip(in_parts(persons, read)?) {
+                self.changes.loaded_bytes += bytes;
+                self.changes.persons.insert(*of, person);
+                self.changes.recency.entry(*of).or_insert(recency);
+            }
         }
         Ok(())
     }
@@ -212,12 +218,11 @@ impl<'s> Transaction<'s> {
             .unwrap_or_else(|| self.names.command_topic(name, known.next_command_topic()))
     }
 
-    /// About how much the transaction stages in histories, timelines and distinct ids.
+    /// About what the transaction stages, and what it loaded of persons, in bytes: what it holds of both in
+    /// memory, and writes when it is committed, is some times as much.
     #[must_use]
     pub fn staged_bytes(&self) -> usize {
-        /// A key, a value, an owner, and the maps that hold them.
-        const ROW: usize = 256;
-        self.changes.rows() * ROW
+        self.changes.bytes + self.changes.loaded_bytes
     }
 
     /// Forgets everything that histories, timelines and what is recorded hold of a person.
@@ -230,10 +235,6 @@ impl<'s> Transaction<'s> {
         let staged = self.changes.point(family, key);
         let staged = staged.or_else(|| self.before.as_ref()?.point(family, key));
         staged.map_or_else(|| self.store.get(family, key), |staged| Ok(staged.clone()))
-    }
-
-    fn set_point(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.changes.set_point(family, key, value);
     }
 }
 
@@ -249,6 +250,10 @@ impl Store {
         found.into_iter().map(|value| Ok(value?))
     }
 }
+
+/// So many heads are read at once, while those that were loaded take no more bytes than these.
+const AT_ONCE: usize = 2 * PART;
+const LOADED_BYTES: usize = if cfg!(test) { 4 << 10 } else { 16 << 20 };
 
 /// So much is read by one core.
 const PART: usize = if cfg!(test) { 4 } else { 128 };

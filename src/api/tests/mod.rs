@@ -117,13 +117,17 @@ fn commit(store: &Store, records: &[Record]) {
     let rules =
         Rules { promote: true, projects: [("t1".to_owned(), 1), ("t2".to_owned(), 2)].into() };
     let settings = apply::Settings { record_volatile: false, properties_limit: 512 << 10 };
-    let parsed = apply::parse(records, &rules, store.dictionary());
-    let (mut transaction, tally, _) =
-        apply::batch(store.transaction(), records, &parsed, settings).unwrap();
-    assert_eq!(tally.rejections, []);
-    assert_eq!(transaction.topic("events"), 0);
-    assert_eq!(transaction.command_topic("commands"), FIRST_COMMAND_TOPIC);
-    transaction.commit().unwrap();
+    let mut left = records;
+    while !left.is_empty() {
+        let parsed = apply::parse(left, &rules, store.dictionary());
+        let (mut transaction, tally, done) =
+            apply::batch(store.transaction(), left, &parsed, settings).unwrap();
+        assert_eq!(tally.rejections, []);
+        assert_eq!(transaction.topic("events"), 0);
+        assert_eq!(transaction.command_topic("commands"), FIRST_COMMAND_TOPIC);
+        transaction.commit().unwrap();
+        left = &left[done..];
+    }
 }
 
 impl World {

@@ -146,9 +146,9 @@ pub fn parse(records: &[Record], rules: &Rules, names: &Dictionary) -> Vec<Parse
     records.par_iter().with_min_len(64).map(parse).collect()
 }
 
-/// The most that one transaction stages, in bytes: beyond it the rest of a batch is another
-/// transaction. Reached by merges of persons with very many distinct ids only.
-const STAGED_BYTES: usize = 64 << 20;
+/// About the most that one transaction stages, in bytes: beyond it the rest of a batch is another
+/// transaction. Reached by merges of persons with very many distinct ids or very large properties only.
+const STAGED_BYTES: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
 
 /// The most records whose owners and heads are loaded at once.
 const LOADED_RECORDS: usize = 1024;

@@ -24,10 +24,10 @@ impl Transaction<'_> {
         let ordinal = *next;
         *next += 1;
         let row = codec::encode_activity(activity);
-        self.set_point(Family::Activity, keys::activity(project, ordinal), Some(row));
+        self.changes.put(Family::Activity, keys::activity(project, ordinal), Some(row));
         for person in activity.persons() {
             let key = keys::activity_of(project, person, ordinal);
-            self.set_point(Family::Activity, key, Some(Vec::new()));
+            self.changes.put(Family::Activity, key, Some(Vec::new()));
         }
         Ok(())
     }

@@ -32,6 +32,10 @@ pub struct Changes {
     pub recorded: HashSet<Vec<u8>>,
     /// Applied before everything staged.
     pub erased: Erased,
+    /// About what the staged rows of [`Changes::put`] take.
+    pub bytes: usize,
+    /// What the persons that were loaded take on the disk.
+    pub loaded_bytes: usize,
 }
 
 /// Families of which single rows are staged, in the order of [`Changes::points`].
@@ -71,11 +75,22 @@ impl Changes {
         carried.is_some()
     }
 
-    /// How many rows are staged, those aside of which there is at most one a person.
-    pub fn rows(&self) -> usize {
-        let Self { points, history, timeline, members, sources, .. } = self;
-        let all = [history, timeline, members, sources].into_iter().chain(points);
-        all.map(Staged::len).sum()
+    /// Stages a row; with `None` it is taken away.
+    pub fn put(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
+        /// What a row takes beside key and value, with the map that holds it.
+        const ROW: usize = 160;
+        let staged = match family {
+            Family::History => &mut self.history,
+            Family::Timeline => &mut self.timeline,
+            Family::PersonDistinctId => &mut self.members,
+            Family::Life => &mut self.sources,
+            family => match POINTS.iter().position(|of| *of == family) {
+                Some(index) => &mut self.points[index],
+                None => unreachable!("rows of {family:?} are made when a transaction ends"),
+            },
+        };
+        self.bytes += ROW + key.len() + value.as_ref().map_or(0, Vec::len);
+        staged.insert(key, value);
     }
 
     /// Forgets everything that histories, timelines and what is recorded hold of a person.
@@ -102,11 +117,5 @@ impl Changes {
         const AT: usize = 2;
         const { assert!(matches!(POINTS[AT], Family::Command)) }
         &self.points[AT]
-    }
-
-    pub fn set_point(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
-        if let Some(index) = POINTS.iter().position(|of| *of == family) {
-            self.points[index].insert(key, value);
-        }
     }
 }

@@ -56,16 +56,16 @@ impl Transaction<'_> {
             }
             // The key may have been used anew since.
             if self.remembered(&outcome)?.is_some_and(|found| found.known <= of) {
-                self.set_point(Family::Command, outcome, None);
+                self.changes.put(Family::Command, outcome, None);
             }
             from = [&key[..], &[0]].concat();
-            self.set_point(Family::Command, key, None);
+            self.changes.put(Family::Command, key, None);
         }
         let at = keys::command_at(project, known, idempotency_key);
         self.changes.forgotten.insert(project, from.min(at.clone()));
         let key = keys::command(project, idempotency_key);
-        self.set_point(Family::Command, at, Some(Vec::new()));
-        self.set_point(
+        self.changes.put(Family::Command, at, Some(Vec::new()));
+        self.changes.put(
             Family::Command,
             key,
             Some(codec::encode_outcome(Remembered { outcome, known })),

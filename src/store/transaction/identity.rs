@@ -74,7 +74,7 @@ impl Transaction<'_> {
         self.changes.lives.insert((project, life), LifeSpan { merged: Some(merged), ..span });
         self.join_groups(project, life, merged)?;
         let key = keys::source(project, merged.into.person, life);
-        self.changes.sources.insert(key, Some(Vec::new()));
+        self.changes.put(Family::Life, key, Some(Vec::new()));
         let head = self.head_mut(project, life.person)?;
         head.merged = Some(merged);
         head.ownership_changed = Some(merged.place.time);
@@ -96,7 +96,7 @@ impl Transaction<'_> {
         } else {
             let key = keys::at(keys::moves(project, source), merged.place);
             let moved = codec::encode_move(of_source.group.moves, &merged);
-            self.changes.sources.insert(key, Some(moved));
+            self.changes.put(Family::Life, key, Some(moved));
             of_source.group.moves += 1;
             of_source.group.lives = lives;
             let after = of_source.group.moves;
@@ -146,7 +146,7 @@ impl Transaction<'_> {
     ) -> Result<()> {
         let sources = self.sources(project, target)?.into_iter();
         for source in sources.filter(|source| deleted.contains(&source.person)) {
-            self.changes.sources.insert(keys::source(project, target, source), None);
+            self.changes.put(Family::Life, keys::source(project, target, source), None);
         }
         Ok(())
     }
@@ -156,14 +156,18 @@ impl Transaction<'_> {
     pub fn put_member(&mut self, project: ProjectId, life: Life, ordinal: u32, member: &Member) {
         for anonymous in kinds(&member.joined) {
             let key = keys::member(project, life, *anonymous, ordinal);
-            self.changes.members.insert(key, Some(codec::encode_member(member)));
+            self.changes.put(Family::PersonDistinctId, key, Some(codec::encode_member(member)));
         }
     }
 
     /// Takes away what joined a life at an ordinal.
     pub fn remove_member(&mut self, project: ProjectId, life: Life, ordinal: u32, joined: &Joined) {
         for anonymous in kinds(joined) {
-            self.changes.members.insert(keys::member(project, life, *anonymous, ordinal), None);
+            self.changes.put(
+                Family::PersonDistinctId,
+                keys::member(project, life, *anonymous, ordinal),
+                None,
+            );
         }
     }
 
@@ -228,7 +232,7 @@ impl Transaction<'_> {
     pub fn set_dropped(&mut self, project: ProjectId, distinct_id: &str, until: Option<Time>) {
         let key = keys::dropped(project, self.store.hash(distinct_id));
         let value = until.map(|until| keys::time_bytes(until).to_vec());
-        self.set_point(Family::Dropped, key, value);
+        self.changes.put(Family::Dropped, key, value);
     }
 }
 

@@ -239,7 +239,7 @@ impl Transaction<'_> {
         // Nobody was there, and so nobody was recent: that takes no look.
         self.changes.recency.insert((project, id), LoadedRecency::default());
         self.touched.insert((project, id));
-        self.set_point(Family::Uuid, keys::uuid(project, uuid), Some(id.to_be_bytes().to_vec()));
+        self.changes.put(Family::Uuid, keys::uuid(project, uuid), Some(id.to_be_bytes().to_vec()));
         Ok(id)
     }
 
@@ -294,7 +294,10 @@ impl Transaction<'_> {
                 }
                 match self.store.get(Family::Person, &keys::person(project, person))? {
                     None => Ok(None),
-                    Some(bytes) => Ok(Some(entry.insert(LoadedPerson::committed(&bytes)?))),
+                    Some(bytes) => {
+                        self.changes.loaded_bytes += bytes.len();
+                        Ok(Some(entry.insert(LoadedPerson::committed(&bytes)?)))
+                    }
                 }
             }
         }

@@ -38,7 +38,7 @@ impl<'s> Transaction<'s> {
     ) {
         let key =
             keys::at(keys::class(project, person, property, stored.row.class()), stored.place);
-        self.changes.history.insert(key, Some(codec::encode_row(stored)));
+        self.changes.put(Family::History, key, Some(codec::encode_row(stored)));
     }
 
     /// Takes a row out of a property's history.
@@ -51,7 +51,7 @@ impl<'s> Transaction<'s> {
         place: Place,
     ) {
         let key = keys::at(keys::class(project, person, property, class), place);
-        self.changes.history.insert(key, None);
+        self.changes.put(Family::History, key, None);
     }
 
     /// The rows of one class of a property after a place, oldest first.
@@ -89,7 +89,7 @@ impl<'s> Transaction<'s> {
         operation: &Operation,
     ) {
         let key = keys::at(keys::person(project, person), place);
-        self.changes.timeline.insert(key, Some(codec::encode_operation(place, operation)));
+        self.changes.put(Family::Timeline, key, Some(codec::encode_operation(place, operation)));
     }
 
     /// The newest operation of a person's timeline at or before a place.

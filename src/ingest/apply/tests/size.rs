@@ -40,3 +40,24 @@ fn who_a_merge_made_too_large_takes_what_adds_nothing_and_what_takes_away() {
     assert_eq!(tally.rejections, [(4, Rejection::PersonPropertiesSize)]);
     assert_eq!(properties(&store, "ann"), json!({"job": "x".repeat(60)}));
 }
+
+#[test]
+fn a_transaction_ends_where_values_are_large() {
+    let merges = (1..30).map(|person| {
+        let alias = format!("p{}", person - 1);
+        let id = format!("p{person}");
+        json!({"distinct_id": id, "event": "$merge_dangerously", "properties": {"alias": alias}})
+    });
+    let lines = (0..30).map(|person| set(&format!("p{person}"), &json!({"n": person})));
+    let large = [set("p0", &json!({"bio": "x".repeat(100 << 10)}))];
+    let lines = lines.chain(large).chain(merges).zip(0_i64..).enumerate();
+    let records: Vec<_> =
+        lines.map(|(offset, (line, minutes))| record(offset, minutes, 0, &line)).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let parsed = parse(&records, &rules(1), store.dictionary());
+    let (_, _, done) = batch(store.transaction(), &records, &parsed, SETTINGS).unwrap();
+    assert!((35..45).contains(&done), "{done} of {}", records.len());
+    apply(&store, &records, &[records.len()], SETTINGS);
+    assert_eq!(properties(&store, "p0")["bio"].as_str().map(str::len), Some(100 << 10));
+}
