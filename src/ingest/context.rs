@@ -2,10 +2,12 @@
 //! Kafka is there.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::{self, Broker, Statistics};
@@ -21,6 +23,8 @@ pub struct Context {
     metrics: Arc<Metrics>,
     /// What this client has counted already.
     counted: Mutex<Counted>,
+    /// Another client reads now: what this one tells is of no interest.
+    is_left: AtomicBool,
 }
 
 /// What one client counts of itself, from its beginning on.
@@ -34,7 +38,12 @@ struct Counted {
 impl Context {
     /// Takes what a new client tells.
     pub fn new(progress: Arc<Progress>, metrics: Arc<Metrics>) -> Self {
-        Self { progress, metrics, counted: Mutex::default() }
+        Self { progress, metrics, counted: Mutex::default(), is_left: AtomicBool::new(false) }
+    }
+
+    /// Takes nothing any more.
+    pub fn leave(&self) {
+        self.is_left.store(true, Ordering::Release);
     }
 
     fn count(&self, statistics: &Statistics, brokers: &mut [BrokerMeasure]) {
@@ -78,6 +87,9 @@ impl Context {
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
+        if self.is_left.load(Ordering::Acquire) {
+            return;
+        }
         // Those with a number are brokers that Kafka told of.
         let brokers = statistics.brokers.values().filter(|broker| broker.nodeid >= 0);
         let mut brokers: Vec<_> = brokers.map(measure).collect();
@@ -99,7 +111,15 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        note_error(&self.progress, &error, reason);
+        if !self.is_left.load(Ordering::Acquire) {
+            note_error(&self.progress, &error, reason);
+        }
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if !self.is_left.load(Ordering::Acquire) {
+            Preparing(self.progress.clone()).log(level, facility, message);
+        }
     }
 }
 
@@ -190,6 +210,20 @@ mod tests {
         let unknown =
             statistics::Partition { ls_offset: -1, hi_offset: -1001, ..partition(-1001, -1001) };
         assert_eq!(lag(&unknown, Some(4)), None);
+    }
+
+    #[test]
+    fn what_a_client_tells_that_was_left_is_of_no_interest() {
+        let progress = Arc::new(Progress::default());
+        let context = Context::new(progress.clone(), Arc::default());
+        let down = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+        context.error(down.clone(), "gone");
+        assert!(progress.is_in_trouble());
+        progress.no_trouble();
+        context.leave();
+        context.error(down, "gone");
+        context.stats(Statistics::default());
+        assert!(!progress.is_in_trouble());
     }
 
     #[test]

@@ -37,6 +37,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rdkafka::consumer::Consumer;
 use tokio::runtime::Handle;
 
 pub use self::append::{Commands, NotAppended};
@@ -151,6 +152,13 @@ impl Ingest {
     }
 }
 
+/// Lets go of a consumer that does not reach Kafka, which may take as long as Kafka is away: it closes once what it
+/// has under way is answered, and one that has lost all brokers (see [`kafka::is_lost`]) never does.
+fn leave(reader: Arc<Reader>) {
+    reader.context().leave();
+    thread::spawn(move || drop(reader));
+}
+
 impl Stage {
     fn is_going(&self) -> bool {
         self.going.load(Ordering::Acquire)
@@ -187,7 +195,7 @@ impl Stage {
     /// reach.
     fn read(&self, letters: &DeadLetters, counted: u32) -> Result<(), Error> {
         let source = self.source(counted)?;
-        let reader = source.reader();
+        let (reader, kept) = (source.reader(), source.reader());
         let (fetched, to_parse) = sync_channel(0);
         let (parsed, to_apply) = sync_channel(0);
         let (applied, to_commit) = sync_channel(0);
@@ -196,7 +204,7 @@ impl Stage {
         let [parsers, appliers] = ["parse", "apply"].map(priority::threads);
         let no_threads = |_| Error::Internal("there are no threads");
         let (parsers, appliers) = (parsers.map_err(no_threads)?, appliers.map_err(no_threads)?);
-        thread::scope(|scope| {
+        let ended = thread::scope(|scope| {
             let fetching = scope.spawn(move || self.fetch(source, fetched, committing));
             scope.spawn(move || parsers.install(move || self.parse(&to_parse, &parsed)));
             let apply = move || appliers.install(|| self.apply(to_apply, &applied, &reader));
@@ -209,7 +217,11 @@ impl Stage {
             let committed = committed.map_err(ended("committing panicked"))?;
             let fetched = fetching.join().map_err(ended("the source panicked"))?;
             committed.and(applied).and(fetched)
-        })
+        });
+        if matches!(ended, Err(Error::OutOfReach)) || self.progress.is_in_trouble() {
+            leave(kept);
+        }
+        ended
     }
 
     /// Dead letters must have a place to go before the first record is read.
