@@ -7,6 +7,9 @@ use rocksdb::DBRawIterator;
 use super::Result;
 use super::staged::Staged;
 
+/// So many rows are looked at one by one before their end is sought.
+const FEW: usize = if cfg!(test) { 1 } else { 4 };
+
 /// Rows in the order of their keys.
 #[derive(Default)]
 pub struct Packed {
@@ -99,6 +102,22 @@ impl Packed {
         (&self.bytes[row.key..row.value], &self.bytes[row.value..row.end])
     }
 
+    /// The rows whose keys begin with `prefix`, which mostly are where one expects them to begin, and few.
+    #[must_use]
+    pub fn within(&self, prefix: &[u8], expected: usize) -> Range<usize> {
+        let all = 0..self.len();
+        let is_before = |index: usize| self.row(index).0 < prefix;
+        let begins_there = expected <= self.len()
+            && expected.checked_sub(1).is_none_or(is_before)
+            && (expected == self.len() || !is_before(expected));
+        let begin = if begins_there { expected } else { self.first_not(&all, |at| at < prefix) };
+        let mut near = (begin..self.len()).take(FEW);
+        match near.find(|index| !self.row(*index).0.starts_with(prefix)) {
+            Some(end) => begin..end,
+            None => begin..self.first_not(&(begin..self.len()), |at| at.starts_with(prefix)),
+        }
+    }
+
     /// The first of some rows whose key is not `before`, where those that are come first; the end of
     /// them where all are.
     #[must_use]
@@ -124,5 +143,20 @@ mod tests {
         assert_eq!(packed.first_not(&(0..4), |key| key < &b"b"[..]), 2);
         assert_eq!(packed.first_not(&(0..2), |key| key < &b"b"[..]), 2);
         assert_eq!(packed.first_not(&(3..4), |key| key < &b"b"[..]), 3);
+    }
+
+    #[test]
+    fn rows_within_a_prefix_are_found_wherever_they_are_expected() {
+        let mut packed = Packed::default();
+        for key in ["a1", "b1", "b2", "b3", "d1"] {
+            packed.push((key.as_bytes(), b""));
+        }
+        for expected in 0..7 {
+            for (prefix, within) in
+                [("", 0..5), ("a", 0..1), ("b", 1..4), ("c", 4..4), ("d", 4..5), ("e", 5..5)]
+            {
+                assert_eq!(packed.within(prefix.as_bytes(), expected), within, "{prefix}");
+            }
+        }
     }
 }

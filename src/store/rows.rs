@@ -42,17 +42,14 @@ impl<'a, 'db> Rows<'a, 'db> {
     /// Where the rows of a property are.
     fn span(&self, person: PersonId, property: PropertyId) -> Result<Span> {
         let of = (person, property);
-        let read =
-            self.read.borrow().as_ref().filter(|read| read.0 == of).map(|read| read.1.clone());
-        if let Some(span) = read {
-            return Ok(span);
-        }
         let prefix = keys::property(self.lives.project, person, property);
-        let span = if self.reads_whole {
-            self.ordered.span_of_few(&prefix, FEW)?
-        } else {
-            self.ordered.span(&prefix)?
+        let span = match &*self.read.borrow() {
+            Some((read, span)) if *read == of => return Ok(span.clone()),
+            Some(((read, _), span)) if *read == person => self.ordered.span_after(&prefix, span)?,
+            _ => self.ordered.span(&prefix)?,
         };
+        let span =
+            if self.reads_whole { self.ordered.span_of_few(span, &prefix, FEW)? } else { span };
         self.read.replace(Some((of, span.clone())));
         Ok(span)
     }

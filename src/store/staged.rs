@@ -150,6 +150,8 @@ pub struct Span {
     rows: Option<(Arc<Packed>, Range<usize>)>,
     /// Which layers have rows there that count.
     staged: [bool; 2],
+    /// Those rows are all that the person has in the family.
+    of_person: bool,
 }
 
 impl<'a, 'db> Ordered<'a, 'db> {
@@ -163,33 +165,48 @@ impl<'a, 'db> Ordered<'a, 'db> {
         Self { committed, layers }
     }
 
-    /// Where rows within `prefix` are looked for.
-    pub fn span(&self, prefix: &[u8]) -> Result<Span> {
-        let (mut staged, mut is_erased) = ([false; 2], false);
+    /// Which layers have rows within `prefix` that count, and whether nothing else does.
+    fn staged_within(&self, prefix: &[u8]) -> ([bool; 2], bool) {
+        let mut staged = [false; 2];
         for (layer, has_rows) in self.layers.iter().flatten().zip(&mut staged) {
             *has_rows = layer.within(prefix, prefix).next().is_some();
-            is_erased = layer.erases(prefix);
-            if is_erased {
-                break;
+            if layer.erases(prefix) {
+                return (staged, true);
             }
         }
+        (staged, false)
+    }
+
+    /// Where rows within `prefix` are looked for.
+    pub fn span(&self, prefix: &[u8]) -> Result<Span> {
+        let (staged, is_erased) = self.staged_within(prefix);
         let rows = if is_erased {
             Some(Arc::default())
         } else {
             self.committed.borrow_mut().whole(prefix, self.layers[1])?
         };
         let rows = rows.map(|rows| {
-            let begin = rows.first_not(&(0..rows.len()), |at| at < prefix);
-            let end = rows.first_not(&(begin..rows.len()), |at| at.starts_with(prefix));
-            (rows, begin..end)
+            let within = rows.within(prefix, 0);
+            (rows, within)
         });
-        Ok(Span { rows, staged })
+        let of_person = rows.is_some();
+        Ok(Span { rows, staged, of_person })
     }
 
-    /// Where rows within `prefix` are looked for: among the rows themselves, read here, where there are at
-    /// most `few`.
-    pub fn span_of_few(&self, prefix: &[u8], few: usize) -> Result<Span> {
-        let span = self.span(prefix)?;
+    /// The same, by where rows within another prefix of the same person are. Who asks for one property after
+    /// the other finds each where the one before it ends.
+    pub fn span_after(&self, prefix: &[u8], before: &Span) -> Result<Span> {
+        let Some((rows, range)) = before.rows.as_ref().filter(|_| before.of_person) else {
+            return self.span(prefix);
+        };
+        let (staged, _) = self.staged_within(prefix);
+        let within = rows.within(prefix, range.end);
+        Ok(Span { rows: Some((rows.clone(), within)), staged, of_person: true })
+    }
+
+    /// Where rows within `prefix`, all of which is in a span, are looked for: among the rows themselves, read
+    /// here, where there are at most `few`.
+    pub fn span_of_few(&self, span: Span, prefix: &[u8], few: usize) -> Result<Span> {
         if span.rows.is_some() {
             return Ok(span);
         }
@@ -206,7 +223,7 @@ impl<'a, 'db> Ordered<'a, 'db> {
         }
         let all = 0..rows.len();
         Ok(if all.len() <= few {
-            Span { rows: Some((Arc::new(rows), all)), staged: [false; 2] }
+            Span { rows: Some((Arc::new(rows), all)), staged: [false; 2], of_person: false }
         } else {
             span
         })
