@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use nix::sys::signal::Signal;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value as Json, json};
 
@@ -335,4 +336,20 @@ fn a_person_changes_over_time() {
     assert_eq!(at("2026-03-01T09:00:00Z"), "trial", "inclusive");
     assert_eq!(at("2026-03-15"), "trial");
     assert_eq!(at("2026-04-01"), "pro");
+}
+
+#[test]
+fn it_ends_at_once_while_kafka_hangs() {
+    let (broker, address) = Broker::start();
+    let topic = Topic::create_at(&address, "hangs", 1);
+    topic.events(0, [&json!({"token": "t", "event": "visit", "distinct_id": "ann"})]);
+    let mut service = Home::new(&topic).serve();
+    service.persons(&format!("?distinct_id=ann&min_position={}:0:0", topic.name));
+    broker.tell("pause");
+    service.wait_for_log("Kafka cannot be read just now");
+    service.signal(Signal::SIGTERM);
+    wait_for(|| service.ended().ok_or("still running"));
+    let logged: Vec<_> = service.log.try_iter().collect();
+    assert!(logged.iter().any(|line| line.contains("\"done\"")), "{logged:?}");
+    assert!(!logged.iter().any(|line| line.contains("does not end")), "{logged:?}");
 }
