@@ -3,29 +3,39 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::Partitions;
 use crate::person::Position;
 use crate::person::command::Seen;
+use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::store::Applied;
 
 /// How much of the log was handed on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Handed {
     topics: BTreeMap<Arc<str>, u16>,
+    owned: Partitions,
     /// The next offset of every partition.
     next: BTreeMap<(u16, u32), u64>,
     /// The partitions that are read.
     read: BTreeSet<(u16, u32)>,
+    /// Partitions that commands waited for and Kafka does not have.
+    absent: BTreeSet<(u16, u32)>,
     /// Every partition that this instance owns is read.
     pub is_complete: bool,
 }
 
 impl Handed {
     /// Of these topics, by their numbers, of which so much is in the store.
-    pub fn new(topics: BTreeMap<Arc<str>, u16>, stored: &BTreeMap<(String, u32), Applied>) -> Self {
+    pub fn new(
+        topics: BTreeMap<Arc<str>, u16>,
+        owned: Partitions,
+        stored: &BTreeMap<(String, u32), Applied>,
+    ) -> Self {
         let stored = stored.iter().filter_map(|((topic, partition), applied)| {
             Some(((*topics.get(topic.as_str())?, *partition), applied.next_offset))
         });
-        Self { next: stored.collect(), topics, ..Self::default() }
+        let (read, absent) = (BTreeSet::new(), BTreeSet::new());
+        Self { next: stored.collect(), topics, owned, read, absent, is_complete: false }
     }
 
     /// Notes that a partition is read from an offset on. What was before that is over, handed on or expired.
@@ -41,14 +51,30 @@ impl Handed {
         self.next.insert((topic, partition), offset + 1);
     }
 
-    /// Whether so much was handed on. What another instance owns is not waited for.
+    /// Whether so much was handed on. What another instance owns is not waited for, nor what Kafka does not
+    /// have.
     pub fn has(&self, seen: &Seen) -> bool {
-        let topic = self.topics.get(seen.topic.as_str());
-        let of = topic.map(|topic| (*topic, seen.partition));
-        match of.filter(|of| self.read.contains(of)) {
+        match self.of(seen).filter(|of| self.read.contains(of)) {
             Some(of) => self.next.get(&of).is_some_and(|next| *next >= seen.next_offset),
-            None => self.is_complete,
+            None => self.is_complete && self.unread(seen).is_none(),
         }
+    }
+
+    /// The partition, where it is this instance's to read and not read yet: it may have been added since
+    /// Kafka was asked last.
+    pub fn unread(&self, seen: &Seen) -> Option<(u16, u32)> {
+        let is_owned = |topic| topic >= FIRST_COMMAND_TOPIC || self.owned.owns(seen.partition);
+        let is_unread = |of: &(u16, u32)| !self.read.contains(of) && !self.absent.contains(of);
+        self.of(seen).filter(|(topic, _)| is_owned(*topic)).filter(is_unread)
+    }
+
+    /// Notes that Kafka was asked for partitions, and what of them is not read now it does not have.
+    pub fn asked_for(&mut self, partitions: Vec<(u16, u32)>) {
+        self.absent.extend(partitions);
+    }
+
+    fn of(&self, seen: &Seen) -> Option<(u16, u32)> {
+        self.topics.get(seen.topic.as_str()).map(|topic| (*topic, seen.partition))
     }
 }
 
@@ -60,7 +86,8 @@ mod tests {
     fn what_is_not_read_here_is_not_waited_for() {
         let applied = Applied { next_offset: 5, ..Applied::default() };
         let stored = [(("events".to_owned(), 0), applied)].into();
-        let mut handed = Handed::new([("events".into(), 3)].into(), &stored);
+        let even = Partitions::Share { ordinal: 0, of: 2 };
+        let mut handed = Handed::new([("events".into(), 3)].into(), even, &stored);
         let seen = |topic: &str, partition, next_offset| Seen {
             topic: topic.to_owned(),
             partition,
@@ -74,11 +101,20 @@ mod tests {
         assert!(!handed.has(&seen("events", 1, 1)), "it may be read soon");
         handed.is_complete = true;
         assert!(handed.has(&seen("events", 1, 1)) && handed.has(&seen("others", 0, 1)));
+        let added = seen("events", 2, 1);
+        assert!(!handed.has(&added), "it may have been added since Kafka was asked");
+        let unread = handed.unread(&added);
+        assert_eq!(unread, Some((3, 2)));
+        handed.asked_for(unread.into_iter().collect());
+        assert!(handed.has(&added), "Kafka does not have it");
+        handed.reads(3, 2, 0);
+        assert!(!handed.has(&added));
     }
 
     #[test]
     fn what_has_expired_is_not_waited_for() {
-        let mut handed = Handed::new([("events".into(), 3)].into(), &BTreeMap::new());
+        let topics = [("events".into(), 3)].into();
+        let mut handed = Handed::new(topics, Partitions::All, &BTreeMap::new());
         handed.reads(3, 0, 8);
         let seen = |next_offset| Seen { topic: "events".to_owned(), partition: 0, next_offset };
         assert!(handed.has(&seen(8)));

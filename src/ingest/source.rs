@@ -22,8 +22,9 @@ use super::order::{self, Lane};
 use super::partition::Partition;
 use super::{Error, Settings, Stop};
 use crate::metrics::Metrics;
-use crate::person::Position;
+use crate::person::command::Seen;
 use crate::person::record::FIRST_COMMAND_TOPIC;
+use crate::person::{Position, Record};
 use crate::progress::Progress;
 use crate::store::Applied;
 
@@ -85,7 +86,7 @@ impl Source {
         let queue_bytes = settings.queue_bytes / 4 / u64::from(counted.max(1));
         let config = settings.kafka.consumer_config(queue_bytes);
         let consumer = Arc::new(config.create_with_context(context)?);
-        let handed = Handed::new(topics.clone(), &applied);
+        let handed = Handed::new(topics.clone(), settings.partitions, &applied);
         Ok(Self {
             consumer,
             settings,
@@ -148,20 +149,19 @@ impl Source {
         Ok(())
     }
 
+    /// The commands that wait, each with what it waits for first.
+    fn waiting(&self) -> impl Iterator<Item = (&Record, &Seen)> {
+        let lanes = self.partitions.iter().map(|partition| &partition.lane);
+        lanes.filter_map(|lane| lane.waits_for(|seen| self.handed.has(seen)))
+    }
+
     /// A command that waits although everything else was handed on is told of, once.
     fn tell_who_waits(&mut self) {
-        let waits_for = |lane: &Lane| lane.waits_for(|seen| self.handed.has(seen)).is_some();
-        let (waiting, others): (Vec<_>, Vec<_>) = self
-            .partitions
-            .iter()
-            .map(|partition| &partition.lane)
-            .partition(|lane| waits_for(lane));
-        if !others.into_iter().all(Lane::is_drained) {
+        let drained = self.partitions.iter().filter(|partition| partition.lane.is_drained());
+        if drained.count() + self.waiting().count() < self.partitions.len() {
             return;
         }
-        let mut waiting =
-            waiting.iter().filter_map(|lane| lane.waits_for(|seen| self.handed.has(seen)));
-        let Some((command, seen)) = waiting.next() else { return };
+        let Some((command, seen)) = self.waiting().next() else { return };
         if self.told != Some(command.position) {
             tracing::warn!(
                 topic = %command.topic,
@@ -177,7 +177,9 @@ impl Source {
 
     /// Assigns partitions that are not read yet. What Kafka does not tell now it is asked again.
     fn discover(&mut self) -> Result<(), Error> {
-        let again = if self.is_assigned { DISCOVERY } else { RETRY };
+        let unread = self.waiting().filter_map(|(_, seen)| self.handed.unread(seen));
+        let waited_for: Vec<_> = unread.collect();
+        let again = if self.is_assigned && waited_for.is_empty() { DISCOVERY } else { RETRY };
         if self.asked.is_some_and(|asked| asked.elapsed() < again) {
             return Ok(());
         }
@@ -213,6 +215,7 @@ impl Source {
         self.is_told |= is_assigned;
         self.is_assigned = is_assigned && !missing;
         self.handed.is_complete = self.is_assigned;
+        self.handed.asked_for(if self.is_assigned { waited_for } else { Vec::new() });
         let (is_assigned, partitions) = (self.is_assigned, self.partitions.len());
         self.progress.update(|status| {
             (status.assigned, status.partitions) = (is_assigned, partitions);
