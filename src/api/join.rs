@@ -265,8 +265,8 @@ fn query(common: &Parameters, line: &[u8]) -> Result<Query, Error> {
     let (text, _) = json::repaired(text);
     let mut parameters = common.clone();
     let fields = json::fields(&text, |name, value| {
-        // That is for one person, without a body.
-        if let Some(value) = json::text(value).filter(|_| name != "debug") {
+        // `debug` is for one person, without a body; what is empty is absent, and hides nothing of the URL.
+        if let Some(value) = json::text(value).filter(|it| name != "debug" && !it.is_empty()) {
             parameters.set(&name, &value);
         }
     });

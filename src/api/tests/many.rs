@@ -102,6 +102,25 @@ async fn what_all_lines_have_in_common_is_judged_first() {
 }
 
 #[tokio::test]
+async fn what_is_empty_in_a_line_leaves_what_the_url_says() {
+    let world = World::new();
+    let url = "properties_at_time?known_at=2026-03-01T09:00:00Z&include_set_once=true\
+               &identity=current";
+    let without = line("ann", "12:00");
+    let empty = |value: &str| {
+        let fields = ["known_at", "include_set_once", "identity", "person_id"];
+        let fields = fields.map(|name| format!(",\"{name}\":{value}"));
+        without.replace('}', &format!("{}}}", fields.concat()))
+    };
+    let body = [&*without, &empty("\"\""), &empty("null")].concat();
+    let reply = post(&world, url, "application/x-ndjson", body).await;
+    let lines: Vec<_> = reply.body.lines().collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[0].contains("\"known_at\":\"2026-03-01T09:00:00Z\""), "{}", lines[0]);
+    assert_eq!([lines[0]; 2], lines[1..]);
+}
+
+#[tokio::test]
 async fn a_key_has_its_projects() {
     let world = World::new();
     let as_two = [("authorization", "Bearer phx_two")];
