@@ -2,6 +2,7 @@
 //! groups of such joined by `AND` and `OR`.
 
 mod condition;
+mod pattern;
 
 use serde_json::Value as Tree;
 

@@ -3,15 +3,13 @@
 use std::cmp::Ordering::{self, Equal};
 
 use chrono::{DateTime, Months, TimeDelta};
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 use semver::{Version, VersionReq};
 use serde_json::Value as Tree;
 
+use super::pattern;
 use crate::person::time::DAY;
 use crate::person::{Part, Time, Value};
-
-/// The most memory that a compiled pattern may take, in bytes.
-const PATTERN_BYTES: usize = 1 << 20;
 
 /// What is asked of a value that is there.
 #[derive(Clone, Debug)]
@@ -170,8 +168,7 @@ fn text(tree: &Tree) -> Result<String, Unknown> {
 }
 
 fn pattern(text: &str) -> Result<Regex, Unknown> {
-    let pattern = RegexBuilder::new(text).size_limit(PATTERN_BYTES).build();
-    pattern.map_err(|error| Unknown::Value(format!("it is no regular expression ({error})")))
+    pattern::parse(text).map_err(|error| Unknown::Value(error.to_string()))
 }
 
 fn span(tree: &Tree) -> Result<(f64, f64), Unknown> {

@@ -1,0 +1,157 @@
+//! Patterns of the operator `regex` as RE2 reads them.
+//!
+//! The crate `regex` has RE2's syntax and its linear time, but takes `\w`, `\d`, `\s` and `\b` for all of
+//! Unicode, where RE2 takes them for ASCII; that matches other values, and makes short patterns too large.
+//! Its own switch for that, `(?-u)`, goes too far: with it `\W` and `.` are single bytes. So these parts
+//! alone are put in other words, at the places where the crate's parser finds them. All else stays
+//! Unicode, as with RE2: `.`, what is written literally, and upper and lower case.
+
+use regex::{Regex, RegexBuilder};
+use regex_syntax::ast::parse::Parser;
+use regex_syntax::ast::{
+    AssertionKind, Ast, ClassPerl, ClassPerlKind, ClassSetItem, Span, Visitor, visit,
+};
+
+/// The most memory that a compiled pattern may take, in bytes.
+const MAX_BYTES: usize = 1 << 20;
+
+/// Why a pattern cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is none.
+    #[error("it is no regular expression ({0})")]
+    Syntax(String),
+    /// It takes more memory than a pattern may.
+    #[error("it is too large")]
+    TooLarge,
+}
+
+/// Reads a pattern.
+///
+/// # Errors
+/// [`Error`].
+pub fn parse(text: &str) -> Result<Regex, Error> {
+    let ast = Parser::new().parse(text).map_err(|error| Error::Syntax(error.to_string()))?;
+    let Ok(rewritten) = visit(&ast, Rewriter { text, kept: 0, out: String::new() });
+    let pattern = RegexBuilder::new(&rewritten).size_limit(MAX_BYTES).build();
+    pattern.map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => Error::TooLarge,
+        other => Error::Syntax(other.to_string()),
+    })
+}
+
+/// Writes a pattern anew, with other words for what RE2 takes for ASCII.
+struct Rewriter<'t> {
+    text: &'t str,
+    /// So much of the text is written.
+    kept: usize,
+    out: String,
+}
+
+impl Rewriter<'_> {
+    fn replace(&mut self, span: &Span, by: &str) {
+        self.out.push_str(&self.text[self.kept..span.start.offset]);
+        self.out.push_str(by);
+        self.kept = span.end.offset;
+    }
+
+    fn class(&mut self, class: &ClassPerl) {
+        // RE2's `\s` has no vertical tab. A class may stand in a class.
+        let by = match (&class.kind, class.negated) {
+            (ClassPerlKind::Digit, false) => "[0-9]",
+            (ClassPerlKind::Digit, true) => "[^0-9]",
+            (ClassPerlKind::Space, false) => r"[\t\n\f\r\x20]",
+            (ClassPerlKind::Space, true) => r"[^\t\n\f\r\x20]",
+            (ClassPerlKind::Word, false) => "[0-9A-Za-z_]",
+            (ClassPerlKind::Word, true) => "[^0-9A-Za-z_]",
+        };
+        self.replace(&class.span, by);
+    }
+}
+
+impl Visitor for Rewriter<'_> {
+    type Output = String;
+    type Err = std::convert::Infallible;
+
+    fn finish(mut self) -> Result<String, Self::Err> {
+        self.out.push_str(&self.text[self.kept..]);
+        Ok(self.out)
+    }
+
+    fn visit_pre(&mut self, ast: &Ast) -> Result<(), Self::Err> {
+        match ast {
+            Ast::ClassPerl(class) => self.class(class),
+            Ast::Assertion(assertion) => match assertion.kind {
+                AssertionKind::StartLine
+                | AssertionKind::EndLine
+                | AssertionKind::StartText
+                | AssertionKind::EndText => {}
+                _ => {
+                    let Span { start, end } = assertion.span;
+                    let boundary = &self.text[start.offset..end.offset];
+                    self.replace(&assertion.span, &format!("(?-u:{boundary})"));
+                }
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), Self::Err> {
+        if let ClassSetItem::Perl(class) = item {
+            self.class(class);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_and_boundaries_are_ascii_and_the_rest_is_not() {
+        for (pattern, yes, no) in [
+            (r"^\d$", vec!["7"], vec!["\u{663}", "a"]),
+            (r"^\w$", vec!["a", "_"], vec!["ä", "\u{663}", "-"]),
+            (r"^\s$", vec![" ", "\t", "\r"], vec!["\u{a0}", "\u{b}"]),
+            (r"^\D\W\S$", vec!["äää", "\u{663}\u{a0}\u{a0}"], vec!["1ää", "äaä", "ää "]),
+            (r"^[\w.-]+$", vec!["a.b-c"], vec!["ä"]),
+            (r"^[^\w.]$", vec!["ä", "-"], vec!["a", "."]),
+            (r"^[\W\d]$", vec!["ä", "1"], vec!["a"]),
+            (r"^[\w&&[^\d]]$", vec!["a"], vec!["1", "ä"]),
+            (r"\bb\b", vec!["b", "a b", "äb"], vec!["ab"]),
+            (r"a\Bä", vec![], vec!["aä"]),
+            (r"ä\Bö", vec!["äö"], vec![]),
+            (r"\B", vec!["ä", "-"], vec![]),
+            (r"(?x) ^ \s \d $ # a \w", vec![" 1"], vec!["\u{a0}1"]),
+            // As RE2 has it, what has no other case in ASCII may have one beyond it.
+            (r"(?i)^\w$", vec!["a", "\u{212a}"], vec!["ä"]),
+            (r"(?i)^É.$", vec!["éü"], vec!["e"]),
+            (r"^.$", vec!["ü", "\u{1f600}"], vec!["ab", "\n"]),
+            (r"^\\w\.[[:alpha:]]\pL$", vec![r"\w.aä"], vec!["a.aä"]),
+            ("^ü\\wü$", vec!["üaü"], vec!["üüü"]),
+        ] {
+            let regex = parse(pattern).unwrap();
+            for text in yes {
+                assert!(regex.is_match(text), "{pattern} {text}");
+            }
+            for text in no {
+                assert!(!regex.is_match(text), "not: {pattern} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_short_is_not_too_large() {
+        let email = parse(r"^[\w.+-]+@[\w-]+\.[\w.-]{2,63}$").unwrap();
+        assert!(email.is_match("ann@x.org") && !email.is_match("ann"));
+        assert!(parse(r"^\w{1,64}$").unwrap().is_match("ann_7"));
+        let error = parse("((a{1000}){1000}){1000}").unwrap_err().to_string();
+        assert_eq!(error, "it is too large");
+        for pattern in ["(", r"(?=a)", r"\p{Nobody}", r"(\w"] {
+            let error = parse(pattern).unwrap_err().to_string();
+            assert!(error.starts_with("it is no regular expression ("), "{pattern}: {error}");
+        }
+    }
+}
