@@ -80,7 +80,7 @@ impl Parameters {
             return Ok(None);
         };
         let detail = || format!("Invalid {name} format. Use ISO format like 2023-06-15T14:30:00Z");
-        let time = time(text).ok_or_else(|| Error::invalid(name, detail()))?;
+        let time = Time::parse_from_url(text).ok_or_else(|| Error::invalid(name, detail()))?;
         Ok(Some(time))
     }
 
@@ -112,18 +112,6 @@ fn decode(text: &str) -> Option<String> {
     decoded.ok().map(std::borrow::Cow::into_owned)
 }
 
-/// A moment in which the `+` of an offset may have become a blank on its way.
-fn time(text: &str) -> Option<Time> {
-    let text = text.trim();
-    let plus = text.rsplit_once(' ').and_then(|(moment, offset)| {
-        let is_offset = matches!(offset.as_bytes(), [a, b, b':', c, d]
-            if [a, b, c, d].iter().all(|digit| digit.is_ascii_digit()));
-        is_offset.then(|| format!("{moment}+{offset}"))
-    });
-    // `2026-03-01 12:00` ends like one with an offset, but is none then.
-    plus.and_then(|plus| Time::parse(&plus)).or_else(|| Time::parse(text))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,21 +138,6 @@ mod tests {
         assert!(parameters.flag("d").unwrap());
         assert!(!parameters.flag("x").unwrap());
         assert!(parameters.flag("e").is_err());
-    }
-
-    #[test]
-    fn a_blank_before_an_offset_was_a_plus() {
-        for (text, expected) in [
-            ("2026-03-01T12:00:00 02:00", "2026-03-01T10:00:00Z"),
-            ("2026-03-01 12:00 02:00", "2026-03-01T10:00:00Z"),
-            ("2026-03-01 12:00", "2026-03-01T12:00:00Z"),
-            ("2026-03-01T12:00:00+02:00", "2026-03-01T10:00:00Z"),
-            ("2026-03-01", "2026-03-01T00:00:00Z"),
-        ] {
-            let shown = time(text).map(|time| time.to_string());
-            assert_eq!(shown.as_deref(), Some(expected), "{text}");
-        }
-        assert_eq!(time("2026-03-01 1200"), None);
     }
 
     #[test]

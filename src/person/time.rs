@@ -40,6 +40,15 @@ impl Time {
         Self::parse_any(text).filter(|time| time.is_writable())
     }
 
+    /// As [`Time::parse`], of a text that came in a URL: the `+` of an offset may have become a blank there.
+    #[must_use]
+    pub fn parse_from_url(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let plus = text.rsplit_once(' ').map(|(moment, offset)| format!("{moment}+{offset}"));
+        // `2026-03-01 12:00` has no offset, and is no moment with a `+` in it.
+        plus.and_then(|plus| Self::parse(&plus)).or_else(|| Self::parse(text))
+    }
+
     /// As [`Time::parse`], but an offset may lead out of the years 0..=9999.
     #[must_use]
     pub fn parse_any(text: &str) -> Option<Self> {
@@ -138,6 +147,36 @@ mod tests {
         ] {
             assert_eq!(shown(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_blank_before_an_offset_was_a_plus() {
+        for (text, expected) in [
+            ("2026-03-01T12:00:00 02:00", Some("2026-03-01T10:00:00Z")),
+            ("2026-03-01T12:00:00.5 0200", Some("2026-03-01T10:00:00.500000Z")),
+            ("2026-03-01T12:00:00 02 ", Some("2026-03-01T10:00:00Z")),
+            ("2026-03-01 12:00 02:00", Some("2026-03-01T10:00:00Z")),
+            ("2026-03-01 12:00 0200", Some("2026-03-01T10:00:00Z")),
+            ("2026-03-01 12:00 02", Some("2026-03-01T10:00:00Z")),
+            ("2026-03-01 12:00", Some("2026-03-01T12:00:00Z")),
+            ("2026-03-01 12:00:00.25", Some("2026-03-01T12:00:00.250000Z")),
+            ("2026-03-01 12:00:00Z", Some("2026-03-01T12:00:00Z")),
+            ("2026-03-01T12:00:00+02:00", Some("2026-03-01T10:00:00Z")),
+            ("2026-03-01 12:00-02", Some("2026-03-01T14:00:00Z")),
+            ("2026-03-01", Some("2026-03-01T00:00:00Z")),
+            ("2026-03-01 1200", None),
+            ("2026-03-01 02", None),
+            ("2026-03-01T12:00:00 2", None),
+            ("2026-03-01T12:00:00Z 02", None),
+        ] {
+            let shown = Time::parse_from_url(text).map(|time| time.to_string());
+            assert_eq!(shown.as_deref(), expected, "{text}");
+        }
+        assert_eq!(
+            Time::parse("2026-03-01T12:00:00 02:00"),
+            None,
+            "an event is written as it is meant"
+        );
     }
 
     #[test]

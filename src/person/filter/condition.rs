@@ -216,7 +216,7 @@ fn moment(value: &Value) -> Option<Time> {
 
 /// A date as a span: of a day where it names one, else of a moment.
 fn date(text: &str, now: Time) -> Option<(Time, Time)> {
-    if let Some(time) = Time::parse(text) {
+    if let Some(time) = Time::parse_from_url(text) {
         let is_day = text.trim().len() == "2026-03-01".len();
         return Some((time, time.plus(if is_day { DAY } else { 1 })));
     }

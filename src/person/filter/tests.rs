@@ -87,6 +87,16 @@ fn every_operator_does_what_its_name_says() {
 }
 
 #[test]
+fn the_plus_of_a_filters_offset_may_have_become_a_blank() {
+    for value in ["12:00:00 02:00", "12:00 0200", "12:00 02"] {
+        let value = format!("\"2026-03-01T{value}\"");
+        assert!(holds("is_date_after", &value, "\"2026-03-01T10:00:01Z\""), "{value}");
+        assert!(!holds("is_date_after", &value, "\"2026-03-01T10:00:00Z\""), "{value}");
+        assert!(!holds("is_date_before", "\"2027-01-01\"", &value), "of a property it is no date");
+    }
+}
+
+#[test]
 fn groups_are_joined_to_any_depth() {
     let json = r#"{"type": "OR", "values": [
         {"key": "a", "value": "1"},
