@@ -111,7 +111,7 @@ pub async fn of_person(
 async fn page(read: Read, whose: Whose, uri: &Uri, headers: &HeaderMap) -> Result<Response, Error> {
     let query = Query::of(&read.parameters)?;
     if read.is_export() {
-        return read.export(move |view, take| export(view, whose, take)).await;
+        return read.export(move |view, take| export(view, whose, query.skip(), take)).await;
     }
     let link = Link::of(uri, headers, read.state.settings.trust_forwarded, query.limit)?;
     read.list(move |view| {
@@ -121,9 +121,9 @@ async fn page(read: Read, whose: Whose, uri: &Uri, headers: &HeaderMap) -> Resul
     .await
 }
 
-/// Every entry as a row.
-fn export(view: &View<'_>, whose: Whose, take: &mut Take<'_>) -> Result<(), Error> {
-    let (mut skip, mut out) = (0, Vec::new());
+/// Every entry after the newest `skip` as a row.
+fn export(view: &View<'_>, whose: Whose, mut skip: u64, take: &mut Take<'_>) -> Result<(), Error> {
+    let mut out = Vec::new();
     loop {
         let log = whose.part(view, (skip, CHUNK))?;
         for activity in &log.entries {
