@@ -385,7 +385,7 @@ fn nothing_to_split() -> Error {
 /// PostHog's deletions may spare the person and take its events. There are no events here, and whoever asks
 /// to keep somebody must not lose them.
 fn not_to_be_kept(write: &Write) -> Result<(), Error> {
-    let keep = write.fields.json("keep_person");
+    let keep = write.fields.filled("keep_person");
     // Python's clients write `False`.
     let keeps = keep
         .is_some_and(|keep| keep.is_truthy() && !keep.text().trim().eq_ignore_ascii_case("false"));

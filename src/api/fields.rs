@@ -15,7 +15,10 @@ use crate::person::json;
 
 /// What a request says, by the names of the fields.
 #[derive(Debug, Default)]
-pub struct Fields(BTreeMap<String, Field>);
+pub struct Fields {
+    body: BTreeMap<String, Field>,
+    query: BTreeMap<String, Field>,
+}
 
 #[derive(Clone, Debug, PartialEq)]
 enum Field {
@@ -26,22 +29,16 @@ enum Field {
 }
 
 impl Fields {
-    /// Reads a body and the query; where both have a field the body's counts.
+    /// Reads a body and the query.
     pub fn of(headers: &HeaderMap, body: &[u8], query: &Parameters) -> Result<Self, Error> {
-        let mut fields: BTreeMap<_, _> = query
-            .all()
-            .map(|(name, text)| (name.to_owned(), Field::Text(text.to_owned())))
-            .collect();
+        let mut fields = Self { query: texts(query), ..Self::default() };
         if body.is_empty() {
-            return Ok(Self(fields));
+            return Ok(fields);
         }
         let text = std::str::from_utf8(body).map_err(|_| Error::unreadable("it is not UTF-8"))?;
         match media_type(headers).as_deref() {
             Some("application/x-www-form-urlencoded") => {
-                let form = Parameters::parse(text)?;
-                fields.extend(
-                    form.all().map(|(name, text)| (name.to_owned(), Field::Text(text.to_owned()))),
-                );
+                fields.body = texts(&Parameters::parse(text)?);
             }
             Some(of) if of == "application/json" || of.ends_with("+json") => {
                 let (text, _) = json::repaired(text);
@@ -49,52 +46,48 @@ impl Fields {
                     return Err(Error::unreadable("it is nested too deeply"));
                 }
                 let read = json::fields(&text, |name, value| {
-                    fields.insert(name.into_owned(), Field::Json(Value::from_json(value)));
+                    fields.body.insert(name.into_owned(), Field::Json(Value::from_json(value)));
                 });
                 read.map_err(|fault| Error::unreadable(&format!("it is {fault}")))?;
             }
             of => return Err(Error::unsupported_media_type(of)),
         }
-        Ok(Self(fields))
+        Ok(fields)
     }
 
-    /// A field as JSON. A text that is not JSON is a string.
+    /// A field as it stands in the body, else in the query.
+    fn both(&self, name: &str) -> impl Iterator<Item = &Field> {
+        [self.body.get(name), self.query.get(name)].into_iter().flatten()
+    }
+
+    /// What is read of the body's field, else (also where that is absent by being empty or null) of the
+    /// query's.
+    fn first<T>(
+        &self,
+        name: &str,
+        read: impl Fn(&Field) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        self.both(name).map(read).find_map(Result::transpose).transpose()
+    }
+
+    /// A field as JSON, where null and an empty text are values. A text that is not JSON is a string.
     pub fn json(&self, name: &str) -> Option<Value> {
-        Some(match self.0.get(name)? {
-            Field::Json(value) => value.clone(),
-            Field::Text(text) => {
-                let (repaired, _) = json::repaired(text);
-                let is_json = serde_json::from_str::<IgnoredAny>(&repaired).is_ok();
-                if is_json && !json::is_too_deep(&repaired) {
-                    Value::from_json(repaired.trim())
-                } else {
-                    Value::string(text)
-                }
-            }
-        })
+        self.both(name).next().map(Field::json)
+    }
+
+    /// A field as JSON, unless it is null or an empty text.
+    pub fn filled(&self, name: &str) -> Option<Value> {
+        self.both(name).find_map(Field::filled)
     }
 
     /// A field that is a text, or a number as its text. An empty one and null are absent.
     pub fn text(&self, name: &str) -> Result<Option<String>, Error> {
-        let text = match self.0.get(name) {
-            None => return Ok(None),
-            // As the OpenAPI document has it for arrays, a text may stand there as JSON.
-            Some(Field::Text(text)) => match self.json(name) {
-                Some(value) if value.as_json().starts_with('"') => value.text().into_owned(),
-                _ => text.clone(),
-            },
-            Some(Field::Json(value)) if value.is_null() => return Ok(None),
-            Some(Field::Json(value)) if value.as_json().starts_with(['{', '[', 't', 'f']) => {
-                return Err(Error::invalid(name, format!("{name} must be a string")));
-            }
-            Some(Field::Json(value)) => value.text().into_owned(),
-        };
-        Ok((!text.is_empty()).then_some(text))
+        self.first(name, |field| field.text(name))
     }
 
     /// A field that is an object, as its entries.
     pub fn object(&self, name: &str) -> Result<Option<Vec<(String, Value)>>, Error> {
-        let Some(value) = self.json(name).filter(|value| !value.is_null()) else {
+        let Some(value) = self.filled(name) else {
             return Ok(None);
         };
         let mut entries = BTreeMap::new();
@@ -107,7 +100,48 @@ impl Fields {
 
     /// A field that is an array of texts, or one text. Numbers count as their text.
     pub fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
-        let Some(value) = self.json(name).filter(|value| !value.is_null()) else {
+        self.first(name, |field| field.texts(name))
+    }
+}
+
+impl Field {
+    fn json(&self) -> Value {
+        match self {
+            Self::Json(value) => value.clone(),
+            Self::Text(text) => {
+                let (repaired, _) = json::repaired(text);
+                let is_json = serde_json::from_str::<IgnoredAny>(&repaired).is_ok();
+                if is_json && !json::is_too_deep(&repaired) {
+                    Value::from_json(repaired.trim())
+                } else {
+                    Value::string(text)
+                }
+            }
+        }
+    }
+
+    fn filled(&self) -> Option<Value> {
+        Some(self.json()).filter(|value| !value.is_null() && !value.text().is_empty())
+    }
+
+    fn text(&self, name: &str) -> Result<Option<String>, Error> {
+        let text = match self {
+            // As the OpenAPI document has it for arrays, a text may stand there as JSON.
+            Self::Text(text) => match self.json() {
+                value if value.as_json().starts_with('"') => value.text().into_owned(),
+                _ => text.clone(),
+            },
+            Self::Json(value) if value.is_null() => return Ok(None),
+            Self::Json(value) if value.as_json().starts_with(['{', '[', 't', 'f']) => {
+                return Err(Error::invalid(name, format!("{name} must be a string")));
+            }
+            Self::Json(value) => value.text().into_owned(),
+        };
+        Ok((!text.is_empty()).then_some(text))
+    }
+
+    fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
+        let Some(value) = self.filled() else {
             return Ok(None);
         };
         if !value.as_json().starts_with('[') {
@@ -122,6 +156,12 @@ impl Fields {
         let wrong = || Error::invalid(name, format!("{name} must be an array of strings"));
         Ok(Some(texts.ok_or_else(wrong)?))
     }
+}
+
+/// The fields of a form or a query.
+fn texts(parameters: &Parameters) -> BTreeMap<String, Field> {
+    let all = parameters.all();
+    all.map(|(name, text)| (name.to_owned(), Field::Text(text.to_owned()))).collect()
 }
 
 /// The content type without its parameters, in lowercase.
@@ -150,6 +190,27 @@ mod tests {
         assert_eq!(fields.text("x").unwrap(), None);
         assert_eq!(fields.object("c").unwrap().unwrap()[0].1.as_json(), "1");
         assert!(fields.object("a").is_err());
+    }
+
+    #[test]
+    fn what_is_empty_or_null_in_the_body_hides_nothing_of_the_query() {
+        let query = "t=q&l=%5B%22q%22%5D&o=%7B%22q%22%3A1%7D&v=7";
+        for (kind, body) in [
+            ("application/json", r#"{"t": "", "l": null, "o": null, "v": null}"#),
+            ("application/json", r#"{"t": null, "l": "", "o": "", "v": null}"#),
+            ("application/x-www-form-urlencoded", "t=&l=&o=&v=null"),
+            ("application/x-www-form-urlencoded", "t=%22%22&l=null&o=null&v=null"),
+        ] {
+            let fields = fields(kind, body, query).unwrap();
+            assert_eq!(fields.text("t").unwrap().as_deref(), Some("q"), "{body}");
+            assert_eq!(fields.texts("l").unwrap().unwrap(), ["q"], "{body}");
+            assert_eq!(fields.object("o").unwrap().unwrap()[0].0, "q", "{body}");
+            assert_eq!(fields.filled("v").unwrap().as_json(), "7", "{body}");
+            assert!(fields.json("v").unwrap().is_null(), "{body}: of a property it is a value");
+        }
+        let fields = fields("application/json", r#"{"l": [], "o": {}}"#, query).unwrap();
+        assert_eq!(fields.texts("l").unwrap().unwrap(), [""; 0], "no ids are something else");
+        assert!(fields.object("o").unwrap().unwrap().is_empty());
     }
 
     #[test]
