@@ -42,7 +42,7 @@ pub struct Read {
     pub file: Option<HeaderValue>,
     /// What the answer has to reflect.
     wanted: Positions,
-    if_none_match: Option<HeaderValue>,
+    if_none_match: Vec<HeaderValue>,
 }
 
 impl FromRequestParts<State> for Read {
@@ -81,7 +81,7 @@ impl Read {
             file: format.is_csv().then(|| file(parts.uri.path())).flatten(),
             wanted: wanted.transpose()?.unwrap_or_default(),
             parameters,
-            if_none_match: parts.headers.get(IF_NONE_MATCH).cloned(),
+            if_none_match: parts.headers.get_all(IF_NONE_MATCH).into_iter().cloned().collect(),
         })
     }
 }
@@ -135,7 +135,7 @@ impl Read {
             begun,
             file: None,
             wanted,
-            if_none_match: None,
+            if_none_match: Vec::new(),
         }
     }
 
@@ -168,7 +168,7 @@ impl Read {
     }
 
     fn told(self, position: HeaderValue, body: Result<Vec<u8>, Error>) -> Response {
-        let respond = |body| tagged(self.format, body, self.if_none_match.as_ref());
+        let respond = |body| tagged(self.format, body, &self.if_none_match);
         with_position(position, body.map_or_else(IntoResponse::into_response, respond))
     }
 
@@ -344,14 +344,17 @@ impl<'s> View<'s> {
     }
 }
 
-/// An answer with a strong `ETag`; without its body where the caller has it.
-pub fn tagged(format: Format, body: Vec<u8>, if_none_match: Option<&HeaderValue>) -> Response {
+/// An answer with a strong `ETag`; without its body where the caller has it. The header that says so may
+/// come several times.
+pub fn tagged<'h>(
+    format: Format,
+    body: Vec<u8>,
+    if_none_match: impl IntoIterator<Item = &'h HeaderValue>,
+) -> Response {
     let tag = format!("\"{:032x}\"", xxh3_128(&body));
-    let known = if_none_match.and_then(|value| value.to_str().ok());
-    let is_known = known.is_some_and(|known| {
-        let mut tags = known.split(',').map(str::trim);
-        tags.any(|known| known == "*" || known.trim_start_matches("W/") == tag)
-    });
+    let known = if_none_match.into_iter().filter_map(|value| value.to_str().ok());
+    let mut known = known.flat_map(|tags| tags.split(',').map(str::trim));
+    let is_known = known.any(|known| known == "*" || known.trim_start_matches("W/") == tag);
     let mut response = if is_known {
         format.respond(StatusCode::NOT_MODIFIED, Vec::new())
     } else {

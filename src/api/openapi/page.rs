@@ -55,7 +55,7 @@ pub fn text() -> String {
     ),
 )]
 pub async fn document(headers: HeaderMap) -> Response {
-    read::tagged(Format::JSON, DOCUMENT.clone().into_bytes(), headers.get(IF_NONE_MATCH))
+    read::tagged(Format::JSON, DOCUMENT.clone().into_bytes(), headers.get_all(IF_NONE_MATCH))
 }
 
 /// See this document as a page

@@ -82,6 +82,12 @@ async fn an_answer_that_the_caller_has_is_not_sent_again() {
         assert_eq!(reply.header("etag"), tag);
         assert!(!reply.header("x-personview-position").is_empty());
     }
+    let twice = [
+        ("authorization", "Bearer phx_reader"),
+        ("if-none-match", "\"x\""),
+        ("if-none-match", &tag),
+    ];
+    assert_eq!(world.ask(Method::GET, &url, &twice).await.status, 304, "on a line of its own");
     world.ingest(&[event("17:00", "ann").with(json!({"$set": {"plan": "max"}}))]);
     let headers = [("authorization", "Bearer phx_reader"), ("if-none-match", &tag)];
     let reply = world.ask(Method::GET, &url, &headers).await;
