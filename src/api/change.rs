@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::Response;
+use serde_json::{Value as Tree, json};
 use uuid::Uuid;
 
 use super::called::Called;
 use super::error::Error;
 use super::json::{Object, array};
+use super::once::{self, Done, nothing_to_split, of_one, once};
 use super::openapi::{answers, bodies, parameters, requests};
 use super::read::View;
 use super::single;
@@ -91,9 +93,10 @@ pub async fn delete_property(
     let keys = write.fields.texts("$unset")?.filter(|keys| !keys.is_empty());
     let keys = keys.ok_or_else(|| Error::required("$unset", "$unset is required: a key"))?;
     let keys: BTreeSet<_> = keys.into_iter().collect();
+    let what = once::what("unset", &id, &json!(keys));
     let updates = keys.into_iter().map(|key| update(key, Action::Unset)).collect();
     let of_person = |uuid| Act::Update(uuid, updates);
-    match of_one(&write, "unset", &id, of_person).await? {
+    match of_one(&write, &what, &id, of_person).await? {
         Done::Accepted(response) => Ok(response),
         Done::Applied => success(&write, StatusCode::OK).await,
     }
@@ -114,7 +117,7 @@ pub async fn delete(
     write: Write,
 ) -> Result<Response, Error> {
     not_to_be_kept(&write)?;
-    match of_one(&write, "delete", &id, Act::Delete).await? {
+    match of_one(&write, &format!("delete {id}"), &id, Act::Delete).await? {
         Done::Accepted(response) => Ok(response),
         Done::Applied => success(&write, StatusCode::ACCEPTED).await,
     }
@@ -151,10 +154,11 @@ pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Resul
     };
     let called = Called::parse(&id, "id")?;
     write.wait().await?;
-    if write.repeated(&format!("split {id}")).await?.is_none() {
+    let what = once::what("split", &id, &json!({attr: BTreeSet::from_iter(&named)}));
+    if write.repeated(&what).await?.is_none() {
         write.view(move |view| are_hers(view, called, &named, attr)).await?;
     }
-    match of_one(&write, "split", &id, |uuid| Act::Split(uuid, leaving)).await? {
+    match of_one(&write, &what, &id, |uuid| Act::Split(uuid, leaving)).await? {
         Done::Accepted(response) => Ok(response),
         Done::Applied => success(&write, StatusCode::CREATED).await,
     }
@@ -313,73 +317,21 @@ async fn set_properties(
     set: Vec<(String, Value)>,
 ) -> Result<Response, Error> {
     let called = Called::parse(id, "id")?;
+    let what = once::what("set", id, &set.iter().map(|(key, value)| (key, tree(value))).collect());
     let updates = set.into_iter().map(|(key, value)| update(key, Action::Set(value))).collect();
     let of_person = |uuid| Act::Update(uuid, updates);
-    if let Done::Accepted(response) = of_one(&write, "set", id, of_person).await? {
+    if let Done::Accepted(response) = of_one(&write, &what, id, of_person).await? {
         return Ok(response);
     }
     write.answer(StatusCode::OK, move |view| single::current(view, called)).await
 }
 
+fn tree(value: &Value) -> Tree {
+    serde_json::from_str(value.as_json()).unwrap_or_else(|_| value.as_json().into())
+}
+
 fn update(name: String, action: Action) -> Update {
     Update { name: Cow::Owned(name), action, promoted: false }
-}
-
-/// What became of a command.
-enum Done {
-    /// It was applied.
-    Applied,
-    /// It is in the log, and this is the answer.
-    Accepted(Response),
-}
-
-/// Does something to the person that the path names.
-async fn of_one(
-    write: &Write,
-    doing: &str,
-    id: &str,
-    act: impl FnOnce(Uuid) -> Act,
-) -> Result<Done, Error> {
-    let called = Called::parse(id, "id")?;
-    write.wait().await?;
-    let person = async || Ok(act(write.view(move |view| Ok(view.now(called)?.1.uuid)).await?));
-    once(write, &format!("{doing} {id}"), person).await
-}
-
-/// Writes a command, unless the same was written before.
-async fn once(
-    write: &Write,
-    what: &str,
-    act: impl AsyncFnOnce() -> Result<Act, Error>,
-) -> Result<Done, Error> {
-    let mut outcome = write.repeated(what).await?;
-    if outcome.is_none() {
-        match write.write(vec![write.order(what, act().await?)]).await? {
-            Written::Accepted(positions) => {
-                return Ok(Done::Accepted(write.accepted(&positions)?));
-            }
-            Written::Applied(outcomes) => outcome = outcomes.first().copied(),
-        }
-    }
-    judge(outcome.ok_or_else(Error::internal)?).map(|()| Done::Applied)
-}
-
-/// What the caller is told of a command that was not done.
-fn judge(outcome: CommandOutcome) -> Result<(), Error> {
-    match outcome {
-        CommandOutcome::Done => Ok(()),
-        CommandOutcome::NotFound => Err(Error::not_found("Not found.")),
-        CommandOutcome::TooLarge => {
-            let detail = "The person's properties would be larger than they may be.";
-            Err(Error::invalid("properties", detail))
-        }
-        CommandOutcome::NothingToSplit => Err(nothing_to_split()),
-    }
-}
-
-fn nothing_to_split() -> Error {
-    let detail = "A split must leave the person at least one distinct id and take at least one.";
-    Error::invalid("distinct_ids_to_split", detail)
 }
 
 /// PostHog's deletions may spare the person and take its events. There are no events here, and whoever asks

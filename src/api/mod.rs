@@ -33,6 +33,7 @@ pub mod key;
 mod layers;
 mod link;
 mod list;
+mod once;
 mod openapi;
 mod page;
 mod parameters;

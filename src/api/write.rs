@@ -113,8 +113,8 @@ pub enum Written {
 }
 
 impl Write {
-    /// A command. `what` names what is done to whom, in the words of the request: a repeated
-    /// idempotency key counts for the same only.
+    /// A command. `what` names what is done to whom and with what, in the words of the request: a
+    /// repeated idempotency key counts for the same only.
     pub fn order(&self, what: &str, act: Act) -> Order {
         Order { key: self.key_of(what), act }
     }
@@ -122,7 +122,7 @@ impl Write {
     /// Under which a command is done once.
     pub fn key_of(&self, what: &str) -> String {
         match &self.idempotency_key {
-            // A distinct id that it names does not outlive its person this way.
+            // A distinct id or a value that it names does not outlive its person this way.
             Some(key) => format!("{:x}", Sha256::digest(format!("{} {key} {what}", self.author))),
             None => Uuid::new_v4().to_string(),
         }

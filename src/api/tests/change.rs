@@ -205,10 +205,11 @@ async fn a_repeated_idempotency_key_gets_the_first_result() {
     let world = World::new();
     let key = [("idempotency-key", "k1")];
     let set = |n: u8| json!({"properties": {"plan": n}});
-    for n in [1, 2] {
-        let reply = with_headers(&world, Method::PATCH, &person(ANN, ""), &set(n), &key).await;
-        assert_eq!(reply.json()["properties"]["plan"], 1);
-    }
+    let reply = with_headers(&world, Method::PATCH, &person(ANN, ""), &set(1), &key).await;
+    assert_eq!(reply.json()["properties"]["plan"], 1);
+    write(&world, Method::PATCH, &person(ANN, ""), &set(2)).await.ok();
+    let reply = with_headers(&world, Method::PATCH, &person(ANN, ""), &set(1), &key).await;
+    assert_eq!(reply.json()["properties"]["plan"], 2, "it is not done again");
     for _ in 0..2 {
         let reply = with_headers(&world, Method::DELETE, &person(ANN, ""), &Json::Null, &key).await;
         assert_eq!(reply.status, 202, "another thing is done, and once");
@@ -227,6 +228,32 @@ async fn a_repeated_idempotency_key_gets_the_first_result() {
     let reply =
         with_headers(&world, Method::POST, &url, &Json::Null, &[("idempotency-key", &long)]).await;
     assert_eq!(reply.status, 400);
+}
+
+#[tokio::test]
+async fn another_write_under_one_idempotency_key_is_done() {
+    let mut world = World::new();
+    let merge = json!({"$anon_distinct_id": "f-g-h-i-j"});
+    world.ingest(&[event("17:00", "ann").named("$identify", merge)]);
+    let key = [("idempotency-key", "k1")];
+    let post = async |rest: &str, body: Json| {
+        let url = person(ANN, rest);
+        let reply = with_headers(&world, Method::POST, &url, &body, &key).await;
+        assert!(reply.status.is_success(), "{}", reply.body);
+    };
+    for plan in ["a", "b"] {
+        post("/update_property", json!({"key": "plan", "value": plan})).await;
+        assert_eq!(properties(&world, ANN).await["plan"], plan);
+    }
+    for name in ["plan", "theme"] {
+        post("/delete_property", json!({"$unset": name})).await;
+        assert!(properties(&world, ANN).await.get(name).is_none(), "{name}");
+    }
+    for distinct_id in ["a-b-c-d-e", "f-g-h-i-j", "a-b-c-d-e"] {
+        post("/split", json!({"distinct_ids_to_split": [distinct_id]})).await;
+        let list = world.get(&format!("/api/projects/1/persons?distinct_id={distinct_id}")).await;
+        assert_eq!(list.json()["results"][0]["distinct_ids"], json!([distinct_id]));
+    }
 }
 
 #[tokio::test]

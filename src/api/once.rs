@@ -1,0 +1,89 @@
+//! A write of one thing: done once under an idempotency key, and judged by what became of it.
+
+use axum::response::Response;
+use serde_json::Value as Tree;
+use uuid::Uuid;
+
+use super::called::Called;
+use super::error::Error;
+use super::write::{Write, Written};
+use crate::person::Act;
+use crate::store::CommandOutcome;
+
+/// What is done to a person, in words that are the same where the same is asked for: the order of an object's
+/// keys says nothing.
+pub fn what(doing: &str, id: &str, with: &Tree) -> String {
+    format!("{doing} {id} {with}")
+}
+
+/// What became of a command.
+pub enum Done {
+    /// It was applied.
+    Applied,
+    /// It is in the log, and this is the answer.
+    Accepted(Response),
+}
+
+/// Does something to the person that the path names; `what` is as [`once`] has it.
+pub async fn of_one(
+    write: &Write,
+    what: &str,
+    id: &str,
+    act: impl FnOnce(Uuid) -> Act,
+) -> Result<Done, Error> {
+    let called = Called::parse(id, "id")?;
+    write.wait().await?;
+    let person = async || Ok(act(write.view(move |view| Ok(view.now(called)?.1.uuid)).await?));
+    once(write, what, person).await
+}
+
+/// Writes a command, unless the same was written before; `what` says all that is asked for, since another
+/// write under the same key must not be taken for this one.
+pub async fn once(
+    write: &Write,
+    what: &str,
+    act: impl AsyncFnOnce() -> Result<Act, Error>,
+) -> Result<Done, Error> {
+    let mut outcome = write.repeated(what).await?;
+    if outcome.is_none() {
+        match write.write(vec![write.order(what, act().await?)]).await? {
+            Written::Accepted(positions) => {
+                return Ok(Done::Accepted(write.accepted(&positions)?));
+            }
+            Written::Applied(outcomes) => outcome = outcomes.first().copied(),
+        }
+    }
+    judge(outcome.ok_or_else(Error::internal)?).map(|()| Done::Applied)
+}
+
+/// What the caller is told of a command that was not done.
+fn judge(outcome: CommandOutcome) -> Result<(), Error> {
+    match outcome {
+        CommandOutcome::Done => Ok(()),
+        CommandOutcome::NotFound => Err(Error::not_found("Not found.")),
+        CommandOutcome::TooLarge => {
+            let detail = "The person's properties would be larger than they may be.";
+            Err(Error::invalid("properties", detail))
+        }
+        CommandOutcome::NothingToSplit => Err(nothing_to_split()),
+    }
+}
+
+pub fn nothing_to_split() -> Error {
+    let detail = "A split must leave the person at least one distinct id and take at least one.";
+    Error::invalid("distinct_ids_to_split", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_keys_says_nothing_and_all_else_does() {
+        let of = |json| what("set", "7", &serde_json::from_str(json).unwrap());
+        let one = of(r#"{"a": {"b": 1.0, "c": [1, 2]}, "d": null}"#);
+        assert_eq!(one, of(r#"{"d": null, "a": {"c": [1, 2], "b": 1.0}}"#));
+        assert_ne!(one, of(r#"{"a": {"b": 1.0, "c": [2, 1]}, "d": null}"#));
+        assert_ne!(one, of(r#"{"a": {"b": 1.0, "c": [1, 2]}}"#));
+    }
+}
