@@ -7,11 +7,10 @@ use uuid::Uuid;
 use super::error::Error;
 use super::json::Object;
 use super::key::Scope;
-use super::list::MAX_DISTINCT_IDS;
 use super::openapi::{answers, bodies, parameters, requests};
 use super::posted::Posted;
 use super::read::{Read, View};
-use super::{State, body};
+use super::{State, list};
 use crate::person::PersonId;
 use crate::store::Moment;
 
@@ -94,7 +93,7 @@ fn each(
     asked: &[String],
     find: impl Fn(&str) -> Result<Option<PersonId>, Error>,
 ) -> Result<Vec<u8>, Error> {
-    let View { ref snapshot, project, settings, .. } = *view;
+    let View { ref snapshot, project, .. } = *view;
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
     let mut results = Object::new(object.field("results"));
@@ -106,10 +105,8 @@ fn each(
             _ => None,
         };
         if let Some((id, head)) = became {
-            let person = snapshot.current(project, (id, &head), MAX_DISTINCT_IDS + 1)?;
-            let display = &settings.display_name_properties;
             let out = results.field(text);
-            body::person(out, &person, display, MAX_DISTINCT_IDS, |_| ());
+            list::person(view, out, (id, &head))?;
             if answered.len() > 1 && out.len() > view.page_bytes() {
                 return Err(Error::answer_too_large(name));
             }

@@ -217,12 +217,7 @@ pub fn hash(secret: &str) -> [u8; 32] {
 /// A hash as configurations write it: 64 hexadecimal digits, small letters.
 #[must_use]
 pub fn to_hex(sha256: &[u8; 32]) -> String {
-    use fmt::Write as _;
-    sha256.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hex::encode(sha256)
 }
 
 /// Reads a hash from 64 hexadecimal digits, small or capital.
@@ -233,20 +228,8 @@ pub fn to_hex(sha256: &[u8; 32]) -> String {
 /// was put in the wrong place.
 pub fn from_hex(text: &str) -> Result<[u8; 32], Error> {
     let mut sha256 = [0; 32];
-    if text.len() != 64 {
-        return Err(Error::Hash);
-    }
-    for (byte, digits) in sha256.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let (high, low) = (hex_digit(digits[0]), hex_digit(digits[1]));
-        *byte = high.ok_or(Error::Hash)? << 4 | low.ok_or(Error::Hash)?;
-    }
+    hex::decode_to_slice(text, &mut sha256).map_err(|_| Error::Hash)?;
     Ok(sha256)
-}
-
-/// The value of one hexadecimal digit, 0 to 15.
-fn hex_digit(digit: u8) -> Option<u8> {
-    let value = char::from(digit).to_digit(16)?;
-    u8::try_from(value).ok()
 }
 
 #[cfg(test)]

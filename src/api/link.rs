@@ -1,5 +1,7 @@
 //! Links to the pages before and after a page.
 
+use std::fmt::Display;
+
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri, header::HOST};
 
@@ -11,7 +13,7 @@ pub struct Link {
     /// Scheme, host and path.
     address: String,
     /// Every parameter but those of paging, as it was written.
-    kept: Vec<String>,
+    kept: String,
     limit: u64,
 }
 
@@ -36,43 +38,37 @@ impl Link {
         let query = uri.query().unwrap_or_default();
         Ok(Self {
             address: format!("{scheme}://{host}{}", uri.path()),
-            kept: others(query, &["limit", "offset", "cursor"]).map(str::to_owned).collect(),
+            kept: others(query, &["limit", "offset", "cursor"]).collect::<Vec<_>>().join("&"),
             limit,
         })
     }
 
-    fn to(&self, offset: u64) -> String {
-        let mut query = self.kept.clone();
-        query.push(format!("limit={}", self.limit));
-        query.push(format!("offset={offset}"));
+    /// The page that a parameter names.
+    fn page_by(&self, name: &str, value: impl Display) -> String {
+        let mine = [name];
+        let mut query: Vec<_> = others(&self.kept, &mine).map(str::to_owned).collect();
+        query.extend([format!("limit={}", self.limit), format!("{name}={value}")]);
         format!("{}?{}", self.address, query.join("&"))
     }
 
     /// The page after a cursor.
     pub fn cursor(&self, cursor: &str) -> String {
-        let mut query = self.kept.clone();
-        query.push(format!("limit={}", self.limit));
-        query.push(format!("cursor={cursor}"));
-        format!("{}?{}", self.address, query.join("&"))
+        self.page_by("cursor", cursor)
     }
 
     /// The page with a number.
     pub fn page(&self, number: u64) -> String {
-        let kept = self.kept.join("&");
-        let mut query: Vec<_> = others(&kept, &["page"]).map(str::to_owned).collect();
-        query.push(format!("limit={}", self.limit));
-        query.push(format!("page={number}"));
-        format!("{}?{}", self.address, query.join("&"))
+        self.page_by("page", number)
     }
 
     /// The page after the one at `offset` that has so many rows.
     pub fn next(&self, offset: u64, rows: usize) -> Option<String> {
-        offset.checked_add(rows as u64).map(|next| self.to(next))
+        offset.checked_add(rows as u64).map(|next| self.page_by("offset", next))
     }
 
     /// The page before the one at `offset`; it may begin at 0 and overlap.
     pub fn previous(&self, offset: u64) -> Option<String> {
-        (offset > 0).then(|| self.to(offset.saturating_sub(self.limit)))
+        (offset > 0).then(|| self.page_by("offset", offset.saturating_sub(self.limit)))
     }
 }
 

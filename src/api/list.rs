@@ -27,7 +27,7 @@ pub const MAX_LIMIT: u64 = 10_000;
 const CHUNK: usize = 1_000;
 
 /// Distinct ids that a list shows of one person.
-pub const MAX_DISTINCT_IDS: usize = 1_000;
+const MAX_DISTINCT_IDS: usize = 1_000;
 
 /// Which persons are asked for.
 struct Query {
