@@ -81,20 +81,60 @@ async fn connections_beyond_the_limit_wait_until_one_ends() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }
 
+/// What comes back for bytes of any kind.
+fn send(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    // The answer may come before all is written.
+    let _ = stream.write_all(request);
+    let mut text = String::new();
+    let _ = stream.read_to_string(&mut text);
+    text
+}
+
+/// As the errors' page says: nobody has made a request of these, so nobody answers in the usual shape.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_request_is_refused_without_a_body() {
+    const END: &str = "\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let (listener, address) = bind().await;
+    let world = World::new();
+    tokio::spawn(serve(listener, None, world.state.clone(), std::future::pending()));
+    let line = |target: &str| format!("GET {target} HTTP/1.1{END}").into_bytes();
+    let headers = |many: usize| {
+        let more: String = (2..many).map(|n| format!("\r\nX-{n}: x")).collect();
+        format!("GET /_liveness HTTP/1.1{more}{END}").into_bytes()
+    };
+    let long = format!("/_liveness?{}", "x".repeat(64 << 10));
+    let refused = spawn_blocking(move || {
+        for (request, status) in [
+            (line("/_liveness?x=%22%3C"), 200),
+            (line("/_liveness?x={\u{fc}}"), 200),
+            (line("/_liveness?x=\""), 400),
+            (line("/_liveness?x=<"), 400),
+            (line("/_liveness?x=>"), 400),
+            (line("/_liveness?x= y"), 400),
+            (b"GET /_liveness?x=\xff HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), 400),
+            (b"GET /_liveness HTTP/1.1\r\nno header\r\n\r\n".to_vec(), 400),
+            (headers(256), 200),
+            (headers(257), 431),
+        ] {
+            let answer = send(address, &request);
+            let about = String::from_utf8_lossy(&request[..request.len().min(100)]).into_owned();
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{about}: {answer}");
+            assert_eq!(answer.ends_with("\r\n\r\n"), status != 200, "{about}: {answer}");
+        }
+        // It hangs on how it comes whether the URL or all of it is too long first.
+        let answer = send(address, &line(&long));
+        assert!(answer.starts_with("HTTP/1.1 4") && answer.ends_with("\r\n\r\n"), "{answer}");
+    });
+    refused.await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_without_end_are_refused() {
     let (listener, address) = bind().await;
     let world = World::new();
     tokio::spawn(serve(listener, None, world.state.clone(), std::future::pending()));
-    let refused = spawn_blocking(move || {
-        let mut stream = TcpStream::connect(address).unwrap();
-        let header = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}", "x".repeat(80 << 10));
-        // The answer may come before all is written.
-        let _ = stream.write_all(header.as_bytes());
-        let mut text = String::new();
-        let _ = stream.read_to_string(&mut text);
-        text
-    });
-    let refused = refused.await.unwrap();
+    let header = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}", "x".repeat(80 << 10));
+    let refused = spawn_blocking(move || send(address, header.as_bytes())).await.unwrap();
     assert!(refused.starts_with("HTTP/1.1 431 "), "{refused}");
 }
