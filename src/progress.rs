@@ -4,6 +4,7 @@
 //! a position and readiness can be judged without asking Kafka.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -45,13 +46,12 @@ pub struct Status {
 }
 
 /// The newest [`Status`], written by ingestion and read by everyone.
-#[derive(Debug)]
-pub struct Progress(watch::Sender<Status>);
-
-impl Default for Progress {
-    fn default() -> Self {
-        Self(watch::Sender::new(Status::default()))
-    }
+#[derive(Debug, Default)]
+pub struct Progress {
+    status: watch::Sender<Status>,
+    /// What was logged of trouble with Kafka since it could last be read. Several brokers take
+    /// turns in telling theirs, and each is logged once.
+    logged: Mutex<BTreeSet<String>>,
 }
 
 impl Status {
@@ -67,52 +67,53 @@ impl Progress {
     /// The newest status.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.0.borrow().clone()
+        self.status.borrow().clone()
     }
 
     /// Whether Kafka cannot be read just now.
     #[must_use]
     pub fn is_in_trouble(&self) -> bool {
-        self.0.borrow().kafka_trouble.is_some()
+        self.status.borrow().kafka_trouble.is_some()
     }
 
     /// Notes why Kafka cannot be read just now, and logs it where that is new.
     pub fn trouble(&self, reason: &str) {
-        if self.note(|status| &mut status.kafka_trouble, reason) {
+        if self.note(|status| &mut status.kafka_trouble, reason) && self.is_not_logged(reason) {
             tracing::warn!(reason, "Kafka cannot be read just now; it is tried again");
         }
     }
 
     /// Notes the cause of trouble with Kafka, and logs it where that is new.
     pub fn cause(&self, cause: &str) {
-        if self.note(|status| &mut status.kafka_cause, cause) {
+        if self.note(|status| &mut status.kafka_cause, cause) && self.is_not_logged(cause) {
             tracing::warn!(cause, "Kafka cannot be spoken to");
         }
     }
 
     /// Notes why dead letters cannot be written, or that they are, and logs it where that is new.
     pub fn letters(&self, trouble: Option<&str>) {
-        self.0.send_if_modified(|status| {
-            let is_new = status.dead_letter_trouble.is_some() != trouble.is_some();
-            match trouble {
-                Some(reason) if is_new => {
-                    tracing::warn!(reason, "ingestion waits for dead letters");
-                }
-                None if is_new => tracing::info!("dead letters can be written again"),
-                _ => {}
+        if let Some(reason) = trouble {
+            if self.note(|status| &mut status.dead_letter_trouble, reason) {
+                tracing::warn!(reason, "ingestion waits for dead letters");
             }
-            status.dead_letter_trouble = trouble.map(str::to_owned);
-            is_new
+            return;
+        }
+        self.status.send_if_modified(|status| {
+            let mended = status.dead_letter_trouble.take().is_some();
+            if mended {
+                tracing::info!("dead letters can be written again");
+            }
+            mended
         });
     }
 
     /// Notes why a topic or a partition is not read, and logs it where that is new.
     pub fn not_read(&self, part: Part, reason: String) {
-        self.0.send_if_modified(|status| {
+        self.status.send_if_modified(|status| {
             let is_new = status.not_read.get(&part) != Some(&reason);
             if is_new {
                 let (topic, partition) = &part;
-                tracing::warn!(topic, partition, reason, "it is not read, and tried again");
+                tracing::warn!(topic, partition, reason, "a topic is not read; it is tried again");
                 status.not_read.insert(part, reason);
             }
             is_new
@@ -121,29 +122,41 @@ impl Progress {
 
     /// Notes that a topic or a partition is read.
     pub fn is_read(&self, part: &Part) {
-        self.0.send_if_modified(|status| {
+        self.status.send_if_modified(|status| {
             let was_not = status.not_read.remove(part).is_some();
             if was_not {
                 let (topic, partition) = part;
-                tracing::info!(topic, partition, "it is read now");
+                tracing::info!(topic, partition, "a topic is read now");
             }
             was_not
         });
     }
 
-    /// Keeps a text where there is none yet; answers whether it was kept.
+    /// Keeps a text where it says something else than the one before; answers whether it does.
     fn note(&self, place: impl FnOnce(&mut Status) -> &mut Option<String>, text: &str) -> bool {
-        self.0.send_if_modified(|status| {
+        self.status.send_if_modified(|status| {
             let place = place(status);
-            let new = place.is_none();
-            place.get_or_insert_with(|| text.to_owned());
-            new
+            let is_new = place.as_deref().map(lasting) != Some(lasting(text));
+            if is_new {
+                *place = Some(text.to_owned());
+            }
+            is_new
         })
+    }
+
+    /// Whether a text was not logged yet; from now on it was.
+    fn is_not_logged(&self, text: &str) -> bool {
+        self.logged().insert(lasting(text))
+    }
+
+    fn logged(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.logged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that Kafka can be read.
     pub fn no_trouble(&self) {
-        self.0.send_if_modified(|status| {
+        self.logged().clear();
+        self.status.send_if_modified(|status| {
             status.kafka_cause = None;
             let mended = status.kafka_trouble.take().is_some();
             if mended {
@@ -155,13 +168,13 @@ impl Progress {
 
     /// Changes the status and wakes whoever waits for it.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
-        self.0.send_modify(change);
+        self.status.send_modify(change);
     }
 
     /// Waits until every partition named is applied at least that far; `false` where that did
     /// not happen in time.
     pub async fn reached(&self, wanted: &Positions, within: Duration) -> bool {
-        let mut status = self.0.subscribe();
+        let mut status = self.status.subscribe();
         let reached = status.wait_for(|status| {
             wanted.iter().all(|(partition, next)| status.positions.get(partition) >= Some(next))
         });
@@ -169,8 +182,18 @@ impl Progress {
     }
 }
 
+/// What of librdkafka's words stays the same from try to try: how long one took and how many it
+/// leaves unsaid stand at the end, and numbers tell brokers apart and count them.
+fn lasting(text: &str) -> String {
+    let said = text.split(" (after ").next().unwrap_or_default();
+    said.chars().filter(|character| !character.is_ascii_digit()).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::Arc;
+
     use super::*;
 
     #[tokio::test]
@@ -183,5 +206,67 @@ mod tests {
                 progress.update(|status| status.positions = wanted.clone());
             });
         assert!(reached);
+    }
+
+    /// What is logged meanwhile, a line for each message.
+    fn logged(act: impl FnOnce()) -> Vec<String> {
+        #[derive(Clone, Default)]
+        struct Lines(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Lines {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
+        tracing::subscriber::with_default(log.finish(), act);
+        let bytes = lines.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    const CERTIFICATE: &str = "ssl://kafka:9093/bootstrap: SSL handshake failed: verify failed";
+    const PASSWORD: &str = "ssl://kafka:9093/bootstrap: SASL authentication error: failed";
+
+    #[test]
+    fn a_later_cause_takes_the_place_of_the_one_before() {
+        let progress = Progress::default();
+        let cause = || progress.status().kafka_cause.unwrap();
+        let lines = logged(|| {
+            progress.cause(&format!("{CERTIFICATE} (after 5ms in state SSL_HANDSHAKE)"));
+            let suppressed = "(after 17ms in state SSL_HANDSHAKE, 4 identical error(s) suppressed)";
+            progress.cause(&format!("{CERTIFICATE} {suppressed}"));
+            assert!(cause().contains("after 5ms"), "{}", cause());
+            progress.cause(&format!("{PASSWORD} (after 312ms in state AUTH_REQ)"));
+            assert!(cause().starts_with(PASSWORD), "{}", cause());
+            // Another broker, which still has the old certificate: shown, and logged already.
+            progress.cause(&CERTIFICATE.replace("9093", "9094"));
+            assert!(cause().contains("9094"), "{}", cause());
+        });
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains("verify failed") && lines[1].contains("SASL"), "{lines:?}");
+        let lines = logged(|| {
+            progress.trouble("no broker is connected");
+            progress.no_trouble();
+            progress.trouble("no broker is connected");
+        });
+        assert_eq!(lines.len(), 3, "trouble that comes again is new: {lines:?}");
+    }
+
+    #[test]
+    fn another_reason_of_dead_letters_is_logged_too() {
+        let progress = Progress::default();
+        let lines = logged(|| {
+            for reason in ["timed out", "timed out", "not authorized"] {
+                progress.letters(Some(reason));
+            }
+            progress.letters(None);
+            progress.letters(None);
+        });
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!(progress.status().dead_letter_trouble, None);
     }
 }

@@ -95,7 +95,8 @@ impl ClientContext for Context {
         let mut brokers: Vec<_> = brokers.map(measure).collect();
         if brokers.iter().any(|broker| broker.is_up) {
             self.progress.no_trouble();
-        } else {
+        } else if !self.progress.is_in_trouble() {
+            // Says less than why, which may be known already.
             self.progress.trouble("no broker is connected");
         }
         self.count(&statistics, &mut brokers);
@@ -128,6 +129,8 @@ fn note_error(progress: &Progress, error: &KafkaError, reason: &str) {
     match error.rdkafka_error_code() {
         // Comes through the partition's queue as well, which is where it is wanted.
         Some(RDKafkaErrorCode::PartitionEOF) => {}
+        // Says less than why they are, which may be known already.
+        Some(RDKafkaErrorCode::AllBrokersDown) if progress.is_in_trouble() => {}
         // Nobody answers, whatever the cause is.
         Some(
             RDKafkaErrorCode::AllBrokersDown
