@@ -185,7 +185,8 @@ async fn reload(
     metrics.config_reloaded(true, control::now());
     while let Some(read) = reloads.recv().await {
         let taken = read.map_err(anyhow::Error::from).and_then(|new| {
-            new.check_serve()?;
+            // Waits for threads of librdkafka.
+            tokio::task::block_in_place(|| new.check_start())?;
             state.replace_access(new.access()?);
             Ok(new)
         });

@@ -165,8 +165,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Serve { accept_gap } => {
             let config = load()?;
-            config.check_serve()?;
-            config.check_kafka()?;
+            config.check_start()?;
             logging::start()?;
             serve::run(config, accept_gap, load)
         }
@@ -184,9 +183,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Key(KeyCommand::Hash) => key::hash(io::stdin().lock(), &mut output),
         Command::Config(ConfigCommand::Check) => {
-            let config = load()?;
-            config.check_serve()?;
-            config.check_kafka()?;
+            load()?.check_start()?;
             Ok(writeln!(output, "The configuration can be used.")?)
         }
         Command::Config(ConfigCommand::Show) => Ok(write!(output, "{}", load()?.show())?),

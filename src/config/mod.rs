@@ -73,12 +73,19 @@ impl Config {
         }
     }
 
-    /// Whether there is something to serve. Other commands do without projects.
+    /// Whether the server could start with it; asks no broker. A start, `config check` and a reload ask
+    /// the same, so that none takes what another refuses. Other commands do without.
     ///
     /// # Errors
     ///
-    /// [`Error`] that tells how to add a project when there is none.
-    pub fn check_serve(&self) -> Result<(), Error> {
+    /// [`Error`] that tells how to add a project when there is none, or what librdkafka says against
+    /// its settings.
+    pub fn check_start(&self) -> Result<(), Error> {
+        self.check_projects()?;
+        self.check_kafka()
+    }
+
+    fn check_projects(&self) -> Result<(), Error> {
         if !self.projects.is_empty() {
             return Ok(());
         }

@@ -27,10 +27,7 @@ impl Config {
     }
 
     /// Whether librdkafka takes the settings under `kafka.client`; asks no broker.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with what librdkafka says against them.
-    pub fn check_kafka(&self) -> Result<(), ConfigError> {
+    pub(super) fn check_kafka(&self) -> Result<(), ConfigError> {
         self.kafka_connection().check().map_err(|error| {
             let text = format!("`kafka.client` is not what librdkafka takes: {error}");
             ConfigError { problems: vec![Problem::new("kafka.client", text)] }

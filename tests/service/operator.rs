@@ -120,6 +120,14 @@ fn projects_and_keys_are_read_again_on_sighup() {
     assert!(service.metric("personview_config_last_reload_successful") < 1.0);
     assert_eq!(service.persons("")["count"], 1);
 
+    // So is what a restart would be refused for.
+    std::fs::write(home.config(), &good).unwrap();
+    add_to(&home.config(), "[kafka.client]\nacks = \"1\"");
+    service.signal(Signal::SIGHUP);
+    let line = service.wait_for_log("changes nothing");
+    assert!(line.contains("acks"), "{line}");
+    assert!(service.metric("personview_config_last_reload_successful") < 1.0);
+
     let good = good.replace("projects = [1]", "projects = [1, 2]");
     std::fs::write(home.config(), good).unwrap();
     add_to(&home.config(), "[[projects]]\nid = 2\nname = \"Later\"\ntokens = [\"later\"]");
