@@ -103,6 +103,7 @@ series! {
     config_reload_successful: IntGauge = "config_last_reload_successful" [] "1 where the configuration could be used when it was last read.";
     config_reload_success: IntGauge = "config_last_reload_success_timestamp_seconds" [] "When the configuration that is in force was read, in seconds since 1970.";
     http_request_duration: HistogramVec = "http_request_duration_seconds" [route, method, status] (REQUEST_SECONDS) "Time until a request was answered, by matched route.";
+    http_errors: IntCounterVec = "http_errors_total" [code] "Requests that were answered with an error, by its code; probes that say no are none.";
     http_requests_in_flight: IntGauge = "http_requests_in_flight" [] "Requests being answered just now.";
     build_info: IntGaugeVec = "build_info" [version] "1, labelled with the version that runs.";
 }
@@ -250,6 +251,11 @@ impl Metrics {
         let labels = [route, method.unwrap_or(&"other"), status];
         let histogram = self.http_request_duration.with_label_values(&labels);
         histogram.observe(seconds);
+    }
+
+    /// Counts errors that requests were answered with.
+    pub fn http_errors(&self, code: &str, errors: u64) {
+        self.http_errors.with_label_values(&[code]).inc_by(errors);
     }
 
     /// All series as Prometheus reads them, with what the store measures just now.

@@ -16,12 +16,37 @@ use crate::store;
 /// After how many seconds a request that was turned away may come again.
 const RETRY_SECONDS: u64 = 1;
 
+/// What an error is, as `code` names it and as errors are counted. Each answer has its code among its
+/// extensions.
+#[derive(Clone, Copy, Debug, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum Code {
+    NotAuthenticated,
+    AuthenticationFailed,
+    Throttled,
+    PermissionDenied,
+    InvalidInput,
+    Required,
+    NotFound,
+    MethodNotAllowed,
+    UriTooLong,
+    ParseError,
+    UnsupportedMediaType,
+    PayloadTooLarge,
+    Overloaded,
+    QueryTimeout,
+    Unavailable,
+    PositionNotReached,
+    Error,
+    Timeout,
+}
+
 /// An error as its caller reads it.
 #[derive(Debug)]
 pub struct Error {
     status: StatusCode,
     kind: &'static str,
-    code: &'static str,
+    code: Code,
     detail: String,
     attr: Option<String>,
     /// Whether the detail stands under `error` as well, where clients look for it there.
@@ -31,12 +56,7 @@ pub struct Error {
 }
 
 impl Error {
-    fn new(
-        status: StatusCode,
-        kind: &'static str,
-        code: &'static str,
-        detail: impl Into<String>,
-    ) -> Self {
+    fn new(status: StatusCode, kind: &'static str, code: Code, detail: impl Into<String>) -> Self {
         Self {
             status,
             kind,
@@ -52,14 +72,14 @@ impl Error {
     pub fn not_authenticated() -> Self {
         let detail = "Authentication credentials were not provided.";
         let kind = "authentication_error";
-        Self::new(StatusCode::UNAUTHORIZED, kind, "not_authenticated", detail)
+        Self::new(StatusCode::UNAUTHORIZED, kind, Code::NotAuthenticated, detail)
     }
 
     /// The key is nobody's.
     pub fn authentication_failed() -> Self {
         let detail = "The personal API key is invalid.";
         let kind = "authentication_error";
-        Self::new(StatusCode::UNAUTHORIZED, kind, "authentication_failed", detail)
+        Self::new(StatusCode::UNAUTHORIZED, kind, Code::AuthenticationFailed, detail)
     }
 
     /// The key asks more often than it may.
@@ -68,13 +88,13 @@ impl Error {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let detail = format!("Request was throttled. Expected available in {seconds} seconds.");
         let (status, kind) = (StatusCode::TOO_MANY_REQUESTS, "throttled_error");
-        let error = Self::new(status, kind, "throttled", detail);
+        let error = Self::new(status, kind, Code::Throttled, detail);
         Self { retry_after: Some(seconds), ..error }
     }
 
     fn permission_denied(detail: String) -> Self {
         let kind = "authentication_error";
-        Self::new(StatusCode::FORBIDDEN, kind, "permission_denied", detail)
+        Self::new(StatusCode::FORBIDDEN, kind, Code::PermissionDenied, detail)
     }
 
     /// The key has not the right that the route asks for.
@@ -92,39 +112,39 @@ impl Error {
     /// A parameter says what cannot be done.
     pub fn invalid(attr: &str, detail: impl Into<String>) -> Self {
         let kind = "validation_error";
-        let error = Self::new(StatusCode::BAD_REQUEST, kind, "invalid_input", detail);
+        let error = Self::new(StatusCode::BAD_REQUEST, kind, Code::InvalidInput, detail);
         error.about(attr)
     }
 
     /// A parameter is missing.
     pub fn required(attr: &str, detail: impl Into<String>) -> Self {
         let kind = "validation_error";
-        Self::new(StatusCode::BAD_REQUEST, kind, "required", detail).about(attr)
+        Self::new(StatusCode::BAD_REQUEST, kind, Code::Required, detail).about(attr)
     }
 
     /// What was asked for is not there.
     pub fn not_found(detail: impl Into<String>) -> Self {
         let kind = "invalid_request";
-        Self::new(StatusCode::NOT_FOUND, kind, "not_found", detail)
+        Self::new(StatusCode::NOT_FOUND, kind, Code::NotFound, detail)
     }
 
     /// The route knows other methods only.
     pub fn method_not_allowed(detail: impl Into<String>) -> Self {
         let (status, kind) = (StatusCode::METHOD_NOT_ALLOWED, "invalid_request");
-        Self::new(status, kind, "method_not_allowed", detail)
+        Self::new(status, kind, Code::MethodNotAllowed, detail)
     }
 
     /// The URL is too long.
     pub fn uri_too_long(limit: usize) -> Self {
         let (status, kind) = (StatusCode::URI_TOO_LONG, "invalid_request");
         let detail = format!("The URL is longer than {limit} bytes.");
-        Self::new(status, kind, "uri_too_long", detail)
+        Self::new(status, kind, Code::UriTooLong, detail)
     }
 
     /// Too many of the same are being read.
     pub fn overloaded(what: &str) -> Self {
         let detail = format!("Too many {what} are being read at once, try again soon.");
-        Self::server("overloaded", detail).retry()
+        Self::server(Code::Overloaded, detail).retry()
     }
 
     /// An export has more columns than are held.
@@ -147,13 +167,13 @@ impl Error {
     /// A read took longer than it may.
     pub fn query_timeout() -> Self {
         let detail = "The query took longer than it may; narrow it down or try again.";
-        Self::server("query_timeout", detail).retry()
+        Self::server(Code::QueryTimeout, detail).retry()
     }
 
     /// A body cannot be read at all.
     pub fn unreadable(why: &str) -> Self {
         let (status, kind) = (StatusCode::BAD_REQUEST, "invalid_request");
-        Self::new(status, kind, "parse_error", format!("The body cannot be read: {why}."))
+        Self::new(status, kind, Code::ParseError, format!("The body cannot be read: {why}."))
     }
 
     /// A body of another kind than is read.
@@ -162,7 +182,7 @@ impl Error {
         let found =
             found.map_or("no Content-Type".to_owned(), |found| format!("Content-Type {found}"));
         let detail = format!("A body with {found} is not read: send application/json.");
-        Self::new(status, kind, "unsupported_media_type", detail)
+        Self::new(status, kind, Code::UnsupportedMediaType, detail)
     }
 
     /// A write that is not known to be in the log.
@@ -170,7 +190,7 @@ impl Error {
         match why {
             NotAppended::Nothing => {
                 let detail = "Nothing was written, as Kafka is not available; try again soon.";
-                Self::server("unavailable", detail).retry()
+                Self::server(Code::Unavailable, detail).retry()
             }
             NotAppended::Unknown => Self::of_status(StatusCode::GATEWAY_TIMEOUT, &Method::POST),
             NotAppended::TooLarge => Self::of_status(StatusCode::PAYLOAD_TOO_LARGE, &Method::POST),
@@ -180,13 +200,13 @@ impl Error {
     /// The view is not as far as the caller wants it to be.
     pub fn position_not_reached() -> Self {
         let detail = "The position in min_position was not reached in time.";
-        Self::server("position_not_reached", detail).retry()
+        Self::server(Code::PositionNotReached, detail).retry()
     }
 
     /// The server fails, and cannot say more than its log does.
     pub fn internal() -> Self {
         let (status, kind) = (StatusCode::INTERNAL_SERVER_ERROR, "server_error");
-        Self::new(status, kind, "error", "A server error occurred.")
+        Self::new(status, kind, Code::Error, "A server error occurred.")
     }
 
     /// An error that was answered without a word, by its status.
@@ -199,23 +219,23 @@ impl Error {
             }
             StatusCode::PAYLOAD_TOO_LARGE => {
                 let detail = "The body is larger than it may be.";
-                Self::new(status, kind, "payload_too_large", detail)
+                Self::new(status, kind, Code::PayloadTooLarge, detail)
             }
             StatusCode::UNSUPPORTED_MEDIA_TYPE => {
                 let detail = "The content type is not supported.";
-                Self::new(status, kind, "unsupported_media_type", detail)
+                Self::new(status, kind, Code::UnsupportedMediaType, detail)
             }
             StatusCode::GATEWAY_TIMEOUT if method.is_safe() => Self::query_timeout(),
             StatusCode::GATEWAY_TIMEOUT => {
                 let detail = "The request took too long; it is not known whether it was done.";
-                Self::new(status, "server_error", "timeout", detail)
+                Self::new(status, "server_error", Code::Timeout, detail)
             }
             status if status.is_server_error() => Self::internal(),
-            status => Self::new(status, kind, "parse_error", "Malformed request."),
+            status => Self::new(status, kind, Code::ParseError, "Malformed request."),
         }
     }
 
-    fn server(code: &'static str, detail: impl Into<String>) -> Self {
+    fn server(code: Code, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", code, detail)
     }
 
@@ -262,7 +282,7 @@ impl IntoResponse for Error {
         let mut body = Vec::new();
         let mut object = Object::new(&mut body);
         object.string("type", self.kind);
-        object.string("code", self.code);
+        object.string("code", self.code.into());
         object.string("detail", &self.detail);
         object.optional_string("attr", self.attr.as_deref());
         if self.repeated {
@@ -271,6 +291,7 @@ impl IntoResponse for Error {
         object.end();
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.status;
+        response.extensions_mut().insert(self.code);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, json::CONTENT);
         if self.status == StatusCode::UNAUTHORIZED {

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
 use super::State;
-use super::error::Error;
+use super::error::{Code, Error};
 use super::json::CONTENT;
 use super::pieces::in_pieces;
 
@@ -34,6 +34,9 @@ async fn observe(Extracted(state): Extracted<State>, request: Request, next: Nex
     let method = request.method().clone();
     let response = limited(&state, request, next).await;
     let response = shaped(response, &method);
+    if let Some(code) = response.extensions().get::<Code>() {
+        state.metrics.http_errors(code.into(), 1);
+    }
     let route = path.as_ref().map_or("unmatched", MatchedPath::as_str);
     state.metrics.http_answer(
         route.strip_suffix('/').unwrap_or(route),

@@ -57,6 +57,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use strum::VariantNames;
 use tokio::sync::Semaphore;
 
 pub use self::access::{Access, Project};
@@ -168,6 +169,10 @@ impl State {
         access: Access,
         settings: Settings,
     ) -> Self {
+        // A series that is not there before its first error hides that error from `increase` and `rate`.
+        for code in error::Code::VARIANTS {
+            metrics.http_errors(code, 0);
+        }
         Self(Arc::new(Shared {
             store,
             progress,

@@ -68,6 +68,7 @@ async fn requests_are_measured_by_their_route() {
     world.get("/api/projects/1/persons").await.ok();
     world.get("/api/environments/1/persons/17").await.error();
     world.get("/nowhere/17").await.error();
+    readiness(&world).await;
     let reply = world.ask(Method::GET, "/metrics", &[]).await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
@@ -80,6 +81,9 @@ async fn requests_are_measured_by_their_route() {
             r#"{series}{{method="GET",route="/api/environments/{{project}}/persons/{{id}}",status="404"}} 1"#
         ),
         format!(r#"{series}{{method="GET",route="unmatched",status="404"}} 1"#),
+        // One that was not there, and one that is not ready, which is no error.
+        r#"personview_http_errors_total{code="not_found"} 2"#.to_owned(),
+        r#"personview_http_errors_total{code="error"} 0"#.to_owned(),
         "personview_http_requests_in_flight 1".to_owned(),
         r#"personview_store_bytes{family="person"} 0"#.to_owned(),
     ] {
