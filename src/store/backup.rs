@@ -15,7 +15,9 @@ use rocksdb::checkpoint::Checkpoint as RocksCheckpoint;
 use uuid::Uuid;
 
 use super::keys::Meta;
-use super::{Applied, Config, Error, Family, Result, Store, check_format, exists, options};
+use super::{
+    Applied, Config, Error, Family, Result, Store, check_format, create_private, exists, options,
+};
 
 /// Where a checkpoint stands, in the store's folder.
 const CHECKPOINT: &str = "checkpoint";
@@ -126,7 +128,7 @@ impl Backups {
             let reason = "it holds a store; backups need a folder of their own";
             return Err(refuse(reason.to_owned()));
         }
-        fs::create_dir_all(path).map_err(|error| refuse(error.to_string()))?;
+        create_private(path).map_err(|error| refuse(error.to_string()))?;
         for part in PARTS {
             let odd = odd_one(&path.join(part)).map_err(|error| refuse(error.to_string()))?;
             if let Some(odd) = odd {
@@ -188,7 +190,7 @@ impl Backups {
         }
         take_back(&growing, path).map_err(io_error)?;
         check_format(path)?;
-        fs::create_dir_all(&growing).map_err(io_error)?;
+        create_private(&growing).map_err(io_error)?;
         self.engine.verify_backup(number).map_err(|error| self.failed(&error))?;
         let restored =
             self.engine.restore_from_backup(&growing, &growing, &RestoreOptions::default(), number);

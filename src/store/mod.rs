@@ -46,7 +46,10 @@ pub mod verify;
 mod walk;
 mod whole;
 
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -99,6 +102,12 @@ pub struct Config {
     pub sync_writes: bool,
 }
 
+/// Makes a folder, and those above it, that nobody but this user sees into: it holds everybody's
+/// properties. One that is there is left as it is, as somebody made it so.
+fn create_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// An open store.
 pub struct Store {
     db: DB,
@@ -128,7 +137,7 @@ impl Store {
         let path = &config.path;
         let open_error = |reason: String| Error::Open { path: path.clone(), reason };
         check_format(path)?;
-        std::fs::create_dir_all(path).map_err(|error| open_error(advice(&error.to_string())))?;
+        create_private(path).map_err(|error| open_error(advice(&error.to_string())))?;
         let (db, caches) =
             options::open(config).map_err(|error| open_error(advice(error.as_ref())))?;
         check_files(&db).map_err(|error| open_error(advice(&error)))?;

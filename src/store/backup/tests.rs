@@ -301,3 +301,20 @@ fn a_store_is_restored_where_it_is_told_to_and_nowhere_else() {
     assert!(disk.join("CURRENT").exists(), "where the link leads");
     assert!(Store::open(&config(path)).unwrap().snapshot().owner(1, "bob").unwrap().is_some());
 }
+
+#[test]
+fn folders_that_are_made_are_nobody_elses_to_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let world = World::new();
+    drop(world.restored(1).unwrap());
+    for name in ["store", "backups", "restored"] {
+        assert_eq!(mode(&world.folder.path().join(name)), 0o700, "{name}");
+    }
+    // One that is there is as somebody made it.
+    let open = world.folder.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o750)).unwrap();
+    drop(Store::open(&config(open.clone())).unwrap());
+    assert_eq!(mode(&open), 0o750);
+}
