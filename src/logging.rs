@@ -6,9 +6,9 @@ use std::io::{self, IsTerminal};
 
 use tracing_subscriber::filter::EnvFilter;
 
-/// What is logged when `RUST_LOG` does not say: what matters, of librdkafka only what is wrong,
-/// and that once.
-const DEFAULT_FILTER: &str = "info,rdkafka=off,librdkafka=warn";
+/// What is logged when `RUST_LOG` does not say: what matters. librdkafka writes a line for each try of
+/// each of its clients; what is wrong with Kafka is told once, by `progress`.
+const DEFAULT_FILTER: &str = "info,rdkafka=off,librdkafka=off";
 
 /// Why logging could not begin.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub enum Error {
 }
 
 /// Begins logging for the whole process, by the filter in `RUST_LOG` or else
-/// `info,rdkafka=off,librdkafka=warn`.
+/// `info,rdkafka=off,librdkafka=off`.
 ///
 /// # Errors
 ///
@@ -53,7 +53,7 @@ mod tests {
     fn without_a_filter_the_default_one_counts() {
         for text in [None, Some(""), Some("  ")] {
             let filter = filter(text).expect("the default filter").to_string();
-            assert!(filter.contains("info") && filter.contains("librdkafka=warn"), "{filter}");
+            assert!(filter.contains("info") && filter.contains("librdkafka=off"), "{filter}");
         }
     }
 

@@ -79,7 +79,7 @@ impl Progress {
     /// Notes why Kafka cannot be read just now, and logs it where that is new.
     pub fn trouble(&self, reason: &str) {
         if self.note(|status| &mut status.kafka_trouble, reason) && self.is_not_logged(reason) {
-            tracing::warn!(reason, "Kafka cannot be read just now; it is tried again");
+            tracing::warn!(reason, "Kafka cannot be used just now; it is tried again");
         }
     }
 

@@ -125,7 +125,7 @@ impl ClientContext for Context {
 }
 
 /// Notes an error of a client: as the cause of the trouble where it is one.
-fn note_error(progress: &Progress, error: &KafkaError, reason: &str) {
+pub fn note_error(progress: &Progress, error: &KafkaError, reason: &str) {
     match error.rdkafka_error_code() {
         // Comes through the partition's queue as well, which is where it is wanted.
         Some(RDKafkaErrorCode::PartitionEOF) => {}
@@ -141,7 +141,7 @@ fn note_error(progress: &Progress, error: &KafkaError, reason: &str) {
     }
 }
 
-/// What a client tells that is there before the consumer: what is wrong.
+/// What a client tells that is there beside the consumer, or before it: what is wrong.
 #[derive(Clone)]
 pub struct Preparing(pub Arc<Progress>);
 

@@ -1,5 +1,6 @@
 //! Dead letters, read again: to see why, and to send them once more.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -7,6 +8,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Message};
 
+use super::context::Preparing;
 use super::dead_letter::owned_headers;
 use super::kafka::{self, PATIENCE, partitions, watermarks};
 use super::message::headers;
@@ -81,15 +83,15 @@ pub fn read<E: From<Error>>(
     Ok(())
 }
 
-fn reader(connection: &Connection) -> Result<BaseConsumer, Error> {
+fn reader(connection: &Connection) -> Result<BaseConsumer<Preparing>, Error> {
     let mut config = connection.config();
     config.set("group.id", &connection.group).set("enable.auto.commit", "false");
     config.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
-    Ok(config.create()?)
+    Ok(config.create_with_context(Preparing(Arc::default()))?)
 }
 
 fn read_partition<E: From<Error>>(
-    consumer: &BaseConsumer,
+    consumer: &BaseConsumer<Preparing>,
     (topic, number): (&str, u32),
     offsets: std::ops::Range<u64>,
     visit: &mut impl FnMut(Letter) -> Result<(), E>,

@@ -9,7 +9,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _,
 use rdkafka::{ClientContext, Message};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::context::note_error;
 use super::{Connection, Error, kafka};
+use crate::progress::Progress;
 
 /// How far Kafka has taken the records: the next offset of each partition, and what it refused.
 #[derive(Clone, Debug, Default)]
@@ -20,15 +22,23 @@ pub struct Delivered {
     pub refused: BTreeMap<String, u64>,
 }
 
-struct Context(Arc<Mutex<Delivered>>);
+struct Context {
+    delivered: Arc<Mutex<Delivered>>,
+    /// Logs what is wrong with Kafka, once.
+    progress: Progress,
+}
 
-impl ClientContext for Context {}
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        note_error(&self.progress, &error, reason);
+    }
+}
 
 impl ProducerContext for Context {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let mut delivered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut delivered = self.delivered.lock().unwrap_or_else(PoisonError::into_inner);
         match result {
             Ok(message) => {
                 let next = message.offset().unsigned_abs() + 1;
@@ -63,7 +73,8 @@ impl Producer {
         config.set("message.max.bytes", "1000000000");
         config.extend(connection.client.clone());
         let delivered = Arc::<Mutex<Delivered>>::default();
-        let client = config.create_with_context(Context(delivered.clone()))?;
+        let context = Context { delivered: delivered.clone(), progress: Progress::default() };
+        let client = config.create_with_context(context)?;
         Ok(Self { client, delivered, partitions: Mutex::default() })
     }
 
