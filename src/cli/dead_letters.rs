@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::{Context, bail};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
+use strum::VariantNames;
 
 use super::{help, produce};
 use crate::config::Config;
 use crate::ingest::letters::{self, Letter};
 use crate::ingest::produce::Producer;
+use crate::person::event::Rejection;
 
 /// The longest key that is shown whole, in characters.
 const MAX_KEY: usize = 60;
@@ -30,6 +33,7 @@ pub enum Command {
 pub struct Selection {
     /// Only those that were rejected for one of these reasons
     #[arg(long = "reason", value_name = "R", num_args = 1.., value_delimiter = ',')]
+    #[arg(value_parser = PossibleValuesParser::new(reasons()))]
     reasons: Vec<String>,
     /// Only those from this offset of the dead letter topic on
     #[arg(long, value_name = "OFFSET", default_value_t = 0)]
@@ -47,6 +51,12 @@ pub struct Listing {
     /// Print their values and nothing else, a line each, as `personview produce` takes them
     #[arg(long)]
     values: bool,
+}
+
+/// Every reason that a dead letter can have: a mistyped one would look like there were none.
+fn reasons() -> impl Iterator<Item = &'static str> {
+    let no_letter = Rejection::UnknownToken.reason();
+    Rejection::VARIANTS.iter().copied().filter(move |reason| *reason != no_letter)
 }
 
 impl Selection {

@@ -265,6 +265,8 @@ mod tests {
             ("personview serve now", ErrorKind::UnknownArgument),
             ("personview produce", ErrorKind::MissingRequiredArgument),
             ("personview key create --label l --scope s --project 1", ErrorKind::InvalidValue),
+            ("personview dead-letters list --reason not_jsn", ErrorKind::InvalidValue),
+            ("personview dead-letters replay --reason unknown_token", ErrorKind::InvalidValue),
             ("personview inspect person --project 1", ErrorKind::MissingRequiredArgument),
             (
                 "personview inspect person --project 1 --id 1 --distinct-id a",
