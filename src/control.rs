@@ -12,10 +12,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock;
 use crate::store::Store;
 
 /// The socket, in the store's folder.
@@ -103,16 +103,10 @@ fn serve(store: &Weak<Store>, mut command: &UnixStream) -> io::Result<()> {
         return Err(io::Error::other("the command ended before it had copied everything"));
     }
     if let Some(store) = store.upgrade() {
-        store.note_backup(now()).map_err(io::Error::other)?;
+        store.note_backup(clock::now().as_secs()).map_err(io::Error::other)?;
     }
     tracing::info!("a backup was made");
     command.write_all(b"\n")
-}
-
-/// Now, in seconds since 1970.
-#[must_use]
-pub fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Why a running server gives no checkpoint.
@@ -203,7 +197,7 @@ mod tests {
         assert!(second.contains("another backup is being made"), "{second}");
         assert_eq!(store.last_backup(), None);
         lease.done().unwrap();
-        assert!(store.last_backup().is_some_and(|time| time <= now()));
+        assert!(store.last_backup().is_some_and(|time| time <= clock::now().as_secs()));
         assert!(!checkpoint.exists());
         drop(control);
         assert!(Lease::take(folder.path()).unwrap().is_none(), "it listens no more");

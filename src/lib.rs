@@ -13,12 +13,13 @@
 //! |---|---|---|
 //! | [`person`] | the model: values in, values out | nothing here |
 //! | [`store`] | RocksDB: keys, codec, transaction, snapshot | person |
-//! | [`ingest`] | the write path, from Kafka to the store | person, store, metrics, progress |
-//! | [`api`] | HTTP: the read path, and writes handed to the log | person, store, metrics, progress |
+//! | [`ingest`] | the write path, from Kafka to the store | person, store, metrics, progress, clock |
+//! | [`api`] | HTTP: the read path, and writes handed to the log | person, store, metrics, progress, clock |
 //! | [`progress`] | what the write path tells the read path | nothing here |
 //! | [`metrics`] | every series once | store's measures |
 //! | [`config`] | what an operator may decide | the rooms' own types |
-//! | [`control`] | what a running server does for a command beside it | store |
+//! | [`control`] | what a running server does for a command beside it | store, clock |
+//! | [`clock`] | what time it is | nothing here |
 //! | [`cli`] | the commands | everything |
 //! | [`logging`] | how the process logs | nothing here |
 //!
@@ -30,6 +31,7 @@
 
 pub mod api;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod control;
 #[cfg(test)]
@@ -182,7 +184,7 @@ async fn reload(
     rules: SharedRules,
     metrics: Arc<Metrics>,
 ) {
-    metrics.config_reloaded(true, control::now());
+    metrics.config_reloaded(true, clock::now().as_secs());
     while let Some(read) = reloads.recv().await {
         let taken = read.map_err(anyhow::Error::from).and_then(|new| {
             // Waits for threads of librdkafka.
@@ -190,7 +192,7 @@ async fn reload(
             state.replace_access(new.access()?);
             Ok(new)
         });
-        metrics.config_reloaded(taken.is_ok(), control::now());
+        metrics.config_reloaded(taken.is_ok(), clock::now().as_secs());
         match taken {
             Ok(new) => {
                 let (projects, api_keys) = (new.projects.len(), new.api_keys.len());

@@ -19,21 +19,22 @@ struct Room {
 }
 
 /// The arrows. A room that is not listed may name everything.
-const ROOMS: [Room; 7] = [
+const ROOMS: [Room; 8] = [
     Room { name: "person", rooms: &["person"], crates: &["chrono"] },
     Room { name: "store", rooms: &["store", "person"], crates: &["rocksdb", "rayon"] },
     Room {
         name: "ingest",
-        rooms: &["ingest", "person", "store", "metrics", "progress"],
-        crates: &["rdkafka", "tokio", "tracing", "chrono", "rayon"],
+        rooms: &["ingest", "person", "store", "metrics", "progress", "clock"],
+        crates: &["rdkafka", "tokio", "tracing", "rayon"],
     },
     Room {
         name: "api",
-        rooms: &["api", "person", "store", "metrics", "progress"],
+        rooms: &["api", "person", "store", "metrics", "progress", "clock"],
         crates: &["axum", "hyper", "hyper_util", "tower", "tokio", "tracing", "rand", "rayon"],
     },
     Room { name: "metrics", rooms: &["metrics", "store"], crates: &["prometheus"] },
-    Room { name: "control", rooms: &["control", "store"], crates: &["tracing"] },
+    Room { name: "control", rooms: &["control", "store", "clock"], crates: &["tracing"] },
+    Room { name: "clock", rooms: &["clock"], crates: &[] },
     Room { name: "progress", rooms: &["progress"], crates: &["tokio", "tracing"] },
 ];
 
@@ -57,6 +58,9 @@ const GUARDED: [&str; 13] = [
 /// Clocks: the model has none.
 const CLOCKS: [&str; 4] = ["SystemTime", "Instant", "Utc", "Local"];
 
+/// Of these, whatever tells the time of day: `clock.rs` alone asks it.
+const WALL_CLOCKS: [&str; 2] = ["SystemTime", "UNIX_EPOCH"];
+
 /// Everything that is wrong with one source file; `path` is relative to `src`.
 fn complaints(path: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
@@ -75,6 +79,10 @@ fn complaints(path: &str, text: &str) -> Vec<String> {
     seen.visit_file(&file);
     for (name, lines) in &seen.long_functions {
         found.push(format!("{path}: `{name}` has {lines} lines, at most {FUNCTION_LINES}"));
+    }
+    let asks = seen.crates.iter().any(|name| WALL_CLOCKS.contains(&name.as_str()));
+    if asks && path != "clock.rs" {
+        found.push(format!("{path}: may not name the system's clock, but crate::clock"));
     }
     let first = path.split('/').next().unwrap_or(path);
     let Some(room) = ROOMS.iter().find(|room| first.trim_end_matches(".rs") == room.name) else {
@@ -362,6 +370,8 @@ fn every_rule_fails_where_it_is_broken() {
         ("person/a.rs", "//! Head.\nuse crate::store::Store;", "may not name crate::store"),
         ("person/a.rs", "//! Head.\nuse std::time::Instant;", "the model has no clock"),
         ("person/a.rs", "//! Head.\nfn f() { chrono::Utc::now(); }", "the model has no clock"),
+        ("cli/a.rs", "//! Head.\nuse std::time::SystemTime;", "the system's clock"),
+        ("control.rs", "//! Head.\nfn f() { std::time::SystemTime::now(); }", "the system's clock"),
         ("person.rs", "//! Head.\nuse tokio::sync::Mutex;", "may not name tokio"),
         ("store/a.rs", "//! Head.\nuse crate::{person, api};", "may not name crate::api"),
         ("store/a.rs", "//! Head.\nfn f() -> tokio::task::Id {}", "may not name tokio"),

@@ -2,7 +2,7 @@
 //! to the log, and the answer waits until it was applied.
 
 use std::pin::Pin;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
@@ -19,6 +19,7 @@ use super::key::Scope;
 use super::posted::Posted;
 use super::read::View;
 use super::{State, position, read};
+use crate::clock;
 use crate::person::command::Seen;
 use crate::person::{Act, Command, ProjectId, Time};
 use crate::progress::Positions;
@@ -239,6 +240,5 @@ impl Write {
 
 /// Now, by this server's clock.
 pub fn now() -> Time {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Time(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    Time(i64::try_from(clock::now().as_micros()).unwrap_or(i64::MAX))
 }

@@ -12,8 +12,9 @@ use bytesize::ByteSize;
 use clap::Args;
 
 use super::pulse::Pulse;
+use crate::clock;
 use crate::config::Config;
-use crate::control::{self, Lease};
+use crate::control::Lease;
 use crate::person::Time;
 use crate::store::{self, Backup, Backups, Checkpoint, Store};
 
@@ -72,7 +73,7 @@ impl Source {
     fn done(self) -> anyhow::Result<()> {
         match self {
             Self::Running(lease) => Ok(lease.done()?),
-            Self::Stopped(store, _) => Ok(store.note_backup(control::now())?),
+            Self::Stopped(store, _) => Ok(store.note_backup(clock::now().as_secs())?),
         }
     }
 }

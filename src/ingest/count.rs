@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
 use strum::VariantNames;
 
 use super::Settings;
 use super::apply::{Kind, Outcome, Tally};
+use crate::clock;
 use crate::metrics::Metrics;
 use crate::person::Record;
 use crate::person::event::{Rejection, Warning};
@@ -52,7 +52,7 @@ pub fn applied(metrics: &Metrics, names: &Dictionary, records: &[Record], tally:
         }
     }
     metrics.ingest_late_operations(tally.late);
-    let now = Duration::from_micros(Utc::now().timestamp_micros().unsigned_abs());
+    let now = clock::now();
     for record in records {
         let received = Duration::from_micros(record.timestamp.0.unsigned_abs());
         metrics.ingest_freshness(now.saturating_sub(received).as_secs_f64());

@@ -1,6 +1,9 @@
 //! What Prometheus reads is what was recorded.
 
+use strum::VariantNames;
+
 use super::*;
+use crate::person::event::Warning;
 use crate::store::FamilyMeasure;
 
 #[test]
@@ -10,7 +13,8 @@ fn what_is_recorded_is_what_prometheus_reads() {
     metrics.ingest_records("events", "recorded", 3);
     metrics.ingest_operations("set", 4);
     metrics.ingest_dead_letters("not_json", 1);
-    metrics.ingest_warnings("timestamp_unusable", 1);
+    let warning = Warning::VARIANTS[0];
+    metrics.ingest_warnings(warning, 1);
     metrics.ingest_lag(&[("events", 6, Some(1)), ("events", 7, Some(3))]);
     metrics.ingest_lag(&[("events", 6, None), ("events", 7, Some(12))]);
     metrics.ingest_freshness(0.003);
@@ -36,7 +40,7 @@ fn what_is_recorded_is_what_prometheus_reads() {
         r#"personview_ingest_records_total{result="recorded",topic="events"} 5"#,
         r#"personview_ingest_operations_total{kind="set"} 4"#,
         r#"personview_ingest_dead_letters_total{reason="not_json"} 1"#,
-        r#"personview_ingest_warnings_total{kind="timestamp_unusable"} 1"#,
+        &format!(r#"personview_ingest_warnings_total{{kind="{warning}"}} 1"#),
         r#"personview_ingest_lag_records{partition="7",topic="events"} 12"#,
         r#"personview_ingest_freshness_seconds_bucket{le="0.0025"} 0"#,
         r#"personview_ingest_freshness_seconds_bucket{le="0.005"} 1"#,
