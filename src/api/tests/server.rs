@@ -100,7 +100,7 @@ async fn what_is_no_request_is_refused_without_a_body() {
     tokio::spawn(serve(listener, None, world.state.clone(), std::future::pending()));
     let line = |target: &str| format!("GET {target} HTTP/1.1{END}").into_bytes();
     let headers = |many: usize| {
-        let more: String = (2..many).map(|n| format!("\r\nX-{n}: x")).collect();
+        let more = (2..many).fold(String::new(), |more, n| more + &format!("\r\nX-{n}: x"));
         format!("GET /_liveness HTTP/1.1{more}{END}").into_bytes()
     };
     let long = format!("/_liveness?{}", "x".repeat(64 << 10));
