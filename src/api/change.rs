@@ -327,7 +327,7 @@ async fn set_properties(
 }
 
 fn tree(value: &Value) -> Tree {
-    serde_json::from_str(value.as_json()).unwrap_or_else(|_| value.as_json().into())
+    json::tree(value.as_json()).unwrap_or_else(|| value.as_json().into())
 }
 
 fn update(name: String, action: Action) -> Update {
