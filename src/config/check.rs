@@ -9,14 +9,12 @@ use std::time::Duration;
 use bytesize::{ByteSize, MIB};
 
 use super::{Api, ApiKey, Config, Ingest, Kafka, Problem, Project, Store, names};
-use crate::api::{LEAST_SPOOL, SNAPSHOT_LIFE, key};
+use crate::api::{LEAST_SPOOL, key};
 
 /// Least value of `store.memory`, in bytes.
 const MEMORY_MIN: u64 = 64 * MIB;
 /// Least value of `ingest.queue`, in bytes: one message of Kafka's default limit.
 const QUEUE_MIN: u64 = MIB;
-/// How much longer than any read the time between two erasures is: one that ends late is over, too.
-const ERASE_MARGIN: Duration = Duration::from_secs(60);
 /// Greatest id of a project: what clients hold in a signed number of 32 bits.
 const PROJECT_ID_MAX: u32 = i32::MAX.unsigned_abs();
 /// Longest name that Kafka allows for a topic, in bytes.
@@ -42,7 +40,7 @@ const FIXED: [&str; 6] = [
 pub(super) fn check(config: &Config) -> Vec<Problem> {
     let mut check = Check { problems: Vec::new() };
     check.kafka(&config.kafka);
-    check.store(&config.store, config.api.request_timeout);
+    check.store(&config.store);
     check.api(&config.api);
     check.ingest(&config.ingest, config.store.memory);
     check.projects(&config.projects);
@@ -134,18 +132,10 @@ impl Check {
         }
     }
 
-    fn store(&mut self, store: &Store, request_timeout: Duration) {
+    fn store(&mut self, store: &Store) {
         self.not_empty("store.path", &store.path.to_string_lossy(), "data");
         self.at_least("store.memory", store.memory, MEMORY_MIN);
-        // What one erasure leaves is taken by the next: by then whoever may still read it has ended.
-        let least = SNAPSHOT_LIFE.max(request_timeout).saturating_add(ERASE_MARGIN);
-        self.expect(store.erase_interval >= least, "store.erase_interval", || {
-            format!(
-                "is {:?}; write at least {least:?}, or reads that go on would keep deleted persons on the \
-                 disk",
-                store.erase_interval
-            )
-        });
+        self.positive("store.erase_interval", !store.erase_interval.is_zero());
     }
 
     fn at_least(&mut self, key: &str, bytes: u64, least: u64) {

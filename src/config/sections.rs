@@ -45,7 +45,7 @@ pub struct Store {
     pub memory: u64,
     /// Whether a batch is on the disk before the next one begins.
     pub sync_writes: bool,
-    /// How often the bytes of deleted persons are taken off the disk. A minute more than any read takes.
+    /// How often the bytes of deleted persons are taken off the disk. Not zero.
     #[serde(with = "notation::duration")]
     pub erase_interval: Duration,
 }

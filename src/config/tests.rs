@@ -258,7 +258,7 @@ fn a_file_that_is_missing_or_no_toml_is_told_without_its_secrets() {
 fn what_cannot_work_is_told_all_at_once() {
     let file = "[kafka]\ntopics = [\"a\", \"a\", \"b c\"]\ncommand_topic = \"a\"\ngroup = \"\"\n\
                 bootstrap_servers = \"\"\nclient = { \"group.id\" = \"x\", isolation.level = \"y\" }\n\
-                [store]\npath = \"\"\nmemory = \"1MiB\"\nerase_interval = \"10m\"\n\
+                [store]\npath = \"\"\nmemory = \"1MiB\"\n\
                 [api]\nmetrics_listen = \"127.0.0.1:8000\"\nposition_wait = \"30s\"\nbody_limit = 0\n\
                 page_limit = 0\njoin_spool = \"1KiB\"\nconnections = 0\n\
                 [ingest]\nbatch_records = 0\nqueue = \"1KiB\"\n";
@@ -275,7 +275,6 @@ fn what_cannot_work_is_told_all_at_once() {
         "kafka.client.\"isolation.level\"",
         "store.path",
         "store.memory",
-        "store.erase_interval",
         "api.metrics_listen",
         "api.connections",
         "api.body_limit",
@@ -286,22 +285,6 @@ fn what_cannot_work_is_told_all_at_once() {
         "ingest.queue",
     ];
     assert_eq!(keys, expected);
-}
-
-#[test]
-fn deleted_persons_wait_for_every_read_that_may_have_them() {
-    let with = |interval: &str, timeout: &str| {
-        format!(
-            "[store]\nerase_interval = \"{interval}\"\n[api]\nrequest_timeout = \"{timeout}\"\n"
-        )
-    };
-    for (interval, timeout) in [("1s", "30s"), ("659s", "30s"), ("1h", "1h")] {
-        let found = problems(&with(interval, timeout), &[]);
-        assert!(found.len() == 1 && found[0].contains("erase_interval"), "{interval}: {found:?}");
-    }
-    for (interval, timeout) in [("11m", "30s"), ("61m", "1h")] {
-        load(&with(interval, timeout), &[]).expect("long enough");
-    }
 }
 
 #[test]

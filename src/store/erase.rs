@@ -16,8 +16,7 @@ pub type Pending = BTreeSet<Vec<u8>>;
 impl Store {
     /// Takes off the disk what is left of those persons that were `pending` already when this was
     /// called before: a reader that began before the deletion has ended by now, so nothing keeps
-    /// the rows. Whoever calls leaves more time in between than any reader may take. Answers how many
-    /// persons these were, and who is pending now.
+    /// the rows. Answers how many persons these were, and who is pending now.
     ///
     /// # Errors
     /// Where RocksDB fails, [`Error::NotErased`] where a compaction does; the persons stay pending.
