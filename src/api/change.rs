@@ -17,6 +17,7 @@ use super::openapi::{answers, bodies, parameters, requests};
 use super::read::View;
 use super::single;
 use super::write::{Order, Write, Written, now};
+use crate::person::json::tree as tree_of;
 use crate::person::{Act, Action, Leaving, Update, Value};
 use crate::store::{CommandOutcome, Moment};
 
@@ -327,7 +328,7 @@ async fn set_properties(
 }
 
 fn tree(value: &Value) -> Tree {
-    json::tree(value.as_json()).unwrap_or_else(|| value.as_json().into())
+    tree_of(value.as_json()).unwrap_or_else(|| value.as_json().into())
 }
 
 fn update(name: String, action: Action) -> Update {

@@ -10,21 +10,35 @@ use rocksdb::{BottommostLevelCompaction, CompactOptions, FlushOptions};
 use super::keys::{self, Meta, PERSON_BYTES};
 use super::{Error, Family, Result, Store, corrupt};
 
-/// Deleted persons whose bytes may still be on disk.
-pub type Pending = BTreeSet<Vec<u8>>;
+/// RocksDB's name for it, which the crate has no word for.
+const OLDEST_SNAPSHOT_SEQUENCE: &str = "rocksdb.oldest-snapshot-sequence";
+
+/// Deleted persons whose bytes may still be on disk, as of a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// By their notes in family `meta`.
+    pub persons: BTreeSet<Vec<u8>>,
+    /// How much had been written: snapshots of before that may have them.
+    sequence: u64,
+}
 
 impl Store {
     /// Takes off the disk what is left of those persons that were `pending` already when this was
-    /// called before: a reader that began before the deletion has ended by now, so nothing keeps
-    /// the rows. Answers how many persons these were, and who is pending now.
+    /// called before, unless a reader that began before that still keeps the rows. Answers how many
+    /// persons these were, and who is pending now.
     ///
     /// # Errors
     /// Where RocksDB fails, [`Error::NotErased`] where a compaction does; the persons stay pending.
     pub fn erase(&self, before: &Pending) -> Result<(usize, Pending)> {
-        let (due, pending): (Pending, Pending) =
-            self.pending()?.into_iter().partition(|key| before.contains(key));
+        let now = self.pending()?;
+        let (due, left): (BTreeSet<_>, BTreeSet<_>) =
+            now.persons.into_iter().partition(|key| before.persons.contains(key));
+        let pending = Pending { persons: left, ..now };
         if due.is_empty() {
             return Ok((0, pending));
+        }
+        if self.is_read_as_of(before.sequence)? {
+            return Ok((0, before.clone()));
         }
         let failures = self.background_failures()?;
         // The write-ahead log holds them too, and is dropped when every family is flushed.
@@ -67,7 +81,16 @@ impl Store {
     /// Where RocksDB fails.
     pub fn pending(&self) -> Result<Pending> {
         let all = self.keys_of(Family::Meta, &[Meta::Erased(0, 0, 0).tag()], usize::MAX)?;
-        Ok(all.unwrap_or_default().into_iter().collect())
+        let persons = all.unwrap_or_default().into_iter().collect();
+        // Asked for after that: whoever is noted was deleted before it.
+        Ok(Pending { persons, sequence: self.db.latest_sequence_number() })
+    }
+
+    /// Whether somebody still reads what was there when so much was written.
+    fn is_read_as_of(&self, sequence: u64) -> Result<bool> {
+        // Nothing where nobody reads; 1 is before the first write.
+        let oldest = self.db.property_int_value(OLDEST_SNAPSHOT_SEQUENCE)?;
+        Ok((1..sequence).contains(&oldest.unwrap_or(0)))
     }
 
     fn flush(&self) -> Result<()> {

@@ -266,14 +266,22 @@ fn who_is_deleted_again_leaves_the_disk_again() {
     let anew = set("ann", &json!({"second": "x"}));
     let lines = [(0, set("ann", &json!({"first": "x"}))), (10, deletion()), (20, anew)];
     let (_folder, store) = world(&lines);
-    let (_, once) = store.erase(&crate::store::Pending::new()).unwrap();
-    assert_eq!(once.len(), 1);
+    let (_, once) = store.erase(&crate::store::Pending::default()).unwrap();
+    assert_eq!(once.persons.len(), 1);
+    let reader = store.snapshot();
     let mut again = deletion();
     again["idempotency_key"] = "again".into();
     apply(&store, &[record(lines.len(), 30, 30, &again)], &[1], SETTINGS);
     let (erased, pending) = store.erase(&once).unwrap();
-    assert_eq!((erased, pending.len()), (1, 1), "of the second deletion there may be readers");
-    assert_eq!(store.erase(&pending).unwrap(), (1, crate::store::Pending::new()));
+    assert_eq!(
+        (erased, pending.persons.len()),
+        (1, 1),
+        "of the second deletion there may be readers"
+    );
+    assert_eq!(store.erase(&pending).unwrap(), (0, pending.clone()), "there is one");
+    drop(reader);
+    let (erased, pending) = store.erase(&pending).unwrap();
+    assert_eq!((erased, pending.persons.len()), (1, 0));
 }
 
 #[test]
@@ -286,8 +294,8 @@ fn what_was_deleted_leaves_the_disk() {
         (2, set("anon-the-secret", &json!({"from": "late-secret"}))),
         (10, command(&json!({"command": "delete", "of": "ann-the-secret"}))),
     ]);
-    let (erased, pending) = store.erase(&crate::store::Pending::new()).unwrap();
-    assert_eq!((erased, pending.len()), (0, 2), "a reader of before may still be there");
+    let (erased, pending) = store.erase(&crate::store::Pending::default()).unwrap();
+    assert_eq!((erased, pending.persons.len()), (0, 2), "a reader of before may still be there");
     assert_eq!(store.erase(&pending).unwrap().0, 2);
     drop(store);
     // Opening writes the list of files anew.
