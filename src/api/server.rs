@@ -25,10 +25,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most bytes of a request's line and headers; beyond it the answer is 431.
 const MAX_HEAD: usize = 64 << 10;
 
-/// The most headers of a request; beyond it the answer is 431. Places for all of them are made for each
-/// request, so there are not as many as those bytes could hold.
-const MAX_HEADERS: usize = 256;
-
 /// How long running requests may go on after the end was asked for.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -157,7 +153,6 @@ async fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEAD)
-        .max_headers(MAX_HEADERS)
         // See `pieces`.
         .writev(false)
         .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));

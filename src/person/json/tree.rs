@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Tree};
 
 use super::{elements, fields, is_too_deep};
 
-/// The tree of a JSON text; `None` where it is no JSON, or nested deeper than [`MAX_DEPTH`].
+/// The tree of a JSON text; `None` where it is no JSON, or nested deeper than [`MAX_DEPTH`](super::MAX_DEPTH).
 ///
 /// Built level by level: `serde_json` takes objects with certain keys (`$serde_json::private::…`) for
 /// something else, and reads the text in them as JSON again, however deep that goes.
