@@ -88,6 +88,9 @@ pub struct Start {
     pub metrics_listener: Option<TcpListener>,
     /// Go on at the earliest record where those in between have expired.
     pub accept_gap: bool,
+    /// Ask Kafka whether topics are compacted, and read none that is. A broker in memory does not tell, and
+    /// would be waited for.
+    pub refuse_compacted: bool,
     /// The configuration as it was read again, or why it cannot be used.
     pub reloads: mpsc::Receiver<Result<Config, config::Error>>,
 }
@@ -109,7 +112,10 @@ pub async fn run(
     store.fill_from(&config.ingest.partitions.to_string())?;
     let metrics = Arc::new(Metrics::new());
     let (access, settings) = (config.access()?, config.api_settings());
-    let ingest_settings = config.ingest_settings(start.accept_gap);
+    let ingest_settings = ingest::Settings {
+        refuse_compacted: start.refuse_compacted,
+        ..config.ingest_settings(start.accept_gap)
+    };
     let rules = ingest_settings.rules.clone();
     let commands = Commands::connect(&ingest_settings.kafka, &ingest_settings.command_topic)?;
     let state = api::State::new(

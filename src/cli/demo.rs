@@ -66,7 +66,13 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
         let address = listener.local_addr()?;
         // Nobody reads the configuration again.
         let (_, reloads) = tokio::sync::mpsc::channel(1);
-        let start = Start { listener, metrics_listener: None, accept_gap: false, reloads };
+        let start = Start {
+            listener,
+            metrics_listener: None,
+            accept_gap: false,
+            refuse_compacted: false,
+            reloads,
+        };
         config.api.metrics_listen = None;
         let progress = Arc::<Progress>::default();
         let shutdown = serve::signalled()?;

@@ -30,7 +30,13 @@ pub fn run(
             Some(address) => Some(bind("api.metrics_listen", address).await?),
             None => None,
         };
-        let start = Start { listener, metrics_listener, accept_gap, reloads: reloads(load)? };
+        let start = Start {
+            listener,
+            metrics_listener,
+            accept_gap,
+            refuse_compacted: true,
+            reloads: reloads(load)?,
+        };
         let shutdown = signalled()?;
         Ok(crate::run(config, start, Arc::<Progress>::default(), shutdown).await?)
     });

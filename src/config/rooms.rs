@@ -53,6 +53,7 @@ impl Config {
             ready_lag: self.ingest.ready_lag,
             partitions: self.ingest.partitions,
             accept_gap,
+            refuse_compacted: true,
         }
     }
 

@@ -91,6 +91,8 @@ pub struct Settings {
     pub partitions: Partitions,
     /// Go on at the earliest record where those in between are gone.
     pub accept_gap: bool,
+    /// Topics that Kafka compacts are refused, where it tells.
+    pub refuse_compacted: bool,
 }
 
 /// Ingestion at work on threads of its own.

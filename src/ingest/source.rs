@@ -278,7 +278,7 @@ impl Source {
     /// Of a compacted topic a store that is built anew would read less.
     fn refuse_compacted(&mut self, topic: &Arc<str>) -> Result<(), Error> {
         let is_read = self.partitions.iter().any(|known| known.topic == *topic);
-        if is_read || self.judged.contains(topic) {
+        if is_read || !self.settings.refuse_compacted || self.judged.contains(topic) {
             return Ok(());
         }
         match self.runtime.block_on(self.settings.kafka.is_compacted(topic)) {
