@@ -42,12 +42,18 @@ impl<'a, 'db> Rows<'a, 'db> {
     /// Where the rows of a property are.
     fn span(&self, person: PersonId, property: PropertyId) -> Result<Span> {
         let of = (person, property);
-        let prefix = keys::property(self.lives.project, person, property);
-        let span = match &*self.read.borrow() {
+        let read = self.read.borrow();
+        let before = match &*read {
             Some((read, span)) if *read == of => return Ok(span.clone()),
-            Some(((read, _), span)) if *read == person => self.ordered.span_after(&prefix, span)?,
-            _ => self.ordered.span(&prefix)?,
+            Some(((read, _), span)) if *read == person => Some(span),
+            _ => None,
         };
+        let prefix = keys::property(self.lives.project, person, property);
+        let span = match before {
+            Some(before) => self.ordered.span_after(&prefix, before)?,
+            None => self.ordered.span(&prefix)?,
+        };
+        drop(read);
         let span =
             if self.reads_whole { self.ordered.span_of_few(span, &prefix, FEW)? } else { span };
         self.read.replace(Some((of, span.clone())));
