@@ -113,8 +113,9 @@ pub async fn run(
     let metrics = Arc::new(Metrics::new());
     let (access, settings) = (config.access()?, config.api_settings());
     let ingest_settings = ingest::Settings {
+        accept_gap: start.accept_gap,
         refuse_compacted: start.refuse_compacted,
-        ..config.ingest_settings(start.accept_gap)
+        ..config.ingest_settings()
     };
     let rules = ingest_settings.rules.clone();
     let commands = Commands::connect(&ingest_settings.kafka, &ingest_settings.command_topic)?;

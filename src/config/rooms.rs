@@ -34,10 +34,9 @@ impl Config {
         })
     }
 
-    /// How records become persons. With `accept_gap` reading goes on at the earliest record where
-    /// those in between have expired.
+    /// How records become persons, at a start that asks for nothing out of the ordinary.
     #[must_use]
-    pub fn ingest_settings(&self, accept_gap: bool) -> ingest::Settings {
+    pub fn ingest_settings(&self) -> ingest::Settings {
         ingest::Settings {
             kafka: self.kafka_connection(),
             topics: self.kafka.topics.clone(),
@@ -52,7 +51,7 @@ impl Config {
             queue_bytes: self.ingest.queue,
             ready_lag: self.ingest.ready_lag,
             partitions: self.ingest.partitions,
-            accept_gap,
+            accept_gap: false,
             refuse_compacted: true,
         }
     }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::Partitions;
 use crate::person::Position;
 use crate::person::command::Seen;
-use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::store::Applied;
 
 /// How much of the log was handed on.
@@ -63,9 +62,8 @@ impl Handed {
     /// The partition, where it is this instance's to read and not read yet: it may have been added since
     /// Kafka was asked last.
     pub fn unread(&self, seen: &Seen) -> Option<(u16, u32)> {
-        let is_owned = |topic| topic >= FIRST_COMMAND_TOPIC || self.owned.owns(seen.partition);
         let is_unread = |of: &(u16, u32)| !self.read.contains(of) && !self.absent.contains(of);
-        self.of(seen).filter(|(topic, _)| is_owned(*topic)).filter(is_unread)
+        self.of(seen).filter(|of| self.owned.reads(of.0, of.1)).filter(is_unread)
     }
 
     /// Notes that Kafka was asked for partitions, and what of them is not read now it does not have.

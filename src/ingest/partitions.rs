@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::person::record::FIRST_COMMAND_TOPIC;
+
 /// The partitions that one instance reads, written `all` or `ordinal/of`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
@@ -21,7 +23,14 @@ pub enum Partitions {
 }
 
 impl Partitions {
-    /// Whether this instance reads the partition with this number.
+    /// Whether this instance reads the partition with this number of the topic with this one. Every instance
+    /// reads every command: whose person it is about is not known before.
+    #[must_use]
+    pub fn reads(self, topic: u16, partition: u32) -> bool {
+        topic >= FIRST_COMMAND_TOPIC || self.owns(partition)
+    }
+
+    /// Whether this instance owns the partition of events with this number.
     #[must_use]
     pub fn owns(self, partition: u32) -> bool {
         match self {

@@ -23,7 +23,6 @@ use super::partition::Partition;
 use super::{Error, Settings, Stop};
 use crate::metrics::Metrics;
 use crate::person::command::Seen;
-use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::person::{Position, Record};
 use crate::progress::Progress;
 use crate::store::Applied;
@@ -215,7 +214,9 @@ impl Source {
         self.is_told |= is_assigned;
         self.is_assigned = is_assigned && !missing;
         self.handed.is_complete = self.is_assigned;
-        self.handed.asked_for(if self.is_assigned { waited_for } else { Vec::new() });
+        if self.is_assigned {
+            self.handed.asked_for(waited_for);
+        }
         let (is_assigned, partitions) = (self.is_assigned, self.partitions.len());
         self.progress.update(|status| {
             (status.assigned, status.partitions) = (is_assigned, partitions);
@@ -233,9 +234,7 @@ impl Source {
     ) -> Result<(), Error> {
         self.refuse_compacted(topic)?;
         let owned = self.settings.partitions;
-        // Every instance reads every command: whose person it is about is not known before.
-        let is_command = topic_number >= FIRST_COMMAND_TOPIC;
-        for number in (0..count).filter(|number| is_command || owned.owns(*number)) {
+        for number in (0..count).filter(|number| owned.reads(topic_number, *number)) {
             if self.partitions.iter().any(|known| known.topic == *topic && known.number == number) {
                 continue;
             }
