@@ -17,8 +17,7 @@ use super::openapi::{answers, bodies, parameters, requests};
 use super::read::View;
 use super::single;
 use super::write::{Order, Write, Written, now};
-use crate::person::json::tree as tree_of;
-use crate::person::{Act, Action, Leaving, Update, Value};
+use crate::person::{Act, Action, Leaving, Update, Value, json};
 use crate::store::{CommandOutcome, Moment};
 
 /// The most persons that one request deletes.
@@ -328,7 +327,7 @@ async fn set_properties(
 }
 
 fn tree(value: &Value) -> Tree {
-    tree_of(value.as_json()).unwrap_or_else(|| value.as_json().into())
+    json::tree(value.as_json()).unwrap_or_else(|| value.as_json().into())
 }
 
 fn update(name: String, action: Action) -> Update {

@@ -150,7 +150,7 @@ impl Read {
         let format = self.format;
         let body = move |view: &View<'_>| {
             let _permit = permit;
-            Ok(body(view).and_then(|body| format.body(body, view.page_bytes())))
+            Ok(made(view, format, body))
         };
         let (position, body) =
             on_thread(self.state.clone(), self.project, self.begun, body).await?;
@@ -190,8 +190,7 @@ impl Read {
         let deadline = self.state.settings.deadline(self.begun);
         let view = View::of(&self.state, self.project, deadline, || false);
         let position = view.position()?;
-        let body = body(&view).and_then(|body| self.format.body(body, view.page_bytes()));
-        Ok((position, body))
+        Ok((position, made(&view, self.format, body)))
     }
 
     /// Answers with a list, where not too many are being read. In CSV each of the `results` of
@@ -204,7 +203,7 @@ impl Read {
         let format = self.format;
         let read = on_thread(self.state.clone(), self.project, self.begun, move |view| {
             let _permit = permit;
-            Ok(body(view).and_then(|body| format.body(body, view.page_bytes())))
+            Ok(made(view, format, body))
         });
         let (position, body) = read.await?;
         Ok(self.listed(position, body))
@@ -238,6 +237,15 @@ impl Read {
             self.wanted.is_empty() || self.state.progress.reached(&self.wanted, within).await;
         reached.then_some(()).ok_or_else(Error::position_not_reached)
     }
+}
+
+/// What is made of a view as JSON, in a format.
+fn made(
+    view: &View<'_>,
+    format: Format,
+    json: impl FnOnce(&View<'_>) -> Result<Vec<u8>, Error>,
+) -> Result<Vec<u8>, Error> {
+    format.body(json(view)?, view.page_bytes())
 }
 
 fn with_position(position: HeaderValue, mut response: Response) -> Response {

@@ -243,22 +243,19 @@ fn filled<H: Histories>(
             // known than the merge, so nothing at this place is passed over.
             continue;
         }
-        let value = match stored.row {
+        let is_merge = matches!(stored.row, Row::Merge { .. });
+        let brought = match stored.row {
             Row::Merge { source: Some(source), .. } if query.known != Time::MAX => {
                 let until = Place::end_of(stored.place.time);
                 let after = rows.lives_on(source)?;
                 let of_source = Query { person: source.person, after, until, ..query };
-                let found = with_room(|| value(rows, of_source, mode))?;
-                match found {
-                    None => own_once(rows, query, mode, stored.place)?,
-                    found => found,
-                }
+                with_room(|| value(rows, of_source, mode))?
             }
-            row @ Row::Merge { .. } => match row.after(mode, None) {
-                None => own_once(rows, query, mode, stored.place)?,
-                found => found,
-            },
             row => row.after(mode, None),
+        };
+        let value = match brought {
+            None if is_merge => own_once(rows, query, mode, stored.place)?,
+            brought => brought,
         };
         if value.is_some() {
             return Ok(value);
