@@ -158,13 +158,28 @@ fn a_missing_topic_of_commands_is_made_to_be_kept() {
     }
 }
 
-#[test]
-fn a_topic_that_was_made_anew_stops_ingestion_and_not_the_reads() {
-    let topic = Topic::create("anew", 1);
+/// A topic of two persons, and a service that has both.
+fn two_persons(about: &str) -> (Topic, Home, Service) {
+    let topic = Topic::create(about, 1);
     topic.events(0, [&set("ann", &json!({"a": 1})), &set("bob", &json!({"a": 1}))]);
     let home = Home::new(&topic);
     let service = home.serve();
     service.persons(&format!("?min_position={}:0:1", topic.name));
+    (topic, home, service)
+}
+
+/// Waits until the service is not ready any more for a topic that is another one; answers what it says.
+fn wait_until_re_created(service: &Service) -> String {
+    wait_for(|| {
+        let (status, body) = service.get("/_readiness");
+        let text = body.to_string();
+        if status == 503 && text.contains("re-created") { Ok(text) } else { Err(text) }
+    })
+}
+
+#[test]
+fn a_topic_that_was_made_anew_stops_ingestion_and_not_the_reads() {
+    let (topic, home, service) = two_persons("anew");
     service.terminate();
     topic.delete();
     // Kafka deletes in its own time, and a name is free again only after that.
@@ -178,11 +193,7 @@ fn a_topic_that_was_made_anew_stops_ingestion_and_not_the_reads() {
         ],
     );
     let service = home.serve();
-    let told = wait_for(|| {
-        let (status, body) = service.get("/_readiness");
-        let text = body.to_string();
-        (status == 503 && text.contains("re-created")).then_some(text.clone()).ok_or(text)
-    });
+    let told = wait_until_re_created(&service);
     assert!(told.contains("empty folder"), "says what to do: {told}");
     assert_eq!(service.metric("personview_ingest_running").to_string(), "0");
     assert_eq!(service.persons("")["count"], 2);
@@ -191,11 +202,7 @@ fn a_topic_that_was_made_anew_stops_ingestion_and_not_the_reads() {
 
 #[test]
 fn a_topic_that_is_made_anew_under_a_server_at_work_stops_ingestion_as_well() {
-    let topic = Topic::create("anew-at-work", 1);
-    topic.events(0, [&set("ann", &json!({"a": 1})), &set("bob", &json!({"a": 1}))]);
-    let home = Home::new(&topic);
-    let service = home.serve();
-    service.persons(&format!("?min_position={}:0:1", topic.name));
+    let (topic, _home, service) = two_persons("anew-at-work");
     topic.delete();
     wait_for(|| {
         let text = service.get("/_readiness").1.to_string();
@@ -204,11 +211,7 @@ fn a_topic_that_is_made_anew_under_a_server_at_work_stops_ingestion_as_well() {
     wait_for(|| topic.try_make(1));
     let more = ["eve", "joe", "kim", "lea"].map(|id| set(id, &json!({"a": 1})));
     topic.events(0, more.iter());
-    wait_for(|| {
-        let (status, body) = service.get("/_readiness");
-        let text = body.to_string();
-        if status == 503 && text.contains("re-created") { Ok(()) } else { Err(text) }
-    });
+    wait_until_re_created(&service);
     assert_eq!(service.persons("")["count"], 2);
 }
 
