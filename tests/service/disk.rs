@@ -290,7 +290,7 @@ fn a_store_of_a_newer_format_is_refused_by_every_command_and_left_as_it_is() {
 
 #[test]
 fn deleted_persons_stay_pending_where_the_disk_has_no_room_to_take_them_off() {
-    const EVENTS: usize = 1_000;
+    const EVENTS: usize = 2_000;
     let topic = Topic::create("crowded", 1);
     topic.commands();
     send(&topic, 0..EVENTS);
