@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 
-use super::called::Called;
+use super::called::{self, Called};
 use super::error::Error;
 use super::json::Object;
 use super::openapi::{answers, parameters, past};
@@ -103,7 +103,7 @@ fn who(parameters: &Parameters) -> Result<Who, Error> {
             let detail = "Must provide either distinct_id or person_id parameter";
             Err(Error::required("distinct_id", detail))
         }
-        (Some(distinct_id), None) => Ok(Who::DistinctId(distinct_id.to_owned())),
+        (Some(id), None) => Ok(Who::DistinctId(called::distinct_id(id.to_owned()))),
         (None, Some(id)) => {
             let called = Called::parse(id, "person_id")?;
             Ok(Who::PersonId(called, id.to_owned()))

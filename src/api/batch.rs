@@ -10,7 +10,7 @@ use super::key::Scope;
 use super::openapi::{answers, bodies, parameters, requests};
 use super::posted::Posted;
 use super::read::{Read, View};
-use super::{State, list};
+use super::{State, called, list};
 use crate::person::PersonId;
 use crate::store::Moment;
 
@@ -37,7 +37,8 @@ pub async fn by_distinct_ids(
     let (read, asked) = asked(state, request, "distinct_ids").await?;
     read.list(move |view| {
         each(view, "distinct_ids", &asked, |distinct_id| {
-            Ok(view.snapshot.whose(view.project, distinct_id)?)
+            let distinct_id = called::distinct_id(distinct_id.to_owned());
+            Ok(view.snapshot.whose(view.project, &distinct_id)?)
         })
     })
     .await

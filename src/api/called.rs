@@ -1,9 +1,9 @@
-//! How a caller names a person.
+//! How a caller names a person, or one of its distinct ids.
 
 use uuid::Uuid;
 
 use super::error::Error;
-use crate::person::PersonId;
+use crate::person::{PersonId, identity};
 
 /// How a caller names a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,11 @@ impl Called {
                       distinctId, please use /persons?distinct_id=<id> instead.";
         Err(Error::invalid(attr, detail))
     }
+}
+
+/// A distinct id as it is kept of an event that shows it, so that whoever sent it finds it.
+pub fn distinct_id(text: String) -> String {
+    identity::cut(if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text })
 }
 
 #[cfg(test)]

@@ -9,14 +9,14 @@ use axum::response::Response;
 use serde_json::{Value as Tree, json};
 use uuid::Uuid;
 
-use super::called::Called;
+use super::called::{self, Called};
 use super::error::Error;
 use super::json::{Object, array};
 use super::once::{self, Done, nothing_to_split, of_one, once};
 use super::openapi::{answers, bodies, parameters, requests};
 use super::read::View;
 use super::single;
-use super::write::{Order, Write, Written, now};
+use super::write::{Order, Write, Written, now, to_person};
 use crate::person::{Act, Action, Leaving, Update, Value, json};
 use crate::store::{CommandOutcome, Moment};
 
@@ -62,13 +62,16 @@ pub async fn update_property(
     Path((_, id)): Path<(String, String)>,
     write: Write,
 ) -> Result<Response, Error> {
-    let set = if let Some(set) = write.fields.object("$set")? {
-        set
-    } else {
-        let key = write.fields.text("key")?;
-        let key = key.ok_or_else(|| Error::required("key", "key is required"))?;
-        let value = write.fields.json("value");
-        vec![(key, value.ok_or_else(|| Error::required("value", "value is required"))?)]
+    let set = match (write.fields.object("$set")?, write.fields.text("key")?) {
+        (Some(_), Some(_)) => {
+            return Err(Error::invalid("key", "Cannot provide both key and $set"));
+        }
+        (Some(set), None) => set,
+        (None, key) => {
+            let key = key.ok_or_else(|| Error::required("key", "key is required"))?;
+            let value = write.fields.json("value");
+            vec![(key, value.ok_or_else(|| Error::required("value", "value is required"))?)]
+        }
     };
     set_properties(write, &id, set).await
 }
@@ -138,8 +141,9 @@ pub async fn delete(
     extensions(("x-required-scope" = json!("person:write"))),
 )]
 pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Result<Response, Error> {
-    let main = write.fields.text("main_distinct_id")?;
+    let main = write.fields.text("main_distinct_id")?.map(called::distinct_id);
     let these = write.fields.texts("distinct_ids_to_split")?;
+    let these = these.map(|ids| ids.into_iter().map(called::distinct_id).collect::<Vec<_>>());
     let (named, attr, leaving) = match (main, these) {
         // Only who says nothing means all but the first.
         (_, Some(these)) if these.is_empty() => return Err(nothing_to_split()),
@@ -192,10 +196,10 @@ fn are_hers(view: &View<'_>, called: Called, named: &[String], attr: &str) -> Re
 pub async fn reset(write: Write) -> Result<Response, Error> {
     let distinct_id = write.fields.text("distinct_id")?;
     let required = || Error::required("distinct_id", "distinct_id is required");
-    let distinct_id = distinct_id.ok_or_else(required)?;
+    let distinct_id = called::distinct_id(distinct_id.ok_or_else(required)?);
     write.wait().await?;
     let what = format!("reset {distinct_id}");
-    match once(&write, &what, async || Ok(Act::Reset(distinct_id))).await? {
+    match once(&write, &what, async || Ok((Act::Reset(distinct_id), Vec::new()))).await? {
         Done::Accepted(response) => Ok(response),
         Done::Applied => success(&write, StatusCode::OK).await,
     }
@@ -218,6 +222,9 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
     not_to_be_kept(&write)?;
     let (ids, distinct_ids) = (write.fields.texts("ids")?, write.fields.texts("distinct_ids")?);
     let (attr, asked) = match (ids, distinct_ids) {
+        // Who has a place for both in a body may leave one of them empty.
+        (Some(ids), Some(none)) if none.is_empty() => ("ids", ids),
+        (Some(none), Some(distinct_ids)) if none.is_empty() => ("distinct_ids", distinct_ids),
         (Some(_), Some(_)) => {
             return Err(Error::invalid("ids", "Cannot provide both ids and distinct_ids"));
         }
@@ -296,16 +303,17 @@ fn found(
         let person = if attr == "ids" {
             view.person(Called::parse(&asked, attr)?)?
         } else {
-            view.snapshot.whose(view.project, &asked)?
+            view.snapshot.whose(view.project, &called::distinct_id(asked))?
         };
         let became =
             person.map(|id| view.snapshot.became(view.project, id, Moment::NOW)).transpose()?;
         if let Some((id, head)) = became.flatten()
             && persons.insert(id)
         {
-            found.orders.push(Order { key, act: Act::Delete(head.uuid) });
+            let (act, other_uuids) = to_person(view, (id, &head), Act::Delete)?;
+            found.orders.push(Order { key, act, other_uuids });
         } else if remembers {
-            found.orders.push(Order { key, act: Act::Delete(NOBODY) });
+            found.orders.push(Order { key, act: Act::Delete(NOBODY), other_uuids: Vec::new() });
         }
     }
     Ok(found)

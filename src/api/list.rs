@@ -14,7 +14,7 @@ use super::openapi::{answers, bodies, parameters};
 use super::page::results;
 use super::parameters::Parameters;
 use super::read::{Read, View};
-use super::{body, cursor, write};
+use super::{body, called, cursor, write};
 use crate::person::{Filter, Head, Part, PersonId};
 use crate::store::{By, Row, Start, Wanted};
 
@@ -65,7 +65,7 @@ impl Query {
             walks: text.is_some(),
             counts: parameters.get("count").is_none() || parameters.flag("count")?,
             order,
-            distinct_id: owned("distinct_id"),
+            distinct_id: owned("distinct_id").map(called::distinct_id),
             email: owned("email"),
             wanted: Wanted { filter: filter(parameters)?, search: search.map(Part::new) },
             is_csv: format.is_csv(),

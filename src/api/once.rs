@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::called::Called;
 use super::error::Error;
-use super::write::{Write, Written};
+use super::read::View;
+use super::write::{Write, Written, to_person};
 use crate::person::Act;
 use crate::store::CommandOutcome;
 
@@ -29,12 +30,15 @@ pub async fn of_one(
     write: &Write,
     what: &str,
     id: &str,
-    act: impl FnOnce(Uuid) -> Act,
+    act: impl FnOnce(Uuid) -> Act + Send + 'static,
 ) -> Result<Done, Error> {
     let called = Called::parse(id, "id")?;
     write.wait().await?;
-    let person = async || Ok(act(write.view(move |view| Ok(view.now(called)?.1.uuid)).await?));
-    once(write, what, person).await
+    let read = move |view: &View<'_>| {
+        let (person, head) = view.now(called)?;
+        to_person(view, (person, &head), act)
+    };
+    once(write, what, async || write.view(read).await).await
 }
 
 /// Writes a command, unless the same was written before; `what` says all that is asked for, since another
@@ -42,7 +46,7 @@ pub async fn of_one(
 pub async fn once(
     write: &Write,
     what: &str,
-    act: impl AsyncFnOnce() -> Result<Act, Error>,
+    act: impl AsyncFnOnce() -> Result<(Act, Vec<Uuid>), Error>,
 ) -> Result<Done, Error> {
     let mut outcome = write.repeated(what).await?;
     if outcome.is_none() {
@@ -66,6 +70,11 @@ fn judge(outcome: CommandOutcome) -> Result<(), Error> {
             Err(Error::invalid("properties", detail))
         }
         CommandOutcome::NothingToSplit => Err(nothing_to_split()),
+        CommandOutcome::TooManyMerges => {
+            let detail =
+                "The distinct ids went through too many merges to leave at once; split fewer.";
+            Err(Error::invalid("distinct_ids_to_split", detail))
+        }
     }
 }
 

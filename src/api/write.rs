@@ -21,7 +21,7 @@ use super::read::View;
 use super::{State, position, read};
 use crate::clock;
 use crate::person::command::Seen;
-use crate::person::{Act, Command, ProjectId, Time};
+use crate::person::{Act, Command, Head, PersonId, ProjectId, Time};
 use crate::progress::Positions;
 use crate::store::CommandOutcome;
 
@@ -103,6 +103,20 @@ pub struct Order {
     pub key: String,
     /// What it does.
     pub act: Act,
+    /// Uuids that the person may have instead.
+    pub other_uuids: Vec<Uuid>,
+}
+
+/// So many other uuids of a person stand in a command: one that leads to it is enough.
+const MOST_UUIDS: usize = 100;
+
+/// What is to be done to a person, and the uuids that it may have instead where the log is read anew.
+pub fn to_person(
+    view: &View<'_>,
+    of: (PersonId, &Head),
+    act: impl FnOnce(Uuid) -> Act,
+) -> Result<(Act, Vec<Uuid>), Error> {
+    Ok((act(of.1.uuid), view.snapshot.other_uuids(view.project, of, MOST_UUIDS)?))
 }
 
 /// What became of commands.
@@ -116,8 +130,8 @@ pub enum Written {
 impl Write {
     /// A command. `what` names what is done to whom and with what, in the words of the request: a
     /// repeated idempotency key counts for the same only.
-    pub fn order(&self, what: &str, act: Act) -> Order {
-        Order { key: self.key_of(what), act }
+    pub fn order(&self, what: &str, (act, other_uuids): (Act, Vec<Uuid>)) -> Order {
+        Order { key: self.key_of(what), act, other_uuids }
     }
 
     /// Under which a command is done once.
@@ -194,13 +208,14 @@ impl Write {
         });
         let seen: Vec<_> = seen.collect();
         let keys: Vec<_> = orders.iter().map(|order| order.key.clone()).collect();
-        let commands = orders.into_iter().map(|Order { key, act }| Command {
+        let commands = orders.into_iter().map(|Order { key, act, other_uuids }| Command {
             uuid: Uuid::new_v4(),
             project: self.project,
             idempotency_key: key,
             author: self.author.clone(),
             known: now(),
             seen: seen.clone(),
+            other_uuids,
             act,
         });
         let commands: Vec<_> = commands.collect();
@@ -225,7 +240,12 @@ impl Write {
         let (mut positions, mut failed) = (Positions::new(), None);
         for appended in join_all(appending).await {
             match appended {
-                Ok(appended) => positions.extend(appended),
+                Ok(appended) => {
+                    for (partition, next) in appended {
+                        let known = positions.entry(partition).or_default();
+                        *known = next.max(*known);
+                    }
+                }
                 Err(why) => _ = failed.get_or_insert(why),
             }
         }

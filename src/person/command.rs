@@ -3,7 +3,7 @@
 //!
 //! ```json
 //! {"command": "split", "uuid": "…", "project": 1, "person": "…", "distinct_ids": ["a"],
-//!  "author": "dashboard", "idempotency_key": "…", "now": "2026-03-01T12:00:00Z",
+//!  "other_uuids": ["…"], "author": "dashboard", "idempotency_key": "…", "now": "2026-03-01T12:00:00Z",
 //!  "seen": [{"topic": "events_plugin_ingestion", "partition": 0, "next_offset": 7}]}
 //! ```
 
@@ -33,6 +33,9 @@ pub struct Command {
     pub known: Time,
     /// How much of the log its author had seen: it is not applied before that.
     pub seen: Vec<Seen>,
+    /// Uuids that the person may have instead, where the log is read in another order: those that its other
+    /// distinct ids would have made it.
+    pub other_uuids: Vec<Uuid>,
     /// What it does.
     pub act: Act,
 }
@@ -91,6 +94,8 @@ struct Wire<'a> {
     project: ProjectId,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     person: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    other_uuids: Vec<Uuid>,
     #[serde(default, borrow, skip_serializing_if = "BTreeMap::is_empty")]
     properties: BTreeMap<String, &'a RawValue>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -138,6 +143,7 @@ impl Command {
             author: wire.author.clone(),
             known: known.known_time(),
             seen: wire.seen.clone(),
+            other_uuids: wire.other_uuids.clone(),
             act: wire.act().ok_or(Rejection::InvalidCommand)?,
         })
     }
@@ -159,6 +165,7 @@ impl Command {
             uuid: self.uuid,
             project: self.project,
             person: self.act.person(),
+            other_uuids: self.other_uuids.clone(),
             properties: BTreeMap::new(),
             keys: Vec::new(),
             distinct_ids: None,
@@ -308,6 +315,7 @@ mod tests {
                 author: "me".to_owned(),
                 known: Time::parse("2026-03-01T11:00:00.000001Z").unwrap(),
                 seen: vec![seen.clone()],
+                other_uuids: vec![Uuid::from_u128(8)],
                 act,
             };
             assert_eq!(parse(&written.to_json()), Ok(written));

@@ -138,20 +138,20 @@ impl Snapshot<'_> {
         at: Moment,
     ) -> Result<Option<Time>> {
         let mut seen: Option<Time> = None;
-        self.each_operation(project, person, at, |place, operation| {
-            if place.position.is_command() {
-                return Ok(true);
-            }
-            seen = seen.max(Some(operation.event_time));
-            // Only a merge happened before the place where it stands: what came before it, here
-            // and on its source, may be newer.
-            if let Some(source) = operation.merged.filter(|_| operation.event_time < place.time) {
-                let until = Moment { time: place.time, known: at.known };
-                let of_source = || self.last_seen_as_of(project, source, until);
-                seen = seen.max(history::with_room(of_source)?);
-            }
-            Ok(seen < Some(place.time))
-        })?;
+        let mut timelines = vec![(person, at.time)];
+        while let Some((person, time)) = timelines.pop() {
+            self.each_operation(project, person, Moment { time, ..at }, |place, operation| {
+                if place.position.is_command() {
+                    return Ok(true);
+                }
+                seen = seen.max(Some(operation.event_time));
+                // Only a merge happened before the place where it stands: what came before it, here
+                // and on its source, may be newer.
+                let source = operation.merged.filter(|_| operation.event_time < place.time);
+                timelines.extend(source.map(|source| (source, place.time)));
+                Ok(seen < Some(place.time))
+            })?;
+        }
         Ok(seen.map(Time::floor_to_hour))
     }
 
@@ -176,6 +176,8 @@ impl Snapshot<'_> {
         known: Time,
         mut each: impl FnMut(Place, Operation) -> Result<bool>,
     ) -> Result<()> {
+        // Who goes from timeline to timeline may have no walk that is long.
+        self.goes_on()?;
         let prefix = keys::person(project, person);
         let mut iterator = Walk::new(self, Family::Timeline);
         iterator.seek_for_prev(keys::at(prefix.clone(), until));

@@ -1,11 +1,13 @@
 //! Which distinct ids a person has and had.
 
+use uuid::Uuid;
+
 use super::lives::{LivesOf, Spans};
 use super::snapshot::{Moment, Snapshot};
 use super::walk::Walk;
 use super::{Family, Joined, LifeSpan, Member, Result, codec, corrupt, decode, keys};
 use crate::person::history::with_room;
-use crate::person::{Head, Life, Lives, Merged, PersonId, Place, ProjectId, Seat, Time};
+use crate::person::{Head, Life, Lives, Merged, PersonId, Place, ProjectId, Seat, Time, identity};
 
 /// What is asked of the members of one person.
 #[derive(Clone, Copy)]
@@ -140,6 +142,33 @@ impl Snapshot<'_> {
     }
 }
 
+impl Snapshot<'_> {
+    /// The uuids that a person might have where the log is read in another order: those that its other
+    /// distinct ids would have made it, but for what is somebody else's here. At most `most`.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn other_uuids(
+        &self,
+        project: ProjectId,
+        (person, head): (PersonId, &Head),
+        most: usize,
+    ) -> Result<Vec<Uuid>> {
+        let ids = self.distinct_ids(project, (person, head), Moment::NOW, most)?;
+        let mut others = Vec::new();
+        for uuid in ids.iter().map(|id| identity::person_uuid(project, id)) {
+            let became = match self.person_of_uuid(project, uuid)? {
+                Some(other) => self.became(project, other, Moment::NOW)?.map(|(id, _)| id),
+                None => Some(person),
+            };
+            if uuid != head.uuid && became == Some(person) {
+                others.push(uuid);
+            }
+        }
+        Ok(others)
+    }
+}
+
 /// A distinct id that a person has or had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Had {
@@ -180,50 +209,53 @@ impl Snapshot<'_> {
         most: usize,
     ) -> Result<HadIds> {
         let mut found = HadIds::default();
+        let mut iterator = Walk::new(self, Family::PersonDistinctId);
         for anonymous in [false, true] {
             for number in head.first_life..=head.life {
                 let life = Life { person, number };
                 let merged = self.span(project, life)?.merged;
                 let stay = Stay { since: None, until: merged.map(|merged| merged.place.time) };
-                self.had((project, anonymous, most), life, stay, &mut found)?;
+                had((project, anonymous, most), life, stay, (&mut iterator, &mut found))?;
             }
         }
         Ok(found)
     }
+}
 
-    fn had(
-        &self,
-        of @ (project, anonymous, most): (ProjectId, bool, usize),
-        life: Life,
-        stay: Stay,
-        found: &mut HadIds,
-    ) -> Result<()> {
-        let prefix = keys::members(project, life, anonymous);
-        let mut iterator = Walk::new(self, Family::PersonDistinctId);
-        iterator.seek(&prefix);
-        while let Some((_, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
-            let member = decode(codec::decode_member, value, Family::PersonDistinctId)?;
-            let from = stay.since.unwrap_or(member.from);
-            let until = member.left.into_iter().chain(stay.until).min();
-            match member.joined {
-                // It had left before the others came here.
-                _ if stay.since.is_some() && until.is_some_and(|until| until <= from) => {}
-                Joined::Id(id) => {
-                    found.count += 1;
-                    if found.first.len() < most {
-                        found.first.push(Had { id, from, until });
-                    }
-                }
-                Joined::Bundle(source) => {
-                    let stay = Stay { since: Some(from), until };
-                    with_room(|| self.had(of, source, stay, found))?;
+/// Adds what a life had. One iterator serves for bundles in bundles.
+fn had(
+    of @ (project, anonymous, most): (ProjectId, bool, usize),
+    life: Life,
+    stay: Stay,
+    (iterator, found): (&mut Walk<'_>, &mut HadIds),
+) -> Result<()> {
+    let prefix = keys::members(project, life, anonymous);
+    iterator.seek(&prefix);
+    while let Some((key, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
+        let member = decode(codec::decode_member, value, Family::PersonDistinctId)?;
+        let from = stay.since.unwrap_or(member.from);
+        let until = member.left.into_iter().chain(stay.until).min();
+        match member.joined {
+            // It had left before the others came here.
+            _ if stay.since.is_some() && until.is_some_and(|until| until <= from) => {}
+            Joined::Id(id) => {
+                found.count += 1;
+                if found.first.len() < most {
+                    found.first.push(Had { id, from, until });
                 }
             }
-            iterator.next();
+            Joined::Bundle(source) => {
+                let next = keys::after(key);
+                let stay = Stay { since: Some(from), until };
+                with_room(|| had(of, source, stay, (iterator, found)))?;
+                iterator.seek(next);
+                continue;
+            }
         }
-        iterator.status()?;
-        Ok(())
+        iterator.next();
     }
+    iterator.status()?;
+    Ok(())
 }
 
 impl Spans for Snapshot<'_> {

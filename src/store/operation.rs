@@ -139,11 +139,14 @@ pub enum CommandOutcome {
     TooLarge = 2,
     /// A split that would leave the person without a distinct id, or names none of its own.
     NothingToSplit = 3,
+    /// A split of distinct ids that went through too many merges together.
+    TooManyMerges = 4,
 }
 
 impl CommandOutcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Self; 4] = [Self::Done, Self::NotFound, Self::TooLarge, Self::NothingToSplit];
+    pub const ALL: [Self; 5] =
+        [Self::Done, Self::NotFound, Self::TooLarge, Self::NothingToSplit, Self::TooManyMerges];
 
     /// The name under which it is counted.
     #[must_use]
@@ -153,6 +156,7 @@ impl CommandOutcome {
             Self::NotFound => "not_found",
             Self::TooLarge => "too_large",
             Self::NothingToSplit => "nothing_to_split",
+            Self::TooManyMerges => "too_many_merges",
         }
     }
 }

@@ -295,6 +295,10 @@ fn random_line(of: usize, (minutes, known, line): &(i64, i64, Json)) -> Json {
         let person = identity::person_uuids(1, id.as_str().unwrap()).nth(number).unwrap();
         line["person"] = person.to_string().into();
     }
+    if let Some(Json::Array(or)) = line.as_object_mut().and_then(|line| line.remove("or")) {
+        let others = or.iter().map(|id| identity::person_uuid(1, mine(id).as_str().unwrap()));
+        line["other_uuids"] = others.map(|uuid| uuid.to_string()).collect();
+    }
     (line["project"], line["now"]) = (1.into(), at(*known));
     line["idempotency_key"] = uuid.into();
     line

@@ -148,6 +148,11 @@ async fn many_are_deleted_at_once() {
     let url = "/api/projects/1/persons/bulk_delete";
     let both = json!({"ids": [ANN], "distinct_ids": ["bob"]});
     assert_eq!(write(&world, Method::POST, url, &both).await.status, 400);
+    for none in
+        [json!({"ids": [], "distinct_ids": ["nobody"]}), json!({"ids": ["12"], "distinct_ids": []})]
+    {
+        assert_eq!(write(&world, Method::POST, url, &none).await.status, 202, "{none}");
+    }
     let many: Vec<_> = (0..1001).map(|id| id.to_string()).collect();
     assert_eq!(write(&world, Method::POST, url, &json!({"ids": many})).await.status, 400);
     let merged = person_uuid(1, "a-b-c-d-e");
@@ -159,6 +164,33 @@ async fn many_are_deleted_at_once() {
     let reply = write(&world, Method::POST, url, &json!({"distinct_ids": ["bob", "ann"]})).await;
     assert_eq!(reply.body, expected);
     assert_eq!(world.get("/api/projects/1/persons").await.json()["count"], 0);
+}
+
+#[tokio::test]
+async fn whoever_has_an_id_that_was_cut_finds_the_person_by_it() {
+    let mut world = World::roomy();
+    let long = "x".repeat(250);
+    world.ingest(&[event("12:00", &long)]);
+    for url in [
+        format!("persons?distinct_id={long}"),
+        format!("persons/properties_at_time?distinct_id={long}&timestamp=2026-03-02"),
+    ] {
+        let reply = world.get(&format!("/api/projects/1/{url}")).await;
+        assert!(reply.status == 200 && reply.body.contains(&"x".repeat(200)), "{}", reply.body);
+    }
+    let url = "/api/projects/1/persons/bulk_delete";
+    let reply = write(&world, Method::POST, url, &json!({"distinct_ids": [long]})).await;
+    assert!(reply.body.contains("\"persons_deleted\":1"), "{}", reply.body);
+}
+
+#[tokio::test]
+async fn one_property_or_some_are_set_and_not_both() {
+    let world = World::new();
+    let both = json!({"$set": {"a": 1}, "key": "b", "value": 2});
+    let reply = write(&world, Method::POST, &person(ANN, "/update_property"), &both).await;
+    let (status, error) = reply.error();
+    assert!(status == 400 && error.contains("both key and $set"), "{error}");
+    assert_eq!(properties(&world, ANN).await["a"], Json::Null);
 }
 
 #[tokio::test]

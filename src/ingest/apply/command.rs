@@ -1,6 +1,6 @@
 //! What the API writes: properties, splits and resets. Deletions have a room of their own.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Applying, At, Kind, Outcome};
 use crate::person::{
@@ -8,6 +8,9 @@ use crate::person::{
     Position, ProjectId, Seat, Time, Update,
 };
 use crate::store::{CommandOutcome, Deed, Joined, Member, Operation, Result};
+
+/// A split writes with each distinct id the merges that it went through: so many at most, of a few dozen bytes.
+const MOST_MERGES: usize = if cfg!(test) { 1_000 } else { 1_000_000 };
 
 impl Applying<'_, '_> {
     /// Applies a command, once for each idempotency key.
@@ -17,22 +20,38 @@ impl Applying<'_, '_> {
             return Ok(Outcome::Duplicate);
         }
         let at = At::of_command(command, position);
-        let life = match command.act.person() {
-            Some(uuid) => self.live(project, uuid)?,
-            None => None,
-        };
-        let outcome = match (&command.act, life) {
+        let lives = self.lives_of(command)?;
+        let outcome = match (&command.act, lives.as_slice()) {
             (Act::Reset(distinct_id), _) => self.reset(project, distinct_id)?,
-            (_, None) => CommandOutcome::NotFound,
-            (Act::Update(_, updates), Some(life)) => self.update(at, life, updates)?,
-            (Act::Delete(_), Some(life)) => self.delete(at, life)?,
-            (Act::Split(_, leaving), Some(life)) => self.split(at, life, leaving)?,
+            (_, []) => CommandOutcome::NotFound,
+            (Act::Update(_, updates), [life, ..]) => self.update(at, *life, updates)?,
+            (Act::Split(_, leaving), [life, ..]) => self.split(at, *life, leaving)?,
+            (Act::Delete(_), lives) => {
+                lives.iter().try_for_each(|life| self.delete(at, *life))?;
+                CommandOutcome::Done
+            }
         };
         self.transaction.set_outcome(project, idempotency_key, known, outcome)?;
         Ok(match outcome {
             CommandOutcome::Done => Outcome::Recorded,
             _ => Outcome::Refused,
         })
+    }
+
+    /// The lives in which those are now whom a command is about. Where nobody ever had the person's uuid here
+    /// it was made by another one of its distinct ids, since their events came in another order.
+    fn lives_of(&mut self, command: &Command) -> Result<Vec<Life>> {
+        let (project, Some(uuid)) = (command.project, command.act.person()) else {
+            return Ok(Vec::new());
+        };
+        if self.transaction.person_of_uuid(project, uuid)?.is_some() {
+            return Ok(self.live(project, uuid)?.into_iter().collect());
+        }
+        let mut lives = Vec::new();
+        for uuid in &command.other_uuids {
+            lives.extend(self.live(project, *uuid)?.filter(|life| !lives.contains(life)));
+        }
+        Ok(lives)
     }
 
     /// The life in which the person with a uuid is now; `None` where there is none.
@@ -92,6 +111,9 @@ impl Applying<'_, '_> {
         if leaving.is_empty() || leaving.len() == ids.len() {
             return Ok(CommandOutcome::NothingToSplit);
         }
+        if self.went_through(project, &leaving)? > MOST_MERGES {
+            return Ok(CommandOutcome::TooManyMerges);
+        }
         let mut time = self.not_before(at, life.person)?;
         for id in &leaving {
             // A life does not begin before the one before it is over.
@@ -111,6 +133,30 @@ impl Applying<'_, '_> {
         self.log(at, life.person, time, Deed::Split)?;
         self.count(Kind::Split);
         Ok(CommandOutcome::Done)
+    }
+
+    /// How many merges distinct ids went through that are not written out with them yet; what is more than may
+    /// be is not counted to its end.
+    fn went_through(&mut self, project: ProjectId, ids: &[String]) -> Result<usize> {
+        let (mut all, mut counted) = (0, HashMap::new());
+        for id in ids {
+            let (mut path, mut life) = (Vec::new(), Some(self.owner_of(project, id)?.last().life));
+            let lives = self.transaction.lives(project);
+            while let Some(next) = life.filter(|life| !counted.contains_key(life)) {
+                path.push(next);
+                life = lives.merged(next)?.map(|merged| merged.into);
+            }
+            let mut merges: usize = life.map_or(0, |life| counted[&life] + 1);
+            for life in path.into_iter().rev() {
+                counted.insert(life, merges);
+                merges += 1;
+            }
+            all += merges.saturating_sub(1);
+            if all > MOST_MERGES {
+                break;
+            }
+        }
+        Ok(all)
     }
 
     /// Gives a distinct id to a person of its own.

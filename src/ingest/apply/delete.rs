@@ -9,11 +9,11 @@ use crate::person::{
     CREATED, Fact, Head, Known, Life, Lives, Merged, Ownership, PersonId, ProjectId, Row, Stored,
     Time,
 };
-use crate::store::{CommandOutcome, Deed, Joined, Result};
+use crate::store::{Deed, Joined, Result};
 
 impl Applying<'_, '_> {
     /// Deletes the person that is in this life now.
-    pub fn delete(&mut self, at: At, life: Life) -> Result<CommandOutcome> {
+    pub fn delete(&mut self, at: At, life: Life) -> Result<()> {
         let project = at.project;
         let time = self.not_before(at, life.person)?;
         let persons = self.merged_into(project, life.person)?;
@@ -33,7 +33,7 @@ impl Applying<'_, '_> {
         }
         self.log(at, life.person, time, Deed::Deleted)?;
         self.count(Kind::Deletion);
-        Ok(CommandOutcome::Done)
+        Ok(())
     }
 
     /// A person, and all who became it in the end: also those merged into a life that was merged into

@@ -52,11 +52,12 @@ fn command() -> impl Strategy<Value = Json> {
             3 => json!({"command": "unset", "keys": ["p", "q"]}),
             4 => json!({"command": "split"}),
             5 => json!({"command": "split", "distinct_id": id}),
-            _ => json!({"command": "split", "distinct_ids": ids}),
+            _ => json!({"command": "split", "distinct_ids": &ids}),
         };
         if kind != 1 {
             // The person that this id had or has, or one that was split off it.
             command["of"] = json!([of, u8::from(split == 0)]);
+            command["or"] = json!(ids);
         }
         command["author"] = "key".into();
         command

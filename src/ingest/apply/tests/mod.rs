@@ -1,5 +1,6 @@
 //! Random histories through the real store, in random batches, against the naive fold.
 
+mod commands;
 mod crowd;
 mod example;
 mod follow;
@@ -19,6 +20,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
 use serde_json::{Value as Json, json};
 
+use self::commands::of_project;
 use self::histories::{History, histories};
 use self::oracle::{Answer, Oracle};
 use super::*;
@@ -81,20 +83,6 @@ impl History {
             })
             .collect()
     }
-}
-
-/// Commands name project and person.
-fn of_project(project: ProjectId, line: &Json) -> Json {
-    let mut line = line.clone();
-    if !line["command"].is_null() {
-        line["project"] = project.into();
-    }
-    if let Some(Json::Array(of)) = line.as_object_mut().and_then(|line| line.remove("of")) {
-        let number = usize::from(of[1] == 1);
-        let person = identity::person_uuids(project, of[0].as_str().unwrap()).nth(number);
-        line["person"] = person.unwrap().to_string().into();
-    }
-    line
 }
 
 /// Applies records of project 1 in batches of the sizes given, over and over. Of three batches the first

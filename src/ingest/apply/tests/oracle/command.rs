@@ -34,11 +34,21 @@ impl Oracle {
                 return;
             }
         };
-        let person = self.of_uuid(uuid).filter(|person| !self.persons[*person].deleted);
-        let Some(person) = person else { return };
-        let (person, _) = self.root(self.newest_life(person));
-        let of = &self.persons[person];
-        let time = of.newest.max(of.ownership_changed).max(Some(command.known)).unwrap();
+        let uuids =
+            if self.of_uuid(uuid).is_some() { vec![uuid] } else { command.other_uuids.clone() };
+        let found = uuids.into_iter().filter_map(|uuid| self.of_uuid(uuid));
+        let found = found.filter(|person| !self.persons[*person].deleted);
+        let found: Vec<_> = found.map(|person| self.root(self.newest_life(person)).0).collect();
+        let Some(&person) = found.first() else { return };
+        if let Act::Delete(_) = command.act {
+            for person in found {
+                if !self.persons[person].deleted {
+                    self.delete(person, self.time_of(command, person));
+                }
+            }
+            return;
+        }
+        let time = self.time_of(command, person);
         let place = Place { time, position };
         match &command.act {
             Act::Update(_, updates) => {
@@ -47,10 +57,15 @@ impl Oracle {
                     self.put(person, operation(command, place));
                 }
             }
-            Act::Delete(_) => self.delete(person, time),
             Act::Split(_, leaving) => self.split(command, person, place, leaving),
-            Act::Reset(_) => {}
+            Act::Delete(_) | Act::Reset(_) => {}
         }
+    }
+
+    /// When a command on a person takes place.
+    fn time_of(&self, command: &Command, person: usize) -> Time {
+        let of = &self.persons[person];
+        of.newest.max(of.ownership_changed).max(Some(command.known)).unwrap()
     }
 
     fn split(&mut self, command: &Command, person: usize, place: Place, leaving: &Leaving) {

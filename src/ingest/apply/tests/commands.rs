@@ -1,0 +1,101 @@
+//! Commands in a store that is built anew, and those that are too much to be done.
+
+use super::example::{applied, command, identify, set, world};
+use super::*;
+use crate::person::identity::person_uuid;
+
+/// Commands of a random history name project and person, and the uuids of others who may be it.
+pub fn of_project(project: ProjectId, line: &Json) -> Json {
+    let mut line = line.clone();
+    if !line["command"].is_null() {
+        line["project"] = project.into();
+    }
+    if let Some(Json::Array(of)) = line.as_object_mut().and_then(|line| line.remove("of")) {
+        let number = usize::from(of[1] == 1);
+        let person = identity::person_uuids(project, of[0].as_str().unwrap()).nth(number);
+        line["person"] = person.unwrap().to_string().into();
+    }
+    if let Some(Json::Array(or)) = line.as_object_mut().and_then(|line| line.remove("or")) {
+        let others = or.iter().map(|id| person_uuid(project, id.as_str().unwrap()).to_string());
+        line["other_uuids"] = others.collect();
+    }
+    line
+}
+
+/// Whose a distinct id is, by uuid.
+fn uuid_of(store: &Store, id: &str) -> Option<uuid::Uuid> {
+    let snapshot = store.snapshot();
+    let person = snapshot.whose(1, id).unwrap()?;
+    Some(snapshot.head(1, person).unwrap().unwrap().uuid)
+}
+
+fn outcomes(tally: &Tally) -> Vec<Outcome> {
+    tally.records.keys().map(|(_, outcome)| *outcome).collect()
+}
+
+#[test]
+fn a_command_finds_its_person_where_events_came_in_another_order() {
+    let visit = (0, set("anon", &json!({"plan": "free"})));
+    let login = (1, identify("who", "anon"));
+    let (_live, live) = world(&[login.clone(), visit.clone()]);
+    assert_eq!(uuid_of(&live, "anon"), Some(person_uuid(1, "who")));
+    let snapshot = live.snapshot();
+    let person = snapshot.whose(1, "who").unwrap().unwrap();
+    let head = snapshot.head(1, person).unwrap().unwrap();
+    let others = snapshot.other_uuids(1, (person, &head), 100).unwrap();
+    assert_eq!(others, [person_uuid(1, "anon")]);
+    let (_anew, anew) = world(&[visit, login]);
+    assert_eq!(uuid_of(&anew, "who"), Some(person_uuid(1, "anon")));
+    let with_others = |what: Json| {
+        let mut command = command(&what);
+        command["other_uuids"] = json!(others);
+        command
+    };
+    let properties = json!({"plan": "pro"});
+    let update = with_others(json!({"command": "set", "of": "who", "properties": properties}));
+    applied(&anew, &[(2, update)]);
+    assert_eq!(super::example::properties(&anew, "who"), properties);
+    applied(&anew, &[(3, with_others(json!({"command": "delete", "of": "who"})))]);
+    assert_eq!((uuid_of(&anew, "who"), uuid_of(&anew, "anon")), (None, None));
+}
+
+#[test]
+fn other_uuids_are_nobody_elses() {
+    let (_folder, store) = world(&[
+        (0, set("ann", &json!({}))),
+        (1, identify("ann", "bob")),
+        (2, command(&json!({"command": "split", "of": "ann", "distinct_ids": ["ann"]}))),
+    ]);
+    // Bob's person was made by ann, who has another one now.
+    assert_eq!(uuid_of(&store, "bob"), Some(person_uuid(1, "ann")));
+    let snapshot = store.snapshot();
+    for id in ["ann", "bob"] {
+        let person = snapshot.whose(1, id).unwrap().unwrap();
+        let head = snapshot.head(1, person).unwrap().unwrap();
+        let others = snapshot.other_uuids(1, (person, &head), 100).unwrap();
+        assert!(!others.contains(&person_uuid(1, "ann")), "{id}: {others:?}");
+    }
+}
+
+#[test]
+fn ids_that_went_through_too_many_merges_leave_a_few_at_a_time() {
+    const LINKS: i64 = 60;
+    let person = |link: i64| format!("p{link}");
+    let chain = (1..LINKS).map(|link| {
+        let properties = json!({"alias": person(link - 1)});
+        let event = json!({"distinct_id": person(link), "event": "$merge_dangerously", "properties": properties});
+        (2 * link, event)
+    });
+    let all = (0..LINKS).map(|link| (0, set(&person(link), &json!({}))));
+    let (_folder, store) = world(&all.chain(chain).collect::<Vec<_>>());
+    let top = person(LINKS - 1);
+    let now = |id: &str| store.snapshot().whose(1, id).unwrap();
+    assert_eq!(now("p0"), now(&top));
+    let tally = applied(&store, &[(500, command(&json!({"command": "split", "of": top})))]);
+    assert_eq!(outcomes(&tally), [Outcome::Refused]);
+    assert_eq!(now("p0"), now(&top));
+    let few = json!({"command": "split", "of": top, "distinct_ids": ["p0", "p1"]});
+    let tally = applied(&store, &[(501, command(&few))]);
+    assert_eq!(outcomes(&tally), [Outcome::Recorded]);
+    assert!(now("p0") != now(&top) && now("p0") != now("p1") && now("p2") == now(&top));
+}
