@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
@@ -24,8 +25,9 @@ pub struct Fields {
 enum Field {
     /// As it stands in a JSON body.
     Json(Value),
-    /// From a form or a query, where everything is text: JSON where it reads as such.
-    Text(String),
+    /// From a form or a query, where everything is text: JSON where it reads as such. One given several
+    /// times is a list; of what is none the last counts.
+    Text { last: String, before: Vec<String> },
 }
 
 impl Fields {
@@ -105,10 +107,14 @@ impl Fields {
 }
 
 impl Field {
+    fn of_form(text: String) -> Self {
+        Self::Text { last: text, before: Vec::new() }
+    }
+
     fn json(&self) -> Value {
         match self {
             Self::Json(value) => value.clone(),
-            Self::Text(text) => {
+            Self::Text { last: text, .. } => {
                 let (repaired, _) = json::repaired(text);
                 let is_json = serde_json::from_str::<IgnoredAny>(&repaired).is_ok();
                 if is_json && !json::is_too_deep(&repaired) {
@@ -127,7 +133,7 @@ impl Field {
     fn text(&self, name: &str) -> Result<Option<String>, Error> {
         let text = match self {
             // As the OpenAPI document has it for arrays, a text may stand there as JSON.
-            Self::Text(text) => match self.json() {
+            Self::Text { last: text, .. } => match self.json() {
                 value if value.as_json().starts_with('"') => value.text().into_owned(),
                 _ => text.clone(),
             },
@@ -141,6 +147,13 @@ impl Field {
     }
 
     fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
+        if let Self::Text { last, before } = self
+            && !before.is_empty()
+        {
+            let each = before.iter().chain([last]).map(|text| Self::of_form(text.clone()));
+            let each = each.map(|one| one.texts(name)).collect::<Result<Vec<_>, _>>()?;
+            return Ok(each.into_iter().flatten().reduce(|all, more| [all, more].concat()));
+        }
         let Some(value) = self.filled() else {
             return Ok(None);
         };
@@ -160,8 +173,18 @@ impl Field {
 
 /// The fields of a form or a query.
 fn texts(parameters: &Parameters) -> BTreeMap<String, Field> {
-    let all = parameters.all();
-    all.map(|(name, text)| (name.to_owned(), Field::Text(text.to_owned()))).collect()
+    let mut fields = BTreeMap::new();
+    for (name, text) in parameters.all() {
+        match fields.entry(name.to_owned()) {
+            Entry::Vacant(entry) => _ = entry.insert(Field::of_form(text.to_owned())),
+            Entry::Occupied(mut entry) => {
+                if let Field::Text { last, before } = entry.get_mut() {
+                    before.push(std::mem::replace(last, text.to_owned()));
+                }
+            }
+        }
+    }
+    fields
 }
 
 /// The content type without its parameters, in lowercase.
@@ -226,6 +249,21 @@ mod tests {
         assert_eq!(fields.text("q").unwrap().as_deref(), Some("a \"b\""));
         assert_eq!(fields.texts("q").unwrap().unwrap(), ["a \"b\""]);
         assert_eq!(fields.text("h").unwrap().as_deref(), Some("\"half"));
+    }
+
+    #[test]
+    fn what_comes_several_times_is_a_list() {
+        let form = "application/x-www-form-urlencoded";
+        for (kind, body, query) in
+            [(form, "l=a&l=%5B%22b%22%2C7%5D&l=c&l=", ""), (form, "", "l=a&l=b&l=7&l=c")]
+        {
+            let fields = fields(kind, body, query).unwrap();
+            assert_eq!(fields.texts("l").unwrap().unwrap(), ["a", "b", "7", "c"]);
+        }
+        let once = fields(form, "t=a&t=b&e=&e=", "").unwrap();
+        assert_eq!(once.text("t").unwrap().as_deref(), Some("b"));
+        assert_eq!(once.texts("e").unwrap(), None);
+        assert!(fields(form, "l=a&l=%5B%7B%7D%5D", "").unwrap().texts("l").is_err());
     }
 
     #[test]

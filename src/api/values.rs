@@ -57,6 +57,9 @@ fn value(out: &mut Vec<u8>, name: &str, count: u64) {
     object.end();
 }
 
+/// The most that the different values of an export may take in memory, in bytes.
+const EXPORTED_BYTES: usize = 256 << 20;
+
 /// Every value as a row. Values are held while they are counted; distinct ids are not.
 fn export(
     view: &View<'_>,
@@ -71,7 +74,11 @@ fn export(
         take(&out)
     };
     if key != "distinct_id" {
-        let (counted, _) = counted(view, key, part, (usize::MAX, usize::MAX))?;
+        let (counted, is_cut) = counted(view, key, part, (usize::MAX, EXPORTED_BYTES))?;
+        if is_cut {
+            let detail = "All values together are too large; ask with limit, or for a part of them";
+            return Err(Error::invalid("key", format!("{detail} by value.")));
+        }
         return counted.iter().try_for_each(|(name, count)| row(name, *count));
     }
     let mut taken = Ok(());

@@ -258,9 +258,10 @@ pub fn is_too_deep(json: &str) -> bool {
 
 /// A JSON text in which every escape names a character that text may hold: NUL and halves of
 /// surrogate pairs (emoji that an SDK cut in two) become U+FFFD. The flag says whether there
-/// was a NUL.
+/// was a NUL. A byte order mark before it, as some editors write one, is left out.
 #[must_use]
 pub fn repaired(json: &str) -> (Cow<'_, str>, bool) {
+    let json = json.strip_prefix('\u{feff}').unwrap_or(json);
     if memchr::memmem::find(json.as_bytes(), b"\\u").is_none() {
         return (Cow::Borrowed(json), false);
     }

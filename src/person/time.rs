@@ -49,10 +49,24 @@ impl Time {
         plus.and_then(|plus| Self::parse(&plus)).or_else(|| Self::parse(text))
     }
 
-    /// As [`Time::parse`], but an offset may lead out of the years 0..=9999.
+    /// As [`Time::parse`], but it may be out of the years 0..=9999, by an offset or as it is written: it is not
+    /// [writable](Time::is_writable) then.
     #[must_use]
     pub fn parse_any(text: &str) -> Option<Self> {
-        let text = whole_offset(text.trim());
+        let text = text.trim();
+        let Some((year, rest)) = long_year(text) else {
+            return Self::parse_usual(text);
+        };
+        match u16::try_from(year) {
+            Ok(year @ 0..=9999) => Self::parse_usual(&format!("{year:04}{rest}")),
+            // A leap year, where every day is one.
+            _ => Self::parse_usual(&format!("2000{rest}"))
+                .map(|_| Self(if year < 0 { i64::MIN } else { i64::MAX })),
+        }
+    }
+
+    fn parse_usual(text: &str) -> Option<Self> {
+        let text = whole_offset(text);
         let bytes = text.as_bytes();
         if let Ok(moment) = speedate::DateTime::parse_bytes_rfc3339_with_config(bytes, &TRUNCATE) {
             let time = moment.timestamp_tz() * 1_000_000 + i64::from(moment.time.microsecond);
@@ -86,6 +100,15 @@ impl Time {
     pub fn plus(self, microseconds: i64) -> Self {
         Self(self.0.saturating_add(microseconds))
     }
+}
+
+/// A year of more digits than four, and what follows it. ISO 8601 and JavaScript write such a year with a
+/// sign and six digits.
+fn long_year(text: &str) -> Option<(i64, &str)> {
+    let digits = text.trim_start_matches(['+', '-']);
+    let length = digits.find(|it: char| !it.is_ascii_digit()).filter(|length| *length > 4)?;
+    let (year, rest) = text.split_at(text.len() - digits.len() + length);
+    Some((year.parse().ok()?, rest)).filter(|(_, rest)| rest.starts_with('-'))
 }
 
 /// ISO 8601 may leave the minutes of an offset out, as databases do.
@@ -130,8 +153,27 @@ mod tests {
             ("2026-03-01T12:00:00.25-05", "2026-03-01T17:00:00.250000Z"),
             ("2026-03-01", "2026-03-01T00:00:00Z"),
             ("0000-01-01T00:00:00Z", "0000-01-01T00:00:00Z"),
+            ("+002026-03-01T12:00:00Z", "2026-03-01T12:00:00Z"),
         ] {
             assert_eq!(shown(text).as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_year_of_more_digits_is_a_time_that_is_not_writable() {
+        for text in [
+            "+057042-03-01T00:00:00.000Z",
+            "-000001-02-29T00:00:00Z",
+            "+275760-09-13",
+            "10000-01-01T00:00:00Z",
+        ] {
+            assert!(!Time::parse_any(text).unwrap().is_writable(), "{text}");
+            assert_eq!(Time::parse(text), None, "{text}");
+        }
+        for text in
+            ["+057042-13-01T00:00:00Z", "--57042-03-01", "57042", "+-00057042-03-01", "-2026-03-01"]
+        {
+            assert_eq!(Time::parse_any(text), None, "{text}");
         }
     }
 

@@ -42,6 +42,8 @@ struct Counting<'p> {
     is_bounded: bool,
     counts: BTreeMap<String, u64>,
     bytes: usize,
+    /// The most bytes that all of them may take where there is no other bound.
+    most_bytes: usize,
 }
 
 impl Counting<'_> {
@@ -57,6 +59,9 @@ impl Counting<'_> {
             return;
         }
         self.bytes += ENTRY + text.len();
+        if self.is_over() {
+            return;
+        }
         self.counts.insert(text.into_owned(), times);
         let is_first = self.is_bounded && self.share.remainder == 0;
         while is_first && self.is_too_much() && self.share.of < SHARES {
@@ -65,6 +70,11 @@ impl Counting<'_> {
             self.counts.retain(|text, _| share.has(text));
             self.bytes = self.counts.keys().map(|text| ENTRY + text.len()).sum();
         }
+    }
+
+    /// Whether all are wanted, and are more than may be: no more are kept.
+    fn is_over(&self) -> bool {
+        !self.is_bounded && self.bytes > self.most_bytes
     }
 
     fn is_too_much(&self) -> bool {
@@ -78,7 +88,7 @@ impl Snapshot<'_> {
     /// all have more than so many bytes together. The first one never is.
     ///
     /// Where there are very many different values they are counted share by share, so that it takes more
-    /// time and not more memory, unless all are asked for.
+    /// time and not more memory. Where all are asked for it is all of them or, if they are too many, none.
     ///
     /// # Errors
     /// Where the store fails or is damaged.
@@ -98,11 +108,15 @@ impl Snapshot<'_> {
         let mut share = Share { remainder: 0, of: 1 };
         while share.remainder < share.of {
             let (is_bounded, counts) = (most < usize::MAX, BTreeMap::new());
-            let mut counting = Counting { part, share, is_bounded, counts, bytes: 0 };
+            let mut counting =
+                Counting { part, share, is_bounded, counts, bytes: 0, most_bytes: bytes };
             let of = (project, property);
             match &rows {
                 None => self.each_value(project, property, |_, value| counting.count(value, 1))?,
                 Some((counted, long)) => self.count_kept(of, (counted, long), &mut counting)?,
+            }
+            if counting.is_over() {
+                return Ok((Vec::new(), true));
             }
             found.extend(counting.counts);
             found.sort_unstable_by(|(a, of_a), (b, of_b)| {

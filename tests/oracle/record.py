@@ -164,6 +164,21 @@ def midnight(year, month, day):
 YEAR_0, YEAR_10000 = midnight(0, 1, 1), midnight(9999, 12, 31) + DAY
 
 
+LONG_YEAR = re.compile(r"([+-]?\d{5,})(-.*)", re.ASCII)
+NEVER = 10 ** 20  # after every year that can be written, whatever a clock is corrected by
+
+
+def parse_event_time(text):
+    """As parse_time, but a year may have a sign and more digits than four, as JavaScript writes it."""
+    match = LONG_YEAR.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        return parse_time(text)
+    year, rest = int(match[1]), match[2]
+    if 0 <= year <= 9999:
+        return parse_time(f"{year:04}{rest}")
+    return None if parse_time("2000" + rest) is None else NEVER * (1 if year > 0 else -1)
+
+
 def parse_time(text):
     """RFC 3339 or ISO 8601 (no offset: UTC; a date alone: midnight) → microseconds; None if it is neither."""
     match = TIME.fullmatch(text.strip()) if isinstance(text, str) else None
@@ -199,7 +214,7 @@ def derived_time(data, properties, now, sent_at):
     """(event time from what the SDK sent, whether its timestamp was unparsable)."""
     time, unparsable = now, False
     if data.get("timestamp") is not None:
-        stated = parse_time(data["timestamp"])
+        stated = parse_event_time(data["timestamp"])
         if stated is None:
             unparsable = True
         elif sent_at is not None and properties.get("$ignore_sent_at") is not True:

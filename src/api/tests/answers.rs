@@ -186,6 +186,7 @@ async fn errors_of_requests(story: &mut Story) {
         (Method::PATCH, format!("/{ANN}"), "{}"),
         (Method::POST, "/reset_person_distinct_id".to_owned(), "{}"),
         (Method::POST, format!("/{ANN}/split"), r#"{"main_distinct_id":"x"}"#),
+        (Method::POST, format!("/{ANN}/update_property"), r#"{"$set":{},"key":"a"}"#),
         (Method::POST, format!("/{}/split", person_uuid(1, "bob")), "{}"),
         (Method::PATCH, format!("/{ANN}"), "{"),
         (Method::TRACE, format!("/{ANN}"), ""),

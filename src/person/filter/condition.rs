@@ -209,9 +209,13 @@ fn moment(value: &Value) -> Option<Time> {
     if let Some(time) = Time::parse(&text) {
         return Some(time);
     }
-    let number: i64 = text.parse().ok()?;
-    let is_seconds = number.unsigned_abs() < 100_000_000_000;
-    Some(Time(number.checked_mul(if is_seconds { 1_000_000 } else { 1_000 })?))
+    let number = number(&text)?;
+    let microseconds = number * if number.abs() < 1e11 { 1e6 } else { 1e3 };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "of what is a moment at all nothing is cut off"
+    )]
+    (microseconds.abs() < 1e18).then(|| Time(microseconds.round() as i64))
 }
 
 /// A date as a span: of a day where it names one, else of a moment.
