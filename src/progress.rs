@@ -98,38 +98,32 @@ impl Progress {
             }
             return;
         }
-        self.status.send_if_modified(|status| {
-            let mended = status.dead_letter_trouble.take().is_some();
-            if mended {
-                tracing::info!("dead letters can be written again");
-            }
-            mended
-        });
+        if self.status.send_if_modified(|status| status.dead_letter_trouble.take().is_some()) {
+            tracing::info!("dead letters can be written again");
+        }
     }
 
     /// Notes why a topic or a partition is not read, and logs it where that is new.
-    pub fn not_read(&self, part: Part, reason: String) {
-        self.status.send_if_modified(|status| {
-            let is_new = status.not_read.get(&part) != Some(&reason);
+    pub fn not_read(&self, part: Part, reason: &str) {
+        let is_new = self.status.send_if_modified(|status| {
+            let is_new = status.not_read.get(&part).map(String::as_str) != Some(reason);
             if is_new {
-                let (topic, partition) = &part;
-                tracing::warn!(topic, partition, reason, "a topic is not read; it is tried again");
-                status.not_read.insert(part, reason);
+                status.not_read.insert(part.clone(), reason.to_owned());
             }
             is_new
         });
+        if is_new {
+            let (topic, partition) = part;
+            tracing::warn!(topic, partition, reason, "a topic is not read; it is tried again");
+        }
     }
 
     /// Notes that a topic or a partition is read.
     pub fn is_read(&self, part: &Part) {
-        self.status.send_if_modified(|status| {
-            let was_not = status.not_read.remove(part).is_some();
-            if was_not {
-                let (topic, partition) = part;
-                tracing::info!(topic, partition, "a topic is read now");
-            }
-            was_not
-        });
+        if self.status.send_if_modified(|status| status.not_read.remove(part).is_some()) {
+            let (topic, partition) = part;
+            tracing::info!(topic, partition, "a topic is read now");
+        }
     }
 
     /// Keeps a text where it says something else than the one before; answers whether it does.
@@ -156,14 +150,13 @@ impl Progress {
     /// Notes that Kafka can be read.
     pub fn no_trouble(&self) {
         self.logged().clear();
-        self.status.send_if_modified(|status| {
+        let mended = self.status.send_if_modified(|status| {
             status.kafka_cause = None;
-            let mended = status.kafka_trouble.take().is_some();
-            if mended {
-                tracing::info!("Kafka can be read again");
-            }
-            mended
+            status.kafka_trouble.take().is_some()
         });
+        if mended {
+            tracing::info!("Kafka can be read again");
+        }
     }
 
     /// Changes the status and wakes whoever waits for it.

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
@@ -25,6 +25,13 @@ use crate::store::{Moment, Snapshot, Store};
 
 /// The header that says how much of the log an answer reflects.
 pub const POSITION: HeaderName = HeaderName::from_static("x-personview-position");
+
+/// So long a thread that answers connections reads for one of them.
+const HERE: Duration =
+    if cfg!(test) { Duration::from_millis(2) } else { Duration::from_millis(10) };
+
+/// How far the view was, and what was made of it.
+type Answered = (HeaderValue, Result<Vec<u8>, Error>);
 
 /// A read by someone who may.
 pub struct Read {
@@ -160,11 +167,13 @@ impl Read {
     /// Answers with one person.
     pub async fn person<F>(self, body: F) -> Result<Response, Error>
     where
-        F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error>,
+        F: Fn(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
         self.wait().await?;
-        let (position, body) = self.here(body)?;
-        Ok(self.told(position, body))
+        match self.here(&body)? {
+            Some((position, body)) => Ok(self.told(position, body)),
+            None => self.person_apart(body).await,
+        }
     }
 
     fn told(self, position: HeaderValue, body: Result<Vec<u8>, Error>) -> Response {
@@ -175,22 +184,27 @@ impl Read {
     /// Answers with a list of at most one person.
     pub async fn list_of_one<F>(self, body: F) -> Result<Response, Error>
     where
-        F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error>,
+        F: Fn(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
         self.wait().await?;
-        let (position, body) = self.here(body)?;
-        Ok(self.listed(position, body))
+        match self.here(&body)? {
+            Some((position, body)) => Ok(self.listed(position, body)),
+            None => self.list(body).await,
+        }
     }
 
-    /// Reads on this thread: a few look-ups take less time than handing them to another one.
-    fn here<F>(&self, body: F) -> Result<(HeaderValue, Result<Vec<u8>, Error>), Error>
+    /// Reads on this thread: a few look-ups take less time than handing them to another one. `None` where
+    /// they are not few, as of a person with very many distinct ids: other requests wait for this thread.
+    fn here<F>(&self, body: &F) -> Result<Option<Answered>, Error>
     where
-        F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error>,
+        F: Fn(&View<'_>) -> Result<Vec<u8>, Error>,
     {
-        let deadline = self.state.settings.deadline(self.begun);
+        let deadline = self.state.settings.deadline(self.begun).min(Instant::now() + HERE);
         let view = View::of(&self.state, self.project, deadline, || false);
         let position = view.position()?;
-        Ok((position, made(&view, self.format, body)))
+        let body = made(&view, self.format, body);
+        let is_over = body.is_err() && view.check().is_err();
+        Ok((!is_over).then_some((position, body)))
     }
 
     /// Answers with a list, where not too many are being read. In CSV each of the `results` of

@@ -8,8 +8,8 @@ use super::Settings;
 use super::apply::{Kind, Outcome, Tally};
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::person::Record;
 use crate::person::event::{Rejection, Warning};
+use crate::person::{Record, Time};
 use crate::store::Dictionary;
 
 /// Begins every count at zero: a series that is not there before its first event hides that event
@@ -53,7 +53,8 @@ pub fn applied(metrics: &Metrics, names: &Dictionary, records: &[Record], tally:
     }
     metrics.ingest_late_operations(tally.late);
     let now = clock::now();
-    for record in records {
+    // A record without Kafka's timestamp does not say when it came.
+    for record in records.iter().filter(|record| record.timestamp > Time::EPOCH) {
         let received = Duration::from_micros(record.timestamp.0.unsigned_abs());
         metrics.ingest_freshness(now.saturating_sub(received).as_secs_f64());
     }

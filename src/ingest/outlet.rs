@@ -1,6 +1,6 @@
 //! A producer that is made anew where it does not reach Kafka any more.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use rdkafka::ClientConfig;
@@ -33,20 +33,31 @@ impl Outlet {
 
     /// The producer, for one attempt.
     pub fn producer(&self) -> FutureProducer {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).producer.clone()
+        self.state().producer.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes whether an attempt came through.
     pub fn note(&self, came_through: bool) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if !is_lost(&mut state.failing, !came_through) {
+        let is_lost = {
+            let mut state = self.state();
+            let is_lost = is_lost(&mut state.failing, !came_through);
+            if is_lost {
+                // Whoever fails meanwhile makes no other one.
+                state.failing = None;
+            }
+            is_lost
+        };
+        if !is_lost {
             return;
         }
         // The settings were good once; where this one cannot be made, the old one tries on.
         let Ok(producer) = self.config.create() else { return };
         tracing::warn!("nothing reaches Kafka; connecting anew");
-        state.failing = None;
-        let lost = std::mem::replace(&mut state.producer, producer);
+        let lost = std::mem::replace(&mut self.state().producer, producer);
         // Waits for librdkafka's threads, which nobody here should.
         std::thread::spawn(move || drop(lost));
     }

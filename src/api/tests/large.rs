@@ -40,6 +40,28 @@ async fn a_timeline_goes_on_where_a_page_is_full() {
     assert_eq!(world.get(&format!("{ann}?format=csv")).await.body.lines().count(), 9);
 }
 
+/// A read that takes longer than others may wait goes on elsewhere, and is the same.
+#[tokio::test]
+async fn a_person_of_very_many_distinct_ids_is_answered_whole() {
+    const IDS: usize = 20_000;
+    let mut world = World::with(&settings());
+    let merges: Vec<_> = (0..IDS)
+        .map(|n| {
+            let merged = json!({"alias": format!("id-{n}")});
+            event("12:00", "ann").named("$merge_dangerously", merged)
+        })
+        .collect();
+    world.ingest(&merges);
+    let ann = format!("/api/projects/1/persons/{}", person_uuid(1, "ann"));
+    let at = "/api/projects/1/persons/properties_at_time?distinct_id=ann&timestamp=2026-03-02";
+    for url in [&ann[..], at] {
+        let person = world.get(url).await.json();
+        assert_eq!(person["distinct_ids"].as_array().unwrap().len(), IDS + 1, "{url}");
+    }
+    let list = world.get("/api/projects/1/persons?distinct_id=ann").await.json();
+    assert_eq!(list["results"][0]["uuid"], person_uuid(1, "ann"));
+}
+
 #[tokio::test]
 async fn operations_and_values_are_shown_as_far_as_there_is_room() {
     let world = world();

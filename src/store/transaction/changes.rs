@@ -1,6 +1,8 @@
 //! What a transaction loaded, and what it changes: whoever comes next reads it while it is committed.
 
-use hashbrown::{HashMap, HashSet};
+use std::collections::BTreeSet;
+
+use hashbrown::HashMap;
 
 use super::person::LoadedPerson;
 use super::recency::LoadedRecency;
@@ -29,7 +31,7 @@ pub struct Changes {
     pub members: Staged,
     pub sources: Staged,
     /// Keys of the family.
-    pub recorded: HashSet<Vec<u8>>,
+    pub recorded: BTreeSet<Vec<u8>>,
     /// Applied before everything staged.
     pub erased: Erased,
     /// About what the staged rows of [`Changes::put`] take.
@@ -102,7 +104,11 @@ impl Changes {
                 staged.remove(&key);
             }
         }
-        self.recorded.retain(|key| !key.starts_with(&person));
+        let recorded = self.recorded.range(person.clone()..);
+        for key in recorded.take_while(|key| key.starts_with(&person)).cloned().collect::<Vec<_>>()
+        {
+            self.recorded.remove(&key);
+        }
         self.erased.insert(person);
     }
 

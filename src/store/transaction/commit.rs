@@ -125,9 +125,7 @@ impl<'s> Sealed<'s> {
             }
         }
         let family = self.store.family(Family::Recorded);
-        let mut recorded: Vec<_> = changes.recorded.iter().collect();
-        recorded.sort_unstable();
-        for key in recorded {
+        for key in &changes.recorded {
             self.batch.put_cf(family, key, []);
         }
         let mut options = WriteOptions::default();
