@@ -12,6 +12,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +58,12 @@ impl Control {
         // The store closes when everybody else lets go of it, whoever is talking here.
         let store = Arc::downgrade(store);
         thread::spawn(move || {
-            for command in listener.incoming().flatten() {
+            for command in listener.incoming() {
+                let Ok(command) = command else {
+                    // No more files may be open, say, which only time mends.
+                    thread::sleep(Duration::from_millis(500));
+                    continue;
+                };
                 let store = store.clone();
                 thread::spawn(move || {
                     if let Err(error) = serve(&store, &command) {
@@ -115,8 +121,13 @@ pub enum Error {
     /// It said so.
     #[error("the server that runs on this store gives no checkpoint: {0}")]
     Refused(String),
+    /// It is another user's.
+    #[error(
+        "this user may not ask the server that runs on this store; run the command as its user"
+    )]
+    Foreign,
     /// It cannot be understood, or is gone.
-    #[error("the server that runs on this store does not answer: {0}")]
+    #[error("the server that runs on this store does not answer")]
     Broken(#[from] io::Error),
 }
 
@@ -136,6 +147,9 @@ impl Lease {
         let mut stream = match UnixStream::connect(folder.join(SOCKET)) {
             Ok(stream) => stream,
             Err(error) if is_nobody(&error) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Error::Foreign);
+            }
             Err(error) => return Err(error.into()),
         };
         writeln!(stream, "{CHECKPOINT}")?;

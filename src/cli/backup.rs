@@ -55,7 +55,7 @@ impl Source {
         if let Some(lease) = Lease::take(&config.store.path)? {
             return Ok(Self::Running(lease));
         }
-        if !store::exists(&config.store.path) {
+        if !store::exists(&config.store.path)? {
             bail!("there is no store in {}; check store.path", config.store.path.display());
         }
         let store = Box::new(Store::open(&config.store_config())?);
@@ -78,6 +78,17 @@ impl Source {
     }
 }
 
+/// Refuses a folder within that of the store: whoever empties that to restore a backup would lose the backups.
+fn is_elsewhere(backups: &Path, store: &Path) -> anyhow::Result<()> {
+    let absolute = std::path::absolute(backups)?;
+    // It need not be there yet.
+    let there = absolute.ancestors().find_map(|folder| folder.canonicalize().ok());
+    if there.zip(store.canonicalize().ok()).is_some_and(|(there, store)| there.starts_with(store)) {
+        bail!("{} lies in store.path; keep backups elsewhere", backups.display());
+    }
+    Ok(())
+}
+
 /// Adds a backup of the configured store to a folder, and says what it is.
 ///
 /// # Errors
@@ -85,8 +96,9 @@ impl Source {
 /// There is no store, the server on it refuses, or the folder cannot be written.
 pub fn back_up(config: &Config, wanted: &Wanted, output: &mut impl Write) -> anyhow::Result<()> {
     let began = Instant::now();
-    let mut backups = Backups::open(&wanted.directory)?;
+    is_elsewhere(&wanted.directory, &config.store.path)?;
     let source = Source::take(config)?;
+    let mut backups = Backups::open(&wanted.directory)?;
     let (added, written) = watched(&wanted.directory, || backups.add(source.checkpoint()));
     let added = added?;
     source.done().context("the backup is whole, but the server did not note it")?;

@@ -17,10 +17,11 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 
 use crate::api::{self, key::SCOPE_NAMES};
-use crate::config::{self, Config};
+use crate::config::{self, Config, PROJECT_ID_MAX};
 use crate::logging;
 
 /// The command did what it was asked for.
@@ -110,7 +111,7 @@ enum KeyCommand {
     #[command(after_help = help::KEY_CREATE_EXAMPLES)]
     Create {
         /// Who uses the key, as the activity log names it
-        #[arg(long)]
+        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
         label: String,
         /// What it may do; `:write` includes `:read`, '*' (in quotes) is everything
         #[arg(long = "scope", required = true, num_args = 1.., value_delimiter = ',')]
@@ -118,7 +119,7 @@ enum KeyCommand {
         scopes: Vec<String>,
         /// Ids of the projects it reaches
         #[arg(long = "project", required = true, num_args = 1.., value_delimiter = ',')]
-        #[arg(value_name = "ID", value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(value_name = "ID", value_parser = clap::value_parser!(u32).range(1..=PROJECT_ID_MAX.into()))]
         projects: Vec<u32>,
         /// The most requests a minute; any number where it is left out
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

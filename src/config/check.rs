@@ -16,7 +16,7 @@ const MEMORY_MIN: u64 = 64 * MIB;
 /// Least value of `ingest.queue`, in bytes: one message of Kafka's default limit.
 const QUEUE_MIN: u64 = MIB;
 /// Greatest id of a project: what clients hold in a signed number of 32 bits.
-const PROJECT_ID_MAX: u32 = i32::MAX.unsigned_abs();
+pub const PROJECT_ID_MAX: u32 = i32::MAX.unsigned_abs();
 /// Longest name that Kafka allows for a topic, in bytes.
 const TOPIC_NAME_MAX: usize = 249;
 /// librdkafka's settings that are decided by one of ours.

@@ -25,6 +25,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 pub use crate::ingest::Partitions;
+pub use check::PROJECT_ID_MAX;
 pub use client::Client;
 pub use environment::FILE_VARIABLE;
 pub use sections::{Api, ApiKey, Ingest, Kafka, Project, Store};

@@ -236,7 +236,12 @@ impl Stage {
             let created = self.runtime.block_on(creating);
             let Err(error) = created else { return Ok(()) };
             let names = topics.map(|(name, _)| name);
-            self.progress.trouble(&format!("topics {names:?} cannot be created: {error}"));
+            self.progress.trouble(&if error.is_out_of_reach() {
+                let address = &self.settings.kafka.bootstrap_servers;
+                format!("no broker of {address} (kafka.bootstrap_servers) can be reached: {error}")
+            } else {
+                format!("topics {names:?} cannot be created: {error}")
+            });
             thread::sleep(Duration::from_millis(500));
         }
         Err(Error::Interrupted)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::store;
 
@@ -10,7 +10,7 @@ use crate::store;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Kafka refused.
-    #[error("Kafka refused: {0}")]
+    #[error("Kafka: {0}")]
     Kafka(#[from] KafkaError),
     /// The store failed.
     #[error(transparent)]
@@ -33,6 +33,23 @@ pub enum Error {
     /// An invariant broke.
     #[error("ingestion contradicts itself: {0}")]
     Internal(&'static str),
+}
+
+impl Error {
+    /// Whether no broker was there to refuse anything.
+    #[must_use]
+    pub fn is_out_of_reach(&self) -> bool {
+        let Self::Kafka(error) = self else { return false };
+        matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::AllBrokersDown
+                    | RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::OperationTimedOut
+                    | RDKafkaErrorCode::Resolve
+            )
+        )
+    }
 }
 
 /// The log is not the one that the store was built from, or has lost what comes next.

@@ -57,7 +57,9 @@ impl Store {
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         let path = fs::canonicalize(self.db.path()).unwrap_or_else(|_| self.db.path().to_owned());
         let path = path.join(CHECKPOINT);
-        if path.exists() {
+        // RocksDB looks for the finished one alone, and takes away what another is about to make.
+        let making = self.checkpointing.try_lock();
+        if making.is_err() || path.exists() {
             let reason = "another backup is being made".to_owned();
             return Err(Error::Backups { path, reason });
         }
@@ -124,7 +126,7 @@ impl Backups {
     /// Where it cannot be written, or holds something else.
     pub fn open(path: &Path) -> Result<Self> {
         let refuse = |reason: String| Error::Backups { path: path.to_owned(), reason };
-        if exists(path) {
+        if exists(path)? {
             let reason = "it holds a store; backups need a folder of their own";
             return Err(refuse(reason.to_owned()));
         }
@@ -178,7 +180,7 @@ impl Backups {
         let path = &config.path;
         let io_error =
             |error: io::Error| Error::Open { path: path.clone(), reason: error.to_string() };
-        if exists(path) {
+        if exists(path)? {
             let reason = "there is a store already; stop what runs on it and move the folder away, \
                           or set store.path to an empty one";
             return Err(Error::Open { path: path.clone(), reason: reason.to_owned() });

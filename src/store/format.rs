@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use rocksdb::{DB, DEFAULT_COLUMN_FAMILY_NAME, IteratorMode, LiveFile, Options};
@@ -10,9 +11,20 @@ use super::keys::Meta;
 use super::{Error, FORMAT, Family, Result, advice, backup};
 
 /// Whether there is a store in a folder.
-#[must_use]
-pub fn exists(path: &Path) -> bool {
-    path.join("CURRENT").exists()
+///
+/// # Errors
+/// [`Error::Open`] where this user may not know.
+pub fn exists(path: &Path) -> Result<bool> {
+    path.join("CURRENT").try_exists().or_else(|error| {
+        let reason = match error.kind() {
+            ErrorKind::NotADirectory => return Ok(false),
+            ErrorKind::PermissionDenied => {
+                "this user may not read there; run the command as the user of the server".to_owned()
+            }
+            _ => advice(&error.to_string()),
+        };
+        Err(Error::Open { path: path.to_owned(), reason })
+    })
 }
 
 pub(super) fn format_text(found: &[u8]) -> String {
@@ -22,7 +34,7 @@ pub(super) fn format_text(found: &[u8]) -> String {
 
 /// Judges an existing store by reading it only, so that one that is refused stays untouched.
 pub(super) fn check_format(path: &Path) -> Result<()> {
-    if !exists(path) {
+    if !exists(path)? {
         let foreign = std::fs::read_dir(path).is_ok_and(|entries| {
             let mut names = entries.flatten().map(|entry| entry.file_name());
             names.any(|name| !backup::is_harmless(&name) && !is_of_a_first_start(&name))

@@ -125,6 +125,8 @@ pub struct Store {
     held_bytes: usize,
     row_cache: RowCache,
     column_cache: ColumnCache,
+    /// Held while a checkpoint is made.
+    checkpointing: Mutex<()>,
 }
 
 impl Store {
@@ -176,6 +178,7 @@ impl Store {
             held_bytes: usize::try_from(memory / options::HELD_PART).unwrap_or(usize::MAX),
             row_cache: RowCache::new(memory / options::ROW_CACHE_PART),
             column_cache: ColumnCache::new(memory / options::COLUMN_CACHE_PART),
+            checkpointing: Mutex::default(),
         }
     }
 

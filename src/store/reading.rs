@@ -21,7 +21,7 @@ impl Store {
     pub fn open_to_read(config: &Config) -> Result<Self> {
         let path = &config.path;
         let open_error = |reason: String| Error::Open { path: path.clone(), reason };
-        if !super::exists(path) {
+        if !super::exists(path)? {
             return Err(open_error("there is no store; check store.path".to_owned()));
         }
         let mut pause = Duration::from_millis(20);

@@ -84,16 +84,19 @@ fn what_cannot_be_backed_up_or_restored_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     std::fs::write(folder.path().join("file"), "").unwrap();
-    for (arguments, reason) in [
-        (["backup", &at("new")], "there is no store in"),
-        (["restore", &at("missing")], "there are no backups in"),
-        (["backup", &at("file")], "backups in"),
-        (["restore", &at("new")], "there are no backups in"),
-    ] {
-        let (code, _, errors) = home.run(&arguments);
-        assert_eq!(code, 1, "{arguments:?}");
-        assert!(errors.contains(reason), "{arguments:?}: {errors}");
-    }
+    let refused = |command: &str, directory: &str, reason: &str| {
+        let (code, _, errors) = home.run(&[command, directory]);
+        assert_eq!(code, 1, "{command} {directory}");
+        assert!(errors.contains(reason), "{command} {directory}: {errors}");
+    };
+    refused("backup", &at("new"), "there is no store in");
+    assert!(!folder.path().join("new").exists(), "nothing is made for nothing");
+    refused("restore", &at("missing"), "there are no backups in");
+    home.serve().terminate();
+    refused("backup", &at("file"), "backups in");
+    let within = home.store().join("backups/of/today");
+    refused("backup", within.to_str().unwrap(), "lies in store.path; keep backups elsewhere");
+    assert!(!within.exists());
 }
 
 fn add_to(file: &Path, text: &str) {
