@@ -13,7 +13,7 @@ use tokio::sync::watch;
 pub type Positions = BTreeMap<(String, u32), u64>;
 
 /// A topic, or a partition of one.
-pub type Part = (String, Option<u32>);
+pub type TopicPart = (String, Option<u32>);
 
 /// What is known of ingestion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Status {
     /// a name that is no host's.
     pub kafka_cause: Option<String>,
     /// Why topics, or partitions of them, are not read though brokers answer; they are tried again.
-    pub not_read: BTreeMap<Part, String>,
+    pub not_read: BTreeMap<TopicPart, String>,
     /// Why dead letters cannot be written; ingestion waits until they can.
     pub dead_letter_trouble: Option<String>,
     /// When Kafka received the newest record that is applied, in microseconds since 1970.
@@ -104,7 +104,7 @@ impl Progress {
     }
 
     /// Notes why a topic or a partition is not read, and logs it where that is new.
-    pub fn not_read(&self, part: Part, reason: &str) {
+    pub fn not_read(&self, part: TopicPart, reason: &str) {
         let is_new = self.status.send_if_modified(|status| {
             let is_new = status.not_read.get(&part).map(String::as_str) != Some(reason);
             if is_new {
@@ -119,7 +119,7 @@ impl Progress {
     }
 
     /// Notes that a topic or a partition is read.
-    pub fn is_read(&self, part: &Part) {
+    pub fn is_read(&self, part: &TopicPart) {
         if self.status.send_if_modified(|status| status.not_read.remove(part).is_some()) {
             let (topic, partition) = part;
             tracing::info!(topic, partition, "a topic is read now");

@@ -16,7 +16,7 @@ use super::parameters::Parameters;
 use super::read::{Audit, Read, View};
 use crate::person::identity::NAMESPACE;
 use crate::person::{Head, Known, PersonId, Place, Time, Value};
-use crate::store::{Activity, Asked, Change, Deed, Had, Log};
+use crate::store::{Activity, Deed, Had, Log, OperationQuery, PropertyDiff};
 
 const DEFAULT_LIMIT: u64 = 10;
 const MAX_LIMIT: u64 = 1_000;
@@ -251,12 +251,12 @@ fn of_properties(
     of: (PersonId, &Head),
     place: Place,
 ) -> Result<Vec<Detail>, Error> {
-    let asked = Asked { from: place.time, until: place, property: None, limit: 1 };
-    let found = view.snapshot.operations_with_changes(view.project, of, asked)?;
+    let asked = OperationQuery { from: place.time, until: place, property: None, limit: 1 };
+    let found = view.snapshot.operation_diffs(view.project, of, asked)?;
     // A person born anew has other operations than the one that is told of.
     let found = found.into_iter().filter(|changed| changed.place == place);
     let details = found.flat_map(|changed| changed.changes).map(|change| {
-        let Change { property, before, after } = change;
+        let PropertyDiff { property, before, after } = change;
         let name = view.store.dictionary().property_name(view.project, property);
         let json = |value: Option<Value>| value.map(|value| value.as_json().to_owned());
         let action = match (&before, &after) {

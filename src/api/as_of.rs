@@ -134,7 +134,7 @@ pub fn past(view: &View<'_>, query: &Query) -> Result<Vec<u8>, Error> {
     let asked = whom(view, query)?;
     let person = at_time(view, query, &asked)?;
     let told = if query.debug {
-        Some(debug::Told::read(view, query, (&person, &asked.head))?)
+        Some(debug::Explanation::read(view, query, (&person, &asked.head))?)
     } else {
         None
     };
@@ -150,7 +150,7 @@ pub fn past(view: &View<'_>, query: &Query) -> Result<Vec<u8>, Error> {
 }
 
 /// Whom the query is about.
-struct Asked {
+struct Subject {
     id: PersonId,
     head: Head,
     /// By what was known then, nobody was called that, or the person lived on later only: it is who it
@@ -158,7 +158,7 @@ struct Asked {
     unknown: bool,
 }
 
-fn whom(view: &View<'_>, query: &Query) -> Result<Asked, Error> {
+fn whom(view: &View<'_>, query: &Query) -> Result<Subject, Error> {
     let View { ref snapshot, project, .. } = *view;
     let at = query.identity_at();
     match &query.who {
@@ -175,11 +175,11 @@ fn whom(view: &View<'_>, query: &Query) -> Result<Asked, Error> {
                 && let Some(head) = snapshot.head_of(project, life)?
             {
                 let unknown = !snapshot.had_begun(project, life, at)?;
-                return Ok(Asked { id: life.person, head, unknown });
+                return Ok(Subject { id: life.person, head, unknown });
             }
             let id = owner.now(&snapshot.lives(project))?.person;
             let head = snapshot.head(project, id)?.ok_or_else(not_found)?;
-            Ok(Asked { id, head, unknown: true })
+            Ok(Subject { id, head, unknown: true })
         }
         Who::PersonId(called, text) => {
             let not_found =
@@ -187,7 +187,7 @@ fn whom(view: &View<'_>, query: &Query) -> Result<Asked, Error> {
             let id = view.person(*called)?.ok_or_else(not_found)?;
             let became = snapshot.became(project, id, at)?;
             let (id, head) = became.ok_or_else(not_found)?;
-            Ok(Asked { id, head, unknown: false })
+            Ok(Subject { id, head, unknown: false })
         }
     }
 }
@@ -199,7 +199,7 @@ pub fn at(view: &View<'_>, who: Who, at: Moment, mode: Mode) -> Result<Person, E
     at_time(view, &query, &asked)
 }
 
-fn at_time(view: &View<'_>, query: &Query, asked: &Asked) -> Result<Person, Error> {
+fn at_time(view: &View<'_>, query: &Query, asked: &Subject) -> Result<Person, Error> {
     let View { ref snapshot, project, .. } = *view;
     let of = (asked.id, &asked.head);
     let mut person = if query.today {

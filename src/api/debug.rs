@@ -17,15 +17,15 @@ use crate::store::{self, Effect, Person};
 const MAX_EVENTS: usize = 1_000;
 
 /// What is told of a read.
-pub struct Told {
+pub struct Explanation {
     query: String,
     found: u64,
-    events: Vec<store::Told>,
+    events: Vec<store::OperationWithValues>,
     names: HashMap<PropertyId, Arc<str>>,
     sources: HashMap<PersonId, Uuid>,
 }
 
-impl Told {
+impl Explanation {
     /// Reads the operations behind an answer.
     pub fn read(
         view: &View<'_>,
@@ -72,7 +72,11 @@ impl Told {
         object.end();
     }
 
-    fn event(&self, out: &mut Vec<u8>, store::Told { operation, effects, .. }: &store::Told) {
+    fn event(
+        &self,
+        out: &mut Vec<u8>,
+        store::OperationWithValues { operation, effects, .. }: &store::OperationWithValues,
+    ) {
         let mut object = Object::new(out);
         body::operation(&mut object, operation);
         let with = |kinds: &'static [Effect]| {

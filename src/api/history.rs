@@ -18,7 +18,7 @@ use super::page::Results;
 use super::read::{Read, View};
 use super::{body, cursor};
 use crate::person::{Head, Mode, PersonId, Place, Time, Value};
-use crate::store::{Asked, Change, Changed, Moment, Person};
+use crate::store::{Moment, OperationDiff, OperationQuery, Person, PropertyDiff};
 
 const DEFAULT_LIMIT: u64 = 100;
 const MAX_LIMIT: u64 = 1_000;
@@ -125,7 +125,7 @@ fn each(
     view: &View<'_>,
     person: (PersonId, &Head),
     query: &Query,
-    mut take: impl FnMut(&Changed) -> Result<bool, Error>,
+    mut take: impl FnMut(&OperationDiff) -> Result<bool, Error>,
 ) -> Result<(), Error> {
     // One more than a page tells that it goes on.
     let limit = CHUNK.min(query.limit.saturating_add(1));
@@ -150,27 +150,31 @@ fn operations(
     person: (PersonId, &Head),
     query: &Query,
     (until, limit): (Place, usize),
-) -> Result<Vec<Changed>, Error> {
+) -> Result<Vec<OperationDiff>, Error> {
     let key = query.key.as_deref();
     let property = key.map(|key| view.store.dictionary().property(view.project, key));
     // Nobody has a property that has no number.
     if property == Some(None) {
         return Ok(Vec::new());
     }
-    let asked = Asked { from: query.from, until, property: property.flatten(), limit };
-    Ok(view.snapshot.operations_with_changes(view.project, person, asked)?)
+    let asked = OperationQuery { from: query.from, until, property: property.flatten(), limit };
+    Ok(view.snapshot.operation_diffs(view.project, person, asked)?)
 }
 
-fn entry(view: &View<'_>, out: &mut Vec<u8>, Changed { operation, changes, .. }: &Changed) {
+fn entry(
+    view: &View<'_>,
+    out: &mut Vec<u8>,
+    OperationDiff { operation, changes, .. }: &OperationDiff,
+) {
     let mut object = Object::new(out);
     body::operation(&mut object, operation);
-    let name = |change: &Change| {
+    let name = |change: &PropertyDiff| {
         let name = view.store.dictionary().property_name(view.project, change.property);
         name.unwrap_or_default()
     };
     let mut changes: Vec<_> = changes.iter().map(|change| (name(change), change)).collect();
     changes.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    array(object.field("changes"), changes, |out, (name, Change { before, after, .. })| {
+    array(object.field("changes"), changes, |out, (name, PropertyDiff { before, after, .. })| {
         let mut object = Object::new(out);
         object.string("key", &name);
         object.raw("before", before.as_ref().map_or("null", Value::as_json));

@@ -152,11 +152,11 @@ pub struct ApiKey {
 
 /// All keys of a server.
 #[derive(Debug, Clone, Default)]
-pub struct Keys(Arc<[Held]>);
+pub struct Keys(Arc<[RatedKey]>);
 
 /// A key, and what is counted of it.
 #[derive(Debug)]
-struct Held {
+struct RatedKey {
     key: ApiKey,
     rate: Option<Rate>,
 }
@@ -167,7 +167,7 @@ impl Keys {
     pub fn new(keys: Vec<ApiKey>) -> Self {
         let held = keys.into_iter().map(|key| {
             let rate = key.requests_per_minute.map(Rate::per_minute);
-            Held { key, rate }
+            RatedKey { key, rate }
         });
         Self(held.collect())
     }

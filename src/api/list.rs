@@ -15,7 +15,7 @@ use super::page::results;
 use super::parameters::Parameters;
 use super::read::{Read, View};
 use super::{body, called, cursor, write};
-use crate::person::{Filter, Head, Part, PersonId};
+use crate::person::{Filter, Head, Needle, PersonId};
 use crate::store::{By, Row, Start, Wanted};
 
 /// Persons on a page, unless given.
@@ -67,7 +67,7 @@ impl Query {
             order,
             distinct_id: owned("distinct_id").map(called::distinct_id),
             email: owned("email"),
-            wanted: Wanted { filter: filter(parameters)?, search: search.map(Part::new) },
+            wanted: Wanted { filter: filter(parameters)?, search: search.map(Needle::new) },
             is_csv: format.is_csv(),
         })
     }

@@ -50,7 +50,7 @@ pub async fn once(
 ) -> Result<Done, Error> {
     let mut outcome = write.repeated(what).await?;
     if outcome.is_none() {
-        match write.write(vec![write.order(what, act().await?)]).await? {
+        match write.write(vec![write.keyed(what, act().await?)]).await? {
             Written::Accepted(positions) => {
                 return Ok(Done::Accepted(write.accepted(&positions)?));
             }

@@ -7,8 +7,8 @@ use axum::routing::MethodRouter;
 use super::error::Error;
 use super::openapi::{self, Route, page, route};
 use super::{
-    State, activity, as_of, batch, change, changes, health, history, join, layers, list, projects,
-    single, values,
+    State, activity, as_of, batch, change_feed, health, history, join, layers, list, mutations,
+    projects, single, values,
 };
 
 /// Where the routes of a project are; both mean the same.
@@ -22,24 +22,24 @@ fn of_project() -> Vec<Route> {
         route!("/persons/activity", get activity::of_project),
         route!("/persons/batch_by_distinct_ids", post batch::by_distinct_ids),
         route!("/persons/batch_by_uuids", post batch::by_uuids),
-        route!("/persons/bulk_delete", post change::bulk_delete),
-        route!("/persons/changes", get changes::changes),
+        route!("/persons/bulk_delete", post mutations::bulk_delete),
+        route!("/persons/changes", get change_feed::changes),
         route!("/persons/properties_at_time", get as_of::person, post join::join),
-        route!("/persons/reset_person_distinct_id", post change::reset),
+        route!("/persons/reset_person_distinct_id", post mutations::reset),
         route!("/persons/values", get values::values),
         route!(
             "/persons/{id}",
             get single::person,
-            patch change::patch,
-            put change::patch,
-            delete change::delete
+            patch mutations::patch,
+            put mutations::patch,
+            delete mutations::delete
         ),
         route!("/persons/{id}/activity", get activity::of_person),
-        route!("/persons/{id}/delete_property", post change::delete_property),
+        route!("/persons/{id}/delete_property", post mutations::delete_property),
         route!("/persons/{id}/diff", get history::diff),
         route!("/persons/{id}/history", get history::history),
-        route!("/persons/{id}/split", post change::split),
-        route!("/persons/{id}/update_property", post change::update_property),
+        route!("/persons/{id}/split", post mutations::split),
+        route!("/persons/{id}/update_property", post mutations::update_property),
     ]
 }
 

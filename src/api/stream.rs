@@ -18,9 +18,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the parts of a body go. Waits for the caller: one part is underway at a time.
 #[derive(Clone)]
-pub struct Sender(mpsc::Sender<Part>);
+pub struct Sender(mpsc::Sender<Frame>);
 
-enum Part {
+enum Frame {
     Bytes(Bytes),
     /// That was all.
     End,
@@ -29,36 +29,36 @@ enum Part {
 /// A body, and where its parts go.
 pub fn body() -> (Sender, Body) {
     let (sender, receiver) = mpsc::channel(1);
-    let parts = stream::unfold(Some(receiver), |receiver| async {
+    let frames = stream::unfold(Some(receiver), |receiver| async {
         let mut receiver = receiver?;
         match receiver.recv().await {
-            Some(Part::Bytes(bytes)) => Some((Ok(bytes), Some(receiver))),
-            Some(Part::End) => None,
+            Some(Frame::Bytes(bytes)) => Some((Ok(bytes), Some(receiver))),
+            Some(Frame::End) => None,
             None => Some((Err(io::Error::other("the body is broken off")), None)),
         }
     });
-    (Sender(sender), Body::from_stream(parts))
+    (Sender(sender), Body::from_stream(frames))
 }
 
 impl Sender {
     /// Sends a part; answers whether the caller takes more.
     pub async fn send(&self, bytes: Bytes) -> bool {
-        self.part(Part::Bytes(bytes), PATIENCE).await
+        self.put(Frame::Bytes(bytes), PATIENCE).await
     }
 
     /// Ends the body: it is whole.
     pub async fn end(self) -> bool {
-        self.part(Part::End, PATIENCE).await
+        self.put(Frame::End, PATIENCE).await
     }
 
     /// Sends a part from a thread that may block, by a deadline.
     pub fn send_by(&self, deadline: Instant, bytes: Bytes) -> bool {
-        self.part_by(deadline, Part::Bytes(bytes))
+        self.put_by(deadline, Frame::Bytes(bytes))
     }
 
     /// Ends the body from a thread that may block, by a deadline.
     pub fn end_by(self, deadline: Instant) -> bool {
-        self.part_by(deadline, Part::End)
+        self.put_by(deadline, Frame::End)
     }
 
     /// Whether nobody reads the body any more.
@@ -66,13 +66,13 @@ impl Sender {
         self.0.is_closed()
     }
 
-    fn part_by(&self, deadline: Instant, part: Part) -> bool {
+    fn put_by(&self, deadline: Instant, frame: Frame) -> bool {
         let left = deadline.saturating_duration_since(Instant::now());
-        Handle::current().block_on(self.part(part, PATIENCE.min(left)))
+        Handle::current().block_on(self.put(frame, PATIENCE.min(left)))
     }
 
-    async fn part(&self, part: Part, within: Duration) -> bool {
-        matches!(timeout(within, self.0.send(part)).await, Ok(Ok(())))
+    async fn put(&self, frame: Frame, within: Duration) -> bool {
+        matches!(timeout(within, self.0.send(frame)).await, Ok(Ok(())))
     }
 }
 

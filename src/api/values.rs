@@ -7,7 +7,7 @@ use super::export::Take;
 use super::json::{Object, array};
 use super::openapi::{answers, bodies, parameters};
 use super::read::{Read, View};
-use crate::person::Part;
+use crate::person::Needle;
 
 const DEFAULT_LIMIT: u64 = 20;
 const MAX_LIMIT: u64 = 10_000;
@@ -27,16 +27,16 @@ pub async fn values(read: Read) -> Result<Response, Error> {
     let key = read.parameters.get("key").map(str::to_owned);
     let key =
         key.ok_or_else(|| Error::required("key", "key is required: the name of a property"))?;
-    let part = read.parameters.get("value").map(Part::new);
+    let needle = read.parameters.get("value").map(Needle::new);
     let limit = read.parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     if read.is_export() {
-        return read.export(move |view, take| export(view, &key, part.as_ref(), take)).await;
+        return read.export(move |view, take| export(view, &key, needle.as_ref(), take)).await;
     }
     let is_csv = read.format.is_csv();
     read.list(move |view| {
         let most = (limit, view.page_bytes());
-        let (counted, is_cut) = counted(view, &key, part.as_ref(), most)?;
+        let (counted, is_cut) = counted(view, &key, needle.as_ref(), most)?;
         if is_cut && is_csv {
             return Err(Error::page_too_large());
         }
@@ -64,7 +64,7 @@ const EXPORTED_BYTES: usize = 256 << 20;
 fn export(
     view: &View<'_>,
     key: &str,
-    part: Option<&Part>,
+    needle: Option<&Needle>,
     take: &mut Take<'_>,
 ) -> Result<(), Error> {
     let mut out = Vec::new();
@@ -74,7 +74,7 @@ fn export(
         take(&out)
     };
     if key != "distinct_id" {
-        let (counted, is_cut) = counted(view, key, part, (usize::MAX, EXPORTED_BYTES))?;
+        let (counted, is_cut) = counted(view, key, needle, (usize::MAX, EXPORTED_BYTES))?;
         if is_cut {
             let detail = "All values together are too large; ask with limit, or for a part of them";
             return Err(Error::invalid("key", format!("{detail} by value.")));
@@ -82,7 +82,7 @@ fn export(
         return counted.iter().try_for_each(|(name, count)| row(name, *count));
     }
     let mut taken = Ok(());
-    view.snapshot.each_id_with(view.project, part, |id| {
+    view.snapshot.each_id_with(view.project, needle, |id| {
         taken = row(id, 1);
         taken.is_ok()
     })?;
@@ -92,17 +92,17 @@ fn export(
 fn counted(
     view: &View<'_>,
     key: &str,
-    part: Option<&Part>,
+    needle: Option<&Needle>,
     (limit, bytes): (usize, usize),
 ) -> Result<(Vec<(String, u64)>, bool), Error> {
     let View { ref snapshot, project, .. } = *view;
     if key == "distinct_id" {
         let mut ids = Vec::new();
-        snapshot.each_id_with(project, part, |id| {
+        snapshot.each_id_with(project, needle, |id| {
             ids.push((id.to_owned(), 1));
             ids.len() < limit
         })?;
         return Ok((ids, false));
     }
-    Ok(snapshot.values(project, key, part, (limit, bytes))?)
+    Ok(snapshot.values(project, key, needle, (limit, bytes))?)
 }

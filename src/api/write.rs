@@ -98,7 +98,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
 }
 
 /// A command to be written, and the key by which it is done once.
-pub struct Order {
+pub struct KeyedAct {
     /// Under which it is done once.
     pub key: String,
     /// What it does.
@@ -130,8 +130,8 @@ pub enum Written {
 impl Write {
     /// A command. `what` names what is done to whom and with what, in the words of the request: a
     /// repeated idempotency key counts for the same only.
-    pub fn order(&self, what: &str, (act, other_uuids): (Act, Vec<Uuid>)) -> Order {
-        Order { key: self.key_of(what), act, other_uuids }
+    pub fn keyed(&self, what: &str, (act, other_uuids): (Act, Vec<Uuid>)) -> KeyedAct {
+        KeyedAct { key: self.key_of(what), act, other_uuids }
     }
 
     /// Under which a command is done once.
@@ -198,7 +198,7 @@ impl Write {
     }
 
     /// Writes commands to the log and waits until they were applied.
-    pub async fn write(&self, orders: Vec<Order>) -> Result<Written, Error> {
+    pub async fn write(&self, acts: Vec<KeyedAct>) -> Result<Written, Error> {
         // Of the store, which is never behind what the acts were made of.
         let seen = self.view(|view| Ok(view.snapshot.positions()?)).await?.into_iter();
         let seen = seen.map(|(topic, partition, applied)| Seen {
@@ -207,8 +207,8 @@ impl Write {
             next_offset: applied.next_offset,
         });
         let seen: Vec<_> = seen.collect();
-        let keys: Vec<_> = orders.iter().map(|order| order.key.clone()).collect();
-        let commands = orders.into_iter().map(|Order { key, act, other_uuids }| Command {
+        let keys: Vec<_> = acts.iter().map(|keyed| keyed.key.clone()).collect();
+        let commands = acts.into_iter().map(|KeyedAct { key, act, other_uuids }| Command {
             uuid: Uuid::new_v4(),
             project: self.project,
             idempotency_key: key,

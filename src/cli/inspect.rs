@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::person::{Head, Known, Lives, PersonId, ProjectId, PropertyId, Tombstone, Value};
-use crate::store::{Effect, Moment, Snapshot, Store, Told};
+use crate::store::{Effect, Moment, OperationWithValues, Snapshot, Store};
 
 /// Distinct ids that are shown; all are counted.
 const MAX_IDS: usize = 50;
@@ -22,7 +22,7 @@ const LATE: i64 = 60_000_000;
 
 /// Whom to show.
 #[derive(Debug, Args)]
-pub struct Asked {
+pub struct Arguments {
     /// Id of the project
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u32).range(1..))]
     project: ProjectId,
@@ -54,7 +54,7 @@ fn parse_name(text: &str) -> Result<Name, String> {
 /// # Errors
 ///
 /// Nobody is called that, or the store cannot be read.
-pub fn person(config: &Config, asked: &Asked, output: &mut impl Write) -> anyhow::Result<()> {
+pub fn person(config: &Config, asked: &Arguments, output: &mut impl Write) -> anyhow::Result<()> {
     let store = Store::open_to_read(&config.store_config())?;
     let snapshot = store.snapshot();
     let view = View { store: &store, snapshot: &snapshot, project: asked.project };
@@ -78,7 +78,7 @@ struct View<'a> {
 }
 
 impl View<'_> {
-    fn find(&self, asked: &Asked) -> anyhow::Result<PersonId> {
+    fn find(&self, asked: &Arguments) -> anyhow::Result<PersonId> {
         let project = asked.project;
         if let Some(id) = &asked.distinct_id {
             if let Some(person) = self.snapshot.whose(project, id)? {
@@ -208,7 +208,7 @@ impl View<'_> {
 
     fn operation(
         &self,
-        Told { place, operation, effects }: &Told,
+        OperationWithValues { place, operation, effects }: &OperationWithValues,
         topics: &mut HashMap<u16, String>,
         output: &mut impl Write,
     ) -> anyhow::Result<()> {

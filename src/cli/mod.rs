@@ -102,7 +102,7 @@ enum Command {
 enum InspectCommand {
     /// Show one person: who it is, what it has, and what happened to it
     #[command(after_help = help::INSPECT_EXAMPLES)]
-    Person(inspect::Asked),
+    Person(inspect::Arguments),
 }
 
 #[derive(Debug, Subcommand)]

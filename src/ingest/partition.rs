@@ -10,7 +10,7 @@ use super::order::Lane;
 use super::{Error, Stop};
 use crate::person::Record;
 use crate::person::command::Command;
-use crate::progress::Part;
+use crate::progress::TopicPart;
 use crate::store::Applied;
 
 /// One owned partition.
@@ -27,7 +27,7 @@ pub struct Partition {
 }
 
 impl Partition {
-    pub fn part(&self) -> Part {
+    pub fn part(&self) -> TopicPart {
         (self.topic.to_string(), Some(self.number))
     }
 

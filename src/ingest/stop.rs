@@ -56,11 +56,11 @@ impl Error {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// Records that were never applied are gone.
-    Gap(Partition),
+    Gap(Mismatch),
     /// The log ends before what was applied.
-    Truncated(Partition),
+    Truncated(Mismatch),
     /// Another record stands where the last applied one stood.
-    Changed(Partition),
+    Changed(Mismatch),
     /// Kafka does not have the offset that comes next.
     OutOfRange(String),
     /// Kafka takes records of this topic away that others of the same key follow.
@@ -69,7 +69,7 @@ pub enum Stop {
 
 /// The partition, and the two offsets that do not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Partition {
+pub struct Mismatch {
     topic: String,
     number: u32,
     stored: u64,
@@ -80,19 +80,19 @@ impl Stop {
     /// `next` is the first offset not applied, `earliest` the first one that Kafka still has.
     #[must_use]
     pub fn gap(topic: String, partition: u32, next: u64, earliest: u64) -> Self {
-        Self::Gap(Partition { topic, number: partition, stored: next, found: earliest })
+        Self::Gap(Mismatch { topic, number: partition, stored: next, found: earliest })
     }
 
     /// `next` is the first offset not applied, `end` that of the next record to be written.
     #[must_use]
     pub fn truncated(topic: String, partition: u32, next: u64, end: u64) -> Self {
-        Self::Truncated(Partition { topic, number: partition, stored: next, found: end })
+        Self::Truncated(Mismatch { topic, number: partition, stored: next, found: end })
     }
 
     /// `last` is the offset of the last applied record, `found` that of the one read there.
     #[must_use]
     pub fn changed(topic: String, partition: u32, last: u64, found: u64) -> Self {
-        Self::Changed(Partition { topic, number: partition, stored: last, found })
+        Self::Changed(Mismatch { topic, number: partition, stored: last, found })
     }
 }
 
@@ -102,19 +102,19 @@ const REBUILD: &str = "Point store.path to an empty folder to build a new store 
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Gap(Partition { topic, number, stored, found }) => write!(
+            Self::Gap(Mismatch { topic, number, stored, found }) => write!(
                 f,
                 "{topic}:{number}: the records from offset {stored} to {} expired before they \
                  were applied. Start once with --accept-gap to go on without them, or restore \
                  the topic",
                 found - 1
             ),
-            Self::Truncated(Partition { topic, number, stored, found }) => write!(
+            Self::Truncated(Mismatch { topic, number, stored, found }) => write!(
                 f,
                 "{topic}:{number}: the log ends at offset {found}, but the store has applied it \
                  up to {stored}: the topic was re-created or cut. {REBUILD}"
             ),
-            Self::Changed(Partition { topic, number, stored, found }) => write!(
+            Self::Changed(Mismatch { topic, number, stored, found }) => write!(
                 f,
                 "{topic}:{number}: the last applied record, at offset {stored}, is not the one \
                  that is there now (read at offset {found}): the topic was re-created. {REBUILD}"

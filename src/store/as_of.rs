@@ -14,7 +14,7 @@ use crate::person::{
 
 /// An operation with the values it brought, as a timeline shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct OperationWithValues {
     /// Where it stands.
     pub place: Place,
     /// The operation.
@@ -106,7 +106,7 @@ impl Snapshot<'_> {
         person: PersonId,
         at: Moment,
         (limit, bytes): (usize, usize),
-    ) -> Result<(u64, Vec<Told>)> {
+    ) -> Result<(u64, Vec<OperationWithValues>)> {
         let rows = Committed::new(Walk::new(self, Family::History));
         let lives = self.lives(project);
         let rows = Rows::new(lives, Ordered::new(&rows));
@@ -123,7 +123,7 @@ impl Snapshot<'_> {
                     Ok((property, effect, value))
                 });
                 let effects = effects.collect::<Result<Vec<_>>>()?;
-                told.push(Told { place, operation, effects });
+                told.push(OperationWithValues { place, operation, effects });
             }
             Ok(true)
         })?;

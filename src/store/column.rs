@@ -55,12 +55,12 @@ pub fn encode_live(listed: &Listed) -> Vec<u8> {
 /// What a commit changes, grouped by column: told person by person, written in key order, which the memtable
 /// inserts faster.
 #[derive(Default)]
-pub struct Changes(BTreeMap<(ProjectId, PropertyId), Rows>);
+pub struct Writes(BTreeMap<(ProjectId, PropertyId), Rows>);
 
 /// What persons have in a column from then on.
 type Rows = Vec<(PersonId, Option<Value>)>;
 
-impl Changes {
+impl Writes {
     /// Notes what changes for a person.
     pub fn note(
         &mut self,

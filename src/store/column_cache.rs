@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::whole::{Changes, Ids, Whole};
+use super::whole::{Delta, Ids, Whole};
 use super::{Result, Store};
 use crate::person::{ProjectId, PropertyId};
 
@@ -40,7 +40,7 @@ pub enum Kept {
 }
 
 impl Kept {
-    fn with(&self, changes: &Changes) -> Option<Self> {
+    fn with(&self, changes: &Delta) -> Option<Self> {
         Some(match self {
             Self::Column(column) => Self::Column(Arc::new(column.with(changes)?)),
             Self::Ids(ids) => Self::Ids(Arc::new(ids.with(changes)?)),
@@ -67,14 +67,14 @@ pub struct ColumnCache {
 struct Entry {
     state: State,
     /// What was committed since, and after how many commits it holds.
-    changes: Vec<(u64, Change)>,
+    changes: Vec<(u64, RowDelta)>,
     changed_bytes: usize,
     /// After how many commits it was asked for last.
     used: u64,
 }
 
 /// The end of a key, and the row or none any more.
-pub type Change = (Vec<u8>, Option<Vec<u8>>);
+pub type RowDelta = (Vec<u8>, Option<Vec<u8>>);
 
 enum State {
     /// Somebody reads it, or takes up changes: who, by number.
@@ -92,7 +92,7 @@ enum Found<'c> {
     /// To read it.
     Missing(Making<'c>),
     /// To take up changes.
-    Behind(Making<'c>, Kept, Changes),
+    Behind(Making<'c>, Kept, Delta),
     /// To go to the database.
     Nothing,
 }
@@ -163,7 +163,7 @@ impl ColumnCache {
     }
 
     /// Tells what a commit changes that holds after `when` of them.
-    pub fn note(&self, of: Of, when: u64, changes: impl IntoIterator<Item = Change>) {
+    pub fn note(&self, of: Of, when: u64, changes: impl IntoIterator<Item = RowDelta>) {
         let mut entries = self.lock();
         let Some(entry) = entries.get_mut(&of) else { return };
         let of_what = match &entry.state {
@@ -250,13 +250,13 @@ impl Entry {
     }
 }
 
-fn bytes_of((key, row): &Change) -> usize {
+fn bytes_of((key, row): &RowDelta) -> usize {
     CHANGE + key.len() + row.as_ref().map_or(0, Vec::len)
 }
 
 impl Store {
     /// Tells what the commit under way changes in a column or in a project's distinct ids.
-    pub(super) fn tell(&self, of: Of, changes: impl IntoIterator<Item = Change>) {
+    pub(super) fn tell(&self, of: Of, changes: impl IntoIterator<Item = RowDelta>) {
         // When it has ended.
         let when = self.row_cache.now() + 1;
         self.column_cache.note(of, when, changes);

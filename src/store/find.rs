@@ -6,11 +6,11 @@ use rayon::prelude::*;
 use uuid::Uuid;
 
 use super::column::{Column, LIVE, STEPS, decode_live};
+use super::read_pool::together;
 use super::search::SEARCHED;
 use super::snapshot::Snapshot;
-use super::together::together;
 use super::{Error, Family, Result, codec, decode, keys};
-use crate::person::{Filter, Head, Part, PersonId, ProjectId, PropertyId, Time};
+use crate::person::{Filter, Head, Needle, PersonId, ProjectId, PropertyId, Time};
 
 /// Whom a list asks for.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct Wanted {
     /// What the properties must be.
     pub filter: Filter,
     /// What email, name or a distinct id must have somewhere, or a uuid begin with.
-    pub search: Option<Part>,
+    pub search: Option<Needle>,
 }
 
 /// Where a person stands in a list.
@@ -100,8 +100,8 @@ impl Snapshot<'_> {
             keys.into_iter().filter_map(|key| Some((key, number(key)?))).collect();
         let mut plan =
             Plan { project, filter: &wanted.filter, properties, searched: None, driver: None };
-        if let Some(part) = &wanted.search {
-            let found = self.searched(project, part)?;
+        if let Some(needle) = &wanted.search {
+            let found = self.searched(project, needle)?;
             if wanted.filter.is_empty() {
                 return Ok(found);
             }
@@ -244,17 +244,17 @@ impl Snapshot<'_> {
         if !wanted.filter.holds(&value) {
             return Ok(false);
         }
-        let Some(part) = &wanted.search else {
+        let Some(needle) = &wanted.search else {
             return Ok(true);
         };
         let mut searched = SEARCHED.iter().filter_map(|key| value(key));
-        if searched.any(|value| !value.is_null() && part.is_in(&value.text()))
-            || part.begins(&head.uuid.to_string())
+        if searched.any(|value| !value.is_null() && needle.is_in(&value.text()))
+            || needle.begins(&head.uuid.to_string())
         {
             return Ok(true);
         }
         let person = self.current(project, (id, head), usize::MAX)?;
-        Ok(person.distinct_ids.iter().any(|id| part.is_in(id)))
+        Ok(person.distinct_ids.iter().any(|id| needle.is_in(id)))
     }
 
     /// Where a person stands in a list.

@@ -11,7 +11,7 @@ use crate::person::{Head, Life, Lives, Merged, PersonId, Place, ProjectId, Seat,
 
 /// What is asked of the members of one person.
 #[derive(Clone, Copy)]
-struct Asked {
+struct MemberQuery {
     project: ProjectId,
     /// The life had been merged away by then. Only ids that left it one by one may still be its own, where
     /// their leaving was not known yet.
@@ -43,7 +43,7 @@ impl Snapshot<'_> {
         let parts: &[_] =
             if head.first_life == head.life { &[None] } else { &[Some(false), Some(true)] };
         for &anonymous in parts {
-            let asked = Asked { project, left: false, at, limit };
+            let asked = MemberQuery { project, left: false, at, limit };
             for number in head.first_life..=head.life {
                 let life = Life { person, number };
                 // Those that did not leave alone went where the life went. By what was known earlier
@@ -53,7 +53,7 @@ impl Snapshot<'_> {
                     !goes_on && self.lives(project).became(life, at.time, at.known)?.is_some();
                 if !left || at.known < Time::MAX {
                     let into = (&mut iterator, &mut found);
-                    self.members(&Asked { left, ..asked }, (life, anonymous), None, into)?;
+                    self.members(&MemberQuery { left, ..asked }, (life, anonymous), None, into)?;
                 }
             }
         }
@@ -71,7 +71,7 @@ impl Snapshot<'_> {
     /// there may be very many.
     fn members(
         &self,
-        asked: &Asked,
+        asked: &MemberQuery,
         (life, anonymous): (Life, Option<bool>),
         brought: Option<Bundle>,
         (iterator, found): (&mut Walk<'_>, &mut Vec<String>),
@@ -117,7 +117,7 @@ impl Snapshot<'_> {
     /// Whether a distinct id that had joined was still there. `row` is where it is listed.
     fn is_listed(
         &self,
-        asked: &Asked,
+        asked: &MemberQuery,
         member: &Member,
         id: &str,
         row: (Life, u32),

@@ -11,10 +11,10 @@ mod activity;
 mod as_of;
 mod backup;
 mod by_change;
-mod changes;
 pub mod codec;
 mod column;
 mod column_cache;
+mod current_identity;
 mod dictionary;
 mod ending;
 mod erase;
@@ -22,24 +22,24 @@ mod error;
 mod family;
 mod find;
 mod format;
-mod held;
+mod history_cache;
 pub mod keys;
 mod list;
 mod lives;
 mod measure;
 mod members;
 mod operation;
+mod operation_diffs;
 mod options;
 mod own;
 mod packed;
+mod read_pool;
 mod reading;
 mod row_cache;
 mod rows;
 mod search;
 pub mod snapshot;
 mod staged;
-mod today;
-mod together;
 pub mod transaction;
 mod values;
 pub mod verify;
@@ -59,9 +59,8 @@ use sha2::Sha256;
 use uuid::Uuid;
 
 pub use self::activity::Log;
-pub use self::as_of::Told;
+pub use self::as_of::OperationWithValues;
 pub use self::backup::{Backup, Backups, Checkpoint};
-pub use self::changes::{Asked, Change, Changed};
 use self::column_cache::ColumnCache;
 pub use self::dictionary::Dictionary;
 pub use self::erase::Pending;
@@ -71,7 +70,7 @@ pub use self::family::Family;
 pub use self::find::{By, NEVER, Row, Wanted};
 pub use self::format::exists;
 use self::format::{check_files, check_format, format_text};
-use self::held::Held;
+use self::history_cache::HistoryCache;
 use self::keys::Meta;
 pub use self::list::Start;
 pub use self::lives::{LivesOf, Spans};
@@ -81,9 +80,10 @@ pub use self::operation::{
     Above, Activity, Applied, CommandOutcome, Deed, Effect, Group, Joined, LifeSpan, Member,
     Operation, Recency, Remembered,
 };
+pub use self::operation_diffs::{OperationDiff, OperationQuery, PropertyDiff};
+pub use self::read_pool::together;
 use self::row_cache::RowCache;
 pub use self::snapshot::{Moment, Person, Snapshot};
-pub use self::together::together;
 pub use self::transaction::{Sealed, Transaction};
 
 /// The format that this program reads and writes.
@@ -120,9 +120,9 @@ pub struct Store {
     sync_writes: bool,
     caches: options::Caches,
     /// Histories that late events ask for again and again, between two transactions.
-    held: Mutex<Option<Held>>,
+    held: Mutex<Option<HistoryCache>>,
     /// What these may take, in bytes.
-    held_bytes: usize,
+    history_cache_bytes: usize,
     row_cache: RowCache,
     column_cache: ColumnCache,
     /// Held while a checkpoint is made.
@@ -175,7 +175,8 @@ impl Store {
             sync_writes: false,
             caches,
             held: Mutex::default(),
-            held_bytes: usize::try_from(memory / options::HELD_PART).unwrap_or(usize::MAX),
+            history_cache_bytes: usize::try_from(memory / options::HISTORY_CACHE_PART)
+                .unwrap_or(usize::MAX),
             row_cache: RowCache::new(memory / options::ROW_CACHE_PART),
             column_cache: ColumnCache::new(memory / options::COLUMN_CACHE_PART),
             checkpointing: Mutex::default(),
@@ -262,12 +263,12 @@ impl Store {
     }
 
     /// What was held of histories when the last transaction was committed: the next one goes on with it.
-    fn take_held(&self) -> Held {
+    fn take_held(&self) -> HistoryCache {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        held.unwrap_or_else(|| Held::new(self.held_bytes))
+        held.unwrap_or_else(|| HistoryCache::new(self.history_cache_bytes))
     }
 
-    fn put_held(&self, held: Held) {
+    fn put_held(&self, held: HistoryCache) {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
     }
 

@@ -21,7 +21,7 @@ pub struct Caches {
 }
 
 /// This part of the memory is for the histories that are held.
-pub const HELD_PART: u64 = 8;
+pub const HISTORY_CACHE_PART: u64 = 8;
 
 /// Up to this part of the memory is for the row cache, as far as readers ask for rows: a person's rows take a
 /// tenth of the blocks that they are read from.
@@ -47,7 +47,7 @@ const FIRST_FILES: i32 = 8;
 
 /// Opens the database with every family.
 pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
-    let memory = config.memory - config.memory / HELD_PART;
+    let memory = config.memory - config.memory / HISTORY_CACHE_PART;
     let (mut options, cache, families) = shared(memory);
     // Write buffers are charged to the cache: together they stay within the configured memory.
     let part = usize::try_from(memory / 8 * 3).unwrap_or(usize::MAX);

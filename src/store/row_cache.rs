@@ -120,11 +120,11 @@ impl RowCache {
     }
 
     /// Begins a commit: what it changes is to be told before it is written.
-    pub fn begin(&self) -> Changing<'_> {
+    pub fn begin(&self) -> Invalidation<'_> {
         self.commits.fetch_add(1, Ordering::SeqCst);
         // Who asks for the first time from here on finds that a commit is under way, and puts nothing in.
         let cache = self.is_asked.load(Ordering::SeqCst).then_some(self);
-        Changing { cache, last: Vec::new() }
+        Invalidation { cache, last: Vec::new() }
     }
 
     /// Ends a commit that was written. One that failed is under way for ever.
@@ -152,14 +152,14 @@ impl RowCache {
 }
 
 /// What a commit under way changes, taken out of the cache.
-pub struct Changing<'c> {
+pub struct Invalidation<'c> {
     /// None where nothing can be in it.
     cache: Option<&'c RowCache>,
     /// What was taken out last: rows that are cached together come one after the other.
     last: Vec<u8>,
 }
 
-impl Changing<'_> {
+impl Invalidation<'_> {
     /// Tells that a row changes. Who has too many has too many after it: to count them anew would cost every
     /// reader of somebody busy.
     pub fn row(&mut self, family: Family, row: &[u8]) {

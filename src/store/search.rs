@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use super::column::{LIVE, decode_live};
 use super::column_cache::{Kept, Of};
+use super::read_pool::together;
 use super::snapshot::Snapshot;
-use super::together::together;
 use super::whole::Ids;
 use super::{Family, Result, codec, corrupt, decode};
-use crate::person::{Part, PersonId, ProjectId, PropertyId, Value};
+use crate::person::{Needle, PersonId, ProjectId, PropertyId, Value};
 
 /// The properties that a search looks into.
 pub const SEARCHED: [&str; 2] = ["email", "name"];
@@ -46,17 +46,17 @@ impl Snapshot<'_> {
     }
 
     /// Who has a text in the email, the name or a distinct id, or a uuid that begins with it, by id.
-    pub(super) fn searched(&self, project: ProjectId, part: &Part) -> Result<Vec<PersonId>> {
+    pub(super) fn searched(&self, project: ProjectId, needle: &Needle) -> Result<Vec<PersonId>> {
         let having = |property: Option<PropertyId>| {
-            property.map_or(Ok(Vec::new()), |property| self.having(project, property, part))
+            property.map_or(Ok(Vec::new()), |property| self.having(project, property, needle))
         };
-        let by_id = || self.having_id(project, part);
+        let by_id = || self.having_id(project, needle);
         let by_uuid = || -> Result<Vec<PersonId>> {
             let mut found = Vec::new();
-            if part.is_of(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
+            if needle.is_of(|byte| byte.is_ascii_hexdigit() || byte == b'-') {
                 self.each_row(project, LIVE, |person, live| {
                     let (_, uuid) = decode_live(live)?;
-                    if part.begins(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
+                    if needle.begins(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())) {
                         found.push(person);
                     }
                     Ok(())
@@ -79,16 +79,16 @@ impl Snapshot<'_> {
         &self,
         project: ProjectId,
         property: PropertyId,
-        part: &Part,
+        needle: &Needle,
     ) -> Result<Vec<PersonId>> {
-        let is_wanted = |value: &Value| !value.is_null() && part.is_in(&value.text());
+        let is_wanted = |value: &Value| !value.is_null() && needle.is_in(&value.text());
         if let Some(whole) = self.whole(project, property)? {
             let mut ask = self.asking();
             let long = |person| {
                 ask()?;
                 Ok(is_wanted(&self.value_of(project, person, property, &[])?))
             };
-            if let Some(found) = whole.having(part, long)? {
+            if let Some(found) = whole.having(needle, long)? {
                 return Ok(found);
             }
         }
@@ -102,10 +102,10 @@ impl Snapshot<'_> {
     }
 
     /// Who has a text in a distinct id, in no order, and once for each id that has it.
-    fn having_id(&self, project: ProjectId, part: &Part) -> Result<Vec<PersonId>> {
+    fn having_id(&self, project: ProjectId, needle: &Needle) -> Result<Vec<PersonId>> {
         let (ids, mut found) = (self.ids(project)?, Vec::new());
-        let Some(ids) = ids.as_ref().and_then(|ids| ids.having(Some(part))) else {
-            self.each_id(project, Some(part), |_, ownership| {
+        let Some(ids) = ids.as_ref().and_then(|ids| ids.having(Some(needle))) else {
+            self.each_id(project, Some(needle), |_, ownership| {
                 let owner = decode(codec::decode_ownership, ownership, Family::DistinctId)?;
                 found.push(owner.now(&self.lives(project))?.person);
                 Ok(true)
@@ -130,12 +130,12 @@ impl Snapshot<'_> {
     pub fn each_id_with(
         &self,
         project: ProjectId,
-        part: Option<&Part>,
+        needle: Option<&Needle>,
         mut each: impl FnMut(&str) -> bool,
     ) -> Result<()> {
         let ids = self.ids(project)?;
-        let Some(ids) = ids.as_ref().and_then(|ids| ids.having(part)) else {
-            return self.each_id(project, part, |id, _| Ok(each(id)));
+        let Some(ids) = ids.as_ref().and_then(|ids| ids.having(needle)) else {
+            return self.each_id(project, needle, |id, _| Ok(each(id)));
         };
         let mut ask = self.asking();
         for id in ids {
@@ -177,7 +177,7 @@ impl Snapshot<'_> {
     pub(super) fn each_id(
         &self,
         project: ProjectId,
-        part: Option<&Part>,
+        needle: Option<&Needle>,
         mut each: impl FnMut(&str, &[u8]) -> Result<bool>,
     ) -> Result<()> {
         let prefix = project.to_be_bytes();
@@ -188,7 +188,7 @@ impl Snapshot<'_> {
             ask()?;
             let id = std::str::from_utf8(&key[prefix.len()..]);
             let id = id.map_err(|_| corrupt(Family::DistinctId))?;
-            if part.is_none_or(|part| part.is_in(id)) && !each(id, value)? {
+            if needle.is_none_or(|needle| needle.is_in(id)) && !each(id, value)? {
                 break;
             }
             iterator.next();

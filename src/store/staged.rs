@@ -6,7 +6,7 @@ use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use super::Result;
-use super::held::Held;
+use super::history_cache::HistoryCache;
 use super::keys::PERSON_BYTES;
 use super::packed::Packed;
 use super::walk::Walk;
@@ -26,7 +26,7 @@ pub struct Committed<'db> {
     rows: Walk<'db>,
     /// Where it is known that no row is between this key and the one that it stands at.
     from: Option<Vec<u8>>,
-    held: Option<Held>,
+    held: Option<HistoryCache>,
 }
 
 /// Rows that are passed over one by one before a seek is cheaper.
@@ -39,12 +39,12 @@ impl<'db> Committed<'db> {
     }
 
     /// Rows of persons who are read again and again, with what is held of them already.
-    pub fn holding(rows: Walk<'db>, held: Held) -> RefCell<Self> {
+    pub fn holding(rows: Walk<'db>, held: HistoryCache) -> RefCell<Self> {
         RefCell::new(Self { rows, from: None, held: Some(held) })
     }
 
     /// What is held of persons.
-    pub fn into_held(self) -> Option<Held> {
+    pub fn into_held(self) -> Option<HistoryCache> {
         self.held
     }
 

@@ -6,13 +6,13 @@
 //! sees what this one staged between its own and what is committed.
 
 mod activity;
-mod changes;
 mod command;
 mod commit;
 mod identity;
 mod person;
 mod recency;
 mod timeline;
+mod working_set;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -21,12 +21,12 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use rocksdb::{DBPinnableSlice, ReadOptions, WriteBatch};
 
-use self::changes::{Changes, Loaded};
 pub use self::commit::Sealed;
 use self::person::LoadedPerson;
 use self::recency::LoadedRecency;
+use self::working_set::{Loaded, WorkingSet};
 use super::dictionary::NewNames;
-use super::held::Held;
+use super::history_cache::HistoryCache;
 use super::staged::{Committed, Layer, Ordered, Staged};
 use super::walk::Walk;
 use super::{Error, Family, Result, Store, codec, decode, keys};
@@ -35,10 +35,10 @@ use crate::person::{PersonId, ProjectId, PropertyId};
 /// One batch in the making.
 pub struct Transaction<'s> {
     store: &'s Store,
-    changes: Changes,
+    working: WorkingSet,
     /// What the transaction before this one changed, which may or may not be committed: where something
     /// is not in `changes` it is looked for here first, and in the store after that.
-    before: Option<Arc<Changes>>,
+    before: Option<Arc<WorkingSet>>,
     history: RefCell<Committed<'s>>,
     timeline: RefCell<Committed<'s>>,
     members: RefCell<Committed<'s>>,
@@ -56,7 +56,7 @@ impl<'s> Transaction<'s> {
     }
 
     /// One that follows another, with what that one held of histories.
-    fn after(store: &'s Store, before: Option<Arc<Changes>>, held: Held) -> Self {
+    fn after(store: &'s Store, before: Option<Arc<WorkingSet>>, held: HistoryCache) -> Self {
         let walk = |family| {
             Walk::over(move || {
                 let mut options = ReadOptions::default();
@@ -65,10 +65,10 @@ impl<'s> Transaction<'s> {
             })
         };
         let committed = |family, held| Committed::holding(walk(family), held);
-        let few = || Held::new(store.held_bytes / 4);
+        let few = || HistoryCache::new(store.history_cache_bytes / 4);
         Self {
             store,
-            changes: Changes::default(),
+            working: WorkingSet::default(),
             before,
             history: committed(Family::History, held),
             timeline: committed(Family::Timeline, few()),
@@ -85,7 +85,7 @@ impl<'s> Transaction<'s> {
     fn ordered<'a>(
         &'a self,
         committed: &'a RefCell<Committed<'s>>,
-        staged: fn(&Changes) -> &Staged,
+        staged: fn(&WorkingSet) -> &Staged,
     ) -> Ordered<'a, 's> {
         self.over(committed, |changes| Layer {
             staged: staged(changes),
@@ -97,7 +97,7 @@ impl<'s> Transaction<'s> {
     fn kept<'a>(
         &'a self,
         committed: &'a RefCell<Committed<'s>>,
-        staged: fn(&Changes) -> &Staged,
+        staged: fn(&WorkingSet) -> &Staged,
     ) -> Ordered<'a, 's> {
         self.over(committed, |changes| Layer { staged: staged(changes), erased: None })
     }
@@ -105,10 +105,10 @@ impl<'s> Transaction<'s> {
     fn over<'a>(
         &'a self,
         committed: &'a RefCell<Committed<'s>>,
-        layer: impl Fn(&'a Changes) -> Layer<'a>,
+        layer: impl Fn(&'a WorkingSet) -> Layer<'a>,
     ) -> Ordered<'a, 's> {
         let before = self.before.as_deref().map(&layer);
-        Ordered::over(committed, [Some(layer(&self.changes)), before])
+        Ordered::over(committed, [Some(layer(&self.working)), before])
     }
 
     /// Lets go of what the transaction before this one changed, which is committed. This one has read
@@ -129,7 +129,7 @@ impl<'s> Transaction<'s> {
         let wanted =
             distinct_ids.into_iter().map(|(project, id)| (keys::distinct_id(project, id), project));
         // What is there already may be newer than what is committed.
-        let owners = &self.changes.owners;
+        let owners = &self.working.owners;
         let mut wanted: Vec<_> = wanted.filter(|(key, _)| !owners.contains_key(key)).collect();
         wanted.sort_unstable();
         wanted.dedup();
@@ -138,7 +138,7 @@ impl<'s> Transaction<'s> {
             let carried = self.before.as_ref().and_then(|before| before.owners.get(key));
             if let Some(carried) = carried {
                 persons.extend(carried.person(*project));
-                self.changes.owners.insert(key.clone(), carried.carried());
+                self.working.owners.insert(key.clone(), carried.carried());
             }
             carried.is_none()
         });
@@ -154,11 +154,11 @@ impl<'s> Transaction<'s> {
         for ((key, project), value) in wanted.into_iter().zip(found) {
             let loaded = Loaded { value, dirty: false };
             persons.extend(loaded.person(project));
-            self.changes.owners.insert(key, loaded);
+            self.working.owners.insert(key, loaded);
         }
         persons.sort_unstable();
         persons.dedup();
-        persons.retain(|of| !self.changes.carry(self.before.as_deref(), *of));
+        persons.retain(|of| !self.working.carry(self.before.as_deref(), *of));
         let read = |persons: &[(ProjectId, PersonId)]| {
             let keys = persons.iter().map(|&(project, id)| keys::person(project, id));
             let keys: Vec<_> = keys.collect();
@@ -174,13 +174,13 @@ impl<'s> Transaction<'s> {
             each.collect::<Result<Vec<_>>>()
         };
         for persons in persons.chunks(AT_ONCE) {
-            if self.changes.loaded_bytes > LOADED_BYTES {
+            if self.working.loaded_bytes > LOADED_BYTES {
                 break;
             }
             for (of, (bytes, person, recency)) in persons.iter().zip(in_parts(persons, read)?) {
-                self.changes.loaded_bytes += bytes;
-                self.changes.persons.insert(*of, person);
-                self.changes.recency.entry(*of).or_insert(recency);
+                self.working.loaded_bytes += bytes;
+                self.working.persons.insert(*of, person);
+                self.working.recency.entry(*of).or_insert(recency);
             }
         }
         Ok(())
@@ -222,17 +222,17 @@ impl<'s> Transaction<'s> {
     /// memory, and writes when it is committed, is some times as much.
     #[must_use]
     pub fn staged_bytes(&self) -> usize {
-        self.changes.bytes + self.changes.loaded_bytes
+        self.working.bytes + self.working.loaded_bytes
     }
 
     /// Forgets everything that histories, timelines and what is recorded hold of a person.
     pub fn erase(&mut self, project: ProjectId, person: PersonId) {
-        self.changes.erase(keys::person(project, person));
+        self.working.erase(keys::person(project, person));
     }
 
     /// A single row, as it is staged or committed.
     fn point(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let staged = self.changes.point(family, key);
+        let staged = self.working.point(family, key);
         let staged = staged.or_else(|| self.before.as_ref()?.point(family, key));
         staged.map_or_else(|| self.store.get(family, key), |staged| Ok(staged.clone()))
     }

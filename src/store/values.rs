@@ -7,7 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Result;
 use super::snapshot::Snapshot;
-use crate::person::{Part, PersonId, ProjectId, PropertyId, Value};
+use crate::person::{Needle, PersonId, ProjectId, PropertyId, Value};
 
 /// So many different values are counted at once. Tests have few, and must come by both ways.
 const COUNTED: usize = if cfg!(test) { 2 } else { 250_000 };
@@ -36,7 +36,7 @@ impl Share {
 
 /// What is counted of a property.
 struct Counting<'p> {
-    part: Option<&'p Part>,
+    needle: Option<&'p Needle>,
     /// Made smaller where there are too many values, unless all are wanted anyway.
     share: Share,
     is_bounded: bool,
@@ -51,7 +51,7 @@ impl Counting<'_> {
     fn count(&mut self, value: &Value, times: u64) {
         let text = value.text();
         let wanted = !value.is_null() && !text.is_empty() && self.share.has(&text);
-        if !wanted || self.part.is_some_and(|part| !part.is_in(&text)) {
+        if !wanted || self.needle.is_some_and(|needle| !needle.is_in(&text)) {
             return;
         }
         if let Some(count) = self.counts.get_mut(text.as_ref()) {
@@ -96,7 +96,7 @@ impl Snapshot<'_> {
         &self,
         project: ProjectId,
         key: &str,
-        part: Option<&Part>,
+        needle: Option<&Needle>,
         (most, bytes): (usize, usize),
     ) -> Result<(Vec<(String, u64)>, bool)> {
         let (mut found, mut left_out) = (Vec::new(), None);
@@ -109,7 +109,7 @@ impl Snapshot<'_> {
         while share.remainder < share.of {
             let (is_bounded, counts) = (most < usize::MAX, BTreeMap::new());
             let mut counting =
-                Counting { part, share, is_bounded, counts, bytes: 0, most_bytes: bytes };
+                Counting { needle, share, is_bounded, counts, bytes: 0, most_bytes: bytes };
             let of = (project, property);
             match &rows {
                 None => self.each_value(project, property, |_, value| counting.count(value, 1))?,

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::Result;
-use crate::person::{Part, PersonId, Value, lowercase};
+use crate::person::{Needle, PersonId, Value, lowercase};
 
 /// Up to so many values of a column, new ones are looked for among those that are there.
 const FEW_VALUES: usize = if cfg!(test) { 4 } else { 4096 };
@@ -17,7 +17,7 @@ const FEW_VALUES: usize = if cfg!(test) { 4 } else { 4096 };
 const ROW: usize = size_of::<PersonId>() + size_of::<u32>();
 
 /// What changed since something was read, by the end of the key: a row, or none any more.
-pub type Changes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub type Delta = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Texts one after the other.
 #[derive(Clone, Default)]
@@ -93,10 +93,10 @@ impl Lowercase {
     }
 
     /// The numbers of those that have a part somewhere, in order.
-    fn having(&self, part: &Part) -> Vec<usize> {
+    fn having(&self, needle: &Needle) -> Vec<usize> {
         let Texts { bytes, ends } = &self.0;
         let (mut found, mut from) = (Vec::new(), 0);
-        while let Some(at) = bytes.get(from..).and_then(|rest| part.find(rest)) {
+        while let Some(at) = bytes.get(from..).and_then(|rest| needle.find(rest)) {
             let number = ends.partition_point(|end| *end as usize <= from + at);
             let Some(end) = ends.get(number) else { break };
             found.push(number);
@@ -179,7 +179,7 @@ impl Whole {
 
     /// The column with changes applied, whose keys end in the person. `None` where too many of its values are
     /// nobody's any more: it is read anew then.
-    pub fn with(&self, changes: &Changes) -> Option<Self> {
+    pub fn with(&self, changes: &Delta) -> Option<Self> {
         let room = self.persons.len() + changes.len();
         let (mut persons, mut codes) = (Vec::with_capacity(room), Vec::with_capacity(room));
         // What grows by doubling would take twice as much, and not be kept for that.
@@ -258,7 +258,7 @@ impl Whole {
     /// where it cannot be said.
     pub fn having(
         &self,
-        part: &Part,
+        needle: &Needle,
         mut long: impl FnMut(PersonId) -> Result<bool>,
     ) -> Result<Option<Vec<PersonId>>> {
         let Some(Searched { lowercase, long: too_long }) =
@@ -266,7 +266,7 @@ impl Whole {
         else {
             return Ok(None);
         };
-        let numbers = lowercase.having(part);
+        let numbers = lowercase.having(needle);
         let mut found = Vec::new();
         if numbers.is_empty() && too_long.is_empty() {
             return Ok(Some(found));
@@ -325,7 +325,7 @@ impl Ids {
     }
 
     /// The distinct ids with changes applied, whose keys they are. `None` where there is no room for all.
-    pub fn with(&self, changes: &Changes) -> Option<Self> {
+    pub fn with(&self, changes: &Delta) -> Option<Self> {
         let mut ids = Texts::default();
         let mut old = self.ids.iter().peekable();
         for (id, row) in changes {
@@ -350,12 +350,12 @@ impl Ids {
     }
 
     /// Those that have a part somewhere, in order; all without one. `None` where that is not known.
-    pub fn having(&self, part: Option<&Part>) -> Option<Vec<&[u8]>> {
-        let Some(part) = part else { return Some(self.ids.iter().collect()) };
+    pub fn having(&self, needle: Option<&Needle>) -> Option<Vec<&[u8]>> {
+        let Some(needle) = needle else { return Some(self.ids.iter().collect()) };
         let lowercase = self
             .lowercase
             .get_or_init(|| Lowercase::of(self.ids.iter().map(String::from_utf8_lossy)));
-        let found = lowercase.as_ref()?.having(part);
+        let found = lowercase.as_ref()?.having(needle);
         Some(found.into_iter().map(|number| self.ids.get(number)).collect())
     }
 }

@@ -3,8 +3,7 @@
 mod activity;
 mod answers;
 mod as_of;
-mod change;
-mod changes;
+mod change_feed;
 mod contract;
 mod csv;
 mod errors;
@@ -16,6 +15,7 @@ mod history;
 mod large;
 mod list;
 mod many;
+mod mutations;
 mod openapi;
 mod outside;
 mod security;

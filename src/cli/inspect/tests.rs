@@ -79,7 +79,7 @@ fn shown(
 ) -> anyhow::Result<String> {
     let id = id.map(|id| parse_name(id).expect("an id"));
     let distinct_id = distinct_id.map(str::to_owned);
-    let asked = Asked { project: 1, distinct_id, id, limit };
+    let asked = Arguments { project: 1, distinct_id, id, limit };
     let mut output = Vec::new();
     person(config, &asked, &mut output)?;
     Ok(String::from_utf8(output)?)

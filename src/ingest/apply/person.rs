@@ -1,7 +1,7 @@
 //! Whose event it is: the person is found, made, attached or merged, and the event is recorded
 //! on its timeline.
 
-use super::property::Change;
+use super::property::WeighedUpdate;
 use super::{Applying, At, Outcome};
 use crate::person::event::{Rejection, Warning};
 use crate::person::identity::{self, Decision, MergeRequest, Side};
@@ -318,7 +318,7 @@ impl Applying<'_, '_> {
         at: At,
         person: PersonId,
         time: Time,
-        changes: Vec<Change>,
+        changes: Vec<WeighedUpdate>,
         merged: Option<PersonId>,
     ) -> Result<std::result::Result<bool, Rejection>> {
         let effects =

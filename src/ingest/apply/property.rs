@@ -14,7 +14,7 @@ use crate::person::{
 use crate::store::Result;
 
 /// A change that is worth a row.
-pub struct Change<'e> {
+pub struct WeighedUpdate<'e> {
     /// The property.
     pub property: PropertyId,
     /// What is done to it.
@@ -30,7 +30,7 @@ impl Applying<'_, '_> {
         at: At<'e>,
         person: PersonId,
         time: Time,
-    ) -> Result<Vec<Change<'e>>> {
+    ) -> Result<Vec<WeighedUpdate<'e>>> {
         let At { project, updates, numbers, name, .. } = at;
         let transaction = &mut *self.transaction;
         let numbered = updates.iter().enumerate().map(|(index, update)| {
@@ -55,7 +55,7 @@ impl Applying<'_, '_> {
                 Some(weight)
             };
             if weight != Some(Weight::Nothing) {
-                weighed.push((weight, Change { property, update, late }));
+                weighed.push((weight, WeighedUpdate { property, update, late }));
             }
         }
         for (weight, change) in &mut weighed {
@@ -76,7 +76,7 @@ impl Applying<'_, '_> {
         at: At,
         person: PersonId,
         time: Time,
-        Change { property, update, .. }: &Change,
+        WeighedUpdate { property, update, .. }: &WeighedUpdate,
     ) -> Result<Weight> {
         let until = Place { time, position: at.position };
         let life = self.life_at(at.project, person, until)?;
@@ -94,7 +94,7 @@ impl Applying<'_, '_> {
         at: At,
         person: PersonId,
         time: Time,
-        changes: Vec<Change>,
+        changes: Vec<WeighedUpdate>,
     ) -> Result<std::result::Result<(), Rejection>> {
         let At { project, known, .. } = at;
         let place = Place { time, position: at.position };

@@ -9,7 +9,7 @@ use serde_json::Value as Tree;
 
 use super::pattern;
 use crate::person::time::DAY;
-use crate::person::{Part, Time, Value};
+use crate::person::{Needle, Time, Value};
 
 /// What is asked of a value that is there.
 #[derive(Clone, Debug)]
@@ -17,7 +17,7 @@ pub enum Condition {
     /// It is one of these.
     OneOf(Vec<Value>),
     /// It has this somewhere, upper and lower case alike.
-    Contains(Part),
+    Contains(Needle),
     /// The pattern is found in it.
     Matches(Regex),
     /// It stands in this order to another value: as numbers where both are, else as texts.
@@ -88,7 +88,7 @@ impl Condition {
             ("is_not", false) => (Self::OneOf(any_of(value)?), true, true),
             ("in", _) if !value.is_array() => return due("it must be an array"),
             ("in", _) => (Self::OneOf(any_of(value)?), negated, negated),
-            ("icontains", _) => (Self::Contains(Part::new(&text(value)?)), negated, negated),
+            ("icontains", _) => (Self::Contains(Needle::new(&text(value)?)), negated, negated),
             ("regex", _) => (Self::Matches(pattern(&text(value)?)?), negated, negated),
             ("between", _) => {
                 let (least, most) = span(value)?;
@@ -119,7 +119,7 @@ impl Condition {
             Self::OneOf(values) => {
                 values.iter().any(|other| value == other || value.text() == other.text())
             }
-            Self::Contains(part) => part.is_in(&value.text()),
+            Self::Contains(needle) => needle.is_in(&value.text()),
             Self::Matches(pattern) => pattern.is_match(&value.text()),
             Self::Compares(order, other) => order.holds(compare(value, other)),
             Self::Between(least, most) => {

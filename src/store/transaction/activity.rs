@@ -14,7 +14,7 @@ impl Transaction<'_> {
     /// Where the store fails.
     pub fn log(&mut self, project: ProjectId, activity: &Activity) -> Result<()> {
         let carried = self.before.as_ref().and_then(|before| before.next_activity.get(&project));
-        let next = match self.changes.next_activity.entry(project) {
+        let next = match self.working.next_activity.entry(project) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(match carried {
                 Some(next) => *next,
@@ -24,10 +24,10 @@ impl Transaction<'_> {
         let ordinal = *next;
         *next += 1;
         let row = codec::encode_activity(activity);
-        self.changes.put(Family::Activity, keys::activity(project, ordinal), Some(row));
+        self.working.put(Family::Activity, keys::activity(project, ordinal), Some(row));
         for person in activity.persons() {
             let key = keys::activity_of(project, person, ordinal);
-            self.changes.put(Family::Activity, key, Some(Vec::new()));
+            self.working.put(Family::Activity, key, Some(Vec::new()));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What became of commands, remembered for a day.
 
 use super::Transaction;
-use super::changes::Changes;
+use super::working_set::WorkingSet;
 use crate::person::time::DAY;
 use crate::person::{ProjectId, Time};
 use crate::store::{CommandOutcome, Family, Remembered, Result, codec, corrupt, decode, keys};
@@ -48,7 +48,7 @@ impl Transaction<'_> {
         let of_project = keys::commands(project);
         let mut from = self.forgotten(project).unwrap_or_else(|| of_project.clone());
         for _ in 0..FORGOTTEN {
-            let rows = self.kept(&self.commands, Changes::commands);
+            let rows = self.kept(&self.commands, WorkingSet::commands);
             let Some((key, _)) = rows.first(&of_project, &from)? else { break };
             let (of, outcome) = keys::command_of(&key).ok_or(corrupt(Family::Command))?;
             if of > known.plus(-FORGET) {
@@ -56,16 +56,16 @@ impl Transaction<'_> {
             }
             // The key may have been used anew since.
             if self.remembered(&outcome)?.is_some_and(|found| found.known <= of) {
-                self.changes.put(Family::Command, outcome, None);
+                self.working.put(Family::Command, outcome, None);
             }
             from = [&key[..], &[0]].concat();
-            self.changes.put(Family::Command, key, None);
+            self.working.put(Family::Command, key, None);
         }
         let at = keys::command_at(project, known, idempotency_key);
-        self.changes.forgotten.insert(project, from.min(at.clone()));
+        self.working.forgotten.insert(project, from.min(at.clone()));
         let key = keys::command(project, idempotency_key);
-        self.changes.put(Family::Command, at, Some(Vec::new()));
-        self.changes.put(
+        self.working.put(Family::Command, at, Some(Vec::new()));
+        self.working.put(
             Family::Command,
             key,
             Some(codec::encode_outcome(Remembered { outcome, known })),
@@ -76,7 +76,7 @@ impl Transaction<'_> {
     /// From where commands to be forgotten are looked for: each look would pass over all that were
     /// forgotten and are not committed.
     fn forgotten(&self, project: ProjectId) -> Option<Vec<u8>> {
-        let own = self.changes.forgotten.get(&project);
+        let own = self.working.forgotten.get(&project);
         own.or_else(|| self.before.as_ref()?.forgotten.get(&project)).cloned()
     }
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use rocksdb::{WriteBatch, WriteOptions};
 
 use super::Transaction;
-use super::changes::{Changes, POINTS};
 use super::recency::LoadedRecency;
+use super::working_set::{POINTS, WorkingSet};
 use crate::person::{PersonId, ProjectId, Time};
 use crate::store::column_cache::Of;
-use crate::store::held::Held;
+use crate::store::history_cache::HistoryCache;
 use crate::store::keys::Meta;
 use crate::store::list::Listed;
-use crate::store::row_cache::Changing;
+use crate::store::row_cache::Invalidation;
 use crate::store::{Applied, Error, Family, NEVER, Result, Store, codec, column, keys};
 
 /// So many rows of an erased person are deleted one by one.
@@ -23,11 +23,11 @@ const FEW_ROWS: usize = 256;
 /// which they were sealed. One that is not is lost, with those that follow it.
 pub struct Sealed<'s> {
     store: &'s Store,
-    changes: Arc<Changes>,
+    working: Arc<WorkingSet>,
     /// What the transaction saw below its own: to let go of that takes a while.
-    before: Option<Arc<Changes>>,
+    before: Option<Arc<WorkingSet>>,
     /// What was held of histories, unless the next transaction has it.
-    held: Option<Held>,
+    held: Option<HistoryCache>,
     batch: WriteBatch,
 }
 
@@ -56,17 +56,17 @@ impl<'s> Transaction<'s> {
         self.store.is_to_be_written()?;
         self.number_changes()?;
         // Whoever was only seen has to be here too, for the lists.
-        let changed = self.changes.recency.iter().filter(|(_, loaded)| loaded.is_changed());
+        let changed = self.working.recency.iter().filter(|(_, loaded)| loaded.is_changed());
         for (project, person) in changed.map(|(of, _)| *of).collect::<Vec<_>>() {
             self.known(project, person)?;
         }
         self.stage_names();
         let mut held = self.history.into_inner().into_held();
         if let Some(held) = &mut held {
-            held.commit(&self.changes.history, &self.changes.erased);
+            held.commit(&self.working.history, &self.working.erased);
         }
         let (store, before, batch) = (self.store, self.before, self.batch);
-        Ok(Sealed { store, changes: Arc::new(self.changes), before, held, batch })
+        Ok(Sealed { store, working: Arc::new(self.working), before, held, batch })
     }
 
     fn stage_names(&mut self) {
@@ -88,7 +88,7 @@ impl<'s> Sealed<'s> {
     #[must_use]
     pub fn successor(&mut self) -> Transaction<'s> {
         let held = self.held.take().unwrap_or_else(|| self.store.take_held());
-        Transaction::after(self.store, Some(self.changes.clone()), held)
+        Transaction::after(self.store, Some(self.working.clone()), held)
     }
 
     /// Writes everything at once.
@@ -105,13 +105,13 @@ impl<'s> Sealed<'s> {
     /// sooner then.
     fn write(mut self) -> Result<()> {
         drop(self.before.take());
-        let mut changing = self.store.row_cache.begin();
+        let mut invalidation = self.store.row_cache.begin();
         // What was erased goes first: what is staged after that is of a person born anew.
-        self.stage_erased(&mut changing)?;
-        self.stage_owners(&mut changing);
-        self.stage_recency(&mut changing)?;
-        self.stage_persons(&mut changing)?;
-        let changes = &*self.changes;
+        self.stage_erased(&mut invalidation)?;
+        self.stage_owners(&mut invalidation);
+        self.stage_recency(&mut invalidation)?;
+        self.stage_persons(&mut invalidation)?;
+        let changes = &*self.working;
         let ordered = [
             (Family::History, &changes.history),
             (Family::Timeline, &changes.timeline),
@@ -120,7 +120,7 @@ impl<'s> Sealed<'s> {
         ];
         for (family, staged) in ordered.into_iter().chain(POINTS.into_iter().zip(&changes.points)) {
             for (key, value) in staged {
-                changing.row(family, key);
+                invalidation.row(family, key);
                 put(&mut self.batch, self.store.family(family), key, value.as_deref());
             }
         }
@@ -140,10 +140,10 @@ impl<'s> Sealed<'s> {
     }
 
     /// Deletes few rows one by one and many as a range, which is dear to read over.
-    fn stage_erased(&mut self, changing: &mut Changing<'_>) -> Result<()> {
-        for prefix in &self.changes.erased {
+    fn stage_erased(&mut self, invalidation: &mut Invalidation<'_>) -> Result<()> {
+        for prefix in &self.working.erased {
             for family in [Family::History, Family::Timeline, Family::Recorded] {
-                changing.row(family, prefix);
+                invalidation.row(family, prefix);
                 let few = self.store.keys_of(family, prefix, FEW_ROWS)?;
                 let handle = self.store.family(family);
                 match few {
@@ -155,34 +155,34 @@ impl<'s> Sealed<'s> {
         Ok(())
     }
 
-    fn stage_owners(&mut self, changing: &mut Changing<'_>) {
+    fn stage_owners(&mut self, invalidation: &mut Invalidation<'_>) {
         let family = self.store.family(Family::DistinctId);
-        for (key, loaded) in self.changes.owners.iter().filter(|(_, loaded)| loaded.dirty) {
+        for (key, loaded) in self.working.owners.iter().filter(|(_, loaded)| loaded.dirty) {
             let row = loaded.value.as_ref().map(codec::encode_ownership);
-            changing.row(Family::DistinctId, key);
+            invalidation.row(Family::DistinctId, key);
             put(&mut self.batch, family, key, row.as_deref());
             if let Some((project, id)) = keys::distinct_id_of(key) {
                 let change = || (id.to_vec(), row.map(|_| Vec::new()));
                 self.store.tell(Of::Ids(project), std::iter::once_with(change));
             }
         }
-        for (&(project, life), span) in &self.changes.lives {
+        for (&(project, life), span) in &self.working.lives {
             let row = codec::encode_life_span(span);
             let key = keys::life(project, life);
-            changing.row(Family::Life, &key);
+            invalidation.row(Family::Life, &key);
             self.batch.put_cf(self.store.family(Family::Life), key, row);
         }
     }
 
     /// How recent everybody is who changed, and the lists of that.
-    fn stage_recency(&mut self, changing: &mut Changing<'_>) -> Result<()> {
-        let changed = self.changes.recency.iter().filter(|(_, loaded)| loaded.is_changed());
+    fn stage_recency(&mut self, invalidation: &mut Invalidation<'_>) -> Result<()> {
+        let changed = self.working.recency.iter().filter(|(_, loaded)| loaded.is_changed());
         let mut changed: Vec<_> = changed.map(|(of, loaded)| (*of, *loaded)).collect();
         changed.sort_unstable_by_key(|(of, _)| *of);
         for (of @ (project, person), LoadedRecency { now, before }) in changed {
             let row = codec::encode_recency(&now);
             let key = keys::person(project, person);
-            changing.row(Family::Recency, &key);
+            invalidation.row(Family::Recency, &key);
             self.batch.put_cf(self.store.family(Family::Recency), key, row);
             let family = self.store.family(Family::ByChange);
             if before.change > 0 {
@@ -190,7 +190,7 @@ impl<'s> Sealed<'s> {
             }
             let key = keys::by_change(project, now.change);
             self.batch.put_cf(family, key, person.to_be_bytes());
-            let Some(loaded) = self.changes.persons.get(&of) else {
+            let Some(loaded) = self.working.persons.get(&of) else {
                 return Err(Error::Broken("somebody changed who is not there"));
             };
             let now_listed = Listed::of(&loaded.known, None);
@@ -226,10 +226,10 @@ impl<'s> Sealed<'s> {
         after.inspect(|key| batch.put_cf(family, key, person.to_be_bytes()));
     }
 
-    fn stage_persons(&mut self, changing: &mut Changing<'_>) -> Result<()> {
+    fn stage_persons(&mut self, invalidation: &mut Invalidation<'_>) -> Result<()> {
         let mut live: HashMap<ProjectId, i64> = HashMap::new();
-        let mut columns = column::Changes::default();
-        let changed = self.changes.persons.iter();
+        let mut columns = column::Writes::default();
+        let changed = self.working.persons.iter();
         let mut changed: Vec<_> = changed
             .filter_map(|(of, loaded)| loaded.before.as_ref().map(|before| (*of, before, loaded)))
             .collect();
@@ -237,7 +237,7 @@ impl<'s> Sealed<'s> {
         for ((project, person), before, loaded) in changed {
             let known = &loaded.known;
             let key = keys::person(project, person);
-            changing.row(Family::Person, &key);
+            invalidation.row(Family::Person, &key);
             self.batch.put_cf(self.store.family(Family::Person), key, codec::encode_known(known));
             let email = self.store.dictionary().property(project, "email");
             let (listed, after) = (&before.listed, Listed::of(known, email));

@@ -17,7 +17,7 @@ impl Transaction<'_> {
     /// Where the store fails or is damaged.
     pub fn owner(&mut self, project: ProjectId, distinct_id: &str) -> Result<Option<&Ownership>> {
         let before = self.before.as_deref();
-        let loaded = match self.changes.owners.entry(keys::distinct_id(project, distinct_id)) {
+        let loaded = match self.working.owners.entry(keys::distinct_id(project, distinct_id)) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
                 if let Some(carried) = before.and_then(|before| before.owners.get(entry.key())) {
@@ -40,7 +40,7 @@ impl Transaction<'_> {
         ownership: Option<Ownership>,
     ) {
         let key = keys::distinct_id(project, distinct_id);
-        self.changes.owners.insert(key, Loaded { value: ownership, dirty: true });
+        self.working.owners.insert(key, Loaded { value: ownership, dirty: true });
     }
 
     /// The lives of a project's persons.
@@ -71,10 +71,10 @@ impl Transaction<'_> {
     /// Where the store fails or is damaged.
     pub fn end_life(&mut self, project: ProjectId, life: Life, merged: Merged) -> Result<()> {
         let span = self.span(project, life)?;
-        self.changes.lives.insert((project, life), LifeSpan { merged: Some(merged), ..span });
+        self.working.lives.insert((project, life), LifeSpan { merged: Some(merged), ..span });
         self.join_groups(project, life, merged)?;
         let key = keys::source(project, merged.into.person, life);
-        self.changes.put(Family::Life, key, Some(Vec::new()));
+        self.working.put(Family::Life, key, Some(Vec::new()));
         let head = self.head_mut(project, life.person)?;
         head.merged = Some(merged);
         head.ownership_changed = Some(merged.place.time);
@@ -96,14 +96,14 @@ impl Transaction<'_> {
         } else {
             let key = keys::at(keys::moves(project, source), merged.place);
             let moved = codec::encode_move(of_source.group.moves, &merged);
-            self.changes.put(Family::Life, key, Some(moved));
+            self.working.put(Family::Life, key, Some(moved));
             of_source.group.moves += 1;
             of_source.group.lives = lives;
             let after = of_source.group.moves;
             of_target.group.above = Some(Above { life: source, from, after, merged: None });
         }
-        self.changes.lives.insert((project, source), of_source);
-        self.changes.lives.insert((project, target), of_target);
+        self.working.lives.insert((project, source), of_source);
+        self.working.lives.insert((project, target), of_target);
         Ok(())
     }
 
@@ -146,7 +146,7 @@ impl Transaction<'_> {
     ) -> Result<()> {
         let sources = self.sources(project, target)?.into_iter();
         for source in sources.filter(|source| deleted.contains(&source.person)) {
-            self.changes.put(Family::Life, keys::source(project, target, source), None);
+            self.working.put(Family::Life, keys::source(project, target, source), None);
         }
         Ok(())
     }
@@ -156,14 +156,14 @@ impl Transaction<'_> {
     pub fn put_member(&mut self, project: ProjectId, life: Life, ordinal: u32, member: &Member) {
         for anonymous in kinds(&member.joined) {
             let key = keys::member(project, life, *anonymous, ordinal);
-            self.changes.put(Family::PersonDistinctId, key, Some(codec::encode_member(member)));
+            self.working.put(Family::PersonDistinctId, key, Some(codec::encode_member(member)));
         }
     }
 
     /// Takes away what joined a life at an ordinal.
     pub fn remove_member(&mut self, project: ProjectId, life: Life, ordinal: u32, joined: &Joined) {
         for anonymous in kinds(joined) {
-            self.changes.put(
+            self.working.put(
                 Family::PersonDistinctId,
                 keys::member(project, life, *anonymous, ordinal),
                 None,
@@ -232,14 +232,14 @@ impl Transaction<'_> {
     pub fn set_dropped(&mut self, project: ProjectId, distinct_id: &str, until: Option<Time>) {
         let key = keys::dropped(project, self.store.hash(distinct_id));
         let value = until.map(|until| keys::time_bytes(until).to_vec());
-        self.changes.put(Family::Dropped, key, value);
+        self.working.put(Family::Dropped, key, value);
     }
 }
 
 impl Spans for Transaction<'_> {
     fn span(&self, project: ProjectId, life: Life) -> Result<LifeSpan> {
         let of = (project, life);
-        let staged = self.changes.lives.get(&of);
+        let staged = self.working.lives.get(&of);
         if let Some(span) = staged.or_else(|| self.before.as_ref()?.lives.get(&of)) {
             return Ok(*span);
         }
@@ -257,7 +257,7 @@ impl Spans for Transaction<'_> {
     }
 
     fn goes_on(&self, project: ProjectId, life: Life) -> bool {
-        self.changes.persons.get(&(project, life.person)).is_some_and(|loaded| {
+        self.working.persons.get(&(project, life.person)).is_some_and(|loaded| {
             matches!(&*loaded.known, Known::Person(Head { life: newest, merged: None, .. }) if *newest == life.number)
         })
     }

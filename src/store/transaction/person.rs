@@ -235,11 +235,11 @@ impl Transaction<'_> {
             id = identity::next_person_id(id);
         }
         let known = Known::Person(Head::new(uuid, began));
-        self.changes.persons.insert((project, id), LoadedPerson::new(known));
+        self.working.persons.insert((project, id), LoadedPerson::new(known));
         // Nobody was there, and so nobody was recent: that takes no look.
-        self.changes.recency.insert((project, id), LoadedRecency::default());
+        self.working.recency.insert((project, id), LoadedRecency::default());
         self.touched.insert((project, id));
-        self.changes.put(Family::Uuid, keys::uuid(project, uuid), Some(id.to_be_bytes().to_vec()));
+        self.working.put(Family::Uuid, keys::uuid(project, uuid), Some(id.to_be_bytes().to_vec()));
         Ok(id)
     }
 
@@ -267,14 +267,14 @@ impl Transaction<'_> {
         let bytes = 2 + bytes.sum::<u64>();
         self.head_mut(project, person)?.json_bytes = bytes;
         let span = LifeSpan { lives_on: Some((place, known)), ..LifeSpan::default() };
-        self.changes.lives.insert((project, life), span);
+        self.working.lives.insert((project, life), span);
         Ok(())
     }
 
     fn put_known(&mut self, project: ProjectId, person: PersonId, known: Known) {
         self.touched.insert((project, person));
         let email = || self.store.dictionary().property(project, "email");
-        match self.changes.persons.entry((project, person)) {
+        match self.working.persons.entry((project, person)) {
             Entry::Occupied(mut loaded) => *loaded.get_mut().change(email) = known,
             Entry::Vacant(entry) => _ = entry.insert(LoadedPerson::new(known)),
         }
@@ -286,7 +286,7 @@ impl Transaction<'_> {
         person: PersonId,
     ) -> Result<Option<&mut LoadedPerson>> {
         let before = self.before.as_deref();
-        match self.changes.persons.entry((project, person)) {
+        match self.working.persons.entry((project, person)) {
             Entry::Occupied(entry) => Ok(Some(entry.into_mut())),
             Entry::Vacant(entry) => {
                 if let Some(carried) = before.and_then(|before| before.persons.get(entry.key())) {
@@ -295,7 +295,7 @@ impl Transaction<'_> {
                 match self.store.get(Family::Person, &keys::person(project, person))? {
                     None => Ok(None),
                     Some(bytes) => {
-                        self.changes.loaded_bytes += bytes.len();
+                        self.working.loaded_bytes += bytes.len();
                         Ok(Some(entry.insert(LoadedPerson::committed(&bytes)?)))
                     }
                 }

@@ -62,7 +62,7 @@ impl Transaction<'_> {
     pub fn number_changes(&mut self) -> Result<()> {
         for (project, person) in std::mem::take(&mut self.touched) {
             let carried = self.before.as_ref().and_then(|before| before.last_change.get(&project));
-            let last = match self.changes.last_change.entry(project) {
+            let last = match self.working.last_change.entry(project) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => entry.insert(match carried {
                     Some(last) => *last,
@@ -82,7 +82,7 @@ impl Transaction<'_> {
         person: PersonId,
     ) -> Result<&mut LoadedRecency> {
         let before = self.before.as_deref();
-        match self.changes.recency.entry((project, person)) {
+        match self.working.recency.entry((project, person)) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
                 if let Some(carried) = before.and_then(|before| before.recency.get(entry.key())) {

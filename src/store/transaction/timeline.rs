@@ -38,7 +38,7 @@ impl<'s> Transaction<'s> {
     ) {
         let key =
             keys::at(keys::class(project, person, property, stored.row.class()), stored.place);
-        self.changes.put(Family::History, key, Some(codec::encode_row(stored)));
+        self.working.put(Family::History, key, Some(codec::encode_row(stored)));
     }
 
     /// Takes a row out of a property's history.
@@ -51,7 +51,7 @@ impl<'s> Transaction<'s> {
         place: Place,
     ) {
         let key = keys::at(keys::class(project, person, property, class), place);
-        self.changes.put(Family::History, key, None);
+        self.working.put(Family::History, key, None);
     }
 
     /// The rows of one class of a property after a place, oldest first.
@@ -89,7 +89,7 @@ impl<'s> Transaction<'s> {
         operation: &Operation,
     ) {
         let key = keys::at(keys::person(project, person), place);
-        self.changes.put(Family::Timeline, key, Some(codec::encode_operation(place, operation)));
+        self.working.put(Family::Timeline, key, Some(codec::encode_operation(place, operation)));
     }
 
     /// The newest operation of a person's timeline at or before a place.
@@ -127,7 +127,7 @@ impl<'s> Transaction<'s> {
         (event_time, uuid): (Time, Uuid),
     ) -> Result<bool> {
         let key = keys::recorded(project, person, event_time, uuid);
-        for changes in [Some(&self.changes), self.before.as_deref()].into_iter().flatten() {
+        for changes in [Some(&self.working), self.before.as_deref()].into_iter().flatten() {
             if changes.recorded.contains(&key) {
                 return Ok(true);
             }
@@ -145,6 +145,6 @@ impl<'s> Transaction<'s> {
         person: PersonId,
         (event_time, uuid): (Time, Uuid),
     ) {
-        self.changes.recorded.insert(keys::recorded(project, person, event_time, uuid));
+        self.working.recorded.insert(keys::recorded(project, person, event_time, uuid));
     }
 }

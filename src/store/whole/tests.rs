@@ -28,7 +28,7 @@ fn is(whole: &Whole, rows: &BTreeMap<PersonId, &str>) -> std::result::Result<(),
     let part = whole.range(&(3..7));
     prop_assert!(part.map(|at| whole.person(at)).eq(rows.range(3..7).map(|(person, _)| *person)));
     for text in ["te", "SS", "\u{130}", "", "b", "x"] {
-        let part = Part::new(text);
+        let part = Needle::new(text);
         let due = rows.iter().filter(|(person, row)| match **row {
             "" => **person % 2 == 0,
             "null" => false,
@@ -57,13 +57,13 @@ fn a_change_takes_no_more_room_than_it_brings() {
     let texts: Vec<_> = (0..10_000).map(|number| format!("\"value {number}\"")).collect();
     let before = whole(&(0..).zip(texts.iter().map(String::as_str)).collect());
     let change = (7_u64.to_be_bytes().to_vec(), Some(b"\"another value\"".to_vec()));
-    let after = before.with(&Changes::from([change])).unwrap();
+    let after = before.with(&Delta::from([change])).unwrap();
     assert!(after.bytes() < before.bytes() + before.bytes() / 100, "{}", after.bytes());
     let mut ids = texts.iter().map(|text| Ok(Some(text.clone().into_bytes()))).collect::<Vec<_>>();
     ids.sort_by_key(|id| id.as_ref().unwrap().clone());
     let mut ids = ids.into_iter();
     let before = Ids::of(|| ids.next().unwrap_or(Ok(None)), usize::MAX).unwrap().unwrap();
-    let after = before.with(&Changes::from([(b"another".to_vec(), Some(Vec::new()))])).unwrap();
+    let after = before.with(&Delta::from([(b"another".to_vec(), Some(Vec::new()))])).unwrap();
     assert!(after.bytes() < before.bytes() + before.bytes() / 100, "{}", after.bytes());
 }
 
@@ -79,7 +79,7 @@ proptest! {
         let mut column = whole(&rows);
         is(&column, &rows)?;
         for changes in changes {
-            let mut due = Changes::new();
+            let mut due = Delta::new();
             for (person, json) in changes {
                 let json = json.map(|json| JSON[json]);
                 due.insert(person.to_be_bytes().to_vec(), json.map(Into::into));
@@ -102,7 +102,7 @@ proptest! {
         let mut given = first.iter();
         let next = || Ok(given.next().map(|id| id.clone().into_bytes()));
         let ids = Ids::of(next, usize::MAX).unwrap().unwrap();
-        let due: Changes = changes
+        let due: Delta = changes
             .iter()
             .map(|(id, stays)| (id.clone().into_bytes(), stays.then(Vec::new)))
             .collect();
@@ -110,7 +110,7 @@ proptest! {
         for (id, stays) in changes {
             if stays { now.insert(id); } else { now.remove(&id); }
         }
-        let part = Part::new(&part);
+        let part = Needle::new(&part);
         for (ids, due) in [(&ids, &first), (&ids.with(&due).unwrap(), &now)] {
             let bytes = |id: &String| id.as_bytes().to_vec();
             let all: Vec<_> = due.iter().map(bytes).collect();
@@ -127,7 +127,7 @@ fn what_nobody_has_any_more_is_not_kept_for_ever() {
     let mut column = whole(&rows);
     for number in 0..100 {
         let row = Some(number.to_string().into_bytes());
-        let changes = Changes::from([(1_u64.to_be_bytes().to_vec(), row)]);
+        let changes = Delta::from([(1_u64.to_be_bytes().to_vec(), row)]);
         match column.with(&changes) {
             Some(next) => column = next,
             None => return,

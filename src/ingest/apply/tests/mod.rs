@@ -25,7 +25,7 @@ use self::histories::{History, histories};
 use self::oracle::{Answer, Oracle};
 use super::*;
 use crate::person::record::FIRST_COMMAND_TOPIC;
-use crate::person::{Filter, Mode, Part, Time, identity};
+use crate::person::{Filter, Mode, Needle, Time, identity};
 use crate::store::{By, Config, Moment, Person, Sealed, Snapshot, Start, Store, Wanted};
 
 const SETTINGS: Settings = Settings { record_volatile: false, properties_limit: 512 << 10 };
@@ -262,7 +262,7 @@ fn found_by_columns(
     prop_assert_eq!(snapshot.count(project).unwrap(), rows.len() as u64);
     for json in FILTERS {
         let filter = Filter::parse(json, Time(START)).unwrap();
-        let search = json.contains("$browser").then(|| Part::new("a"));
+        let search = json.contains("$browser").then(|| Needle::new("a"));
         let wanted = Wanted { filter, search };
         let found = snapshot.find(project, &wanted).unwrap();
         for by in [By::CreatedAt, By::LastSeenAt] {

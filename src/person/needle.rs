@@ -6,9 +6,9 @@ use memchr::memmem::Finder;
 
 /// What is looked for.
 #[derive(Clone, Debug)]
-pub struct Part(Box<Finder<'static>>);
+pub struct Needle(Box<Finder<'static>>);
 
-impl Part {
+impl Needle {
     /// Looks for a text, in whatever case it is written.
     #[must_use]
     pub fn new(text: &str) -> Self {
@@ -65,7 +65,7 @@ mod tests {
             text in "[aAkKİıß\u{212A}.]{0,8}",
         ) {
             let expected = text.to_lowercase().contains(&part.to_lowercase());
-            prop_assert_eq!(Part::new(&part).is_in(&text), expected);
+            prop_assert_eq!(Needle::new(&part).is_in(&text), expected);
         }
 
         #[test]
@@ -76,7 +76,7 @@ mod tests {
             let letters: Vec<_> = text.chars().collect();
             let until = until.min(letters.len());
             let part: String = letters[from.min(until)..until].iter().collect();
-            prop_assert!(Part::new(&part).is_in(&text));
+            prop_assert!(Needle::new(&part).is_in(&text));
         }
     }
 }

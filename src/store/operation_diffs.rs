@@ -13,18 +13,18 @@ use crate::person::{
 
 /// An operation and what it changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
+pub struct OperationDiff {
     /// Where it stands.
     pub place: Place,
     /// The operation.
     pub operation: Operation,
     /// The properties that were another value after it than before.
-    pub changes: Vec<Change>,
+    pub changes: Vec<PropertyDiff>,
 }
 
 /// One property before and after an operation, `$set_once` included; `None` where it was absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct PropertyDiff {
     /// The property.
     pub property: PropertyId,
     /// Its value before.
@@ -35,7 +35,7 @@ pub struct Change {
 
 /// Which operations are asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct OperationQuery {
     /// From this event time on.
     pub from: Time,
     /// Up to and including this place.
@@ -52,12 +52,12 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn operations_with_changes(
+    pub fn operation_diffs(
         &self,
         project: ProjectId,
         (id, head): (PersonId, &Head),
-        asked: Asked,
-    ) -> Result<Vec<Changed>> {
+        asked: OperationQuery,
+    ) -> Result<Vec<OperationDiff>> {
         let iterator = Committed::new(Walk::new(self, Family::History));
         let rows = Rows::new(self.lives(project), Ordered::new(&iterator));
         let mut found = Vec::new();
@@ -76,10 +76,10 @@ impl Snapshot<'_> {
                 };
                 let (before, after) = (at(place.before())?, at(Some(place))?);
                 if before != after {
-                    changes.push(Change { property, before, after });
+                    changes.push(PropertyDiff { property, before, after });
                 }
             }
-            found.push(Changed { place, operation, changes });
+            found.push(OperationDiff { place, operation, changes });
             Ok::<_, Error>(found.len() < asked.limit)
         };
         if let Some(property) = asked.property {

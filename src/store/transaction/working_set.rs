@@ -12,7 +12,7 @@ use crate::store::{Family, LifeSpan};
 
 /// What a transaction loaded and what it changes, by what is loaded.
 #[derive(Default)]
-pub struct Changes {
+pub struct WorkingSet {
     /// By key.
     pub owners: HashMap<Vec<u8>, Loaded<Option<Ownership>>>,
     pub persons: HashMap<(ProjectId, PersonId), LoadedPerson>,
@@ -34,13 +34,13 @@ pub struct Changes {
     pub recorded: BTreeSet<Vec<u8>>,
     /// Applied before everything staged.
     pub erased: Erased,
-    /// About what the staged rows of [`Changes::put`] take.
+    /// About what the staged rows of [`WorkingSet::put`] take.
     pub bytes: usize,
     /// What the persons that were loaded take on the disk.
     pub loaded_bytes: usize,
 }
 
-/// Families of which single rows are staged, in the order of [`Changes::points`].
+/// Families of which single rows are staged, in the order of [`WorkingSet::points`].
 pub const POINTS: [Family; 4] = [Family::Uuid, Family::Dropped, Family::Command, Family::Activity];
 
 /// Something as it is, and whether this transaction made it so.
@@ -61,7 +61,7 @@ impl Loaded<Option<Ownership>> {
     }
 }
 
-impl Changes {
+impl WorkingSet {
     /// Whether a person and its recency are here, or are taken over from the transaction before. That one
     /// has both of everybody whom it changed.
     pub fn carry(&mut self, before: Option<&Self>, of: (ProjectId, PersonId)) -> bool {

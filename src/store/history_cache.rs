@@ -21,7 +21,7 @@ const HELD_PER_READ: usize = if cfg!(test) { 3 } else { 128 };
 const KNOWN: usize = 64;
 
 /// Persons who were read more than once, with their rows of one family as they are committed.
-pub struct Held {
+pub struct HistoryCache {
     /// By the first bytes of their keys.
     persons: HashMap<[u8; PERSON_BYTES], Person>,
     /// What they take.
@@ -47,7 +47,7 @@ struct Person {
     bytes: usize,
 }
 
-impl Held {
+impl HistoryCache {
     /// Holds nobody yet, and at most so many bytes later.
     #[must_use]
     pub fn new(most: usize) -> Self {
@@ -155,7 +155,11 @@ mod tests {
     }
 
     /// Reads as often as it takes until somebody is held.
-    fn read(held: &mut Held, store: &Store, person: u64) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    fn read(
+        held: &mut HistoryCache,
+        store: &Store,
+        person: u64,
+    ) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut iterator = store.db.raw_iterator_cf(store.family(Family::History));
         let prefix = keys::person(1, person);
         for _ in 0..READS {
@@ -172,7 +176,7 @@ mod tests {
         for row in [1, 3, 5] {
             store.damage(Family::History, &key(7, row), Some(&[row]));
         }
-        let mut held = Held::new(usize::MAX);
+        let mut held = HistoryCache::new(usize::MAX);
         let rows = |rows: &[(u8, u8)]| {
             Some(rows.iter().map(|(row, value)| (key(7, *row), vec![*value])).collect::<Vec<_>>())
         };
@@ -190,7 +194,7 @@ mod tests {
     fn only_so_much_is_held() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&config(folder.path())).unwrap();
-        let mut held = Held::new(usize::MAX);
+        let mut held = HistoryCache::new(usize::MAX);
         for person in 0..20 {
             store.damage(Family::History, &key(person, 1), Some(&[0; 1 << 10]));
             assert!(read(&mut held, &store, person).is_some());

@@ -16,7 +16,7 @@ use super::once::{self, Done, nothing_to_split, of_one, once};
 use super::openapi::{answers, bodies, parameters, requests};
 use super::read::View;
 use super::single;
-use super::write::{Order, Write, Written, now, to_person};
+use super::write::{KeyedAct, Write, Written, now, to_person};
 use crate::person::{Act, Action, Leaving, Update, Value, json};
 use crate::store::{CommandOutcome, Moment};
 
@@ -250,9 +250,9 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
         .collect();
     let remembers = write.is_remembered();
     let found = write.view(move |view| found(view, attr, keyed, remembers)).await?;
-    let Found { mut outcomes, orders } = found;
-    let persons: Vec<_> = orders.iter().map(|order| order.act.person()).collect();
-    match write.write(orders).await? {
+    let Found { mut outcomes, acts } = found;
+    let persons: Vec<_> = acts.iter().map(|keyed| keyed.act.person()).collect();
+    match write.write(acts).await? {
         Written::Accepted(positions) => return write.accepted(&positions),
         Written::Applied(applied) => {
             let applied = persons.into_iter().zip(applied);
@@ -278,7 +278,7 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
 /// Whom a bulk deletion is about: those of whom the same request told already, and the others.
 struct Found {
     outcomes: Vec<(Option<Uuid>, CommandOutcome)>,
-    orders: Vec<Order>,
+    acts: Vec<KeyedAct>,
 }
 
 /// Whose uuid no person has. To delete nobody is how it is remembered that a name meant nobody, or somebody who is
@@ -291,7 +291,7 @@ fn found(
     keyed: Vec<(String, String)>,
     remembers: bool,
 ) -> Result<Found, Error> {
-    let mut found = Found { outcomes: Vec::new(), orders: Vec::new() };
+    let mut found = Found { outcomes: Vec::new(), acts: Vec::new() };
     let mut persons = BTreeSet::new();
     for (key, asked) in keyed {
         if let Some(outcome) = view.snapshot.outcome(view.project, &key, now())? {
@@ -311,9 +311,9 @@ fn found(
             && persons.insert(id)
         {
             let (act, other_uuids) = to_person(view, (id, &head), Act::Delete)?;
-            found.orders.push(Order { key, act, other_uuids });
+            found.acts.push(KeyedAct { key, act, other_uuids });
         } else if remembers {
-            found.orders.push(Order { key, act: Act::Delete(NOBODY), other_uuids: Vec::new() });
+            found.acts.push(KeyedAct { key, act: Act::Delete(NOBODY), other_uuids: Vec::new() });
         }
     }
     Ok(found)
