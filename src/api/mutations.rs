@@ -1,6 +1,5 @@
 //! The writes of persons: `PATCH`, `PUT` and `DELETE …/persons/:id`, and the `POST`s under them.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use axum::extract::Path;
@@ -17,7 +16,7 @@ use super::openapi::{answers, bodies, parameters, requests};
 use super::read::View;
 use super::single;
 use super::write::{KeyedAct, Write, Written, now, to_person};
-use crate::person::{Act, Action, Leaving, Update, Value, json};
+use crate::person::{Act, Leaving, Value, json};
 use crate::store::{CommandOutcome, Moment};
 
 /// The most persons that one request deletes.
@@ -97,8 +96,7 @@ pub async fn delete_property(
     let keys = keys.ok_or_else(|| Error::required("$unset", "$unset is required: a key"))?;
     let keys: BTreeSet<_> = keys.into_iter().collect();
     let what = once::what("unset", &id, &json!(keys));
-    let updates = keys.into_iter().map(|key| update(key, Action::Unset)).collect();
-    let of_person = |uuid| Act::Update(uuid, updates);
+    let of_person = |uuid| Act::Unset(uuid, keys);
     match of_one(&write, &what, &id, of_person).await? {
         Done::Accepted(response) => Ok(response),
         Done::Applied => success(&write, StatusCode::OK).await,
@@ -326,8 +324,7 @@ async fn set_properties(
 ) -> Result<Response, Error> {
     let called = Called::parse(id, "id")?;
     let what = once::what("set", id, &set.iter().map(|(key, value)| (key, tree(value))).collect());
-    let updates = set.into_iter().map(|(key, value)| update(key, Action::Set(value))).collect();
-    let of_person = |uuid| Act::Update(uuid, updates);
+    let of_person = |uuid| Act::Set(uuid, set.into_iter().collect());
     if let Done::Accepted(response) = of_one(&write, &what, id, of_person).await? {
         return Ok(response);
     }
@@ -336,10 +333,6 @@ async fn set_properties(
 
 fn tree(value: &Value) -> Tree {
     json::tree(value.as_json()).unwrap_or_else(|| value.as_json().into())
-}
-
-fn update(name: String, action: Action) -> Update {
-    Update { name: Cow::Owned(name), action, promoted: false }
 }
 
 /// PostHog's deletions may spare the person and take its events. There are no events here, and whoever asks

@@ -8,7 +8,7 @@
 //! ```
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -55,8 +55,10 @@ pub struct Seen {
 /// What a command does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// Sets properties of a person, or takes some away.
-    Update(Uuid, Vec<Update>),
+    /// Sets properties of a person.
+    Set(Uuid, BTreeMap<String, Value>),
+    /// Takes properties of a person away.
+    Unset(Uuid, BTreeSet<String>),
     /// Deletes a person, with everything that is known of it.
     Delete(Uuid),
     /// Gives distinct ids of a person to persons of their own.
@@ -70,8 +72,29 @@ impl Act {
     #[must_use]
     pub fn person(&self) -> Option<Uuid> {
         match self {
-            Self::Update(uuid, _) | Self::Delete(uuid) | Self::Split(uuid, _) => Some(*uuid),
+            Self::Set(uuid, _)
+            | Self::Unset(uuid, _)
+            | Self::Delete(uuid)
+            | Self::Split(uuid, _) => Some(*uuid),
             Self::Reset(_) => None,
+        }
+    }
+
+    /// What it does to properties.
+    #[must_use]
+    pub fn updates(&self) -> Vec<Update> {
+        let update = |name: &String, action| Update {
+            name: Cow::Owned(name.clone()),
+            action,
+            promoted: false,
+        };
+        match self {
+            Self::Set(_, properties) => {
+                let set = properties.iter();
+                set.map(|(name, value)| update(name, Action::Set(value.clone()))).collect()
+            }
+            Self::Unset(_, keys) => keys.iter().map(|name| update(name, Action::Unset)).collect(),
+            Self::Delete(_) | Self::Split(..) | Self::Reset(_) => Vec::new(),
         }
     }
 }
@@ -98,8 +121,8 @@ struct Wire<'a> {
     other_uuids: Vec<Uuid>,
     #[serde(default, borrow, skip_serializing_if = "BTreeMap::is_empty")]
     properties: BTreeMap<String, &'a RawValue>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    keys: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    keys: BTreeSet<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     distinct_ids: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -167,7 +190,7 @@ impl Command {
             person: self.act.person(),
             other_uuids: self.other_uuids.clone(),
             properties: BTreeMap::new(),
-            keys: Vec::new(),
+            keys: BTreeSet::new(),
             distinct_ids: None,
             distinct_id: None,
             author: self.author.clone(),
@@ -176,18 +199,16 @@ impl Command {
             seen: self.seen.clone(),
         };
         match &self.act {
-            Act::Update(_, updates) => {
-                let set = updates.iter().filter_map(|update| match &update.action {
-                    Action::Set(value) => {
-                        let value = serde_json::from_str(value.as_json()).ok()?;
-                        Some((update.name.to_string(), value))
-                    }
-                    _ => None,
+            Act::Set(_, properties) => {
+                wire.command = Kind::Set;
+                let raw = properties.iter().map(|(name, value)| {
+                    Ok((name.clone(), serde_json::from_str(value.as_json())?))
                 });
-                wire.properties = set.collect();
-                let unset = updates.iter().filter(|update| update.action == Action::Unset);
-                wire.keys = unset.map(|update| update.name.to_string()).collect();
-                wire.command = if wire.keys.is_empty() { Kind::Set } else { Kind::Unset };
+                let raw: serde_json::Result<_> = raw.collect();
+                wire.properties = raw.expect("values are JSON");
+            }
+            Act::Unset(_, keys) => {
+                (wire.command, wire.keys) = (Kind::Unset, keys.clone());
             }
             Act::Delete(_) => wire.command = Kind::Delete,
             Act::Split(_, leaving) => {
@@ -206,12 +227,8 @@ impl Command {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match &self.act {
-            Act::Update(_, updates)
-                if updates.iter().all(|update| update.action == Action::Unset) =>
-            {
-                "$unset"
-            }
-            Act::Update(..) => "$set",
+            Act::Set(..) => "$set",
+            Act::Unset(..) => "$unset",
             Act::Delete(_) => "$delete_person",
             Act::Split(..) => "$split_person",
             Act::Reset(_) => "$reset_person_distinct_id",
@@ -222,20 +239,13 @@ impl Command {
 impl Wire<'_> {
     /// What the command does; `None` where a field is missing.
     fn act(self) -> Option<Act> {
-        let update =
-            |name: String, action| Update { name: Cow::Owned(name), action, promoted: false };
         Some(match self.command {
             Kind::Set => {
                 let set = self.properties.into_iter();
-                let set =
-                    set.map(|(key, value)| update(key, Action::Set(Value::from_json(value.get()))));
-                Act::Update(self.person?, set.collect())
+                let set = set.map(|(key, value)| (key, Value::from_json(value.get())));
+                Act::Set(self.person?, set.collect())
             }
-            Kind::Unset => {
-                let keys: std::collections::BTreeSet<_> = self.keys.into_iter().collect();
-                let unset = keys.into_iter().map(|key| update(key, Action::Unset));
-                Act::Update(self.person?, unset.collect())
-            }
+            Kind::Unset => Act::Unset(self.person?, self.keys),
             Kind::Delete => Act::Delete(self.person?),
             Kind::Split => {
                 let leaving = match self.distinct_ids {
@@ -270,12 +280,11 @@ mod tests {
         let person = "\"person\": \"932979b4-65c3-4424-8467-0b66ec27bc22\"";
         let act = |rest: &str| command(&format!("{person}, {rest}")).unwrap().act;
         let uuid = super::super::identity::NAMESPACE;
-        let Act::Update(_, set) = act(r#""command": "set", "properties": {"a": 1.50, "b": null}"#)
-        else {
-            panic!("no update")
-        };
+        let set = act(r#""command": "set", "properties": {"a": 1.50, "b": null}"#).updates();
         assert_eq!(set[0].action, Action::Set(Value::from_json("1.50")));
         assert_eq!(set[1].action, Action::Set(Value::from_json("null")));
+        let unset = act(r#""command": "unset", "keys": ["b", "a", "b"]"#);
+        assert_eq!(unset, Act::Unset(uuid, ["a".to_owned(), "b".to_owned()].into()));
         assert_eq!(act(r#""command": "delete""#), Act::Delete(uuid));
         let these = Leaving::These(vec!["a".to_owned()]);
         assert_eq!(act(r#""command": "split", "distinct_ids": ["a"]"#), Act::Split(uuid, these));
@@ -291,17 +300,13 @@ mod tests {
     #[test]
     fn what_is_written_reads_back() {
         let person = Uuid::from_u128(7);
-        let update = |name: &str, action| Update {
-            name: Cow::Owned(name.to_owned()),
-            action,
-            promoted: false,
-        };
-        let set = |json| Action::Set(Value::from_json(json));
+        let set = |name: &str, json| (name.to_owned(), Value::from_json(json));
         let seen = Seen { topic: "events".to_owned(), partition: 3, next_offset: u64::MAX };
         for act in [
-            Act::Update(person, vec![update("a\"", set("1.50")), update("b", set("null"))]),
-            Act::Update(person, vec![update("", Action::Unset), update("b", Action::Unset)]),
-            Act::Update(person, Vec::new()),
+            Act::Set(person, [set("a\"", "1.50"), set("b", "null")].into()),
+            Act::Set(person, BTreeMap::new()),
+            Act::Unset(person, [String::new(), "b".to_owned()].into()),
+            Act::Unset(person, BTreeSet::new()),
             Act::Delete(person),
             Act::Split(person, Leaving::These(vec!["a".to_owned(), "ü".to_owned()])),
             Act::Split(person, Leaving::AllBut(None)),

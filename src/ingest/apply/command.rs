@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Applying, At, Kind, Outcome};
 use crate::person::{
-    Act, Action, CREATED, Command, Known, Leaving, Life, Lives, Owned, Ownership, PersonId,
-    Position, ProjectId, Seat, Time, Update,
+    Act, CREATED, Command, Known, Leaving, Life, Lives, Owned, Ownership, PersonId, Position,
+    ProjectId, Seat, Time,
 };
 use crate::store::{CommandOutcome, Deed, Joined, Member, Operation, Result};
 
@@ -24,7 +24,7 @@ impl Applying<'_, '_> {
         let outcome = match (&command.act, lives.as_slice()) {
             (Act::Reset(distinct_id), _) => self.reset(project, distinct_id)?,
             (_, []) => CommandOutcome::NotFound,
-            (Act::Update(_, updates), [life, ..]) => self.update(at, *life, updates)?,
+            (act @ (Act::Set(..) | Act::Unset(..)), [life, ..]) => self.update(at, *life, act)?,
             (Act::Split(_, leaving), [life, ..]) => self.split(at, *life, leaving)?,
             (Act::Delete(_), lives) => {
                 lives.iter().try_for_each(|life| self.delete(at, *life))?;
@@ -73,7 +73,8 @@ impl Applying<'_, '_> {
         Ok(at.time.max(head.newest.max(head.ownership_changed).unwrap_or(at.time)))
     }
 
-    fn update(&mut self, at: At, life: Life, updates: &[Update]) -> Result<CommandOutcome> {
+    fn update(&mut self, at: At, life: Life, act: &Act) -> Result<CommandOutcome> {
+        let updates = &act.updates();
         let time = self.not_before(at, life.person)?;
         let at = At { time, updates, ..at };
         let changes = self.weigh(at, life.person, time)?;
@@ -81,9 +82,11 @@ impl Applying<'_, '_> {
             return Ok(CommandOutcome::TooLarge);
         };
         if recorded {
-            let takes_away = updates.iter().all(|update| matches!(update.action, Action::Unset));
-            let deed = if takes_away { Deed::PropertiesDeleted } else { Deed::Updated };
-            self.log(at, life.person, time, deed)?;
+            let deed = match act {
+                Act::Unset(..) => Deed::PropertiesDeleted,
+                _ => Deed::Updated,
+            };
+            self.record_activity(at, life.person, time, deed)?;
         }
         Ok(CommandOutcome::Done)
     }
@@ -130,7 +133,7 @@ impl Applying<'_, '_> {
         let split = Some(u32::try_from(leaving.len()).unwrap_or(u32::MAX));
         self.put_operation(at, life.person, time, &Operation { split, ..at.operation() })?;
         self.transaction.set_recorded(project, life.person, (time, at.uuid));
-        self.log(at, life.person, time, Deed::Split)?;
+        self.record_activity(at, life.person, time, Deed::Split)?;
         self.count(Kind::Split);
         Ok(CommandOutcome::Done)
     }

@@ -25,7 +25,9 @@ impl Oracle {
         self.done.insert((command.known, command.idempotency_key.clone()));
         self.commands.insert(command.idempotency_key.clone(), command.known);
         let uuid = match &command.act {
-            Act::Update(uuid, _) | Act::Delete(uuid) | Act::Split(uuid, _) => *uuid,
+            Act::Set(uuid, _) | Act::Unset(uuid, _) | Act::Delete(uuid) | Act::Split(uuid, _) => {
+                *uuid
+            }
             Act::Reset(id) => {
                 self.dropped.remove(id);
                 if let Some(owners) = self.owners.get_mut(id) {
@@ -51,7 +53,8 @@ impl Oracle {
         let time = self.time_of(command, person);
         let place = Place { time, position };
         match &command.act {
-            Act::Update(_, updates) => {
+            act @ (Act::Set(..) | Act::Unset(..)) => {
+                let updates = &act.updates();
                 let kept = self.kept(command.name(), updates, place, person);
                 if !kept.is_empty() && self.add(person, (place, command.known), kept) {
                     self.put(person, operation(command, place));
