@@ -16,7 +16,7 @@ use super::parameters::Parameters;
 use super::read::{Audit, Read, View};
 use crate::person::identity::NAMESPACE;
 use crate::person::{Head, Known, PersonId, Place, Time, Value};
-use crate::store::{Activity, Deed, Had, Log, OperationQuery, PropertyDiff};
+use crate::store::{Activity, ActivityPage, Deed, Had, OperationQuery, PropertyDiff};
 
 const DEFAULT_LIMIT: u64 = 10;
 const MAX_LIMIT: u64 = 1_000;
@@ -59,7 +59,7 @@ enum Whose {
 
 impl Whose {
     /// A part of the log: at most so many after the newest `skip`.
-    fn part(self, view: &View<'_>, (skip, limit): (u64, usize)) -> Result<Log, Error> {
+    fn part(self, view: &View<'_>, (skip, limit): (u64, usize)) -> Result<ActivityPage, Error> {
         let View { ref snapshot, project, .. } = *view;
         let Self::Person(called) = self else {
             return Ok(snapshot.activity(project, skip, limit)?);
@@ -138,7 +138,12 @@ fn export(view: &View<'_>, whose: Whose, mut skip: u64, take: &mut Take<'_>) -> 
     }
 }
 
-fn answer(view: &View<'_>, query: Query, link: &Link, log: &Log) -> Result<Vec<u8>, Error> {
+fn answer(
+    view: &View<'_>,
+    query: Query,
+    link: &Link,
+    log: &ActivityPage,
+) -> Result<Vec<u8>, Error> {
     let entries = log.entries.len();
     let more = query.skip().saturating_add(entries as u64) < log.count;
     let next = (more && entries > 0).then(|| link.page(query.page + 1));

@@ -136,11 +136,16 @@ fn print_answer(answer: &Value) {
     let persons = answer["results"].as_array().map_or(std::slice::from_ref(answer), Vec::as_slice);
     for person in persons {
         let mut properties = person["properties"].clone();
+        let mut others = String::new();
         if let Some(properties) = properties.as_object_mut() {
             // Told as well in the answer, and much of it; the story is in the rest.
+            let all = properties.len();
             properties.retain(|name, _| !name.starts_with('$'));
+            if properties.len() < all {
+                others = format!("  and {} that begin with $", all - properties.len());
+            }
         }
         println!("  name {}  distinct_ids {}", person["name"], person["distinct_ids"]);
-        println!("  properties {properties}");
+        println!("  properties {properties}{others}");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use uuid::Uuid;
 
 use crate::config::Config;
@@ -22,12 +22,13 @@ const LATE: i64 = 60_000_000;
 
 /// Whom to show.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("whom").required(true).args(["distinct_id", "id"]))]
 pub struct Arguments {
     /// Id of the project
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u32).range(1..))]
     project: ProjectId,
     /// One of the person's distinct ids
-    #[arg(long, value_name = "D", required_unless_present = "id", conflicts_with = "id")]
+    #[arg(long, value_name = "D")]
     distinct_id: Option<String>,
     /// The person's integer id or uuid, also of one merged away
     #[arg(long, value_name = "P", value_parser = parse_name)]

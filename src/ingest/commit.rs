@@ -1,5 +1,6 @@
 //! The last stage: dead letters are kept, then rows and positions are committed, then it is told.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -31,12 +32,14 @@ impl Stage {
         letters: &DeadLetters,
     ) -> Result<(), Error> {
         priority::give_way();
+        let mut told = BTreeSet::new();
         for work in works {
             match work {
                 Work::Gaps(batch) => self.commit_gaps(&batch.gaps)?,
                 Work::Records { batch, records, sealed, tally } => {
                     let is_last = records.end == batch.records.len();
-                    self.commit_records(&batch, records, *sealed, &tally, letters)?;
+                    self.commit_records(&batch, records.clone(), *sealed, &tally, letters)?;
+                    count::first_of_each(&mut told, &batch.records[records], &tally);
                     if is_last {
                         self.end(&batch);
                     }

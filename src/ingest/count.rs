@@ -1,5 +1,6 @@
 //! What ingestion counts for those who watch it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use strum::VariantNames;
@@ -9,7 +10,7 @@ use super::apply::{Kind, Outcome, Tally};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::person::event::{Rejection, Warning};
-use crate::person::{Record, Time};
+use crate::person::{Position, Record, Time};
 use crate::store::Dictionary;
 
 /// Begins every count at zero: a series that is not there before its first event hides that event
@@ -30,6 +31,23 @@ pub fn begin(metrics: &Metrics, settings: &Settings) {
     }
     for kind in Warning::VARIANTS {
         metrics.ingest_warnings(kind, 0);
+    }
+}
+
+/// Logs the first record of each reason why some cannot be used, by its place: a wrong token shows nowhere else.
+pub fn first_of_each(told: &mut BTreeSet<&'static str>, records: &[Record], tally: &Tally) {
+    for &(index, rejection) in &tally.rejections {
+        let (reason, record) = (rejection.reason(), &records[index]);
+        if told.insert(reason) {
+            let (topic, Position { partition, offset, .. }) = (&*record.topic, record.position);
+            tracing::warn!(
+                reason,
+                topic,
+                partition,
+                offset,
+                "a record cannot be used; more of this reason are counted and not logged"
+            );
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::person::{PersonId, ProjectId};
 
 /// A part of the activity log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Log {
+pub struct ActivityPage {
     /// How many entries there are in all.
     pub count: u64,
     /// The entries of this part, the newest first.
@@ -19,13 +19,13 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn activity(&self, project: ProjectId, skip: u64, limit: usize) -> Result<Log> {
+    pub fn activity(&self, project: ProjectId, skip: u64, limit: usize) -> Result<ActivityPage> {
         let prefix = keys::activities(project);
         let mut iterator = self.iterator(Family::Activity);
         iterator.seek_for_prev(keys::activity(project, u64::MAX));
         let last = iterator.key().filter(|key| key.starts_with(&prefix));
         let count = last.and_then(keys::number_at_end).map_or(0, |last| last + 1);
-        let mut log = Log { count, entries: Vec::new() };
+        let mut log = ActivityPage { count, entries: Vec::new() };
         let Some(first) = count.checked_sub(skip).and_then(|left| left.checked_sub(1)) else {
             return Ok(log);
         };
@@ -49,11 +49,11 @@ impl Snapshot<'_> {
         project: ProjectId,
         person: PersonId,
         (skip, limit): (u64, usize),
-    ) -> Result<Log> {
+    ) -> Result<ActivityPage> {
         let prefix = keys::activities_of(project, person);
         let mut iterator = self.iterator(Family::Activity);
         iterator.seek_for_prev(keys::activity_of(project, person, u64::MAX));
-        let (mut log, mut ask) = (Log::default(), self.asking());
+        let (mut log, mut ask) = (ActivityPage::default(), self.asking());
         while let Some(key) = iterator.key().filter(|key| key.starts_with(&prefix)) {
             if log.count >= skip && log.entries.len() < limit {
                 let ordinal = keys::number_at_end(key).ok_or(corrupt(Family::Activity))?;

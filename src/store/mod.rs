@@ -58,7 +58,7 @@ use rocksdb::DB;
 use sha2::Sha256;
 use uuid::Uuid;
 
-pub use self::activity::Log;
+pub use self::activity::ActivityPage;
 pub use self::as_of::OperationWithValues;
 pub use self::backup::{Backup, Backups, Checkpoint};
 use self::column_cache::ColumnCache;

@@ -31,7 +31,7 @@ impl Applying<'_, '_> {
             let tombstone = head.tombstone(Fact { time, known: at.known });
             self.transaction.bury(project, person, tombstone)?;
         }
-        self.log(at, life.person, time, Deed::Deleted)?;
+        self.record_activity(at, life.person, time, Deed::Deleted)?;
         self.count(Kind::Deletion);
         Ok(())
     }

@@ -173,7 +173,10 @@ pub fn batch<'s>(
             load(&mut transaction, &parsed[index..end])?;
         }
         let mut applying = Applying { transaction: &mut transaction, tally: &mut tally, settings };
-        let outcome = applying.apply(index, record, parsed_record)?;
+        let outcome = applying.apply(index, record, parsed_record).inspect_err(|_| {
+            let (topic, Position { partition, offset, .. }) = (&*record.topic, record.position);
+            tracing::error!(topic, partition, offset, "a record cannot be applied");
+        })?;
         transaction.number_changes()?;
         *tally.records.entry((record.position.topic, outcome)).or_default() += 1;
         done = index + 1;
@@ -243,11 +246,11 @@ impl Applying<'_, '_> {
     }
 
     /// Notes in the activity log what was done to a person, and took its place at `time`.
-    fn log(&mut self, at: At, person: PersonId, time: Time, deed: Deed) -> Result<()> {
+    fn record_activity(&mut self, at: At, person: PersonId, time: Time, deed: Deed) -> Result<()> {
         let place = Place { time, position: at.position };
         let author = at.author.map(str::to_owned);
         let activity = Activity { person, deed, place, known: at.known, author };
-        self.transaction.log(at.project, &activity)
+        self.transaction.put_activity(at.project, &activity)
     }
 
     fn count(&mut self, kind: Kind) {

@@ -94,7 +94,7 @@ impl Applying<'_, '_> {
         self.identify(At { time, ..at }, target)?;
         let changes = self.weigh(at, target, effective)?;
         let recorded = self.record(at, target, effective, changes, Some(source))?;
-        self.log(at, target, effective, Deed::Merged(source))?;
+        self.record_activity(at, target, effective, Deed::Merged(source))?;
         Ok((Outcome::Recorded, recorded.err()))
     }
 

@@ -12,7 +12,7 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// Where the store fails.
-    pub fn log(&mut self, project: ProjectId, activity: &Activity) -> Result<()> {
+    pub fn put_activity(&mut self, project: ProjectId, activity: &Activity) -> Result<()> {
         let carried = self.before.as_ref().and_then(|before| before.next_activity.get(&project));
         let next = match self.working.next_activity.entry(project) {
             Entry::Occupied(entry) => entry.into_mut(),
