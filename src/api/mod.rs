@@ -2,9 +2,9 @@
 //!
 //! Reading order: [`router`] the whole URL surface on one page → [`read`] what every read of
 //! persons has in common: key, project, position, snapshot, `ETag` → [`list`], [`single`],
-//! [`as_of`], [`history`], [`activity`], [`changes`], [`batch`] and [`join`] the reads → [`body`] a
+//! [`as_of`], [`history`], [`activity`], [`change_feed`], [`batch`] and [`join`] the reads → [`body`] a
 //! person as JSON → [`mod@format`] an answer as CSV, [`export`] all rows as CSV → [`mod@write`] what
-//! every write has in common, [`change`] the writes → [`health`] what needs no key → [`mod@openapi`] how
+//! every write has in common, [`mutations`] the writes → [`health`] what needs no key → [`mod@openapi`] how
 //! all of it is described → [`server`] connections and their end.
 //!
 //! Guarantees: an answer shows one consistent snapshot and names its position; every error, a

@@ -201,7 +201,8 @@ impl Store {
         Snapshot::new(self)
     }
 
-    /// Begins the next transaction. There is one writer: the caller does not run two at once.
+    /// Begins the next transaction. There is one writer: the caller does not run two at once, but for one that
+    /// writes positions alone.
     #[must_use]
     pub fn transaction(&self) -> Transaction<'_> {
         Transaction::new(self)
