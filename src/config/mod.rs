@@ -82,8 +82,10 @@ impl Config {
     /// [`Error`] that tells how to add a project when there is none, or what librdkafka says against
     /// its settings.
     pub fn check_start(&self) -> Result<(), Error> {
-        self.check_projects()?;
-        self.check_kafka()
+        let checks = [self.check_projects(), self.check_kafka()];
+        let problems = checks.into_iter().filter_map(Result::err).flat_map(|error| error.problems);
+        let problems: Vec<_> = problems.collect();
+        if problems.is_empty() { Ok(()) } else { Err(Error { problems }) }
     }
 
     fn check_projects(&self) -> Result<(), Error> {

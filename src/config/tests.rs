@@ -164,6 +164,9 @@ fn what_only_a_producer_refuses_is_told_too() {
     let refused = config.check_start().unwrap_err().to_string();
     assert!(refused.contains("acks"), "{refused}");
     assert!(load(projects, &[]).unwrap().check_start().is_ok());
+    let neither = load("[kafka.client]\nacks = \"1\"", &[]).unwrap();
+    let refused = neither.check_start().unwrap_err().to_string();
+    assert!(refused.contains("acks") && refused.contains("[[projects]]"), "{refused}");
 }
 
 #[test]
