@@ -12,6 +12,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::{self, Broker, Statistics};
 
+use super::kafka::nobody_answers;
 use crate::metrics::{BrokerMeasure, Metrics};
 use crate::progress::Progress;
 
@@ -131,12 +132,7 @@ pub fn note_error(progress: &Progress, error: &KafkaError, reason: &str) {
         Some(RDKafkaErrorCode::PartitionEOF) => {}
         // Says less than why they are, which may be known already.
         Some(RDKafkaErrorCode::AllBrokersDown) if progress.is_in_trouble() => {}
-        // Nobody answers, whatever the cause is.
-        Some(
-            RDKafkaErrorCode::AllBrokersDown
-            | RDKafkaErrorCode::BrokerTransportFailure
-            | RDKafkaErrorCode::OperationTimedOut,
-        ) => progress.trouble(&format!("{error}: {reason}")),
+        Some(code) if nobody_answers(code) => progress.trouble(&format!("{error}: {reason}")),
         _ => progress.cause(&format!("{error}: {reason}")),
     }
 }

@@ -41,6 +41,17 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// servers.
 const LOST: Duration = Duration::from_secs(15);
 
+/// Whether an error says that no broker answers, whatever the cause is.
+#[must_use]
+pub fn nobody_answers(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::OperationTimedOut
+    )
+}
+
 /// Whether a client should be made anew: it has been failing for long, without a success in between.
 /// `since` is when that began.
 pub fn is_lost(since: &mut Option<Instant>, is_failing: bool) -> bool {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use super::kafka::nobody_answers;
 use crate::store;
 
 /// Why ingestion ended.
@@ -40,15 +41,9 @@ impl Error {
     #[must_use]
     pub fn is_out_of_reach(&self) -> bool {
         let Self::Kafka(error) = self else { return false };
-        matches!(
-            error.rdkafka_error_code(),
-            Some(
-                RDKafkaErrorCode::AllBrokersDown
-                    | RDKafkaErrorCode::BrokerTransportFailure
-                    | RDKafkaErrorCode::OperationTimedOut
-                    | RDKafkaErrorCode::Resolve
-            )
-        )
+        error
+            .rdkafka_error_code()
+            .is_some_and(|code| nobody_answers(code) || code == RDKafkaErrorCode::Resolve)
     }
 }
 
