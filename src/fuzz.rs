@@ -39,7 +39,7 @@ const PIECES: [&[u8]; 23] = [
 ];
 
 /// The longest input, in bytes.
-const LONGEST: usize = 16 << 10;
+const MAX_INPUT: usize = 16 << 10;
 
 /// The lines of a file of the corpus.
 pub fn corpus(file: &str) -> Vec<Vec<u8>> {
@@ -91,7 +91,7 @@ fn changed(seeds: &[Vec<u8>], random: &mut StdRng) -> Vec<u8> {
             }
         }
     }
-    input.truncate(LONGEST);
+    input.truncate(MAX_INPUT);
     input
 }
 

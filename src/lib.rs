@@ -109,7 +109,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error> {
     let store = Arc::new(Store::open(&config.store_config())?);
-    store.fill_from(&config.ingest.partitions.to_string())?;
+    store.claim_share(&config.ingest.partitions.to_string())?;
     let metrics = Arc::new(Metrics::new());
     let (access, settings) = (config.access()?, config.api_settings());
     let ingest_settings = ingest::Settings {

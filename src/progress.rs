@@ -77,21 +77,21 @@ impl Progress {
     }
 
     /// Notes why Kafka cannot be read just now, and logs it where that is new.
-    pub fn trouble(&self, reason: &str) {
-        if self.note(|status| &mut status.kafka_trouble, reason) && self.is_not_logged(reason) {
+    pub fn note_trouble(&self, reason: &str) {
+        if self.note(|status| &mut status.kafka_trouble, reason) && self.mark_logged(reason) {
             tracing::warn!(reason, "Kafka cannot be used just now; it is tried again");
         }
     }
 
     /// Notes the cause of trouble with Kafka, and logs it where that is new.
-    pub fn cause(&self, cause: &str) {
-        if self.note(|status| &mut status.kafka_cause, cause) && self.is_not_logged(cause) {
+    pub fn note_cause(&self, cause: &str) {
+        if self.note(|status| &mut status.kafka_cause, cause) && self.mark_logged(cause) {
             tracing::warn!(cause, "Kafka cannot be spoken to");
         }
     }
 
     /// Notes why dead letters cannot be written, or that they are, and logs it where that is new.
-    pub fn letters(&self, trouble: Option<&str>) {
+    pub fn note_dead_letters(&self, trouble: Option<&str>) {
         if let Some(reason) = trouble {
             if self.note(|status| &mut status.dead_letter_trouble, reason) {
                 tracing::warn!(reason, "ingestion waits for dead letters");
@@ -104,7 +104,7 @@ impl Progress {
     }
 
     /// Notes why a topic or a partition is not read, and logs it where that is new.
-    pub fn not_read(&self, part: TopicPart, reason: &str) {
+    pub fn note_not_read(&self, part: TopicPart, reason: &str) {
         let is_new = self.status.send_if_modified(|status| {
             let is_new = status.not_read.get(&part).map(String::as_str) != Some(reason);
             if is_new {
@@ -119,7 +119,7 @@ impl Progress {
     }
 
     /// Notes that a topic or a partition is read.
-    pub fn is_read(&self, part: &TopicPart) {
+    pub fn note_read(&self, part: &TopicPart) {
         if self.status.send_if_modified(|status| status.not_read.remove(part).is_some()) {
             let (topic, partition) = part;
             tracing::info!(topic, partition, "a topic is read now");
@@ -139,7 +139,7 @@ impl Progress {
     }
 
     /// Whether a text was not logged yet; from now on it was.
-    fn is_not_logged(&self, text: &str) -> bool {
+    fn mark_logged(&self, text: &str) -> bool {
         self.logged().insert(lasting(text))
     }
 
@@ -148,7 +148,7 @@ impl Progress {
     }
 
     /// Notes that Kafka can be read.
-    pub fn no_trouble(&self) {
+    pub fn clear_trouble(&self) {
         self.logged().clear();
         let mended = self.status.send_if_modified(|status| {
             status.kafka_cause = None;
@@ -229,22 +229,22 @@ mod tests {
         let progress = Progress::default();
         let cause = || progress.status().kafka_cause.unwrap();
         let lines = logged(|| {
-            progress.cause(&format!("{CERTIFICATE} (after 5ms in state SSL_HANDSHAKE)"));
+            progress.note_cause(&format!("{CERTIFICATE} (after 5ms in state SSL_HANDSHAKE)"));
             let suppressed = "(after 17ms in state SSL_HANDSHAKE, 4 identical error(s) suppressed)";
-            progress.cause(&format!("{CERTIFICATE} {suppressed}"));
+            progress.note_cause(&format!("{CERTIFICATE} {suppressed}"));
             assert!(cause().contains("after 5ms"), "{}", cause());
-            progress.cause(&format!("{PASSWORD} (after 312ms in state AUTH_REQ)"));
+            progress.note_cause(&format!("{PASSWORD} (after 312ms in state AUTH_REQ)"));
             assert!(cause().starts_with(PASSWORD), "{}", cause());
             // Another broker, which still has the old certificate: shown, and logged already.
-            progress.cause(&CERTIFICATE.replace("9093", "9094"));
+            progress.note_cause(&CERTIFICATE.replace("9093", "9094"));
             assert!(cause().contains("9094"), "{}", cause());
         });
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines[0].contains("verify failed") && lines[1].contains("SASL"), "{lines:?}");
         let lines = logged(|| {
-            progress.trouble("no broker is connected");
-            progress.no_trouble();
-            progress.trouble("no broker is connected");
+            progress.note_trouble("no broker is connected");
+            progress.clear_trouble();
+            progress.note_trouble("no broker is connected");
         });
         assert_eq!(lines.len(), 3, "trouble that comes again is new: {lines:?}");
     }
@@ -254,10 +254,10 @@ mod tests {
         let progress = Progress::default();
         let lines = logged(|| {
             for reason in ["timed out", "timed out", "not authorized"] {
-                progress.letters(Some(reason));
+                progress.note_dead_letters(Some(reason));
             }
-            progress.letters(None);
-            progress.letters(None);
+            progress.note_dead_letters(None);
+            progress.note_dead_letters(None);
         });
         assert_eq!(lines.len(), 3, "{lines:?}");
         assert_eq!(progress.status().dead_letter_trouble, None);

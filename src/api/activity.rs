@@ -5,7 +5,6 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use uuid::Uuid;
 
-use super::called::Called;
 use super::error::Error;
 use super::export::Take;
 use super::json::{Object, array};
@@ -13,9 +12,10 @@ use super::link::Link;
 use super::openapi::{answers, log, parameters};
 use super::page::results;
 use super::parameters::Parameters;
+use super::person_ref::PersonRef;
 use super::read::{Audit, Read, View};
 use crate::person::identity::NAMESPACE;
-use crate::person::{Head, Known, PersonId, Place, Time, Value};
+use crate::person::{Head, PersonId, PersonRow, Place, Time, Value};
 use crate::store::{Activity, ActivityPage, Deed, Had, OperationQuery, PropertyDiff};
 
 const DEFAULT_LIMIT: u64 = 10;
@@ -54,19 +54,19 @@ impl Query {
 #[derive(Clone, Copy)]
 enum Whose {
     Project,
-    Person(Called),
+    Person(PersonRef),
 }
 
 impl Whose {
     /// A part of the log: at most so many after the newest `skip`.
     fn part(self, view: &View<'_>, (skip, limit): (u64, usize)) -> Result<ActivityPage, Error> {
         let View { ref snapshot, project, .. } = *view;
-        let Self::Person(called) = self else {
+        let Self::Person(person_ref) = self else {
             return Ok(snapshot.activity(project, skip, limit)?);
         };
         let not_found = || Error::not_found("Not found.");
-        let id = view.person(called)?.ok_or_else(not_found)?;
-        snapshot.known(project, id)?.ok_or_else(not_found)?;
+        let id = view.person(person_ref)?.ok_or_else(not_found)?;
+        snapshot.person_row(project, id)?.ok_or_else(not_found)?;
         Ok(snapshot.activity_of(project, id, (skip, limit))?)
     }
 }
@@ -104,7 +104,7 @@ pub async fn of_person(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let whose = Whose::Person(Called::parse(&id, "id")?);
+    let whose = Whose::Person(PersonRef::parse(&id, "id")?);
     page(read, whose, &uri, &headers).await
 }
 
@@ -183,14 +183,14 @@ struct Detail {
 
 impl<'a> Entry<'a> {
     fn read(view: &View<'_>, activity: &'a Activity) -> Result<Self, Error> {
-        let known = view.snapshot.known(view.project, activity.person)?;
-        let known = known.ok_or_else(Error::internal)?;
-        let changes = match &known {
+        let row = view.snapshot.person_row(view.project, activity.person)?;
+        let row = row.ok_or_else(Error::internal)?;
+        let changes = match &row {
             // What was done to one that was deleted has no values any more.
-            Known::Deleted(_) => Vec::new(),
-            Known::Person(head) => changes(view, activity, head)?,
+            PersonRow::Tombstone(_) => Vec::new(),
+            PersonRow::Head(head) => changes(view, activity, head)?,
         };
-        Ok(Self { activity, id: id(view, activity.place)?, uuid: known.uuid(), changes })
+        Ok(Self { activity, id: id(view, activity.place)?, uuid: row.uuid(), changes })
     }
 
     fn write(&self, out: &mut Vec<u8>) {
@@ -298,8 +298,8 @@ fn of_split(view: &View<'_>, of: (PersonId, &Head), at: Time) -> Result<Detail, 
 
 /// Who was merged into whom.
 fn of_merge(view: &View<'_>, of: (PersonId, &Head), source: PersonId) -> Result<Detail, Error> {
-    let known = view.snapshot.known(view.project, source)?;
-    let uuid = known.ok_or_else(Error::internal)?.uuid();
+    let row = view.snapshot.person_row(view.project, source)?;
+    let uuid = row.ok_or_else(Error::internal)?.uuid();
     let person = |id: PersonId, uuid: Uuid| {
         let mut json = Vec::new();
         let mut object = Object::new(&mut json);

@@ -2,11 +2,11 @@
 
 use axum::response::Response;
 
-use super::called::{self, Called};
 use super::error::Error;
 use super::json::Object;
 use super::openapi::{answers, parameters, past};
 use super::parameters::Parameters;
+use super::person_ref::{self, PersonRef};
 use super::read::{Read, View};
 use super::{body, debug, format};
 use crate::person::{Head, Mode, PersonId, ProjectId, Time};
@@ -17,7 +17,7 @@ pub enum Who {
     /// Whoever owned this distinct id.
     DistinctId(String),
     /// The person with this id, and the text by which it was asked for.
-    PersonId(Called, String),
+    PersonId(PersonRef, String),
 }
 
 /// A read of the past as it was understood.
@@ -48,7 +48,7 @@ fn how(parameters: &Parameters) -> Result<(Option<Time>, Mode, bool), Error> {
 }
 
 /// Judges what all lines of a join have in common.
-pub fn common(parameters: &Parameters) -> Result<(), Error> {
+pub fn check_join_parameters(parameters: &Parameters) -> Result<(), Error> {
     if parameters.flag("debug")? {
         return Err(Error::invalid("debug", "debug is for one person, without a body"));
     }
@@ -62,7 +62,7 @@ pub fn common(parameters: &Parameters) -> Result<(), Error> {
 impl Query {
     /// Reads the parameters.
     pub fn of(parameters: &Parameters) -> Result<Self, Error> {
-        let who = who(parameters)?;
+        let who = parse_who(parameters)?;
         let time = parameters.time("timestamp")?.ok_or_else(|| {
             let detail = "timestamp parameter is required (ISO format: 2023-06-15T14:30:00Z)";
             Error::required("timestamp", detail)
@@ -93,7 +93,7 @@ impl Query {
     }
 }
 
-fn who(parameters: &Parameters) -> Result<Who, Error> {
+fn parse_who(parameters: &Parameters) -> Result<Who, Error> {
     match (parameters.get("distinct_id"), parameters.get("person_id")) {
         (Some(_), Some(_)) => {
             let detail = "Cannot provide both distinct_id and person_id - choose one";
@@ -103,10 +103,10 @@ fn who(parameters: &Parameters) -> Result<Who, Error> {
             let detail = "Must provide either distinct_id or person_id parameter";
             Err(Error::required("distinct_id", detail))
         }
-        (Some(id), None) => Ok(Who::DistinctId(called::distinct_id(id.to_owned()))),
+        (Some(id), None) => Ok(Who::DistinctId(person_ref::distinct_id(id.to_owned()))),
         (None, Some(id)) => {
-            let called = Called::parse(id, "person_id")?;
-            Ok(Who::PersonId(called, id.to_owned()))
+            let person_ref = PersonRef::parse(id, "person_id")?;
+            Ok(Who::PersonId(person_ref, id.to_owned()))
         }
     }
 }
@@ -131,7 +131,7 @@ pub async fn person(read: Read) -> Result<Response, Error> {
 
 /// A person as it was, as JSON.
 pub fn past(view: &View<'_>, query: &Query) -> Result<Vec<u8>, Error> {
-    let asked = whom(view, query)?;
+    let asked = resolve(view, query)?;
     let person = at_time(view, query, &asked)?;
     let told = if query.debug {
         Some(debug::Explanation::read(view, query, (&person, &asked.head))?)
@@ -158,7 +158,7 @@ struct Subject {
     unknown: bool,
 }
 
-fn whom(view: &View<'_>, query: &Query) -> Result<Subject, Error> {
+fn resolve(view: &View<'_>, query: &Query) -> Result<Subject, Error> {
     let View { ref snapshot, project, .. } = *view;
     let at = query.identity_at();
     match &query.who {
@@ -181,10 +181,10 @@ fn whom(view: &View<'_>, query: &Query) -> Result<Subject, Error> {
             let head = snapshot.head(project, id)?.ok_or_else(not_found)?;
             Ok(Subject { id, head, unknown: true })
         }
-        Who::PersonId(called, text) => {
+        Who::PersonId(person_ref, text) => {
             let not_found =
                 || Error::not_found(format!("Person with person_id '{text}' not found"));
-            let id = view.person(*called)?.ok_or_else(not_found)?;
+            let id = view.person(*person_ref)?.ok_or_else(not_found)?;
             let became = snapshot.became(project, id, at)?;
             let (id, head) = became.ok_or_else(not_found)?;
             Ok(Subject { id, head, unknown: false })
@@ -195,7 +195,7 @@ fn whom(view: &View<'_>, query: &Query) -> Result<Subject, Error> {
 /// A person at a moment.
 pub fn at(view: &View<'_>, who: Who, at: Moment, mode: Mode) -> Result<Person, Error> {
     let query = Query { who, at, known_at: None, mode, today: false, debug: false };
-    let asked = whom(view, &query)?;
+    let asked = resolve(view, &query)?;
     at_time(view, &query, &asked)
 }
 
@@ -239,7 +239,7 @@ fn metadata(out: &mut Vec<u8>, query: &Query, person: &Person) {
 }
 
 /// How the query was understood, field by field.
-pub fn params(out: &mut Vec<u8>, project: ProjectId, query: &Query) {
+pub fn write_params(out: &mut Vec<u8>, project: ProjectId, query: &Query) {
     let (distinct_id, person_id) = match &query.who {
         Who::DistinctId(text) => (Some(text.as_str()), None),
         Who::PersonId(_, text) => (None, Some(text.as_str())),

@@ -10,12 +10,12 @@ use super::key::Scope;
 use super::openapi::{answers, bodies, parameters, requests};
 use super::posted::Posted;
 use super::read::{Read, View};
-use super::{State, called, list};
+use super::{State, list, person_ref};
 use crate::person::PersonId;
 use crate::store::Moment;
 
 /// The most persons that are asked for at once.
-const MOST: usize = 1_000;
+pub const MAX_PERSONS: usize = 1_000;
 
 /// Get many persons by their distinct ids
 ///
@@ -37,8 +37,8 @@ pub async fn by_distinct_ids(
     let (read, asked) = asked(state, request, "distinct_ids").await?;
     read.list(move |view| {
         each(view, "distinct_ids", &asked, |distinct_id| {
-            let distinct_id = called::distinct_id(distinct_id.to_owned());
-            Ok(view.snapshot.whose(view.project, &distinct_id)?)
+            let distinct_id = person_ref::distinct_id(distinct_id.to_owned());
+            Ok(view.snapshot.person_of_distinct_id(view.project, &distinct_id)?)
         })
     })
     .await
@@ -79,8 +79,8 @@ async fn asked(state: State, request: Request, name: &str) -> Result<(Read, Vec<
     let posted = Posted::of(request, &state, Scope::PersonRead).await?;
     let required = || Error::required(name, format!("{name} is required: an array of strings"));
     let asked = posted.fields.texts(name)?.ok_or_else(required)?;
-    if asked.len() > MOST {
-        let detail = format!("At most {MOST} persons can be asked for at once");
+    if asked.len() > MAX_PERSONS {
+        let detail = format!("At most {MAX_PERSONS} persons can be asked for at once");
         return Err(Error::invalid(name, detail));
     }
     let Posted { project, begun, format, wanted, .. } = posted;

@@ -9,7 +9,7 @@ use super::openapi::{answers, log, parameters};
 use super::page::results;
 use super::read::{Read, View};
 use super::{cursor, format, list};
-use crate::person::{Known, PersonId};
+use crate::person::{PersonId, PersonRow};
 use crate::store::Moment;
 
 /// List what changed since a cursor
@@ -55,16 +55,16 @@ fn page(view: &View<'_>, after: u64, limit: usize) -> Result<Vec<u8>, Error> {
 /// A person as lists show it, or that it is none any more.
 fn person(view: &View<'_>, out: &mut Vec<u8>, id: PersonId) -> Result<(), Error> {
     let View { ref snapshot, project, .. } = *view;
-    let known = snapshot.known(project, id)?.ok_or_else(Error::internal)?;
-    let (uuid, merged_into) = match known {
-        Known::Person(head) if head.merged.is_none() => {
+    let row = snapshot.person_row(project, id)?.ok_or_else(Error::internal)?;
+    let (uuid, merged_into) = match row {
+        PersonRow::Head(head) if head.merged.is_none() => {
             return list::person(view, out, (id, &head));
         }
-        Known::Person(head) => {
+        PersonRow::Head(head) => {
             let became = snapshot.became(project, id, Moment::NOW)?;
             (head.uuid, became.map(|(_, became)| became.uuid))
         }
-        Known::Deleted(tombstone) => (tombstone.uuid, None),
+        PersonRow::Tombstone(tombstone) => (tombstone.uuid, None),
     };
     let mut object = Object::new(out);
     object.number("id", id);

@@ -41,7 +41,7 @@ impl Explanation {
             (0, Vec::new())
         };
         let mut told = Self {
-            query: way(query, person, head),
+            query: describe_read(query, person, head),
             found,
             events,
             names: HashMap::new(),
@@ -64,7 +64,7 @@ impl Explanation {
     pub fn write(&self, out: &mut Vec<u8>, project: ProjectId, query: &Query) {
         let mut object = Object::new(out);
         object.string("query", &self.query);
-        as_of::params(object.field("params"), project, query);
+        as_of::write_params(object.field("params"), project, query);
         object.number("events_found", self.found);
         array(object.field("events"), &self.events, |out, event| {
             self.event(out, event);
@@ -110,7 +110,7 @@ fn values<'v>(out: &mut Vec<u8>, values: impl Iterator<Item = (&'v Arc<str>, Opt
 }
 
 /// How the answer was read, in words.
-fn way(query: &Query, person: &Person, head: &Head) -> String {
+fn describe_read(query: &Query, person: &Person, head: &Head) -> String {
     let properties = head.properties();
     let (in_head, sought): (Vec<_>, Vec<_>) = properties
         .partition(|(_, entry)| query.at.known == Time::MAX && entry.newest <= Some(query.at.time));

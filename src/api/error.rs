@@ -41,11 +41,37 @@ pub enum Code {
     Timeout,
 }
 
+impl Code {
+    /// The status and the `type` of an answer with this code.
+    fn class(self) -> (StatusCode, &'static str) {
+        let invalid_request = "invalid_request";
+        match self {
+            Self::NotAuthenticated | Self::AuthenticationFailed => {
+                (StatusCode::UNAUTHORIZED, "authentication_error")
+            }
+            Self::PermissionDenied => (StatusCode::FORBIDDEN, "authentication_error"),
+            Self::Throttled => (StatusCode::TOO_MANY_REQUESTS, "throttled_error"),
+            Self::InvalidInput | Self::Required => (StatusCode::BAD_REQUEST, "validation_error"),
+            Self::ParseError => (StatusCode::BAD_REQUEST, invalid_request),
+            Self::NotFound => (StatusCode::NOT_FOUND, invalid_request),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, invalid_request),
+            Self::UriTooLong => (StatusCode::URI_TOO_LONG, invalid_request),
+            Self::UnsupportedMediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, invalid_request),
+            Self::PayloadTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, invalid_request),
+            Self::Overloaded
+            | Self::QueryTimeout
+            | Self::Unavailable
+            | Self::PositionNotReached => (StatusCode::SERVICE_UNAVAILABLE, "server_error"),
+            Self::Error => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
+            Self::Timeout => (StatusCode::GATEWAY_TIMEOUT, "server_error"),
+        }
+    }
+}
+
 /// An error as its caller reads it.
 #[derive(Debug)]
 pub struct Error {
     status: StatusCode,
-    kind: &'static str,
     code: Code,
     detail: String,
     attr: Option<String>,
@@ -56,30 +82,22 @@ pub struct Error {
 }
 
 impl Error {
-    fn new(status: StatusCode, kind: &'static str, code: Code, detail: impl Into<String>) -> Self {
-        Self {
-            status,
-            kind,
-            code,
-            detail: detail.into(),
-            attr: None,
-            repeated: false,
-            retry_after: None,
-        }
+    fn new(code: Code, detail: impl Into<String>) -> Self {
+        let (status, _) = code.class();
+        let detail = detail.into();
+        Self { status, code, detail, attr: None, repeated: false, retry_after: None }
     }
 
     /// There is no key.
     pub fn not_authenticated() -> Self {
         let detail = "Authentication credentials were not provided.";
-        let kind = "authentication_error";
-        Self::new(StatusCode::UNAUTHORIZED, kind, Code::NotAuthenticated, detail)
+        Self::new(Code::NotAuthenticated, detail)
     }
 
     /// The key is nobody's.
     pub fn authentication_failed() -> Self {
         let detail = "The personal API key is invalid.";
-        let kind = "authentication_error";
-        Self::new(StatusCode::UNAUTHORIZED, kind, Code::AuthenticationFailed, detail)
+        Self::new(Code::AuthenticationFailed, detail)
     }
 
     /// The key asks more often than it may.
@@ -87,14 +105,12 @@ impl Error {
         // A second that has begun is a whole one, or the next request would come too early.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let detail = format!("Request was throttled. Expected available in {seconds} seconds.");
-        let (status, kind) = (StatusCode::TOO_MANY_REQUESTS, "throttled_error");
-        let error = Self::new(status, kind, Code::Throttled, detail);
+        let error = Self::new(Code::Throttled, detail);
         Self { retry_after: Some(seconds), ..error }
     }
 
     fn permission_denied(detail: String) -> Self {
-        let kind = "authentication_error";
-        Self::new(StatusCode::FORBIDDEN, kind, Code::PermissionDenied, detail)
+        Self::new(Code::PermissionDenied, detail)
     }
 
     /// The key has not the right that the route asks for.
@@ -111,40 +127,35 @@ impl Error {
 
     /// A parameter says what cannot be done.
     pub fn invalid(attr: &str, detail: impl Into<String>) -> Self {
-        let kind = "validation_error";
-        let error = Self::new(StatusCode::BAD_REQUEST, kind, Code::InvalidInput, detail);
+        let error = Self::new(Code::InvalidInput, detail);
         error.about(attr)
     }
 
     /// A parameter is missing.
     pub fn required(attr: &str, detail: impl Into<String>) -> Self {
-        let kind = "validation_error";
-        Self::new(StatusCode::BAD_REQUEST, kind, Code::Required, detail).about(attr)
+        Self::new(Code::Required, detail).about(attr)
     }
 
     /// What was asked for is not there.
     pub fn not_found(detail: impl Into<String>) -> Self {
-        let kind = "invalid_request";
-        Self::new(StatusCode::NOT_FOUND, kind, Code::NotFound, detail)
+        Self::new(Code::NotFound, detail)
     }
 
     /// The route knows other methods only.
     pub fn method_not_allowed(detail: impl Into<String>) -> Self {
-        let (status, kind) = (StatusCode::METHOD_NOT_ALLOWED, "invalid_request");
-        Self::new(status, kind, Code::MethodNotAllowed, detail)
+        Self::new(Code::MethodNotAllowed, detail)
     }
 
     /// The URL is too long.
     pub fn uri_too_long(limit: usize) -> Self {
-        let (status, kind) = (StatusCode::URI_TOO_LONG, "invalid_request");
         let detail = format!("The URL is longer than {limit} bytes.");
-        Self::new(status, kind, Code::UriTooLong, detail)
+        Self::new(Code::UriTooLong, detail)
     }
 
     /// Too many of the same are being read.
     pub fn overloaded(what: &str) -> Self {
         let detail = format!("Too many {what} are being read at once, try again soon.");
-        Self::server(Code::Overloaded, detail).retry()
+        Self::new(Code::Overloaded, detail).retry()
     }
 
     /// An export has more columns than are held.
@@ -167,22 +178,20 @@ impl Error {
     /// A read took longer than it may.
     pub fn query_timeout() -> Self {
         let detail = "The query took longer than it may; narrow it down or try again.";
-        Self::server(Code::QueryTimeout, detail).retry()
+        Self::new(Code::QueryTimeout, detail).retry()
     }
 
     /// A body cannot be read at all.
     pub fn unreadable(why: &str) -> Self {
-        let (status, kind) = (StatusCode::BAD_REQUEST, "invalid_request");
-        Self::new(status, kind, Code::ParseError, format!("The body cannot be read: {why}."))
+        Self::new(Code::ParseError, format!("The body cannot be read: {why}."))
     }
 
     /// A body of another kind than is read.
     pub fn unsupported_media_type(found: Option<&str>) -> Self {
-        let (status, kind) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "invalid_request");
         let found =
             found.map_or("no Content-Type".to_owned(), |found| format!("Content-Type {found}"));
         let detail = format!("A body with {found} is not read: send application/json.");
-        Self::new(status, kind, Code::UnsupportedMediaType, detail)
+        Self::new(Code::UnsupportedMediaType, detail)
     }
 
     /// A write that is not known to be in the log.
@@ -190,7 +199,7 @@ impl Error {
         match why {
             NotAppended::Nothing => {
                 let detail = "Nothing was written, as Kafka is not available; try again soon.";
-                Self::server(Code::Unavailable, detail).retry()
+                Self::new(Code::Unavailable, detail).retry()
             }
             NotAppended::Unknown => Self::of_status(StatusCode::GATEWAY_TIMEOUT, &Method::POST),
             NotAppended::TooLarge => Self::of_status(StatusCode::PAYLOAD_TOO_LARGE, &Method::POST),
@@ -200,18 +209,16 @@ impl Error {
     /// The view is not as far as the caller wants it to be.
     pub fn position_not_reached() -> Self {
         let detail = "The position in min_position was not reached in time.";
-        Self::server(Code::PositionNotReached, detail).retry()
+        Self::new(Code::PositionNotReached, detail).retry()
     }
 
     /// The server fails, and cannot say more than its log does.
     pub fn internal() -> Self {
-        let (status, kind) = (StatusCode::INTERNAL_SERVER_ERROR, "server_error");
-        Self::new(status, kind, Code::Error, "A server error occurred.")
+        Self::new(Code::Error, "A server error occurred.")
     }
 
     /// An error that was answered without a word, by its status.
     pub fn of_status(status: StatusCode, method: &Method) -> Self {
-        let kind = "invalid_request";
         match status {
             StatusCode::NOT_FOUND => Self::not_found("Endpoint not found."),
             StatusCode::METHOD_NOT_ALLOWED => {
@@ -219,24 +226,20 @@ impl Error {
             }
             StatusCode::PAYLOAD_TOO_LARGE => {
                 let detail = "The body is larger than it may be.";
-                Self::new(status, kind, Code::PayloadTooLarge, detail)
+                Self::new(Code::PayloadTooLarge, detail)
             }
             StatusCode::UNSUPPORTED_MEDIA_TYPE => {
                 let detail = "The content type is not supported.";
-                Self::new(status, kind, Code::UnsupportedMediaType, detail)
+                Self::new(Code::UnsupportedMediaType, detail)
             }
             StatusCode::GATEWAY_TIMEOUT if method.is_safe() => Self::query_timeout(),
             StatusCode::GATEWAY_TIMEOUT => {
                 let detail = "The request took too long; it is not known whether it was done.";
-                Self::new(status, "server_error", Code::Timeout, detail)
+                Self::new(Code::Timeout, detail)
             }
             status if status.is_server_error() => Self::internal(),
-            status => Self::new(status, kind, Code::ParseError, "Malformed request."),
+            status => Self { status, ..Self::new(Code::ParseError, "Malformed request.") },
         }
-    }
-
-    fn server(code: Code, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", code, detail)
     }
 
     /// Names the parameter that it is about.
@@ -281,7 +284,7 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let mut body = Vec::new();
         let mut object = Object::new(&mut body);
-        object.string("type", self.kind);
+        object.string("type", self.code.class().1);
         object.string("code", self.code.into());
         object.string("detail", &self.detail);
         object.optional_string("attr", self.attr.as_deref());

@@ -41,7 +41,7 @@ impl Read {
     where
         F: Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error> + Send + 'static,
     {
-        let permit = self.begin(&self.state.exports, "exports").await?;
+        let permit = self.wait_for_turn(&self.state.exports, "exports").await?;
         let Self { state, project, format, begun, file, .. } = self;
         let (sender, body) = stream::body();
         let (position_found, position) = oneshot::channel();
@@ -51,7 +51,7 @@ impl Read {
         spawn_blocking(move || {
             let _permit = permit;
             let listening = sender.clone();
-            let view = View::of(&state, project, deadline, move || listening.is_left());
+            let view = View::of(&state, project, deadline, move || listening.is_abandoned());
             let position = view.position();
             let is_known = position.is_ok();
             if position_found.send(position).is_ok() && is_known {
@@ -91,7 +91,7 @@ where
             _ => Ok(()),
         },
     };
-    if sent.is_err() && !view.snapshot.is_left() {
+    if sent.is_err() && !view.snapshot.is_abandoned() {
         let why = if view.check().is_ok() {
             "the caller took nothing, or the store could not be read"
         } else {

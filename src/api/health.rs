@@ -99,7 +99,9 @@ fn components(status: &Status, poisoned: bool) -> [Component; 5] {
             status.not_read.values().next(),
         ]
         .into_iter()
-        .find_map(Option::<&String>::cloned),
+        .flatten()
+        .next()
+        .cloned(),
         ..Component::new("kafka", None)
     };
     [

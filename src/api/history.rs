@@ -8,13 +8,13 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 
 use super::as_of::{self, Who};
-use super::called::Called;
 use super::error::Error;
 use super::export::Take;
 use super::json::{Object, array};
 use super::link::Link;
 use super::openapi::{answers, parameters, past};
 use super::page::Results;
+use super::person_ref::PersonRef;
 use super::read::{Read, View};
 use super::{body, cursor};
 use crate::person::{Head, Mode, PersonId, Place, Time, Value};
@@ -28,7 +28,7 @@ const CHUNK: usize = 100;
 
 /// Which part of a timeline is asked for.
 struct Query {
-    called: Called,
+    person_ref: PersonRef,
     from: Time,
     until: Place,
     key: Option<String>,
@@ -45,7 +45,7 @@ impl Query {
             until = cursor::operation(text)?.before().min(until);
         }
         Ok(Self {
-            called: Called::parse(id, "id")?,
+            person_ref: PersonRef::parse(id, "id")?,
             from: parameters.time("from")?.unwrap_or(Time(i64::MIN)),
             until: until.unwrap_or_default(),
             key: parameters.get("key").map(str::to_owned),
@@ -81,7 +81,7 @@ pub async fn history(
 }
 
 fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
-    let (id, head) = view.now(query.called)?;
+    let (id, head) = view.now(query.person_ref)?;
     let mut out = Vec::new();
     let mut object = Object::new(&mut out);
     let mut results = Results::new(view, object.field("results"));
@@ -110,7 +110,7 @@ fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
 
 /// Every operation as a row.
 fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Error> {
-    let (id, head) = view.now(query.called)?;
+    let (id, head) = view.now(query.person_ref)?;
     let mut out = Vec::new();
     each(view, (id, &head), query, |changed| {
         out.clear();
@@ -195,7 +195,7 @@ fn entry(
     extensions(("x-required-scope" = json!("person:read"))),
 )]
 pub async fn diff(read: Read, Path((_, id)): Path<(String, String)>) -> Result<Response, Error> {
-    let called = Called::parse(&id, "id")?;
+    let person_ref = PersonRef::parse(&id, "id")?;
     let moment = |name: &str| {
         let time = read.parameters.time(name)?;
         time.ok_or_else(|| {
@@ -206,9 +206,9 @@ pub async fn diff(read: Read, Path((_, id)): Path<(String, String)>) -> Result<R
     let (from, to) = (moment("from")?, moment("to")?);
     let known = read.parameters.time("known_at")?.unwrap_or(Time::MAX);
     read.person_apart(move |view| {
-        view.now(called)?;
+        view.now(person_ref)?;
         let at = |time| {
-            let who = Who::PersonId(called, id.clone());
+            let who = Who::PersonId(person_ref, id.clone());
             as_of::at(view, who, Moment { time, known }, Mode::WithOnce)
         };
         Ok(difference(from, to, &at(from)?, &at(to)?))

@@ -3,7 +3,7 @@
 //!
 //! Many clients read no answer before all of their lines are sent, and there may be millions: what
 //! comes is kept in a file without a name until it is answered, so that neither side waits for
-//! the other and memory does not grow. Who is further ahead of the answers than
+//! the other and memory does not grow. Whoever is further ahead of the answers than
 //! [`Settings::join_spool`](super::Settings::join_spool) waits for them.
 
 use std::io;
@@ -38,7 +38,7 @@ const CHUNK: usize = 64 << 10;
 const FEW: usize = 16;
 
 /// Once the answers of one read are this long, in bytes, the lines left wait for the next read.
-const MOST: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
+const MAX_ANSWER: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
 
 /// The least that a caller may be ahead: a line of the greatest length, and what comes meanwhile.
 pub const LEAST_SPOOL: u64 = 2 * CHUNK as u64;
@@ -59,8 +59,8 @@ const CONTENT: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 )]
 pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
     // What all lines have in common is understood before the first one is read.
-    as_of::common(&read.parameters)?;
-    let permit = read.begin(&read.state.joins, "joins").await?;
+    as_of::check_join_parameters(&read.parameters)?;
+    let permit = read.wait_for_turn(&read.state.joins, "joins").await?;
     let file = read.state.store.spool().map_err(|error| {
         tracing::error!(%error, "no file can be made for what a caller sends");
         Error::internal()
@@ -190,34 +190,8 @@ impl Lines {
         let is_last = came.whole && self.at + length as u64 == came.bytes;
         let ends = memchr::memrchr(b'\n', &chunk).map(|end| end + 1);
         let whole = if is_last { length } else { ends.unwrap_or(0) };
-        let mut lines = Vec::new();
-        let mut end = self.at;
-        for line in chunk[..whole].split_inclusive(|byte| *byte == b'\n') {
-            end += line.len() as u64;
-            if std::mem::take(&mut self.skips) {
-                self.at = end;
-            } else {
-                lines.push((self.number + 1 + lines.len() as u64, line.trim_ascii(), end));
-            }
-        }
-        let (mut out, mut rest, mut group) = (Vec::new(), &lines[..], FEW);
-        // Lines that take long are left to the next read, which has a time of its own.
-        let began = Instant::now();
-        let half = view.deadline.saturating_duration_since(began) / 2;
-        while !rest.is_empty() && out.len() < MOST {
-            if rest.len() < lines.len() && began.elapsed() >= half {
-                break;
-            }
-            let (now, later) = rest.split_at(group.min(rest.len()));
-            // On all cores; the answers keep their order.
-            let answers = now.par_iter().with_min_len(FEW).map(|line| one(view, common, line));
-            out.extend(together(|| answers.collect::<Result<Vec<_>, Error>>())?.concat());
-            (rest, self.at) = (later, now[now.len() - 1].2);
-            // As many as there is room for, if they are as long as those so far.
-            let usual = out.len() / (lines.len() - rest.len());
-            group = (MOST.saturating_sub(out.len()) / usual.max(1)).max(1);
-        }
-        self.number += (lines.len() - rest.len()) as u64;
+        let lines = self.split(&chunk[..whole]);
+        let mut out = self.answer_lines(view, common, &lines)?;
         self.seen = self.at;
         if whole == 0 && length > CHUNK {
             if !self.skips {
@@ -232,18 +206,67 @@ impl Lines {
         }
         Ok((self, out.into()))
     }
+
+    /// The lines of a text that ends where a line does.
+    fn split<'c>(&mut self, text: &'c [u8]) -> Vec<Line<'c>> {
+        let mut lines = Vec::new();
+        let mut end = self.at;
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            end += line.len() as u64;
+            if std::mem::take(&mut self.skips) {
+                self.at = end;
+            } else {
+                let number = self.number + 1 + lines.len() as u64;
+                lines.push(Line { number, text: line.trim_ascii(), end });
+            }
+        }
+        lines
+    }
+
+    /// Answers lines from the first on, as many as one answer should hold.
+    fn answer_lines(
+        &mut self,
+        view: &View<'_>,
+        common: &Parameters,
+        lines: &[Line<'_>],
+    ) -> Result<Vec<u8>, Error> {
+        let (mut out, mut rest, mut group) = (Vec::new(), lines, FEW);
+        // Lines that take long are left to the next read, which has a time of its own.
+        let began = Instant::now();
+        let half = view.deadline.saturating_duration_since(began) / 2;
+        while !rest.is_empty() && out.len() < MAX_ANSWER {
+            if rest.len() < lines.len() && began.elapsed() >= half {
+                break;
+            }
+            let (now, later) = rest.split_at(group.min(rest.len()));
+            // On all cores; the answers keep their order.
+            let answers = now.par_iter().with_min_len(FEW).map(|line| one(view, common, line));
+            out.extend(together(|| answers.collect::<Result<Vec<_>, Error>>())?.concat());
+            (rest, self.at) = (later, now[now.len() - 1].end);
+            // As many as there is room for, if they are as long as those so far.
+            let usual = out.len() / (lines.len() - rest.len());
+            group = (MAX_ANSWER.saturating_sub(out.len()) / usual.max(1)).max(1);
+        }
+        self.number += (lines.len() - rest.len()) as u64;
+        Ok(out)
+    }
+}
+
+/// A line of the body.
+struct Line<'c> {
+    /// Counted from 1.
+    number: u64,
+    text: &'c [u8],
+    /// Where it ends in the body.
+    end: u64,
 }
 
 /// The answer to one line; nothing to a line of nothing.
-fn one(
-    view: &View<'_>,
-    common: &Parameters,
-    &(number, line, _): &(u64, &[u8], u64),
-) -> Result<Vec<u8>, Error> {
-    if line.is_empty() {
+fn one(view: &View<'_>, common: &Parameters, line: &Line<'_>) -> Result<Vec<u8>, Error> {
+    if line.text.is_empty() {
         return Ok(Vec::new());
     }
-    let answered = query(common, line).and_then(|query| as_of::past(view, &query));
+    let answered = query(common, line.text).and_then(|query| as_of::past(view, &query));
     match answered {
         Ok(mut answer) => {
             answer.push(b'\n');
@@ -252,7 +275,7 @@ fn one(
         Err(error) if error.is_internal() => Err(error),
         Err(error) => {
             let mut out = Vec::new();
-            refused(&mut out, number, error.detail());
+            refused(&mut out, line.number, error.detail());
             Ok(out)
         }
     }

@@ -14,7 +14,7 @@ use super::openapi::{answers, bodies, parameters};
 use super::page::results;
 use super::parameters::Parameters;
 use super::read::{Read, View};
-use super::{body, called, cursor, write};
+use super::{body, cursor, person_ref, write};
 use crate::person::{Filter, Head, Needle, PersonId};
 use crate::store::{By, Row, Start, Wanted};
 
@@ -65,7 +65,7 @@ impl Query {
             walks: text.is_some(),
             counts: parameters.get("count").is_none() || parameters.flag("count")?,
             order,
-            distinct_id: owned("distinct_id").map(called::distinct_id),
+            distinct_id: owned("distinct_id").map(person_ref::distinct_id),
             email: owned("email"),
             wanted: Wanted { filter: filter(parameters)?, search: search.map(Needle::new) },
             is_csv: format.is_csv(),
@@ -266,11 +266,13 @@ fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Err
     }
 }
 
-/// Who has a distinct id or an email, and is wanted; of one alone with the head.
+/// The persons with the distinct id or email that is asked for who match the filter too; the head of one alone.
 fn few(view: &View<'_>, query: &Query) -> Result<(Vec<Row>, Option<Head>), Error> {
     let View { ref snapshot, project, .. } = *view;
     let persons = match (&query.distinct_id, &query.email) {
-        (Some(distinct_id), _) => snapshot.whose(project, distinct_id)?.into_iter().collect(),
+        (Some(distinct_id), _) => {
+            snapshot.person_of_distinct_id(project, distinct_id)?.into_iter().collect()
+        }
         (None, Some(email)) => snapshot.persons_by_email(project, email)?,
         (None, None) => Vec::new(),
     };
@@ -292,7 +294,7 @@ fn few(view: &View<'_>, query: &Query) -> Result<(Vec<Row>, Option<Head>), Error
 }
 
 fn has_email(view: &View<'_>, head: &Head, email: &str) -> bool {
-    let property = view.store.dictionary().property(view.project, "email");
+    let property = view.store.dictionary().email(view.project);
     let value = property.and_then(|email| head.entries.get(&email)?.state.current.as_ref());
     value.is_some_and(|value| !value.is_null() && value.text() == email)
 }

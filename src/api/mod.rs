@@ -16,7 +16,6 @@ mod activity;
 mod as_of;
 mod batch;
 mod body;
-mod called;
 mod change_feed;
 mod cursor;
 mod debug;
@@ -37,6 +36,7 @@ mod once;
 mod openapi;
 mod page;
 mod parameters;
+mod person_ref;
 mod pieces;
 mod position;
 mod posted;
@@ -64,7 +64,7 @@ pub use self::access::{Access, Project};
 pub use self::join::LEAST_SPOOL;
 pub use self::openapi::page::text as openapi;
 pub use self::server::serve;
-pub use self::workers::LEAVE;
+pub use self::workers::SHUTDOWN_TIMEOUT;
 pub use self::write::{Appending, CommandLog, NotAppended};
 use crate::metrics::Metrics;
 use crate::progress::Progress;
@@ -155,7 +155,7 @@ pub struct Shared {
     /// One permit a join that reads.
     joining: Arc<Semaphore>,
     /// So that the position is read once a commit, and not once a request.
-    told: read::ToldPosition,
+    cached_position: read::CachedPosition,
 }
 
 impl State {
@@ -185,7 +185,7 @@ impl State {
             apart: Arc::new(Semaphore::new(APART_AT_ONCE)),
             joins: Arc::new(Semaphore::new(JOINS_AT_ONCE)),
             joining: Arc::new(Semaphore::new(JOINING_AT_ONCE)),
-            told: Mutex::default(),
+            cached_position: Mutex::default(),
         }))
     }
 

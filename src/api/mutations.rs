@@ -8,19 +8,17 @@ use axum::response::Response;
 use serde_json::{Value as Tree, json};
 use uuid::Uuid;
 
-use super::called::{self, Called};
+use super::batch::MAX_PERSONS;
 use super::error::Error;
 use super::json::{Object, array};
 use super::once::{self, Done, nothing_to_split, of_one, once};
 use super::openapi::{answers, bodies, parameters, requests};
+use super::person_ref::{self, PersonRef};
 use super::read::View;
 use super::single;
 use super::write::{KeyedAct, Write, Written, now, to_person};
 use crate::person::{Act, Leaving, Value, json};
 use crate::store::{CommandOutcome, Moment};
-
-/// The most persons that one request deletes.
-const MAX_BULK: usize = 1_000;
 
 /// Set properties of a person
 ///
@@ -95,7 +93,7 @@ pub async fn delete_property(
     let keys = write.fields.texts("$unset")?.filter(|keys| !keys.is_empty());
     let keys = keys.ok_or_else(|| Error::required("$unset", "$unset is required: a key"))?;
     let keys: BTreeSet<_> = keys.into_iter().collect();
-    let what = once::what("unset", &id, &json!(keys));
+    let what = once::describe("unset", &id, &json!(keys));
     let of_person = |uuid| Act::Unset(uuid, keys);
     match of_one(&write, &what, &id, of_person).await? {
         Done::Accepted(response) => Ok(response),
@@ -117,7 +115,7 @@ pub async fn delete(
     Path((_, id)): Path<(String, String)>,
     write: Write,
 ) -> Result<Response, Error> {
-    not_to_be_kept(&write)?;
+    refuse_keep_person(&write)?;
     match of_one(&write, &format!("delete {id}"), &id, Act::Delete).await? {
         Done::Accepted(response) => Ok(response),
         Done::Applied => success(&write, StatusCode::ACCEPTED).await,
@@ -139,9 +137,9 @@ pub async fn delete(
     extensions(("x-required-scope" = json!("person:write"))),
 )]
 pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Result<Response, Error> {
-    let main = write.fields.text("main_distinct_id")?.map(called::distinct_id);
+    let main = write.fields.text("main_distinct_id")?.map(person_ref::distinct_id);
     let these = write.fields.texts("distinct_ids_to_split")?;
-    let these = these.map(|ids| ids.into_iter().map(called::distinct_id).collect::<Vec<_>>());
+    let these = these.map(|ids| ids.into_iter().map(person_ref::distinct_id).collect::<Vec<_>>());
     let (named, attr, leaving) = match (main, these) {
         // Only who says nothing means all but the first.
         (_, Some(these)) if these.is_empty() => return Err(nothing_to_split()),
@@ -154,11 +152,11 @@ pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Resul
             (main.clone().into_iter().collect(), "main_distinct_id", Leaving::AllBut(main))
         }
     };
-    let called = Called::parse(&id, "id")?;
+    let person_ref = PersonRef::parse(&id, "id")?;
     write.wait().await?;
-    let what = once::what("split", &id, &json!({attr: BTreeSet::from_iter(&named)}));
+    let what = once::describe("split", &id, &json!({attr: BTreeSet::from_iter(&named)}));
     if write.repeated(&what).await?.is_none() {
-        write.view(move |view| are_hers(view, called, &named, attr)).await?;
+        write.view(move |view| ensure_ids_of_person(view, person_ref, &named, attr)).await?;
     }
     match of_one(&write, &what, &id, |uuid| Act::Split(uuid, leaving)).await? {
         Done::Accepted(response) => Ok(response),
@@ -167,10 +165,15 @@ pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Resul
 }
 
 /// Refuses distinct ids that are not the person's now.
-fn are_hers(view: &View<'_>, called: Called, named: &[String], attr: &str) -> Result<(), Error> {
-    let (person, _) = view.now(called)?;
+fn ensure_ids_of_person(
+    view: &View<'_>,
+    person_ref: PersonRef,
+    named: &[String],
+    attr: &str,
+) -> Result<(), Error> {
+    let (person, _) = view.now(person_ref)?;
     for distinct_id in named {
-        if view.snapshot.whose(view.project, distinct_id)? != Some(person) {
+        if view.snapshot.person_of_distinct_id(view.project, distinct_id)? != Some(person) {
             let detail = format!("'{distinct_id}' is not a distinct id of this person");
             return Err(Error::invalid(attr, detail));
         }
@@ -194,7 +197,7 @@ fn are_hers(view: &View<'_>, called: Called, named: &[String], attr: &str) -> Re
 pub async fn reset(write: Write) -> Result<Response, Error> {
     let distinct_id = write.fields.text("distinct_id")?;
     let required = || Error::required("distinct_id", "distinct_id is required");
-    let distinct_id = called::distinct_id(distinct_id.ok_or_else(required)?);
+    let distinct_id = person_ref::distinct_id(distinct_id.ok_or_else(required)?);
     write.wait().await?;
     let what = format!("reset {distinct_id}");
     match once(&write, &what, async || Ok((Act::Reset(distinct_id), Vec::new()))).await? {
@@ -217,10 +220,10 @@ pub async fn reset(write: Write) -> Result<Response, Error> {
     extensions(("x-required-scope" = json!("person:write"))),
 )]
 pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
-    not_to_be_kept(&write)?;
+    refuse_keep_person(&write)?;
     let (ids, distinct_ids) = (write.fields.texts("ids")?, write.fields.texts("distinct_ids")?);
     let (attr, asked) = match (ids, distinct_ids) {
-        // Who has a place for both in a body may leave one of them empty.
+        // Whoever has a place for both in a body may leave one of them empty.
         (Some(ids), Some(none)) if none.is_empty() => ("ids", ids),
         (Some(none), Some(distinct_ids)) if none.is_empty() => ("distinct_ids", distinct_ids),
         (Some(_), Some(_)) => {
@@ -233,10 +236,10 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
             return Err(Error::required("ids", detail));
         }
     };
-    if asked.len() > MAX_BULK {
+    if asked.len() > MAX_PERSONS {
         return Err(Error::invalid(
             attr,
-            format!("At most {MAX_BULK} persons can be deleted at once"),
+            format!("At most {MAX_PERSONS} persons can be deleted at once"),
         ));
     }
     write.wait().await?;
@@ -246,7 +249,7 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
         .into_iter()
         .map(|asked| (write.key_of(&format!("bulk_delete {attr} {asked}")), asked))
         .collect();
-    let remembers = write.is_remembered();
+    let remembers = write.has_idempotency_key();
     let found = write.view(move |view| found(view, attr, keyed, remembers)).await?;
     let Found { mut outcomes, acts } = found;
     let persons: Vec<_> = acts.iter().map(|keyed| keyed.act.person()).collect();
@@ -299,9 +302,9 @@ fn found(
             continue;
         }
         let person = if attr == "ids" {
-            view.person(Called::parse(&asked, attr)?)?
+            view.person(PersonRef::parse(&asked, attr)?)?
         } else {
-            view.snapshot.whose(view.project, &called::distinct_id(asked))?
+            view.snapshot.person_of_distinct_id(view.project, &person_ref::distinct_id(asked))?
         };
         let became =
             person.map(|id| view.snapshot.became(view.project, id, Moment::NOW)).transpose()?;
@@ -322,13 +325,14 @@ async fn set_properties(
     id: &str,
     set: Vec<(String, Value)>,
 ) -> Result<Response, Error> {
-    let called = Called::parse(id, "id")?;
-    let what = once::what("set", id, &set.iter().map(|(key, value)| (key, tree(value))).collect());
+    let person_ref = PersonRef::parse(id, "id")?;
+    let what =
+        once::describe("set", id, &set.iter().map(|(key, value)| (key, tree(value))).collect());
     let of_person = |uuid| Act::Set(uuid, set.into_iter().collect());
     if let Done::Accepted(response) = of_one(&write, &what, id, of_person).await? {
         return Ok(response);
     }
-    write.answer(StatusCode::OK, move |view| single::current(view, called)).await
+    write.answer(StatusCode::OK, move |view| single::current(view, person_ref)).await
 }
 
 fn tree(value: &Value) -> Tree {
@@ -337,7 +341,7 @@ fn tree(value: &Value) -> Tree {
 
 /// PostHog's deletions may spare the person and take its events. There are no events here, and whoever asks
 /// to keep somebody must not lose them.
-fn not_to_be_kept(write: &Write) -> Result<(), Error> {
+fn refuse_keep_person(write: &Write) -> Result<(), Error> {
     let keep = write.fields.filled("keep_person");
     // Python's clients write `False`.
     let keeps = keep

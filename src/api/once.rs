@@ -4,8 +4,8 @@ use axum::response::Response;
 use serde_json::Value as Tree;
 use uuid::Uuid;
 
-use super::called::Called;
 use super::error::Error;
+use super::person_ref::PersonRef;
 use super::read::View;
 use super::write::{Write, Written, to_person};
 use crate::person::Act;
@@ -13,7 +13,7 @@ use crate::store::CommandOutcome;
 
 /// What is done to a person, in words that are the same where the same is asked for: the order of an object's
 /// keys says nothing.
-pub fn what(doing: &str, id: &str, with: &Tree) -> String {
+pub fn describe(doing: &str, id: &str, with: &Tree) -> String {
     format!("{doing} {id} {with}")
 }
 
@@ -32,10 +32,10 @@ pub async fn of_one(
     id: &str,
     act: impl FnOnce(Uuid) -> Act + Send + 'static,
 ) -> Result<Done, Error> {
-    let called = Called::parse(id, "id")?;
+    let person_ref = PersonRef::parse(id, "id")?;
     write.wait().await?;
     let read = move |view: &View<'_>| {
-        let (person, head) = view.now(called)?;
+        let (person, head) = view.now(person_ref)?;
         to_person(view, (person, &head), act)
     };
     once(write, what, async || write.view(read).await).await
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn the_order_of_keys_says_nothing_and_all_else_does() {
-        let of = |json| what("set", "7", &serde_json::from_str(json).unwrap());
+        let of = |json| describe("set", "7", &serde_json::from_str(json).unwrap());
         let one = of(r#"{"a": {"b": 1.0, "c": [1, 2]}, "d": null}"#);
         assert_eq!(one, of(r#"{"d": null, "a": {"c": [1, 2], "b": 1.0}}"#));
         assert_ne!(one, of(r#"{"a": {"b": 1.0, "c": [2, 1]}, "d": null}"#));

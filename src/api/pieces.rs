@@ -1,6 +1,5 @@
-//! Long answers in pieces. A connection copies what it sends behind what waits to be sent, which is
-//! sooner done than to gather it where answers are short, and keeps that memory for the next answer: some two
-//! pieces where it had a long one.
+//! Splits long answers into pieces. A connection copies each piece into the buffer that it sends from, and
+//! keeps that buffer: small pieces bound what a connection holds to about two of them.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -13,11 +13,11 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::called::Called;
 use super::error::Error;
 use super::format::Format;
 use super::key::Scope;
 use super::parameters::Parameters;
+use super::person_ref::PersonRef;
 use super::{Settings, State, access, position};
 use crate::person::{Head, PersonId, ProjectId};
 use crate::progress::Positions;
@@ -27,7 +27,7 @@ use crate::store::{Moment, Snapshot, Store};
 pub const POSITION: HeaderName = HeaderName::from_static("x-personview-position");
 
 /// So long a thread that answers connections reads for one of them.
-const HERE: Duration =
+const INLINE_READ_LIMIT: Duration =
     if cfg!(test) { Duration::from_millis(2) } else { Duration::from_millis(10) };
 
 /// How far the view was, and what was made of it.
@@ -119,11 +119,11 @@ pub struct View<'s> {
     pub settings: &'s Settings,
     /// When it ends.
     pub deadline: Instant,
-    told: &'s ToldPosition,
+    cached_position: &'s CachedPosition,
 }
 
 /// The position of a state of the store that was told last, and the state's number.
-pub type ToldPosition = Mutex<Option<(u64, HeaderValue)>>;
+pub type CachedPosition = Mutex<Option<(u64, HeaderValue)>>;
 
 impl Read {
     /// A read that is asked for in a body.
@@ -161,7 +161,7 @@ impl Read {
         };
         let (position, body) =
             on_thread(self.state.clone(), self.project, self.begun, body).await?;
-        Ok(self.told(position, body))
+        Ok(self.respond_with_person(position, body))
     }
 
     /// Answers with one person.
@@ -170,13 +170,13 @@ impl Read {
         F: Fn(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
         self.wait().await?;
-        match self.here(&body)? {
-            Some((position, body)) => Ok(self.told(position, body)),
+        match self.read_inline(&body)? {
+            Some((position, body)) => Ok(self.respond_with_person(position, body)),
             None => self.person_apart(body).await,
         }
     }
 
-    fn told(self, position: HeaderValue, body: Result<Vec<u8>, Error>) -> Response {
+    fn respond_with_person(self, position: HeaderValue, body: Result<Vec<u8>, Error>) -> Response {
         let respond = |body| tagged(self.format, body, &self.if_none_match);
         with_position(position, body.map_or_else(IntoResponse::into_response, respond))
     }
@@ -187,19 +187,20 @@ impl Read {
         F: Fn(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
         self.wait().await?;
-        match self.here(&body)? {
-            Some((position, body)) => Ok(self.listed(position, body)),
+        match self.read_inline(&body)? {
+            Some((position, body)) => Ok(self.respond_with_list(position, body)),
             None => self.list(body).await,
         }
     }
 
     /// Reads on this thread: a few look-ups take less time than handing them to another one. `None` where
     /// they are not few, as of a person with very many distinct ids: other requests wait for this thread.
-    fn here<F>(&self, body: &F) -> Result<Option<Answered>, Error>
+    fn read_inline<F>(&self, body: &F) -> Result<Option<Answered>, Error>
     where
         F: Fn(&View<'_>) -> Result<Vec<u8>, Error>,
     {
-        let deadline = self.state.settings.deadline(self.begun).min(Instant::now() + HERE);
+        let deadline =
+            self.state.settings.deadline(self.begun).min(Instant::now() + INLINE_READ_LIMIT);
         let view = View::of(&self.state, self.project, deadline, || false);
         let position = view.position()?;
         let body = made(&view, self.format, body);
@@ -213,17 +214,17 @@ impl Read {
     where
         F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
     {
-        let permit = self.begin(&self.state.lists, "lists").await?;
+        let permit = self.wait_for_turn(&self.state.lists, "lists").await?;
         let format = self.format;
         let read = on_thread(self.state.clone(), self.project, self.begun, move |view| {
             let _permit = permit;
             Ok(made(view, format, body))
         });
         let (position, body) = read.await?;
-        Ok(self.listed(position, body))
+        Ok(self.respond_with_list(position, body))
     }
 
-    fn listed(self, position: HeaderValue, body: Result<Vec<u8>, Error>) -> Response {
+    fn respond_with_list(self, position: HeaderValue, body: Result<Vec<u8>, Error>) -> Response {
         let respond = |body| {
             let mut response = self.format.respond(StatusCode::OK, body);
             if let Some(file) = self.file {
@@ -235,7 +236,7 @@ impl Read {
     }
 
     /// Waits for the position, and takes one of some permits; `what` is told where none is left.
-    pub async fn begin(
+    pub async fn wait_for_turn(
         &self,
         permits: &Arc<Semaphore>,
         what: &str,
@@ -278,8 +279,8 @@ pub async fn on_thread<T: Send + 'static>(
     let gone = Gone::default();
     let (deadline, is_gone) = (state.settings.deadline(begun), gone.0.clone());
     let reading = tokio::task::spawn_blocking(move || {
-        let is_left = move || is_gone.load(Ordering::Relaxed);
-        let view = View::of(&state, project, deadline, is_left);
+        let is_abandoned = move || is_gone.load(Ordering::Relaxed);
+        let view = View::of(&state, project, deadline, is_abandoned);
         Ok((view.position()?, read(&view)?))
     });
     match reading.await {
@@ -305,15 +306,15 @@ impl<'s> View<'s> {
         state: &'s State,
         project: ProjectId,
         deadline: Instant,
-        is_left: impl Fn() -> bool + Send + Sync + 'static,
+        is_abandoned: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
         Self {
             store: &state.store,
-            snapshot: state.store.snapshot().until(deadline, is_left),
+            snapshot: state.store.snapshot().until(deadline, is_abandoned),
             project,
             settings: &state.settings,
             deadline,
-            told: &state.told,
+            cached_position: &state.cached_position,
         }
     }
 
@@ -324,35 +325,35 @@ impl<'s> View<'s> {
 
     /// Ends a read that should not go on.
     pub fn check(&self) -> Result<(), Error> {
-        Ok(self.snapshot.goes_on()?)
+        Ok(self.snapshot.check_not_ended()?)
     }
 
-    /// A person's integer id by what the caller calls it; `None` where there is none.
-    pub fn person(&self, called: Called) -> Result<Option<PersonId>, Error> {
-        Ok(match called {
-            Called::Id(id) => Some(id),
-            Called::Uuid(uuid) => self.snapshot.person_of_uuid(self.project, uuid)?,
+    /// A person's integer id; `None` where nobody has the uuid.
+    pub fn person(&self, person_ref: PersonRef) -> Result<Option<PersonId>, Error> {
+        Ok(match person_ref {
+            PersonRef::Id(id) => Some(id),
+            PersonRef::Uuid(uuid) => self.snapshot.person_of_uuid(self.project, uuid)?,
         })
     }
 
-    /// The person that is called so, or what it was merged into.
-    pub fn now(&self, called: Called) -> Result<(PersonId, Head), Error> {
+    /// The person that is meant, or what it was merged into.
+    pub fn now(&self, person_ref: PersonRef) -> Result<(PersonId, Head), Error> {
         let not_found = || Error::not_found("Not found.");
-        let id = self.person(called)?.ok_or_else(not_found)?;
+        let id = self.person(person_ref)?.ok_or_else(not_found)?;
         self.snapshot.became(self.project, id, Moment::NOW)?.ok_or_else(not_found)
     }
 
     /// How far the view is. Between two commits it is the same for all, and told once.
     pub fn position(&self) -> Result<HeaderValue, Error> {
         let state = self.snapshot.state();
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, position)) = told.filter(|(of, _)| Some(*of) == state) {
+        let cached = self.cached_position.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, position)) = cached.filter(|(of, _)| Some(*of) == state) {
             return Ok(position);
         }
         let position = self.read_position()?;
         if let Some(state) = state {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            *told = Some((state, position.clone()));
+            let mut cached = self.cached_position.lock().unwrap_or_else(PoisonError::into_inner);
+            *cached = Some((state, position.clone()));
         }
         Ok(position)
     }

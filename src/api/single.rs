@@ -4,9 +4,9 @@ use axum::extract::Path;
 use axum::response::Response;
 
 use super::body;
-use super::called::Called;
 use super::error::Error;
 use super::openapi::{answers, bodies, parameters};
+use super::person_ref::PersonRef;
 use super::read::{Read, View};
 
 /// Get one person
@@ -20,15 +20,15 @@ use super::read::{Read, View};
     extensions(("x-required-scope" = json!("person:read"))),
 )]
 pub async fn person(read: Read, Path((_, id)): Path<(String, String)>) -> Result<Response, Error> {
-    let called = Called::parse(&id, "id")?;
-    read.person(move |view| current(view, called)).await
+    let person_ref = PersonRef::parse(&id, "id")?;
+    read.person(move |view| current(view, person_ref)).await
 }
 
 /// The person that is called so, as it is now.
-pub fn current(view: &View<'_>, called: Called) -> Result<Vec<u8>, Error> {
+pub fn current(view: &View<'_>, person_ref: PersonRef) -> Result<Vec<u8>, Error> {
     let View { ref snapshot, project, settings, .. } = *view;
-    let (id, head) = view.now(called)?;
-    let asked = view.person(called)?.filter(|asked| *asked != id);
+    let (id, head) = view.now(person_ref)?;
+    let asked = view.person(person_ref)?.filter(|asked| *asked != id);
     let merged_from = asked.map(|asked| snapshot.head(project, asked)).transpose()?.flatten();
     let merged_from = merged_from.map(|source| source.uuid);
     let person = snapshot.current(project, (id, &head), usize::MAX)?;

@@ -62,7 +62,7 @@ impl Sender {
     }
 
     /// Whether nobody reads the body any more.
-    pub fn is_left(&self) -> bool {
+    pub fn is_abandoned(&self) -> bool {
         self.0.is_closed()
     }
 
@@ -115,8 +115,8 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_is_gone_is_noticed() {
         let (sender, body) = body();
-        assert!(!sender.is_left());
+        assert!(!sender.is_abandoned());
         drop(body);
-        assert!(sender.is_left() && !sender.send("a".into()).await);
+        assert!(sender.is_abandoned() && !sender.send("a".into()).await);
     }
 }

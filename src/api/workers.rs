@@ -9,17 +9,17 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 /// How long what was begun may take to let go of what it holds, once nobody waits for it any more.
-pub const LEAVE: Duration = Duration::from_secs(3);
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Threads for requests, at least. Reads of one person run on them, and one that waits for the disk
 /// shall not hold up all others.
-const LEAST: usize = 4;
+const MIN_THREADS: usize = 4;
 
 /// Threads with a runtime each. A connection stays on the thread that has it: to move requests
 /// between threads costs them more wake-ups than it saves them waiting.
 ///
 /// Dropped, they end: tasks that are left are dropped, and reads that are under way are waited for as
-/// long as [`LEAVE`], since the process must not end while they hold the store.
+/// long as [`SHUTDOWN_TIMEOUT`], since the process must not end while they hold the store.
 pub struct Workers(Vec<Worker>);
 
 struct Worker {
@@ -36,7 +36,7 @@ impl Workers {
     /// Where the system has no thread or no file for one.
     pub fn for_requests() -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        (0..cores.max(LEAST)).map(|_| Worker::start()).collect::<io::Result<_>>().map(Self)
+        (0..cores.max(MIN_THREADS)).map(|_| Worker::start()).collect::<io::Result<_>>().map(Self)
     }
 
     /// One thread, for what shall be answered also where all others are busy.
@@ -71,7 +71,7 @@ impl Worker {
 
 fn run(runtime: Runtime, ended: oneshot::Receiver<()>) {
     let _ = runtime.block_on(ended);
-    runtime.shutdown_timeout(LEAVE);
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
 }
 
 impl Drop for Workers {

@@ -108,7 +108,7 @@ pub struct KeyedAct {
 }
 
 /// So many other uuids of a person stand in a command: one that leads to it is enough.
-const MOST_UUIDS: usize = 100;
+const MAX_UUIDS: usize = 100;
 
 /// What is to be done to a person, and the uuids that it may have instead where the log is read anew.
 pub fn to_person(
@@ -116,7 +116,7 @@ pub fn to_person(
     of: (PersonId, &Head),
     act: impl FnOnce(Uuid) -> Act,
 ) -> Result<(Act, Vec<Uuid>), Error> {
-    Ok((act(of.1.uuid), view.snapshot.other_uuids(view.project, of, MOST_UUIDS)?))
+    Ok((act(of.1.uuid), view.snapshot.other_uuids(view.project, of, MAX_UUIDS)?))
 }
 
 /// What became of commands.
@@ -138,20 +138,25 @@ impl Write {
     pub fn key_of(&self, what: &str) -> String {
         match &self.idempotency_key {
             // A distinct id or a value that it names does not outlive its person this way.
-            Some(key) => format!("{:x}", Sha256::digest(format!("{} {key} {what}", self.author))),
+            Some(key) => {
+                // The lengths keep one caller's key from being another's.
+                let of =
+                    format!("{} {} {} {key} {what}", self.author.len(), key.len(), self.author);
+                format!("{:x}", Sha256::digest(of))
+            }
             None => Uuid::new_v4().to_string(),
         }
     }
 
     /// Whether the caller gave a key under which the request is done once.
-    pub fn is_remembered(&self) -> bool {
+    pub fn has_idempotency_key(&self) -> bool {
         self.idempotency_key.is_some()
     }
 
     /// What became of the same command under the same idempotency key; `None` where there was
     /// none in the last day.
     pub async fn repeated(&self, what: &str) -> Result<Option<CommandOutcome>, Error> {
-        if !self.is_remembered() {
+        if !self.has_idempotency_key() {
             return Ok(None);
         }
         let key = self.key_of(what);

@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// What to copy, and where to.
 #[derive(Debug, Args)]
-pub struct Wanted {
+pub struct BackupArguments {
     /// Folder of the backups; made where missing
     directory: PathBuf,
     /// Keep so many backups, this one included, and take older ones away
@@ -33,7 +33,7 @@ pub struct Wanted {
 
 /// What to make a store of.
 #[derive(Debug, Args)]
-pub struct From {
+pub struct RestoreArguments {
     /// Folder of the backups
     directory: PathBuf,
     /// Number of the backup, as `--list` shows it; the newest one where it is left out
@@ -79,7 +79,7 @@ impl Source {
 }
 
 /// Refuses a folder within that of the store: whoever empties that to restore a backup would lose the backups.
-fn is_elsewhere(backups: &Path, store: &Path) -> anyhow::Result<()> {
+fn ensure_outside_store(backups: &Path, store: &Path) -> anyhow::Result<()> {
     let absolute = std::path::absolute(backups)?;
     // It need not be there yet.
     let there = absolute.ancestors().find_map(|folder| folder.canonicalize().ok());
@@ -94,9 +94,13 @@ fn is_elsewhere(backups: &Path, store: &Path) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// There is no store, the server on it refuses, or the folder cannot be written.
-pub fn back_up(config: &Config, wanted: &Wanted, output: &mut impl Write) -> anyhow::Result<()> {
+pub fn back_up(
+    config: &Config,
+    wanted: &BackupArguments,
+    output: &mut impl Write,
+) -> anyhow::Result<()> {
     let began = Instant::now();
-    is_elsewhere(&wanted.directory, &config.store.path)?;
+    ensure_outside_store(&wanted.directory, &config.store.path)?;
     let source = Source::take(config)?;
     let mut backups = Backups::open(&wanted.directory)?;
     let (added, written) = watched(&wanted.directory, || backups.add(source.checkpoint()));
@@ -120,7 +124,11 @@ pub fn back_up(config: &Config, wanted: &Wanted, output: &mut impl Write) -> any
 /// # Errors
 ///
 /// There is a store already, no such backup, or it is damaged.
-pub fn restore(config: &Config, from: &From, output: &mut impl Write) -> anyhow::Result<()> {
+pub fn restore(
+    config: &Config,
+    from: &RestoreArguments,
+    output: &mut impl Write,
+) -> anyhow::Result<()> {
     let began = Instant::now();
     let nothing = || format!("there are no backups in {}", from.directory.display());
     // RocksDB would make its folders anywhere.

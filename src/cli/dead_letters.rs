@@ -22,7 +22,7 @@ const MAX_KEY: usize = 60;
 pub enum Command {
     /// Show each with its offset, time, reason, origin and key, and how many there are
     #[command(after_help = help::DEAD_LETTERS_LIST_EXAMPLES)]
-    List(Listing),
+    List(ListArguments),
     /// Send the records to the topics that they came from
     #[command(after_help = help::DEAD_LETTERS_REPLAY_HELP)]
     Replay(Selection),
@@ -45,7 +45,7 @@ pub struct Selection {
 
 /// What to show of them.
 #[derive(Debug, Args)]
-pub struct Listing {
+pub struct ListArguments {
     #[command(flatten)]
     selection: Selection,
     /// Print their values and nothing else, a line each, as `personview produce` takes them
@@ -102,7 +102,7 @@ pub fn run(config: &Config, command: &Command, output: &mut impl Write) -> anyho
 /// # Errors
 ///
 /// Kafka does not answer, or there is no such topic.
-fn list(config: &Config, listing: &Listing, output: &mut impl Write) -> anyhow::Result<()> {
+fn list(config: &Config, listing: &ListArguments, output: &mut impl Write) -> anyhow::Result<()> {
     let reasons = listing.selection.each(config, |letter| {
         if listing.values {
             let value = letter.value.as_deref().unwrap_or_default();

@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args};
 use uuid::Uuid;
 
 use crate::config::Config;
-use crate::person::{Head, Known, Lives, PersonId, ProjectId, PropertyId, Tombstone, Value};
+use crate::person::{Head, Lives, PersonId, PersonRow, ProjectId, PropertyId, Tombstone, Value};
 use crate::store::{Effect, Moment, OperationWithValues, Snapshot, Store};
 
 /// Distinct ids that are shown; all are counted.
@@ -60,14 +60,14 @@ pub fn person(config: &Config, asked: &Arguments, output: &mut impl Write) -> an
     let snapshot = store.snapshot();
     let view = View { store: &store, snapshot: &snapshot, project: asked.project };
     let person = view.find(asked)?;
-    match snapshot.known(asked.project, person)? {
-        Some(Known::Person(head)) => {
+    match snapshot.person_row(asked.project, person)? {
+        Some(PersonRow::Head(head)) => {
             view.who((person, &head), output)?;
             view.distinct_ids((person, &head), output)?;
             view.properties(&head, output)?;
             view.timeline(person, asked.limit, output)
         }
-        Some(Known::Deleted(tombstone)) => view.deleted(person, &tombstone, output),
+        Some(PersonRow::Tombstone(tombstone)) => view.deleted(person, &tombstone, output),
         None => bail!("project {} has no person {person}", asked.project),
     }
 }
@@ -82,7 +82,7 @@ impl View<'_> {
     fn find(&self, asked: &Arguments) -> anyhow::Result<PersonId> {
         let project = asked.project;
         if let Some(id) = &asked.distinct_id {
-            if let Some(person) = self.snapshot.whose(project, id)? {
+            if let Some(person) = self.snapshot.person_of_distinct_id(project, id)? {
                 return Ok(person);
             }
             if let Some(until) = self.snapshot.dropped(project, id)? {
@@ -144,9 +144,9 @@ impl View<'_> {
 
     /// A person in one line, also of one that is not there any more.
     fn name_of(&self, id: PersonId) -> anyhow::Result<String> {
-        Ok(match self.snapshot.known(self.project, id)? {
-            Some(Known::Person(head)) => format!("{} (id {id})", head.uuid),
-            Some(Known::Deleted(deleted)) => {
+        Ok(match self.snapshot.person_row(self.project, id)? {
+            Some(PersonRow::Head(head)) => format!("{} (id {id})", head.uuid),
+            Some(PersonRow::Tombstone(deleted)) => {
                 format!("{} (id {id}, deleted {})", deleted.uuid, deleted.deleted.time)
             }
             None => format!("id {id}"),

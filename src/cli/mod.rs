@@ -80,11 +80,11 @@ enum Command {
 
     /// Copy the store into a folder of backups, also while a server runs on it
     #[command(after_help = help::BACKUP_HELP)]
-    Backup(backup::Wanted),
+    Backup(backup::BackupArguments),
 
     /// Make the store of a backup, where there is none yet
     #[command(after_help = help::RESTORE_HELP)]
-    Restore(backup::From),
+    Restore(backup::RestoreArguments),
 
     /// Look at records that could not be used, and send them once more
     #[command(subcommand)]

@@ -42,7 +42,7 @@ pub fn run(
     });
     // The last task that holds the store closes it, and the process must not end meanwhile: RocksDB
     // would find its locks gone. Whatever waits for Kafka longer is left where it is.
-    runtime.shutdown_timeout(api::LEAVE);
+    runtime.shutdown_timeout(api::SHUTDOWN_TIMEOUT);
     ended
 }
 

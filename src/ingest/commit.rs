@@ -72,11 +72,11 @@ impl Stage {
     ) -> Result<(), Error> {
         let records = &batch.records[records];
         let go_on = |trouble: &str| {
-            self.progress.letters(Some(trouble));
+            self.progress.note_dead_letters(Some(trouble));
             self.is_going()
         };
         self.runtime.block_on(letters.send(&tally.dead_letters(records), go_on))?;
-        self.progress.letters(None);
+        self.progress.note_dead_letters(None);
         let began = Instant::now();
         sealed.commit()?;
         self.metrics.ingest_batch_stage("commit", began.elapsed().as_secs_f64());

@@ -25,7 +25,7 @@ pub struct Context {
     /// What this client has counted already.
     counted: Mutex<Counted>,
     /// Another client reads now: what this one tells is of no interest.
-    is_left: AtomicBool,
+    is_abandoned: AtomicBool,
 }
 
 /// What one client counts of itself, from its beginning on.
@@ -39,12 +39,12 @@ struct Counted {
 impl Context {
     /// Takes what a new client tells.
     pub fn new(progress: Arc<Progress>, metrics: Arc<Metrics>) -> Self {
-        Self { progress, metrics, counted: Mutex::default(), is_left: AtomicBool::new(false) }
+        Self { progress, metrics, counted: Mutex::default(), is_abandoned: AtomicBool::new(false) }
     }
 
     /// Takes nothing any more.
     pub fn leave(&self) {
-        self.is_left.store(true, Ordering::Release);
+        self.is_abandoned.store(true, Ordering::Release);
     }
 
     fn count(&self, statistics: &Statistics, brokers: &mut [BrokerMeasure]) {
@@ -77,7 +77,7 @@ impl Context {
                 let lag = lag(partition, applied);
                 // Its end is told by answers to fetches alone, and forgotten where one is refused.
                 if lag.is_some() {
-                    self.progress.is_read(&(topic.clone(), Some(number)));
+                    self.progress.note_read(&(topic.clone(), Some(number)));
                 }
                 lags.push((topic.as_str(), number, lag));
             }
@@ -88,17 +88,17 @@ impl Context {
 
 impl ClientContext for Context {
     fn stats(&self, statistics: Statistics) {
-        if self.is_left.load(Ordering::Acquire) {
+        if self.is_abandoned.load(Ordering::Acquire) {
             return;
         }
         // Those with a number are brokers that Kafka told of.
         let brokers = statistics.brokers.values().filter(|broker| broker.nodeid >= 0);
         let mut brokers: Vec<_> = brokers.map(measure).collect();
         if brokers.iter().any(|broker| broker.is_up) {
-            self.progress.no_trouble();
+            self.progress.clear_trouble();
         } else if !self.progress.is_in_trouble() {
             // Says less than why, which may be known already.
-            self.progress.trouble("no broker is connected");
+            self.progress.note_trouble("no broker is connected");
         }
         self.count(&statistics, &mut brokers);
         self.metrics.kafka_brokers(&brokers);
@@ -113,13 +113,13 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if !self.is_left.load(Ordering::Acquire) {
+        if !self.is_abandoned.load(Ordering::Acquire) {
             note_error(&self.progress, &error, reason);
         }
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if !self.is_left.load(Ordering::Acquire) {
+        if !self.is_abandoned.load(Ordering::Acquire) {
             Preparing(self.progress.clone()).log(level, facility, message);
         }
     }
@@ -132,8 +132,8 @@ pub fn note_error(progress: &Progress, error: &KafkaError, reason: &str) {
         Some(RDKafkaErrorCode::PartitionEOF) => {}
         // Says less than why they are, which may be known already.
         Some(RDKafkaErrorCode::AllBrokersDown) if progress.is_in_trouble() => {}
-        Some(code) if nobody_answers(code) => progress.trouble(&format!("{error}: {reason}")),
-        _ => progress.cause(&format!("{error}: {reason}")),
+        Some(code) if nobody_answers(code) => progress.note_trouble(&format!("{error}: {reason}")),
+        _ => progress.note_cause(&format!("{error}: {reason}")),
     }
 }
 
@@ -218,7 +218,7 @@ mod tests {
         let down = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
         context.error(down.clone(), "gone");
         assert!(progress.is_in_trouble());
-        progress.no_trouble();
+        progress.clear_trouble();
         context.leave();
         context.error(down, "gone");
         context.stats(Statistics::default());

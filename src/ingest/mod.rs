@@ -236,7 +236,7 @@ impl Stage {
             let created = self.runtime.block_on(creating);
             let Err(error) = created else { return Ok(()) };
             let names = topics.map(|(name, _)| name);
-            self.progress.trouble(&if error.is_out_of_reach() {
+            self.progress.note_trouble(&if error.is_out_of_reach() {
                 let address = &self.settings.kafka.bootstrap_servers;
                 format!("no broker of {address} (kafka.bootstrap_servers) can be reached: {error}")
             } else {
@@ -334,7 +334,9 @@ impl Stage {
                 // What was handed on before is committed once this is taken.
                 Err(RecvTimeoutError::Timeout) => {
                     let is_committed = applied.send(Work::Nothing).is_ok();
-                    next.iter_mut().filter(|_| is_committed).for_each(Transaction::settle);
+                    next.iter_mut()
+                        .filter(|_| is_committed)
+                        .for_each(Transaction::forget_predecessor);
                     is_committed
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),

@@ -190,11 +190,11 @@ impl Source {
             match found.and_then(|count| {
                 count.map(|count| self.assign_new((&topic, topic_number), count)).transpose()
             }) {
-                Ok(Some(())) => self.progress.is_read(&part),
+                Ok(Some(())) => self.progress.note_read(&part),
                 Ok(None) => {
                     missing = true;
                     let reason = format!("topic {topic} does not exist yet; waiting for it");
-                    self.progress.not_read(part, &reason);
+                    self.progress.note_not_read(part, &reason);
                     if self.partitions.iter().any(|known| known.topic == topic) {
                         // One of that name that comes back is another one, which is judged anew.
                         return Err(Error::OutOfReach);
@@ -205,7 +205,7 @@ impl Source {
                     let reason = format!("Kafka does not tell about topic {topic}: {error}");
                     // Where no broker is there it is not about the topic.
                     if !self.progress.is_in_trouble() {
-                        self.progress.not_read(part, &reason);
+                        self.progress.note_not_read(part, &reason);
                     }
                 }
                 Err(error) => return Err(error),
@@ -342,7 +342,7 @@ impl Source {
                     Some(Err(error)) => {
                         // It may have been deleted, which is asked for at once.
                         self.is_assigned &= !is_unknown(&error);
-                        self.progress.not_read(partition.part(), &mended_by_waiting(error)?);
+                        self.progress.note_not_read(partition.part(), &mended_by_waiting(error)?);
                         break;
                     }
                 }
@@ -350,7 +350,7 @@ impl Source {
             }
         }
         if contact && self.progress.is_in_trouble() {
-            self.progress.no_trouble();
+            self.progress.clear_trouble();
         }
         Ok(())
     }
@@ -361,7 +361,7 @@ impl Source {
             None => Ok(()),
             Some(Ok(_)) => Err(Error::Internal("a record came past its partition's queue")),
             Some(Err(error)) => {
-                self.progress.trouble(&mended_by_waiting(error)?);
+                self.progress.note_trouble(&mended_by_waiting(error)?);
                 Ok(())
             }
         }

@@ -7,13 +7,14 @@ mod pattern;
 use serde_json::Value as Tree;
 
 pub use self::condition::Condition;
+use self::condition::Parsed;
 use super::{Time, Value, json};
 
 /// The most conditions of one filter.
-const MOST: usize = 100;
+pub const MAX_CONDITIONS: usize = 100;
 
 /// The most levels of groups.
-const DEEPEST: usize = 10;
+pub const MAX_DEPTH: usize = 10;
 
 /// A filter of persons.
 #[derive(Clone, Debug)]
@@ -23,12 +24,12 @@ pub enum Filter {
     /// One of these holds.
     Any(Vec<Filter>),
     /// One property is like this.
-    Property(Test),
+    Property(PropertyCondition),
 }
 
-/// A condition on one property.
+/// What is asked of one property.
 #[derive(Clone, Debug)]
-pub struct Test {
+pub struct PropertyCondition {
     /// The property.
     pub key: String,
     /// What is asked of a value that is there and not null.
@@ -62,7 +63,7 @@ pub enum Error {
         due: String,
     },
     /// It is too large.
-    #[error("A filter may have {MOST} conditions and {DEEPEST} levels of groups.")]
+    #[error("A filter may have {MAX_CONDITIONS} conditions and {MAX_DEPTH} levels of groups.")]
     TooLarge,
 }
 
@@ -130,7 +131,7 @@ impl Filter {
     }
 }
 
-impl Test {
+impl PropertyCondition {
     /// Whether it holds for a value of the property.
     #[must_use]
     pub fn holds(&self, value: Option<&Value>) -> bool {
@@ -158,7 +159,7 @@ fn filter(tree: Tree, now: Time, depth: usize, seen: &mut Seen) -> Result<Filter
     };
     let count = if fields.contains_key("values") { &mut seen.groups } else { &mut seen.conditions };
     *count += 1;
-    if *count > MOST || depth > DEEPEST {
+    if *count > MAX_CONDITIONS || depth > MAX_DEPTH {
         return Err(Error::TooLarge);
     }
     if let Some(values) = fields.remove("values") {
@@ -183,12 +184,12 @@ fn filter(tree: Tree, now: Time, depth: usize, seen: &mut Seen) -> Result<Filter
     }
     let operator = text("operator")?.unwrap_or_else(|| "exact".to_owned());
     let value = fields.remove("value").unwrap_or(Tree::Null);
-    let (condition, negated, missing) = match Condition::parse(&operator, &value, now) {
-        Ok(understood) => understood,
+    let Parsed { condition, negated, missing } = match Condition::parse(&operator, &value, now) {
+        Ok(parsed) => parsed,
         Err(condition::Unknown::Operator) => return Err(Error::Operator(operator)),
         Err(condition::Unknown::Value(due)) => return Err(Error::Value { key, operator, due }),
     };
-    Ok(Filter::Property(Test { key, condition, negated, missing }))
+    Ok(Filter::Property(PropertyCondition { key, condition, negated, missing }))
 }
 
 #[cfg(test)]

@@ -86,22 +86,22 @@ pub struct Tombstone {
     pub deleted: Fact,
 }
 
-/// A person that is there, or what stays of one that was deleted.
+/// What a store has of a person by its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known {
+pub enum PersonRow {
     /// It is there, be it merged into another.
-    Person(Head),
-    /// It was deleted.
-    Deleted(Tombstone),
+    Head(Head),
+    /// What stays of one that was deleted.
+    Tombstone(Tombstone),
 }
 
-impl Known {
+impl PersonRow {
     /// The person's uuid, which it keeps when it is deleted.
     #[must_use]
     pub fn uuid(&self) -> Uuid {
         match self {
-            Self::Person(head) => head.uuid,
-            Self::Deleted(tombstone) => tombstone.uuid,
+            Self::Head(head) => head.uuid,
+            Self::Tombstone(tombstone) => tombstone.uuid,
         }
     }
 }
@@ -144,7 +144,7 @@ impl Head {
     }
 
     /// Notes where an operation stands that was learned at `known`.
-    pub fn placed(&mut self, time: Time, known: Time) {
+    pub fn note_ahead(&mut self, time: Time, known: Time) {
         self.ahead = self.ahead.max(time.0.saturating_sub(known.0));
     }
 

@@ -174,19 +174,21 @@ pub fn is_crowded<H: Histories>(
     property: PropertyId,
     place: Place,
 ) -> Result<bool, H::Error> {
-    let dependent = |row: Option<Stored>| row.filter(|stored| stored.row.is_dependent());
-    let mut met = 0;
-    let mut until = place.before();
-    while let Some(place) = until {
-        let row = dependent(rows.last(person, property, Class::Anchor, place)?);
-        met += usize::from(row.is_some());
-        until = row.filter(|_| met < MAX_DEPENDENT).and_then(|row| row.place.before());
+    let (mut met, mut until, mut after) = (0, place.before(), place);
+    while met < MAX_DEPENDENT
+        && let Some(before) = until
+        && let Some(row) = rows.last(person, property, Class::Anchor, before)?
+        && row.row.is_dependent()
+    {
+        met += 1;
+        until = row.place.before();
     }
-    let mut after = (met < MAX_DEPENDENT).then_some(place);
-    while after.is_some() {
-        let row = dependent(rows.first(person, property, Class::Anchor, after)?);
-        met += usize::from(row.is_some());
-        after = row.filter(|_| met < MAX_DEPENDENT).map(|row| row.place);
+    while met < MAX_DEPENDENT
+        && let Some(row) = rows.first(person, property, Class::Anchor, Some(after))?
+        && row.row.is_dependent()
+    {
+        met += 1;
+        after = row.place;
     }
     Ok(met >= MAX_DEPENDENT)
 }
@@ -216,8 +218,11 @@ fn filled<H: Histories>(
     mode: Mode,
     from: Option<Place>,
 ) -> Result<Option<Value>, H::Error> {
-    let classes =
-        if query.known == Time::MAX { Class::filling(mode) } else { Class::once_filling(mode) };
+    let classes = if query.known == Time::MAX {
+        Class::filling(mode)
+    } else {
+        Class::filling_by_known_at(mode)
+    };
     let mut after = from;
     loop {
         let mut next: Option<Stored> = None;
@@ -225,16 +230,8 @@ fn filled<H: Histories>(
             let row = rows.first(query.person, query.property, class, after)?;
             let row = row.filter(|row| row.place <= query.until);
             // At one place a merge comes before the merge event's own `$set_once`.
-            next = match (next, row) {
-                (Some(a), Some(b))
-                    if b.place < a.place
-                        || (b.place == a.place && a.row.class() == Class::Once) =>
-                {
-                    Some(b)
-                }
-                (None, row) => row,
-                (next, _) => next,
-            };
+            let order = |row: &Stored| (row.place, row.row.class() == Class::Once);
+            next = next.into_iter().chain(row).min_by_key(order);
         }
         let Some(stored) = next else { return Ok(None) };
         after = Some(stored.place);

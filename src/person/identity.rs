@@ -1,8 +1,5 @@
 //! What a person is called, whether and whom a record merges, and when that takes effect.
 
-use std::collections::HashSet;
-use std::sync::LazyLock;
-
 use uuid::{Uuid, uuid};
 
 use super::{PersonId, ProjectId, Time};
@@ -16,10 +13,10 @@ pub fn origin_uuid(topic: &str, partition: u32, offset: u64) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{topic}:{partition}:{offset}").as_bytes())
 }
 
-/// As what an event is noted that has done what it does to identity, while its properties were refused:
-/// these may come again.
+/// The uuid under which an event is recorded of which only the merge was applied, as its properties were
+/// refused: where it comes again, its properties alone are.
 #[must_use]
-pub fn of_identity(event: Uuid) -> Uuid {
+pub fn identity_only_uuid(event: Uuid) -> Uuid {
     Uuid::new_v5(&event, b"identity")
 }
 
@@ -72,24 +69,20 @@ pub fn is_anonymous(distinct_id: &str) -> bool {
     distinct_id.split('-').all(group) && distinct_id.split('-').count() == 5
 }
 
-static ILLEGAL: LazyLock<HashSet<&str>> = LazyLock::new(|| {
-    HashSet::from(["[object Object]", "NaN", "None", "none", "null", "0", "undefined"])
-});
+const ILLEGAL: [&str; 7] = ["[object Object]", "NaN", "None", "none", "null", "0", "undefined"];
 
-static ILLEGAL_IN_ANY_CASE: LazyLock<HashSet<&str>> = LazyLock::new(|| {
-    HashSet::from([
-        "anonymous",
-        "guest",
-        "distinctid",
-        "distinct_id",
-        "id",
-        "not_authenticated",
-        "email",
-        "undefined",
-        "true",
-        "false",
-    ])
-});
+const ILLEGAL_IN_ANY_CASE: [&str; 10] = [
+    "anonymous",
+    "guest",
+    "distinctid",
+    "distinct_id",
+    "id",
+    "not_authenticated",
+    "email",
+    "undefined",
+    "true",
+    "false",
+];
 
 /// Whether an id is one that many people would share by mistake, so that it may not merge.
 #[must_use]
@@ -97,8 +90,8 @@ pub fn is_illegal(id: &str) -> bool {
     let quoted = |quote: char| id.strip_prefix(quote)?.strip_suffix(quote);
     let bare = quoted('"').or_else(|| quoted('\'')).unwrap_or(id);
     bare.trim().is_empty()
-        || ILLEGAL.contains(bare)
-        || ILLEGAL_IN_ANY_CASE.contains(bare.to_ascii_lowercase().as_str())
+        || ILLEGAL.contains(&bare)
+        || ILLEGAL_IN_ANY_CASE.iter().any(|illegal| bare.eq_ignore_ascii_case(illegal))
         || id.contains('\0')
         || id.chars().nth(MAX_MERGED_ID).is_some()
 }
@@ -217,6 +210,7 @@ mod tests {
         assert!(is_anonymous("0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"));
         assert!(!is_anonymous("0190A1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"));
         assert!(!is_anonymous("a-b-c-d"));
+        assert!(!is_anonymous("a-b-c-d-e-f"));
         assert!(!is_anonymous("a-b-c--e"));
     }
 

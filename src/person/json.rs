@@ -6,7 +6,8 @@ mod tree;
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 pub use self::tree::tree;
@@ -44,24 +45,9 @@ pub fn fields<'a>(text: &'a str, each: impl FnMut(Cow<'a, str>, &'a str)) -> Res
 /// # Errors
 /// Where the text is not one JSON array.
 pub fn elements<'a>(text: &'a str, each: impl FnMut(&'a str)) -> serde_json::Result<()> {
-    struct Elements<F>(F);
-    impl<'a, F: FnMut(&'a str)> Visitor<'a> for Elements<F> {
-        type Value = ();
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an array")
-        }
-
-        fn visit_seq<S: SeqAccess<'a>>(mut self, mut elements: S) -> Result<(), S::Error> {
-            while let Some(element) = elements.next_element::<&RawValue>()? {
-                (self.0)(element.get());
-            }
-            Ok(())
-        }
-    }
-    let mut json = serde_json::Deserializer::from_str(text);
-    json.deserialize_seq(Elements(each))?;
-    json.end()
+    let elements: Vec<&RawValue> = serde_json::from_str(text)?;
+    elements.into_iter().map(RawValue::get).for_each(each);
+    Ok(())
 }
 
 struct Each<F>(F);
@@ -161,29 +147,9 @@ impl<'a, F: Fill<'a>> Visitor<'a> for Filling<'_, F> {
 }
 
 /// A string, borrowed where it has no escapes.
-struct Text<'a>(Cow<'a, str>);
-
-impl<'a> Deserialize<'a> for Text<'a> {
-    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AsText;
-        impl<'a> Visitor<'a> for AsText {
-            type Value = Text<'a>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'a str) -> Result<Text<'a>, E> {
-                Ok(Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Text<'a>, E> {
-                Ok(Text(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(AsText)
-    }
-}
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The string that a JSON text is; `None` where it is another type.
 #[must_use]
@@ -208,6 +174,17 @@ pub fn text(json: &str) -> Option<Cow<'_, str>> {
 #[must_use]
 pub fn filled(json: &str) -> Option<Cow<'_, str>> {
     text(json).filter(|text| !text.trim().is_empty())
+}
+
+/// How long a text is within the quotes of JSON, in bytes.
+#[must_use]
+pub fn quoted_bytes(text: &str) -> usize {
+    let bytes = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => "\\n".len(),
+        0..0x20 => "\\u0001".len(),
+        _ => 1,
+    });
+    bytes.sum()
 }
 
 /// The JSON text without white space between its tokens.

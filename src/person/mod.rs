@@ -26,7 +26,7 @@ pub mod value;
 pub use command::{Act, Command, Leaving};
 pub use event::{Event, Rejection, Rules};
 pub use filter::Filter;
-pub use head::{Entries, Entry, Fact, Head, Known, Tombstone, entry_bytes};
+pub use head::{Entries, Entry, Fact, Head, PersonRow, Tombstone, entry_bytes};
 pub use history::{Class, Histories, Mode, Row, State, Stored};
 pub use needle::{Needle, lowercase};
 pub use operation::{Action, Update};

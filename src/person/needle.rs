@@ -40,7 +40,7 @@ impl Needle {
     }
 }
 
-/// A text in lowercase. Most are already, and a copy is dear where very many are asked.
+/// A text in lowercase. Most are already, and a copy is expensive where very many are asked.
 #[must_use]
 pub fn lowercase(text: &str) -> Cow<'_, str> {
     let is_lowercase = !text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());

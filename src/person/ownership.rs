@@ -207,7 +207,7 @@ impl Ownership {
     ///
     /// # Errors
     /// Those of `lives`.
-    pub fn settle<L: Lives>(&mut self, lives: &L) -> Result<(), L::Error> {
+    pub fn write_out_merges<L: Lives>(&mut self, lives: &L) -> Result<(), L::Error> {
         let last = self.last().life;
         each_merge(lives, last, |merged| self.later.push(merged.owned()))
     }
@@ -279,7 +279,7 @@ mod tests {
         let followed =
             Ownership { later: vec![owned(20, 50, 2)], ..Ownership::new(owned(10, 11, 1)) };
         let mut settled = followed.clone();
-        settled.settle(&ended()).unwrap();
+        settled.write_out_merges(&ended()).unwrap();
         assert_eq!(settled.later.len(), 3);
         for time in 0..60 {
             for known in 0..70 {

@@ -14,27 +14,22 @@ pub struct Promoted {
     pub initial: &'static str,
 }
 
-macro_rules! device {
-    ($($name:literal)*) => { [$(Promoted {
-        name: concat!("$", $name),
+macro_rules! promoted {
+    ($prefix:literal $($name:literal)*) => { [$(Promoted {
+        name: concat!($prefix, $name),
         initial: concat!("$initial_", $name),
     }),*] };
 }
 
-macro_rules! campaign {
-    ($($name:literal)*) => { [$(Promoted {
-        name: $name,
-        initial: concat!("$initial_", $name),
-    }),*] };
-}
-
-const DEVICE: [Promoted; 19] = device!(
+const DEVICE: [Promoted; 19] = promoted!(
+    "$"
     "app_build" "app_name" "app_namespace" "app_version" "browser" "browser_version" "device_type"
     "current_url" "pathname" "os" "os_name" "os_version" "referring_domain" "referrer"
     "screen_height" "screen_width" "viewport_height" "viewport_width" "raw_user_agent"
 );
 
-const CAMPAIGN: [Promoted; 25] = campaign!(
+const CAMPAIGN: [Promoted; 25] = promoted!(
+    ""
     "utm_source" "utm_medium" "utm_campaign" "utm_content" "utm_name" "utm_term" "gclid"
     "gad_source" "gclsrc" "dclid" "gbraid" "wbraid" "fbclid" "msclkid" "twclid" "li_fat_id"
     "mc_cid" "igshid" "ttclid" "rdt_cid" "irclid" "_kx" "epik" "qclid" "sccid"
@@ -44,7 +39,7 @@ const CAMPAIGN: [Promoted; 25] = campaign!(
 pub const OS_NAME: &str = "$os_name";
 
 /// The operating system, filled from [`OS_NAME`] where absent.
-pub const OS: Promoted = DEVICE[9];
+pub const OS: Promoted = Promoted { name: "$os", initial: "$initial_os" };
 
 static PROMOTED: LazyLock<HashMap<&str, Promoted>> = LazyLock::new(|| {
     let all = DEVICE.into_iter().chain(CAMPAIGN);

@@ -2,8 +2,50 @@
 
 use super::keys;
 use super::snapshot::Snapshot;
-use super::{Activity, Error, Family, Result, codec, corrupt, decode};
-use crate::person::{PersonId, ProjectId};
+use super::{Error, Family, Result, codec, corrupt, decode};
+use crate::person::{PersonId, Place, ProjectId, Time};
+
+/// What was done to a person, as the activity log keeps it: without any value, so that it may
+/// outlive the person. The values stand in the person's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// The person.
+    pub person: PersonId,
+    /// What was done.
+    pub deed: Deed,
+    /// Where its operation stands in the person's timeline.
+    pub place: Place,
+    /// When it was learned.
+    pub known: Time,
+    /// The label of the API key that did it; `None` where an event did.
+    pub author: Option<String>,
+}
+
+impl Activity {
+    /// In whose logs it stands: the person's, and that of one that was merged into it.
+    pub fn persons(&self) -> impl Iterator<Item = PersonId> + use<> {
+        let source = match self.deed {
+            Deed::Merged(source) => Some(source),
+            _ => None,
+        };
+        source.into_iter().chain([self.person])
+    }
+}
+
+/// What was done to a person. The numbers of the codec are part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Properties were set.
+    Updated,
+    /// Properties were taken away.
+    PropertiesDeleted,
+    /// Distinct ids were given to persons of their own.
+    Split,
+    /// It was deleted.
+    Deleted,
+    /// This person was merged into it.
+    Merged(PersonId),
+}
 
 /// A part of the activity log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

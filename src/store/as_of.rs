@@ -176,8 +176,8 @@ impl Snapshot<'_> {
         known: Time,
         mut each: impl FnMut(Place, Operation) -> Result<bool>,
     ) -> Result<()> {
-        // Who goes from timeline to timeline may have no walk that is long.
-        self.goes_on()?;
+        // A read of many short timelines makes no walk that is long enough to ask by itself.
+        self.check_not_ended()?;
         let prefix = keys::person(project, person);
         let mut iterator = Walk::new(self, Family::Timeline);
         iterator.seek_for_prev(keys::at(prefix.clone(), until));

@@ -13,7 +13,7 @@ pub use self::identity::*;
 use self::wire::{Reader, Writer};
 use super::{Activity, Applied, CommandOutcome, Deed, Effect, Operation, Recency, Remembered};
 use crate::person::{
-    Entries, Entry, Head, Known, Place, PropertyId, Row, State, Stored, Time, Tombstone, Value,
+    Entries, Entry, Head, PersonRow, Place, PropertyId, Row, State, Stored, Time, Tombstone, Value,
 };
 
 /// Bytes that are no value of the kind asked for.
@@ -32,10 +32,10 @@ const TOMBSTONE: u8 = 2;
 
 /// A person, or what stays of one.
 #[must_use]
-pub fn encode_known(known: &Known) -> Vec<u8> {
-    match known {
-        Known::Person(head) => encode_head(head),
-        Known::Deleted(tombstone) => {
+pub fn encode_person(row: &PersonRow) -> Vec<u8> {
+    match row {
+        PersonRow::Head(head) => encode_head(head),
+        PersonRow::Tombstone(tombstone) => {
             let mut writer = Writer::new(TOMBSTONE);
             writer.uuid(tombstone.uuid);
             writer.unsigned(tombstone.version);
@@ -50,15 +50,15 @@ pub fn encode_known(known: &Known) -> Vec<u8> {
 ///
 /// # Errors
 /// [`Corrupt`].
-pub fn decode_known(bytes: &[u8]) -> Decoded<Known> {
+pub fn decode_person(bytes: &[u8]) -> Decoded<PersonRow> {
     if bytes.first() != Some(&TOMBSTONE) {
-        return decode_head(bytes).map(Known::Person);
+        return decode_head(bytes).map(PersonRow::Head);
     }
     let mut reader = Reader::new(bytes, TOMBSTONE)?;
     let (uuid, version, life) = (reader.uuid()?, reader.unsigned()?, reader.number()?);
     let deleted = reader.fact(Time::EPOCH)?;
     reader.end()?;
-    Ok(Known::Deleted(Tombstone { uuid, version, life, deleted }))
+    Ok(PersonRow::Tombstone(Tombstone { uuid, version, life, deleted }))
 }
 
 /// A row of family `history`; its place stands in the key.
@@ -167,9 +167,9 @@ fn decode_head(bytes: &[u8]) -> Decoded<Head> {
 /// All values become parts of one text.
 fn decode_entries(reader: &mut Reader<'_>, base: Time) -> Decoded<Entries> {
     /// Number, newest time and state take a byte each at least.
-    const LEAST: usize = 3;
+    const MIN_BYTES: usize = 3;
     let count = reader.unsigned()?;
-    let most = reader.len() / LEAST;
+    let most = reader.len() / MIN_BYTES;
     let most = usize::try_from(count).map_or(most, |count| count.min(most));
     let (mut text, mut parts) = (String::with_capacity(reader.len()), Vec::with_capacity(most));
     for _ in 0..count {

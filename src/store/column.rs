@@ -8,29 +8,27 @@ use std::sync::Arc;
 use rocksdb::{DBRawIterator, ReadOptions, WriteBatch};
 use uuid::Uuid;
 
-use super::column_cache::{Kept, Of};
+use super::column_cache::{CacheKey, CachedIndex};
+use super::in_memory::MemoryColumn;
 use super::keys::{self, KeyReader};
 use super::list::Listed;
 use super::snapshot::Snapshot;
-use super::whole::Whole;
+use super::walk::STEPS;
 use super::{Family, Result, Store, corrupt};
-use crate::person::{CREATED, Known, PersonId, ProjectId, PropertyId, Time, Value};
+use crate::person::{CREATED, PersonId, PersonRow, ProjectId, PropertyId, Time, Value};
 
 /// The column of everybody alive: when each was created, and its uuid.
 pub const LIVE: PropertyId = CREATED;
 
 /// A longer value, in bytes of JSON, is left to the head.
-const LONGEST: usize = 1024;
-
-/// Rows that are passed over one by one before a seek is cheaper.
-pub const STEPS: usize = 8;
+const MAX_VALUE: usize = 1024;
 
 /// What the columns hold of a person, by property.
 pub type Columns = Vec<(PropertyId, Value)>;
 
 /// What the columns hold of a person; nothing of one that was merged away or deleted.
-pub fn columns(known: &Known) -> Columns {
-    let Known::Person(head) = known else {
+pub fn columns(row: &PersonRow) -> Columns {
+    let PersonRow::Head(head) = row else {
         return Columns::new();
     };
     let entries = head.properties().filter(|_| head.merged.is_none());
@@ -42,7 +40,7 @@ pub fn columns(known: &Known) -> Columns {
 /// A row of a column: the value as JSON, or nothing where that is too long.
 pub fn encode(value: &Value) -> &[u8] {
     let json = value.as_json().as_bytes();
-    if json.len() > LONGEST { &[] } else { json }
+    if json.len() > MAX_VALUE { &[] } else { json }
 }
 
 /// A row of the column of everybody alive.
@@ -88,8 +86,8 @@ impl Writes {
     pub fn stage(self, batch: &mut WriteBatch, store: &Store) {
         let family = store.family(Family::Column);
         for ((project, property), rows) in self.0 {
-            store.tell(
-                Of::Column(project, property),
+            store.note_index_changes(
+                CacheKey::Column(project, property),
                 rows.iter().map(|(person, value)| {
                     let row = value.as_ref().map(|value| encode(value).to_vec());
                     (person.to_be_bytes().to_vec(), row)
@@ -111,7 +109,7 @@ pub struct Column<'a>(Source<'a>);
 
 enum Source<'a> {
     Database { iterator: DBRawIterator<'a>, project: ProjectId, property: PropertyId },
-    Cached { rows: Arc<Whole>, left: Range<usize> },
+    Cached { rows: Arc<MemoryColumn>, left: Range<usize> },
 }
 
 impl Column<'_> {
@@ -232,8 +230,8 @@ impl Snapshot<'_> {
         &self,
         project: ProjectId,
         property: PropertyId,
-    ) -> Result<Option<Arc<Whole>>> {
-        let kept = self.kept(Of::Column(project, property), |most| {
+    ) -> Result<Option<Arc<MemoryColumn>>> {
+        let kept = self.kept(CacheKey::Column(project, property), |most| {
             let mut column = self.column_on_disk(project, property, 0..PersonId::MAX);
             let mut ask = self.asking_for_all();
             let next = || {
@@ -242,10 +240,10 @@ impl Snapshot<'_> {
                 column.next();
                 Ok(row)
             };
-            Ok(Whole::of(next, most)?.map(|whole| Kept::Column(Arc::new(whole))))
+            Ok(MemoryColumn::of(next, most)?.map(|whole| CachedIndex::Column(Arc::new(whole))))
         })?;
         Ok(match kept {
-            Some(Kept::Column(whole)) => Some(whole),
+            Some(CachedIndex::Column(whole)) => Some(whole),
             _ => None,
         })
     }

@@ -8,7 +8,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::whole::{Delta, Ids, Whole};
+use super::in_memory::{MemoryColumn, MemoryIds};
+use super::staged::RowChanges;
 use super::{Result, Store};
 use crate::person::{ProjectId, PropertyId};
 
@@ -23,7 +24,7 @@ const CHANGE: usize = 96;
 
 /// What is kept whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Of {
+pub enum CacheKey {
     /// The column of a property.
     Column(ProjectId, PropertyId),
     /// The distinct ids of a project.
@@ -32,15 +33,15 @@ pub enum Of {
 
 /// The cached value that readers share.
 #[derive(Clone)]
-pub enum Kept {
+pub enum CachedIndex {
     /// A column.
-    Column(Arc<Whole>),
+    Column(Arc<MemoryColumn>),
     /// Distinct ids.
-    Ids(Arc<Ids>),
+    Ids(Arc<MemoryIds>),
 }
 
-impl Kept {
-    fn with(&self, changes: &Delta) -> Option<Self> {
+impl CachedIndex {
+    fn with(&self, changes: &RowChanges) -> Option<Self> {
         Some(match self {
             Self::Column(column) => Self::Column(Arc::new(column.with(changes)?)),
             Self::Ids(ids) => Self::Ids(Arc::new(ids.with(changes)?)),
@@ -57,7 +58,7 @@ impl Kept {
 
 /// All that is kept.
 pub struct ColumnCache {
-    entries: Mutex<HashMap<Of, Entry>>,
+    entries: Mutex<HashMap<CacheKey, Entry>>,
     /// How many bytes it may take.
     most: usize,
     /// How often somebody asked.
@@ -67,20 +68,20 @@ pub struct ColumnCache {
 struct Entry {
     state: State,
     /// What was committed since, and after how many commits it holds.
-    changes: Vec<(u64, RowDelta)>,
+    changes: Vec<(u64, RowChange)>,
     changed_bytes: usize,
     /// After how many commits it was asked for last.
     used: u64,
 }
 
 /// The end of a key, and the row or none any more.
-pub type RowDelta = (Vec<u8>, Option<Vec<u8>>);
+pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
 
 enum State {
     /// Somebody reads it, or takes up changes: who, by number.
     Awaited(u64),
     /// As it was after so many commits.
-    Kept(Kept, u64),
+    Kept(CachedIndex, u64),
     /// It is too large to be kept.
     TooLarge,
 }
@@ -88,13 +89,13 @@ enum State {
 /// What a reader is to do.
 enum Found<'c> {
     /// To take it.
-    Kept(Kept),
+    Kept(CachedIndex),
     /// To read it.
-    Missing(Making<'c>),
+    Missing(Loading<'c>),
     /// To take up changes.
-    Behind(Making<'c>, Kept, Delta),
+    Behind(Loading<'c>, CachedIndex, RowChanges),
     /// To go to the database.
-    Nothing,
+    Bypass,
 }
 
 impl ColumnCache {
@@ -113,28 +114,28 @@ impl ColumnCache {
     /// Those of `read`.
     pub fn get(
         &self,
-        of: Of,
+        of: CacheKey,
         at: u64,
         now: impl Fn() -> u64,
-        read: impl FnOnce(usize) -> Result<Option<Kept>>,
-    ) -> Result<Option<Kept>> {
-        let (making, made, otherwise) = match self.find(of, at, now) {
+        read: impl FnOnce(usize) -> Result<Option<CachedIndex>>,
+    ) -> Result<Option<CachedIndex>> {
+        let (loading, made, otherwise) = match self.find(of, at, now) {
             Found::Kept(kept) => return Ok(Some(kept)),
-            Found::Nothing => return Ok(None),
-            Found::Missing(making) => (making, read(self.most)?, Some(State::TooLarge)),
+            Found::Bypass => return Ok(None),
+            Found::Missing(loading) => (loading, read(self.most)?, Some(State::TooLarge)),
             // Where that cannot be, the next who asks reads it anew.
-            Found::Behind(making, kept, changes) => (making, kept.with(&changes), None),
+            Found::Behind(loading, kept, changes) => (loading, kept.with(&changes), None),
         };
         let state = match &made {
             Some(kept) if kept.bytes() > self.most => otherwise,
             Some(kept) => Some(State::Kept(kept.clone(), at)),
             None => otherwise,
         };
-        making.end(state);
+        loading.end(state);
         Ok(made)
     }
 
-    fn find(&self, of: Of, at: u64, now: impl Fn() -> u64) -> Found<'_> {
+    fn find(&self, of: CacheKey, at: u64, now: impl Fn() -> u64) -> Found<'_> {
         let mut entries = self.lock();
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
         let Some(entry) = entries.get_mut(&of) else {
@@ -142,15 +143,15 @@ impl ColumnCache {
             let state = State::Awaited(number);
             entries.insert(of, Entry { state, changes: Vec::new(), changed_bytes: 0, used: at });
             if now() == at {
-                return Found::Missing(Making { cache: self, of, number });
+                return Found::Missing(Loading { cache: self, of, number });
             }
             entries.remove(&of);
-            return Found::Nothing;
+            return Found::Bypass;
         };
         entry.used = entry.used.max(at);
         let kept = match &entry.state {
             State::Kept(kept, since) if *since <= at => kept.clone(),
-            _ => return Found::Nothing,
+            _ => return Found::Bypass,
         };
         let due = entry.changes.partition_point(|(when, _)| *when <= at);
         if due == 0 {
@@ -159,11 +160,11 @@ impl ColumnCache {
         let changes = entry.changes.drain(..due).map(|(_, change)| change).collect();
         entry.changed_bytes = entry.changes.iter().map(|(_, change)| bytes_of(change)).sum();
         entry.state = State::Awaited(number);
-        Found::Behind(Making { cache: self, of, number }, kept, changes)
+        Found::Behind(Loading { cache: self, of, number }, kept, changes)
     }
 
     /// Tells what a commit changes that holds after `when` of them.
-    pub fn note(&self, of: Of, when: u64, changes: impl IntoIterator<Item = RowDelta>) {
+    pub fn note(&self, of: CacheKey, when: u64, changes: impl IntoIterator<Item = RowChange>) {
         let mut entries = self.lock();
         let Some(entry) = entries.get_mut(&of) else { return };
         let of_what = match &entry.state {
@@ -176,14 +177,14 @@ impl ColumnCache {
             entry.changes.push((when, change));
         }
         if entry.changed_bytes > (of_what / CHANGES_PART).max(FEW_CHANGES) {
-            // Who makes it finds that it is not wanted any more.
+            // Whoever makes it finds that it is not wanted any more.
             entries.remove(&of);
         }
         self.make_room(&mut entries, of);
     }
 
     /// Drops what was asked for longest ago, except `but`, until all fits.
-    fn make_room(&self, entries: &mut HashMap<Of, Entry>, but: Of) {
+    fn make_room(&self, entries: &mut HashMap<CacheKey, Entry>, but: CacheKey) {
         while entries.values().map(Entry::bytes).sum::<usize>() > self.most {
             let is_kept = |entry: &Entry| matches!(entry.state, State::Kept(..));
             let others = entries.iter().filter(|(of, entry)| **of != but && is_kept(entry));
@@ -200,19 +201,19 @@ impl ColumnCache {
         self.lock().values().map(Entry::bytes).sum::<usize>() as u64
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Of, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<CacheKey, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What is being made, and by whom.
-struct Making<'c> {
+struct Loading<'c> {
     cache: &'c ColumnCache,
-    of: Of,
+    of: CacheKey,
     number: u64,
 }
 
-impl Making<'_> {
+impl Loading<'_> {
     /// Puts it where it is waited for; `None` leaves it to the next who asks.
     fn end(self, state: Option<State>) {
         let mut entries = self.cache.lock();
@@ -226,7 +227,7 @@ impl Making<'_> {
     }
 
     /// The entry, where it still waits for this one.
-    fn waiting<'e>(&self, entries: &'e mut HashMap<Of, Entry>) -> Option<&'e mut Entry> {
+    fn waiting<'e>(&self, entries: &'e mut HashMap<CacheKey, Entry>) -> Option<&'e mut Entry> {
         let is_waiting =
             |entry: &&mut Entry| matches!(entry.state, State::Awaited(by) if by == self.number);
         entries.get_mut(&self.of).filter(is_waiting)
@@ -234,7 +235,7 @@ impl Making<'_> {
 }
 
 /// Whatever came between, nobody waits for it any more.
-impl Drop for Making<'_> {
+impl Drop for Loading<'_> {
     fn drop(&mut self) {
         let mut entries = self.cache.lock();
         if self.waiting(&mut entries).is_some() {
@@ -250,13 +251,17 @@ impl Entry {
     }
 }
 
-fn bytes_of((key, row): &RowDelta) -> usize {
+fn bytes_of((key, row): &RowChange) -> usize {
     CHANGE + key.len() + row.as_ref().map_or(0, Vec::len)
 }
 
 impl Store {
     /// Tells what the commit under way changes in a column or in a project's distinct ids.
-    pub(super) fn tell(&self, of: Of, changes: impl IntoIterator<Item = RowDelta>) {
+    pub(super) fn note_index_changes(
+        &self,
+        of: CacheKey,
+        changes: impl IntoIterator<Item = RowChange>,
+    ) {
         // When it has ended.
         let when = self.row_cache.now() + 1;
         self.column_cache.note(of, when, changes);

@@ -83,7 +83,7 @@ impl Snapshot<'_> {
         let mut persons = BTreeSet::from([person]);
         for id in distinct_ids {
             let mut owner = self.owner(project, id)?.ok_or(corrupt(Family::PersonDistinctId))?;
-            owner.settle(&self.lives(project))?;
+            owner.write_out_merges(&self.lives(project))?;
             persons.extend(owner.entries().map(|owned| owned.life.person));
         }
         let mut targets: Vec<_> = persons.iter().copied().collect();
@@ -117,7 +117,7 @@ impl Today<'_, '_, '_> {
         if let Some(met) = self.met.borrow().get(&operation.distinct_id) {
             return Ok(*met);
         }
-        let now = self.snapshot.whose(self.project, &operation.distinct_id)?;
+        let now = self.snapshot.person_of_distinct_id(self.project, &operation.distinct_id)?;
         let is_hers = now == Some(self.person);
         self.met.borrow_mut().insert(operation.distinct_id.clone(), is_hers);
         Ok(is_hers)

@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 
 use super::keys::{KeyReader, Meta};
 use crate::person::record::FIRST_COMMAND_TOPIC;
-use crate::person::{FIRST_PROPERTY, ProjectId, PropertyId, Update};
+use crate::person::{FIRST_PROPERTY, ProjectId, PropertyId, Update, json};
 
 /// The names known to a store.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub struct Dictionary(RwLock<Names>);
 #[derive(Debug, Default)]
 pub(super) struct NewNames {
     properties: HashMap<(ProjectId, String), PropertyId>,
-    /// The length of each new name, and by its size how many there are of a project.
+    /// The length of each new name as JSON, and by its size how many there are of a project.
     lengths: HashMap<ProjectId, Vec<usize>>,
     topics: HashMap<String, u16>,
 }
@@ -30,12 +30,12 @@ impl NewNames {
     pub fn property(&mut self, project: ProjectId, name: &str, first: PropertyId) -> PropertyId {
         *self.properties.entry((project, name.to_owned())).or_insert_with(|| {
             let lengths = self.lengths.entry(project).or_default();
-            lengths.push(name.len());
+            lengths.push(json::quoted_bytes(name));
             first.saturating_add(PropertyId::try_from(lengths.len() - 1).unwrap_or(PropertyId::MAX))
         })
     }
 
-    /// The length of a new property's name; the first one of the project is `first`.
+    /// The length of a new property's name as JSON, without its quotes; the first one of the project is `first`.
     pub fn name_bytes(&self, project: ProjectId, number: PropertyId, first: PropertyId) -> usize {
         let lengths = self.lengths.get(&project).map(Vec::as_slice).unwrap_or_default();
         let index = number.checked_sub(first).and_then(|index| usize::try_from(index).ok());
@@ -87,6 +87,12 @@ impl Properties {
 }
 
 impl Dictionary {
+    /// The number of the property by which persons are listed by their email.
+    #[must_use]
+    pub fn email(&self, project: ProjectId) -> Option<PropertyId> {
+        self.property(project, "email")
+    }
+
     /// The number of a property's name, if it has one.
     #[must_use]
     pub fn property(&self, project: ProjectId, name: &str) -> Option<PropertyId> {

@@ -11,7 +11,7 @@ const ASK: u64 = 1024;
 /// What ends the reads of a snapshot.
 pub struct Ending<'s> {
     deadline: Instant,
-    is_left: Box<dyn Fn() -> bool + Send + Sync + 's>,
+    is_abandoned: Box<dyn Fn() -> bool + Send + Sync + 's>,
 }
 
 impl<'s> Snapshot<'s> {
@@ -21,41 +21,41 @@ impl<'s> Snapshot<'s> {
     pub fn until(
         mut self,
         deadline: Instant,
-        is_left: impl Fn() -> bool + Send + Sync + 's,
+        is_abandoned: impl Fn() -> bool + Send + Sync + 's,
     ) -> Self {
-        self.ending = Some(Ending { deadline, is_left: Box::new(is_left) });
+        self.ending = Some(Ending { deadline, is_abandoned: Box::new(is_abandoned) });
         self
     }
 
     /// Whether nobody waits for what is read any more.
     #[must_use]
-    pub fn is_left(&self) -> bool {
-        self.ending.as_ref().is_some_and(|ending| (ending.is_left)())
+    pub fn is_abandoned(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| (ending.is_abandoned)())
     }
 
     /// Ends a read that takes longer than it may, or that nobody waits for.
     ///
     /// # Errors
     /// [`Error::Ended`].
-    pub fn goes_on(&self) -> Result<()> {
-        if self.is_left() { Err(Error::Ended) } else { self.is_in_time() }
+    pub fn check_not_ended(&self) -> Result<()> {
+        if self.is_abandoned() { Err(Error::Ended) } else { self.check_deadline() }
     }
 
     /// Ends a read that takes longer than it may.
-    fn is_in_time(&self) -> Result<()> {
+    fn check_deadline(&self) -> Result<()> {
         let is_over = self.ending.as_ref().is_some_and(|ending| Instant::now() >= ending.deadline);
         if is_over { Err(Error::Ended) } else { Ok(()) }
     }
 
     /// What a long scan calls for each row, to end with the read.
     pub(super) fn asking(&self) -> impl FnMut() -> Result<()> {
-        now_and_then(move || self.goes_on())
+        now_and_then(move || self.check_not_ended())
     }
 
     /// What the scan calls that reads something into memory, where others find it: who leaves does not
     /// end that.
     pub(super) fn asking_for_all(&self) -> impl FnMut() -> Result<()> {
-        now_and_then(move || self.is_in_time())
+        now_and_then(move || self.check_deadline())
     }
 }
 

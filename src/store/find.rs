@@ -5,10 +5,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 use uuid::Uuid;
 
-use super::column::{Column, LIVE, STEPS, decode_live};
+use super::column::{Column, LIVE, decode_live};
 use super::read_pool::together;
 use super::search::SEARCHED;
 use super::snapshot::Snapshot;
+use super::walk::STEPS;
 use super::{Error, Family, Result, codec, decode, keys};
 use crate::person::{Filter, Head, Needle, PersonId, ProjectId, PropertyId, Time};
 
@@ -51,12 +52,35 @@ impl Wanted {
 
 /// Whom a filter is asked of, in the order of the persons.
 enum Candidates<'a> {
-    /// Who has what is searched for.
+    /// Those who have what is searched for.
     Found(std::slice::Iter<'a, PersonId>),
-    /// Who has a property, by its index among those of the filter.
+    /// Those who have a property, by its index among those of the filter.
     Having(usize),
     /// Everybody alive.
     Everybody(Column<'a>),
+}
+
+/// The column of a property of the filter, its name and its number.
+type Asked<'a> = (&'a str, PropertyId, Column<'a>);
+
+impl Candidates<'_> {
+    /// The next one; `None` at the end.
+    fn person(&self, columns: &[Asked<'_>]) -> Result<Option<PersonId>> {
+        match self {
+            Self::Found(found) => Ok(found.as_slice().first().copied()),
+            Self::Having(index) => columns[*index].2.person(),
+            Self::Everybody(live) => live.person(),
+        }
+    }
+
+    /// Goes on to the one after that.
+    fn advance(&mut self, columns: &mut [Asked<'_>]) {
+        match self {
+            Self::Found(found) => _ = found.next(),
+            Self::Having(index) => columns[*index].2.next(),
+            Self::Everybody(live) => live.next(),
+        }
+    }
 }
 
 /// How a filter is answered, the same for every part of the persons.
@@ -77,7 +101,7 @@ const PART: u64 = if cfg!(test) { 2 } else { 10_000 };
 /// A walk is cut into so many parts at most.
 const PARTS: u64 = 8;
 
-/// To seek somebody in a column that is not in memory takes as long as to walk over so many rows of a list.
+/// To seek a person in a column that is not in memory takes as long as to walk over so many rows of a list.
 const SOUGHT: u64 = if cfg!(test) { 1 } else { 16 };
 
 /// So many persons are sought by one core.
@@ -101,7 +125,7 @@ impl Snapshot<'_> {
         let mut plan =
             Plan { project, filter: &wanted.filter, properties, searched: None, driver: None };
         if let Some(needle) = &wanted.search {
-            let found = self.searched(project, needle)?;
+            let found = self.search(project, needle)?;
             if wanted.filter.is_empty() {
                 return Ok(found);
             }
@@ -119,12 +143,12 @@ impl Snapshot<'_> {
         if let Some(last) = parts.last_mut() {
             last.end = PersonId::MAX;
         }
-        let found = parts.into_par_iter().map(|part| self.found(&plan, part));
+        let found = parts.into_par_iter().map(|part| self.find_part(&plan, part));
         Ok(together(|| found.collect::<Result<Vec<_>>>())?.concat())
     }
 
-    /// Who is wanted of a part of the persons.
-    fn found(&self, plan: &Plan<'_>, part: Range<PersonId>) -> Result<Vec<PersonId>> {
+    /// The matching persons within one range of ids.
+    fn find_part(&self, plan: &Plan<'_>, part: Range<PersonId>) -> Result<Vec<PersonId>> {
         let &Plan { project, filter, .. } = plan;
         let column = |property| self.column_part(project, property, part.clone());
         let columns = plan.properties.iter();
@@ -139,53 +163,44 @@ impl Snapshot<'_> {
             (None, Some(index)) => Candidates::Having(index),
             (None, None) => Candidates::Everybody(column(LIVE)?),
         };
-        let (mut found, mut values, mut ask) = (Vec::new(), Vec::new(), self.asking());
-        // What was found of a value of the only property.
-        let mut known: Vec<Option<bool>> = Vec::new();
+        let (mut found, mut ask) = (Vec::new(), self.asking());
+        // Whether the filter holds for a value of the only property, by the number of the value.
+        let mut judged: Vec<Option<bool>> = Vec::new();
         let asks_always = filter.has_pattern();
         let is_only = columns.len() == 1 && matches!(candidates, Candidates::Having(_));
-        loop {
-            let next = match &mut candidates {
-                Candidates::Found(found) => found.next().copied(),
-                Candidates::Having(index) => columns[*index].2.person()?,
-                Candidates::Everybody(live) => live.person()?,
-            };
-            let Some(person) = next else { break };
+        while let Some(person) = candidates.person(&columns)? {
             if asks_always {
-                self.goes_on()?;
+                self.check_not_ended()?;
             } else {
                 ask()?;
             }
             let code = columns.first().filter(|_| is_only).and_then(|(_, _, column)| column.code());
-            if let Some(holds) = code.and_then(|code| *known.get(code)?) {
-                if holds {
-                    found.push(person);
-                }
-                columns[0].2.next();
-                continue;
-            }
-            values.clear();
-            for (key, property, column) in &mut columns {
-                if let Some(json) = column.at(person)? {
-                    values.push((*key, self.value_of(project, person, *property, json)?));
-                }
-            }
-            let value = |key: &str| Some(&values.iter().find(|(name, _)| *name == key)?.1);
-            let holds = filter.holds(&value);
+            let holds = match code.and_then(|code| *judged.get(code)?) {
+                Some(holds) => holds,
+                None => self.holds(plan, person, &mut columns)?,
+            };
             if holds {
                 found.push(person);
             }
             if let Some(code) = code {
-                known.resize(known.len().max(code + 1), None);
-                known[code] = Some(holds);
+                judged.resize(judged.len().max(code + 1), None);
+                judged[code] = Some(holds);
             }
-            match &mut candidates {
-                Candidates::Found(_) => {}
-                Candidates::Having(index) => columns[*index].2.next(),
-                Candidates::Everybody(live) => live.next(),
-            }
+            candidates.advance(&mut columns);
         }
         Ok(found)
+    }
+
+    /// Whether the filter holds for a person, whom the columns have not passed yet.
+    fn holds(&self, plan: &Plan<'_>, person: PersonId, columns: &mut [Asked<'_>]) -> Result<bool> {
+        let mut values = Vec::with_capacity(columns.len());
+        for (key, property, column) in columns {
+            if let Some(json) = column.at(person)? {
+                values.push((*key, self.value_of(plan.project, person, *property, json)?));
+            }
+        }
+        let value = |key: &str| Some(&values.iter().find(|(name, _)| *name == key)?.1);
+        Ok(plan.filter.holds(&value))
     }
 
     /// How many rows of the list's index to read at most to meet the first `rows` of `found` matches. 0: seek
@@ -194,12 +209,13 @@ impl Snapshot<'_> {
     /// # Errors
     /// Where the store fails or is damaged.
     pub fn walk_budget(&self, project: ProjectId, rows: u64, found: u64) -> Result<u64> {
-        let (walk, sort) = (rows.saturating_mul(self.count(project)?), found.saturating_mul(found));
-        let is_walked = |sought: u64| walk < sort.saturating_mul(sought);
-        // Only where it matters, as who asks for a column may have it read.
-        let sought =
-            if is_walked(SOUGHT) && self.whole(project, LIVE)?.is_none() { SOUGHT } else { 1 };
-        Ok(if is_walked(sought) { found.saturating_mul(sought) } else { 0 })
+        // Where matches are spread evenly over the index, the first `rows` of them are met after so many.
+        let to_walk = rows.saturating_mul(self.count(project)?) / found.max(1);
+        let to_seek_on_disk = found.saturating_mul(SOUGHT);
+        // Asked for only where it decides, as that may load the column.
+        let is_on_disk = to_walk < to_seek_on_disk && self.whole(project, LIVE)?.is_none();
+        let to_seek = if is_on_disk { to_seek_on_disk } else { found };
+        Ok(if to_walk < to_seek { to_seek } else { 0 })
     }
 
     /// Where live persons, given by id, stand in a list.
@@ -208,7 +224,7 @@ impl Snapshot<'_> {
     /// Where the store fails or is damaged.
     pub fn rows(&self, project: ProjectId, persons: &[PersonId], by: By) -> Result<Vec<Row>> {
         let rows_of = |part: &[PersonId]| {
-            self.goes_on()?;
+            self.check_not_ended()?;
             let first = part.first().copied().unwrap_or_default();
             let mut live = self.column_part(project, LIVE, first..PersonId::MAX)?;
             let mut seen = self.last_seen_of(project);

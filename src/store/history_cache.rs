@@ -9,11 +9,11 @@ use rocksdb::DBRawIterator;
 use super::Result;
 use super::keys::PERSON_BYTES;
 use super::packed::Packed;
-use super::staged::{Erased, Layer, Staged};
+use super::staged::{Erased, Layer, RowChanges};
 
-/// After `READS` reads a person's rows are loaded in one walk, if there are at most `HELD_PER_READ` for each
-/// read: the walk then costs no more than the seeks did. Tests have short histories and must come by both
-/// ways.
+/// A person's rows are loaded in one walk once it was read so often, where there are at most `HELD_PER_READ` for
+/// each of the reads: the walk then costs no more than the seeks did. Tests have short histories and must come
+/// by both ways.
 const READS: usize = 2;
 const HELD_PER_READ: usize = if cfg!(test) { 3 } else { 128 };
 
@@ -43,7 +43,7 @@ struct Person {
     /// Its rows, where they are not too many.
     rows: Option<Arc<Packed>>,
     /// What was committed since they were put together.
-    changes: Staged,
+    changes: RowChanges,
     bytes: usize,
 }
 
@@ -76,7 +76,7 @@ impl HistoryCache {
                 batch: 0,
                 due: READS,
                 rows: None,
-                changes: Staged::new(),
+                changes: RowChanges::new(),
                 bytes: KNOWN,
             }
         });
@@ -107,7 +107,7 @@ impl HistoryCache {
     }
 
     /// Takes up what is being committed.
-    pub fn commit(&mut self, staged: &Staged, erased: &Erased) {
+    pub fn commit(&mut self, staged: &RowChanges, erased: &Erased) {
         self.batches += 1;
         for person in erased {
             let gone = person.first_chunk().and_then(|person| self.persons.remove(person));
@@ -140,7 +140,7 @@ impl HistoryCache {
     }
 }
 
-fn owned<'a>(rows: impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)>) -> Staged {
+fn owned<'a>(rows: impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)>) -> RowChanges {
     rows.map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
@@ -183,10 +183,10 @@ mod tests {
         assert_eq!(read(&mut held, &store, 7), rows(&[(1, 1), (3, 3), (5, 5)]));
         let staged = [(0, Some(0)), (3, None), (4, Some(4)), (5, Some(9)), (6, Some(6))];
         let staged = staged.map(|(row, value)| (key(7, row), value.map(|value| vec![value])));
-        held.commit(&Staged::from(staged), &Erased::default());
-        held.commit(&Staged::from([(key(7, 4), None)]), &Erased::default());
+        held.commit(&RowChanges::from(staged), &Erased::default());
+        held.commit(&RowChanges::from([(key(7, 4), None)]), &Erased::default());
         assert_eq!(read(&mut held, &store, 7), rows(&[(0, 0), (1, 1), (5, 9), (6, 6)]));
-        held.commit(&Staged::new(), &Erased::from_iter([keys::person(1, 7)]));
+        held.commit(&RowChanges::new(), &Erased::from_iter([keys::person(1, 7)]));
         assert_eq!(held.bytes, 0, "nothing of somebody erased");
     }
 
@@ -198,7 +198,7 @@ mod tests {
         for person in 0..20 {
             store.damage(Family::History, &key(person, 1), Some(&[0; 1 << 10]));
             assert!(read(&mut held, &store, person).is_some());
-            held.commit(&Staged::new(), &Erased::default());
+            held.commit(&RowChanges::new(), &Erased::default());
             assert!(held.bytes <= held.most + (2 << 10), "{} bytes", held.bytes);
         }
         assert!(held.persons.len() < 20);
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(held.bytes, sum);
         assert!(read(&mut held, &store, 1).is_some());
         for row in 0..u8::MAX {
-            let staged = Staged::from([(key(1, row), Some(vec![row; 1 << 10]))]);
+            let staged = RowChanges::from([(key(1, row), Some(vec![row; 1 << 10]))]);
             held.commit(&staged, &Erased::default());
             assert!(held.bytes <= held.most + (2 << 10), "{} bytes, unread", held.bytes);
         }

@@ -3,7 +3,7 @@
 //! | Family | Key | Value |
 //! |---|---|---|
 //! | `meta` | a tag, see [`Meta`] | format version, topic numbers, positions, property names, counts |
-//! | `person` | project, person | [`Known`](crate::person::Known): a head, or a tombstone |
+//! | `person` | project, person | [`PersonRow`](crate::person::PersonRow): a head, or a tombstone |
 //! | `recency` | project, person | [`Recency`](super::Recency) |
 //! | `history` | project, person, property, class, event time, position | [`Row`](crate::person::Row) with its known time |
 //! | `timeline` | project, person, event time, position | [`Operation`](super::Operation) |

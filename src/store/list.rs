@@ -4,12 +4,12 @@ use rocksdb::WriteBatch;
 use uuid::Uuid;
 
 use super::column::{LIVE, encode_live};
-use super::column_cache::Of;
+use super::column_cache::CacheKey;
 use super::find::{By, Row};
 use super::keys::KeyReader;
 use super::snapshot::Snapshot;
 use super::{Family, Result, Store, corrupt, keys};
-use crate::person::{Known, PersonId, ProjectId, PropertyId, Time};
+use crate::person::{PersonId, PersonRow, ProjectId, PropertyId, Time};
 
 /// What the indexes hold of a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub struct Listed {
 impl Listed {
     /// How a person is listed; `None` for one that was merged away or deleted. `email` is the
     /// number of the property of that name.
-    pub fn of(known: &Known, email: Option<PropertyId>) -> Option<Self> {
-        let Known::Person(head) = known else {
+    pub fn of(row: &PersonRow, email: Option<PropertyId>) -> Option<Self> {
+        let PersonRow::Head(head) = row else {
             return None;
         };
         let value = email.and_then(|email| head.entries.get(&email)?.state.current.as_ref());
@@ -57,7 +57,7 @@ impl Listed {
             let (family, row) =
                 (store.family(Family::Column), keys::column_row(project, LIVE, person));
             let change = || (person.to_be_bytes().to_vec(), live.clone());
-            store.tell(Of::Column(project, LIVE), std::iter::once_with(change));
+            store.note_index_changes(CacheKey::Column(project, LIVE), std::iter::once_with(change));
             match live {
                 Some(live) => batch.put_cf(family, row, live),
                 None => batch.delete_cf(family, row),

@@ -2,8 +2,44 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Error, LifeSpan, Result};
+use super::{Error, Result};
 use crate::person::{Life, Lives, Merged, PersonId, Place, ProjectId, Time};
+
+/// How a life began and ended, where that was not by a first event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LifeSpan {
+    /// The split by which the person lives on, and when that was learned.
+    pub lives_on: Option<(Place, Time)>,
+    /// The merge that ended it.
+    pub merged: Option<Merged>,
+    /// Where it stands in its group.
+    pub group: Group,
+}
+
+/// Lives that merges have made one, as a tree: of two groups that become one the smaller hangs
+/// under the top of the larger, so that no life is deep, however long a chain the merges are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// How many lives are below.
+    pub lives: u32,
+    /// How often the group moved while this life was its top: each move has a row.
+    pub moves: u32,
+    /// What the life hangs under.
+    pub above: Option<Above>,
+}
+
+/// What a life hangs under, from when on, and how it came there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Above {
+    /// The top of the other group.
+    pub life: Life,
+    /// From this event time on.
+    pub from: Time,
+    /// How often the other group had moved: what it did later is what this life did as well.
+    pub after: u32,
+    /// The merge by which the group moved; `None` where the other group came to this one.
+    pub merged: Option<Merged>,
+}
 
 /// Who knows how lives began and ended: a snapshot, or a transaction with what it staged.
 pub trait Spans {
@@ -21,13 +57,13 @@ pub trait Spans {
     fn moved(&self, project: ProjectId, top: Life, until: Place) -> Result<Option<(u32, Merged)>>;
 
     /// Whether a life is known not to have ended, without a look.
-    fn goes_on(&self, _: ProjectId, _: Life) -> bool {
+    fn is_known_unmerged(&self, _: ProjectId, _: Life) -> bool {
         false
     }
 }
 
 /// No group is deeper: what hangs under another is not larger, so each step up doubles it.
-const DEEPEST: usize = 64;
+const MAX_GROUP_DEPTH: usize = 64;
 
 /// The lives of one project's persons.
 #[derive(Clone, Copy)]
@@ -48,13 +84,13 @@ impl Lives for LivesOf<'_> {
     /// Up in the tree of its group, as far as that was one then, and from there down again to what
     /// was known: a few rows, however many merges there were.
     fn became(&self, life: Life, time: Time, known: Time) -> Result<Option<Merged>> {
-        if self.spans.goes_on(self.project, life) {
+        if self.spans.is_known_unmerged(self.project, life) {
             return Ok(None);
         }
         let (mut path, mut next, mut after, mut merged) = (Vec::new(), life, 0, None);
         loop {
             let group = self.spans.span(self.project, next)?.group;
-            if path.len() > DEEPEST {
+            if path.len() > MAX_GROUP_DEPTH {
                 return Err(Error::Broken("groups of lives hang under one another in a circle"));
             }
             path.push((next, after..group.moves, merged));

@@ -5,9 +5,31 @@ use uuid::Uuid;
 use super::lives::{LivesOf, Spans};
 use super::snapshot::{Moment, Snapshot};
 use super::walk::Walk;
-use super::{Family, Joined, LifeSpan, Member, Result, codec, corrupt, decode, keys};
+use super::{Family, LifeSpan, Result, codec, corrupt, decode, keys};
 use crate::person::history::with_room;
 use crate::person::{Head, Life, Lives, Merged, PersonId, Place, ProjectId, Seat, Time, identity};
+
+/// What joined a life of a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// A distinct id.
+    Id(String),
+    /// All distinct ids that another life had when it was merged into this one.
+    Bundle(Life),
+}
+
+/// An entry of a life's list: one id, or the bundle of all ids of another life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// What joined.
+    pub joined: Joined,
+    /// The person has it from this event time on.
+    pub from: Time,
+    /// When that was learned.
+    pub known: Time,
+    /// From when on it is another person's, where it did not leave with all the others.
+    pub left: Option<Time>,
+}
 
 /// What is asked of the members of one person.
 #[derive(Clone, Copy)]

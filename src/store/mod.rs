@@ -1,7 +1,10 @@
 //! The store: RocksDB, and the only room that names it.
 //!
 //! Reading order: [`keys`] what lies where → [`codec`] values as bytes → [`transaction`] the one
-//! writer: load, stage, commit → [`snapshot`] the readers → [`verify`] whether the laws hold.
+//! writer: load, stage, commit → [`snapshot`] the readers, of one person [`as_of`],
+//! [`current_identity`] and [`operation_diffs`], of many [`list`], [`find`], [`search`], [`values`]
+//! and [`column`] → [`row_cache`], [`history_cache`] and [`column_cache`], what is kept in memory →
+//! [`backup`] and [`erase`], the upkeep → [`verify`] whether the laws hold.
 //!
 //! One [`Store`] has one writer and any number of readers. Every commit is one atomic batch of
 //! rows and positions; after a failed one the store is poisoned and takes no further commit,
@@ -23,15 +26,16 @@ mod family;
 mod find;
 mod format;
 mod history_cache;
+mod in_memory;
 pub mod keys;
 mod list;
 mod lives;
 mod measure;
 mod members;
+mod meta;
 mod operation;
 mod operation_diffs;
 mod options;
-mod own;
 mod packed;
 mod read_pool;
 mod reading;
@@ -44,7 +48,6 @@ pub mod transaction;
 mod values;
 pub mod verify;
 mod walk;
-mod whole;
 
 use std::fs::DirBuilder;
 use std::io;
@@ -58,7 +61,7 @@ use rocksdb::DB;
 use sha2::Sha256;
 use uuid::Uuid;
 
-pub use self::activity::ActivityPage;
+pub use self::activity::{Activity, ActivityPage, Deed};
 pub use self::as_of::OperationWithValues;
 pub use self::backup::{Backup, Backups, Checkpoint};
 use self::column_cache::ColumnCache;
@@ -73,18 +76,16 @@ use self::format::{check_files, check_format, format_text};
 use self::history_cache::HistoryCache;
 use self::keys::Meta;
 pub use self::list::Start;
-pub use self::lives::{LivesOf, Spans};
+pub use self::lives::{Above, Group, LifeSpan, LivesOf, Spans};
 pub use self::measure::{FamilyMeasure, Measure};
-pub use self::members::{Had, HadIds};
-pub use self::operation::{
-    Above, Activity, Applied, CommandOutcome, Deed, Effect, Group, Joined, LifeSpan, Member,
-    Operation, Recency, Remembered,
-};
+pub use self::members::{Had, HadIds, Joined, Member};
+pub use self::meta::Applied;
+pub use self::operation::{Effect, Operation};
 pub use self::operation_diffs::{OperationDiff, OperationQuery, PropertyDiff};
 pub use self::read_pool::together;
 use self::row_cache::RowCache;
 pub use self::snapshot::{Moment, Person, Snapshot};
-pub use self::transaction::{Sealed, Transaction};
+pub use self::transaction::{CommandOutcome, Recency, Remembered, Sealed, Transaction};
 
 /// The format that this program reads and writes.
 pub const FORMAT: u32 = 2;
@@ -251,7 +252,7 @@ impl Store {
 
     /// # Errors
     /// Where nothing may be written, or no longer.
-    fn is_to_be_written(&self) -> Result<()> {
+    fn check_writable(&self) -> Result<()> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }

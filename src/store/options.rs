@@ -39,7 +39,7 @@ impl Caches {
 }
 
 /// The most that a start reads of the write-ahead log, in bytes: about a second.
-const MOST_WAL: u64 = 64 << 20;
+const MAX_WAL: u64 = 64 << 20;
 
 /// So many files of flushed rows are merged at once. Half as many were merged twice as often, and each
 /// time with most of what is below them.
@@ -58,7 +58,7 @@ pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
     options.create_missing_column_families(true);
     options.set_max_open_files(512);
     // What is in the write-ahead log only is read again at the start, and that takes its time.
-    options.set_max_total_wal_size(MOST_WAL);
+    options.set_max_total_wal_size(MAX_WAL);
     let db = DB::open_cf_descriptors(&options, &config.path, families)?;
     Ok((db, Caches { options, cache, memory }))
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rocksdb::DBRawIterator;
 
 use super::Result;
-use super::staged::Staged;
+use super::staged::RowChanges;
 
 /// So many rows are looked at one by one before their end is sought.
 const FEW: usize = if cfg!(test) { 1 } else { 4 };
@@ -64,7 +64,7 @@ impl Packed {
 
     /// These rows with changes to them, in order as they are; `None` takes a row away.
     #[must_use]
-    pub fn with(&self, changes: &Staged) -> Self {
+    pub fn with(&self, changes: &RowChanges) -> Self {
         let mut rows = Self {
             bytes: Vec::with_capacity(self.bytes.len()),
             rows: Vec::with_capacity(self.rows.len() + changes.len()),

@@ -122,7 +122,7 @@ impl RowCache {
     /// Begins a commit: what it changes is to be told before it is written.
     pub fn begin(&self) -> Invalidation<'_> {
         self.commits.fetch_add(1, Ordering::SeqCst);
-        // Who asks for the first time from here on finds that a commit is under way, and puts nothing in.
+        // Whoever asks for the first time from here on finds that a commit is under way, and puts nothing in.
         let cache = self.is_asked.load(Ordering::SeqCst).then_some(self);
         Invalidation { cache, last: Vec::new() }
     }
@@ -160,8 +160,8 @@ pub struct Invalidation<'c> {
 }
 
 impl Invalidation<'_> {
-    /// Tells that a row changes. Who has too many has too many after it: to count them anew would cost every
-    /// reader of somebody busy.
+    /// Takes out a row that changes. A note that a person has too many rows stays: to count them anew would
+    /// slow every reader of a busy person.
     pub fn row(&mut self, family: Family, row: &[u8]) {
         let Some((cache, part)) = self.cache.zip(part(family, row)) else { return };
         if self.last.split_first() == Some((&(family as u8), part)) {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::column::{LIVE, decode_live};
-use super::column_cache::{Kept, Of};
+use super::column_cache::{CacheKey, CachedIndex};
+use super::in_memory::MemoryIds;
 use super::read_pool::together;
 use super::snapshot::Snapshot;
-use super::whole::Ids;
 use super::{Family, Result, codec, corrupt, decode};
 use crate::person::{Needle, PersonId, ProjectId, PropertyId, Value};
 
@@ -45,8 +45,8 @@ impl Snapshot<'_> {
         })
     }
 
-    /// Who has a text in the email, the name or a distinct id, or a uuid that begins with it, by id.
-    pub(super) fn searched(&self, project: ProjectId, needle: &Needle) -> Result<Vec<PersonId>> {
+    /// The persons who have a text in the email, the name or a distinct id, or a uuid that begins with it, by id.
+    pub(super) fn search(&self, project: ProjectId, needle: &Needle) -> Result<Vec<PersonId>> {
         let having = |property: Option<PropertyId>| {
             property.map_or(Ok(Vec::new()), |property| self.having(project, property, needle))
         };
@@ -74,7 +74,7 @@ impl Snapshot<'_> {
         Ok(persons)
     }
 
-    /// Who has a text in the value of a property, by id.
+    /// The persons who have a text in the value of a property, by id.
     fn having(
         &self,
         project: ProjectId,
@@ -101,7 +101,7 @@ impl Snapshot<'_> {
         Ok(found)
     }
 
-    /// Who has a text in a distinct id, in no order, and once for each id that has it.
+    /// The persons who have a text in a distinct id, in no order, and once for each id that has it.
     fn having_id(&self, project: ProjectId, needle: &Needle) -> Result<Vec<PersonId>> {
         let (ids, mut found) = (self.ids(project)?, Vec::new());
         let Some(ids) = ids.as_ref().and_then(|ids| ids.having(Some(needle))) else {
@@ -117,7 +117,8 @@ impl Snapshot<'_> {
         for id in ids {
             ask()?;
             let id = std::str::from_utf8(id).map_err(|_| corrupt(Family::DistinctId))?;
-            found.push(self.whose(project, id)?.ok_or(corrupt(Family::DistinctId))?);
+            found
+                .push(self.person_of_distinct_id(project, id)?.ok_or(corrupt(Family::DistinctId))?);
         }
         Ok(found)
     }
@@ -149,8 +150,8 @@ impl Snapshot<'_> {
     }
 
     /// The distinct ids of a project, where they are kept in memory or may be from now on.
-    fn ids(&self, project: ProjectId) -> Result<Option<Arc<Ids>>> {
-        let kept = self.kept(Of::Ids(project), |most| {
+    fn ids(&self, project: ProjectId) -> Result<Option<Arc<MemoryIds>>> {
+        let kept = self.kept(CacheKey::Ids(project), |most| {
             let prefix = project.to_be_bytes();
             let mut iterator = self.iterator(Family::DistinctId);
             iterator.seek(prefix);
@@ -165,10 +166,10 @@ impl Snapshot<'_> {
                 }
                 Ok(id)
             };
-            Ok(Ids::of(next, most)?.map(|ids| Kept::Ids(Arc::new(ids))))
+            Ok(MemoryIds::of(next, most)?.map(|ids| CachedIndex::Ids(Arc::new(ids))))
         })?;
         Ok(match kept {
-            Some(Kept::Ids(ids)) => Some(ids),
+            Some(CachedIndex::Ids(ids)) => Some(ids),
             _ => None,
         })
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rocksdb::{DBRawIterator, ReadOptions, SnapshotWithThreadMode};
 use uuid::Uuid;
 
-use super::column_cache::{Kept, Of};
+use super::column_cache::{CacheKey, CachedIndex};
 use super::ending::Ending;
 use super::keys::{KeyReader, Meta, PERSON_BYTES};
 use super::packed::Packed;
@@ -14,8 +14,8 @@ use super::{
     Applied, CommandOutcome, Error, Family, Recency, Result, Store, codec, corrupt, decode, keys,
 };
 use crate::person::{
-    FIRST_PROPERTY, Head, Known, Life, Lives, Ownership, PersonId, Place, ProjectId, PropertyId,
-    Time, Value,
+    FIRST_PROPERTY, Head, Life, Lives, Ownership, PersonId, PersonRow, Place, ProjectId,
+    PropertyId, Time, Value,
 };
 
 /// A moment of the world, and what was known of it: the two clocks of a read.
@@ -132,7 +132,11 @@ impl<'s> Snapshot<'s> {
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn whose(&self, project: ProjectId, distinct_id: &str) -> Result<Option<PersonId>> {
+    pub fn person_of_distinct_id(
+        &self,
+        project: ProjectId,
+        distinct_id: &str,
+    ) -> Result<Option<PersonId>> {
         let owner = self.owner(project, distinct_id)?;
         let now = owner.map(|owner| owner.now(&self.lives(project))).transpose()?;
         Ok(now.map(|life| life.person))
@@ -170,7 +174,7 @@ impl<'s> Snapshot<'s> {
     ) -> Result<Option<CommandOutcome>> {
         let bytes = self.get(Family::Command, &keys::command(project, idempotency_key))?;
         let found = bytes.map(|bytes| decode(codec::decode_outcome, &bytes, Family::Command));
-        Ok(found.transpose()?.filter(|found| found.is_remembered(now)).map(|found| found.outcome))
+        Ok(found.transpose()?.filter(|found| found.counts_at(now)).map(|found| found.outcome))
     }
 
     /// A person's head, also of one that was merged away since; `None` of one that was deleted.
@@ -178,9 +182,9 @@ impl<'s> Snapshot<'s> {
     /// # Errors
     /// Where the store fails or is damaged.
     pub fn head(&self, project: ProjectId, person: PersonId) -> Result<Option<Head>> {
-        Ok(match self.known(project, person)? {
-            Some(Known::Person(head)) => Some(head),
-            Some(Known::Deleted(_)) | None => None,
+        Ok(match self.person_row(project, person)? {
+            Some(PersonRow::Head(head)) => Some(head),
+            Some(PersonRow::Tombstone(_)) | None => None,
         })
     }
 
@@ -188,8 +192,8 @@ impl<'s> Snapshot<'s> {
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn known(&self, project: ProjectId, person: PersonId) -> Result<Option<Known>> {
-        self.point(Family::Person, &keys::person(project, person), codec::decode_known)
+    pub fn person_row(&self, project: ProjectId, person: PersonId) -> Result<Option<PersonRow>> {
+        self.point(Family::Person, &keys::person(project, person), codec::decode_person)
     }
 
     /// The head of the person of a life; `None` where that life was deleted.
@@ -293,7 +297,7 @@ impl<'s> Snapshot<'s> {
         key: &[u8],
         read: impl Fn(&[u8]) -> std::result::Result<T, codec::Corrupt>,
     ) -> Result<Option<T>> {
-        self.goes_on()?;
+        self.check_not_ended()?;
         let load = || {
             let mut rows = Packed::default();
             let row = self.rows.get_pinned_cf(self.store.family(family), key)?;
@@ -326,9 +330,9 @@ impl<'s> Snapshot<'s> {
     /// What is kept whole in memory of a project, or may be from now on; `read` reads it.
     pub(super) fn kept(
         &self,
-        of: Of,
-        read: impl FnOnce(usize) -> Result<Option<Kept>>,
-    ) -> Result<Option<Kept>> {
+        of: CacheKey,
+        read: impl FnOnce(usize) -> Result<Option<CachedIndex>>,
+    ) -> Result<Option<CachedIndex>> {
         let Some(at) = self.between else { return Ok(None) };
         self.store.column_cache.get(of, at, || self.store.row_cache.now(), read)
     }

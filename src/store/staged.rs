@@ -9,11 +9,11 @@ use super::Result;
 use super::history_cache::HistoryCache;
 use super::keys::PERSON_BYTES;
 use super::packed::Packed;
-use super::walk::Walk;
+use super::walk::{STEPS, Walk};
 use hashbrown::HashSet;
 
-/// Uncommitted rows of one family; `None` is a row taken away.
-pub type Staged = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+/// What changes in rows of one family, by key or by the end of it; `None` is a row taken away.
+pub type RowChanges = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Persons, by the first bytes of their keys, of whom nothing that is committed counts any more.
 pub type Erased = HashSet<Vec<u8>>;
@@ -28,9 +28,6 @@ pub struct Committed<'db> {
     from: Option<Vec<u8>>,
     held: Option<HistoryCache>,
 }
-
-/// Rows that are passed over one by one before a seek is cheaper.
-const STEPS: usize = if cfg!(test) { 2 } else { 8 };
 
 impl<'db> Committed<'db> {
     /// Rows that were not read yet.
@@ -61,7 +58,7 @@ impl<'db> Committed<'db> {
     }
 
     /// Goes to the first row that is not before `key`. Properties are mostly read one after the other:
-    /// then it stands there already or a few rows before, and a seek is dear.
+    /// then it stands there already or a few rows before, and a seek is expensive.
     fn seek(&mut self, key: &[u8]) {
         if self.from.as_deref().is_some_and(|from| from <= key) {
             for _ in 0..STEPS {
@@ -107,7 +104,7 @@ impl<'db> Committed<'db> {
 #[derive(Clone, Copy)]
 pub struct Layer<'a> {
     /// The rows.
-    pub staged: &'a Staged,
+    pub staged: &'a RowChanges,
     /// The persons of whom nothing older counts; `None` where rows outlive their persons.
     pub erased: Option<&'a Erased>,
 }
@@ -193,7 +190,7 @@ impl<'a, 'db> Ordered<'a, 'db> {
         Ok(Span { rows, staged, of_person })
     }
 
-    /// The same, by where rows within another prefix of the same person are. Who asks for one property after
+    /// The same, by where rows within another prefix of the same person are. Whoever asks for one property after
     /// the other finds each where the one before it ends.
     pub fn span_after(&self, prefix: &[u8], before: &Span) -> Result<Span> {
         let Some((rows, range)) = before.rows.as_ref().filter(|_| before.of_person) else {

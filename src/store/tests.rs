@@ -367,12 +367,12 @@ fn a_torn_write_ahead_log_is_the_store_of_an_earlier_commit() {
 #[test]
 fn a_store_is_filled_from_one_share_of_the_log() {
     let folder = tempfile::tempdir().unwrap();
-    Store::open(&config(folder.path())).unwrap().fill_from("0/3").unwrap();
+    Store::open(&config(folder.path())).unwrap().claim_share("0/3").unwrap();
     let store = Store::open(&config(folder.path())).unwrap();
-    store.fill_from("0/3").unwrap();
+    store.claim_share("0/3").unwrap();
     for other in ["all", "1/3", "0/4"] {
-        let error = store.fill_from(other).unwrap_err().to_string();
+        let error = store.claim_share(other).unwrap_err().to_string();
         assert!(error.contains("\"0/3\"") && error.contains(other), "{error}");
     }
-    store.fill_from("0/3").unwrap();
+    store.claim_share("0/3").unwrap();
 }

@@ -21,16 +21,18 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use rocksdb::{DBPinnableSlice, ReadOptions, WriteBatch};
 
+pub use self::command::{CommandOutcome, Remembered};
 pub use self::commit::Sealed;
 use self::person::LoadedPerson;
 use self::recency::LoadedRecency;
+pub use self::recency::Recency;
 use self::working_set::{Loaded, WorkingSet};
 use super::dictionary::NewNames;
 use super::history_cache::HistoryCache;
-use super::staged::{Committed, Layer, Ordered, Staged};
+use super::staged::{Committed, Layer, Ordered, RowChanges};
 use super::walk::Walk;
 use super::{Error, Family, Result, Store, codec, decode, keys};
-use crate::person::{PersonId, ProjectId, PropertyId};
+use crate::person::{PersonId, ProjectId, PropertyId, json};
 
 /// One batch in the making.
 pub struct Transaction<'s> {
@@ -85,7 +87,7 @@ impl<'s> Transaction<'s> {
     fn ordered<'a>(
         &'a self,
         committed: &'a RefCell<Committed<'s>>,
-        staged: fn(&WorkingSet) -> &Staged,
+        staged: fn(&WorkingSet) -> &RowChanges,
     ) -> Ordered<'a, 's> {
         self.over(committed, |changes| Layer {
             staged: staged(changes),
@@ -97,7 +99,7 @@ impl<'s> Transaction<'s> {
     fn kept<'a>(
         &'a self,
         committed: &'a RefCell<Committed<'s>>,
-        staged: fn(&WorkingSet) -> &Staged,
+        staged: fn(&WorkingSet) -> &RowChanges,
     ) -> Ordered<'a, 's> {
         self.over(committed, |changes| Layer { staged: staged(changes), erased: None })
     }
@@ -113,7 +115,7 @@ impl<'s> Transaction<'s> {
 
     /// Lets go of what the transaction before this one changed, which is committed. This one has read
     /// nothing yet.
-    pub fn settle(&mut self) {
+    pub fn forget_predecessor(&mut self) {
         self.before = None;
     }
 
@@ -194,12 +196,12 @@ impl<'s> Transaction<'s> {
             .unwrap_or_else(|| self.names.property(project, name, known.next_property(project)))
     }
 
-    /// The length of a property's name in bytes.
+    /// The length of a property's name as JSON, in bytes, without its quotes.
     #[must_use]
     pub fn name_bytes(&self, project: ProjectId, property: PropertyId) -> usize {
         let known = self.store.dictionary();
         match known.property_name(project, property) {
-            Some(name) => name.len(),
+            Some(name) => json::quoted_bytes(&name),
             None => self.names.name_bytes(project, property, known.next_property(project)),
         }
     }

@@ -25,6 +25,9 @@ pub struct Walk<'a> {
     failed: Cell<Option<Error>>,
 }
 
+/// Rows that are passed over one by one before a seek is cheaper.
+pub const STEPS: usize = if cfg!(test) { 2 } else { 8 };
+
 /// Each so many moves it is asked whether the read is to go on.
 const ASK: u32 = if cfg!(test) { 8 } else { 256 };
 
@@ -88,7 +91,7 @@ impl<'a> Walk<'a> {
     /// Goes to the first row of the person that is not before `key`.
     pub fn seek(&mut self, key: impl AsRef<[u8]>) {
         let key = key.as_ref();
-        if !self.goes_on() {
+        if !self.may_move() {
             self.at = Place::Nowhere;
         } else if let Some(rows) = self.enter(key) {
             let at = rows.first_not(&(0..rows.len()), |row| row < key);
@@ -102,7 +105,7 @@ impl<'a> Walk<'a> {
     /// Goes to the last row of the person that is not after `key`.
     pub fn seek_for_prev(&mut self, key: impl AsRef<[u8]>) {
         let key = key.as_ref();
-        if !self.goes_on() {
+        if !self.may_move() {
             self.at = Place::Nowhere;
         } else if let Some(rows) = self.enter(key) {
             let after = rows.first_not(&(0..rows.len()), |row| row <= key);
@@ -158,7 +161,7 @@ impl<'a> Walk<'a> {
         cached: impl Fn(usize) -> Option<usize>,
     ) {
         match std::mem::replace(&mut self.at, Place::Nowhere) {
-            _ if !self.goes_on() => {}
+            _ if !self.may_move() => {}
             Place::Nowhere => {}
             Place::Database => {
                 self.database.as_mut().into_iter().for_each(database);
@@ -169,12 +172,12 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether the read is not over. That it is shows in [`Walk::status`].
-    fn goes_on(&mut self) -> bool {
+    fn may_move(&mut self) -> bool {
         self.moves = self.moves.wrapping_add(1);
         if !self.moves.is_multiple_of(ASK) {
             return true;
         }
-        let asked = self.cache.map_or(Ok(()), |(snapshot, _)| snapshot.goes_on());
+        let asked = self.cache.map_or(Ok(()), |(snapshot, _)| snapshot.check_not_ended());
         asked.map_err(|error| self.failed.set(Some(error))).is_ok()
     }
 

@@ -7,8 +7,7 @@ use utoipa::openapi::{
 };
 use utoipa::{PartialSchema, ToSchema};
 
-/// The most conditions of one filter.
-const MOST: usize = 100;
+use crate::person::filter::MAX_CONDITIONS;
 
 /// A date, a moment, or how long ago.
 const DATE: &str =
@@ -143,7 +142,7 @@ fn named(name: &str) -> RefOr<Schema> {
 }
 
 fn parts() -> ArrayBuilder {
-    ArrayBuilder::new().items(named("Part")).max_items(Some(MOST))
+    ArrayBuilder::new().items(named("Part")).max_items(Some(MAX_CONDITIONS))
 }
 
 fn text() -> ObjectBuilder {

@@ -10,11 +10,10 @@ use utoipa::openapi::schema::SchemaType;
 use utoipa::openapi::{ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, RefOr, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+use crate::api::batch::MAX_PERSONS;
+
 /// How an id of a person is written: the integer, or the uuid in any form.
 pub const PERSON_ID: &str = "^([0-9]+|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{32})$";
-
-/// The most persons that one request names.
-const MOST: usize = 1_000;
 
 /// The properties to set; the others stay.
 #[derive(ToSchema)]
@@ -200,7 +199,7 @@ fn ids() -> OneOfBuilder {
 }
 
 fn several(one: impl Fn() -> ObjectBuilder, least: usize) -> OneOfBuilder {
-    let several = ArrayBuilder::new().items(one()).max_items(Some(MOST));
+    let several = ArrayBuilder::new().items(one()).max_items(Some(MAX_PERSONS));
     let several = several.min_items((least > 0).then_some(least));
     OneOfBuilder::new().item(several).item(one())
 }

@@ -36,11 +36,11 @@ async fn readiness_names_what_is_lacking() {
     let body = expected("ready", ok, caught_up, ok, ok);
     assert_eq!(readiness(&world).await, (200, body));
 
-    progress.letters(Some("dead letters cannot be written"));
+    progress.note_dead_letters(Some("dead letters cannot be written"));
     let trouble = r#""ok":true,"reason":"dead letters cannot be written""#;
     let body = expected("ready", ok, caught_up, trouble, ok);
     assert_eq!(readiness(&world).await, (200, body));
-    progress.letters(None);
+    progress.note_dead_letters(None);
 
     progress.update(|status| status.kafka_trouble = Some("no broker answers".to_owned()));
     let trouble = r#""ok":true,"reason":"no broker answers""#;

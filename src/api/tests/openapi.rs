@@ -132,14 +132,14 @@ async fn no_route_tells_a_project_of_another_ones_persons() {
         if operation["x-required-scope"].is_null() {
             continue;
         }
-        for called in [&uuid, &id] {
+        for person_ref in [&uuid, &id] {
             for query in [
                 "distinct_id=of-two".to_owned(),
-                format!("person_id={called}"),
+                format!("person_id={person_ref}"),
                 "key=plan&search=two".to_owned(),
                 format!("email={PLANTED}"),
             ] {
-                let path = path.replace("{project_id}", "1").replace("{id}", called);
+                let path = path.replace("{project_id}", "1").replace("{id}", person_ref);
                 let url = format!(
                     "{path}?{query}&timestamp=2026-03-02&from=2026-03-01&to=2026-03-02&debug=true"
                 );

@@ -19,10 +19,10 @@ async fn a_person_is_answered_by_integer_and_by_uuid_in_any_form() {
             + r#""created_at":"2026-03-01T10:00:00Z","uuid":"fe27503b-3771-5a01-819d-96bf829dfb35","#
             + r#""last_seen_at":"2026-03-01T13:00:00Z","is_identified":true}"#
     );
-    for called in [&id, &ANN.to_uppercase(), &ANN.replace('-', "")] {
+    for person_ref in [&id, &ANN.to_uppercase(), &ANN.replace('-', "")] {
         for prefix in ["projects/1", "environments/1", "projects/@current"] {
             for slash in ["", "/", "?format=json&x=y&format="] {
-                let url = format!("/api/{prefix}/persons/{called}{slash}");
+                let url = format!("/api/{prefix}/persons/{person_ref}{slash}");
                 assert_eq!(world.get(&url).await.ok(), expected, "{url}");
             }
         }
@@ -39,8 +39,8 @@ async fn a_person_merged_away_is_answered_by_what_it_became() {
         r#""is_identified":true}"#,
         &format!(r#""is_identified":true,"merged_from":"{uuid}"}}"#),
     );
-    for called in [uuid.to_string(), id.to_string()] {
-        let url = format!("/api/projects/1/persons/{called}");
+    for person_ref in [uuid.to_string(), id.to_string()] {
+        let url = format!("/api/projects/1/persons/{person_ref}");
         assert_eq!(world.get(&url).await.ok(), expected);
     }
 }

@@ -18,7 +18,7 @@ impl Applying<'_, '_> {
         }
         self.put_fact(at, person, CREATED);
         let head = self.transaction.head_mut(project, person)?;
-        head.placed(fact.time, fact.known);
+        head.note_ahead(fact.time, fact.known);
         if fact.time <= began.time {
             head.began = fact;
             head.created_at = head.created_at.min(fact.time);

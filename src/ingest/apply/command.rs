@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Applying, At, Kind, Outcome};
 use crate::person::{
-    Act, CREATED, Command, Known, Leaving, Life, Lives, Owned, Ownership, PersonId, Position,
+    Act, CREATED, Command, Leaving, Life, Lives, Owned, Ownership, PersonId, PersonRow, Position,
     ProjectId, Seat, Time,
 };
 use crate::store::{CommandOutcome, Deed, Joined, Member, Operation, Result};
 
 /// A split writes with each distinct id the merges that it went through: so many at most, of a few dozen bytes.
-const MOST_MERGES: usize = if cfg!(test) { 1_000 } else { 1_000_000 };
+const MAX_MERGES: usize = if cfg!(test) { 1_000 } else { 1_000_000 };
 
 impl Applying<'_, '_> {
     /// Applies a command, once for each idempotency key.
@@ -45,21 +45,21 @@ impl Applying<'_, '_> {
             return Ok(Vec::new());
         };
         if self.transaction.person_of_uuid(project, uuid)?.is_some() {
-            return Ok(self.live(project, uuid)?.into_iter().collect());
+            return Ok(self.life_of_uuid(project, uuid)?.into_iter().collect());
         }
         let mut lives = Vec::new();
         for uuid in &command.other_uuids {
-            lives.extend(self.live(project, *uuid)?.filter(|life| !lives.contains(life)));
+            lives.extend(self.life_of_uuid(project, *uuid)?.filter(|life| !lives.contains(life)));
         }
         Ok(lives)
     }
 
     /// The life in which the person with a uuid is now; `None` where there is none.
-    fn live(&mut self, project: ProjectId, uuid: uuid::Uuid) -> Result<Option<Life>> {
+    fn life_of_uuid(&mut self, project: ProjectId, uuid: uuid::Uuid) -> Result<Option<Life>> {
         let Some(person) = self.transaction.person_of_uuid(project, uuid)? else {
             return Ok(None);
         };
-        let Some(Known::Person(head)) = self.transaction.known(project, person)? else {
+        let Some(PersonRow::Head(head)) = self.transaction.person_row(project, person)? else {
             return Ok(None);
         };
         let life = head.newest_life(person);
@@ -114,7 +114,7 @@ impl Applying<'_, '_> {
         if leaving.is_empty() || leaving.len() == ids.len() {
             return Ok(CommandOutcome::NothingToSplit);
         }
-        if self.went_through(project, &leaving)? > MOST_MERGES {
+        if self.count_merges(project, &leaving)? > MAX_MERGES {
             return Ok(CommandOutcome::TooManyMerges);
         }
         let mut time = self.not_before(at, life.person)?;
@@ -140,7 +140,7 @@ impl Applying<'_, '_> {
 
     /// How many merges distinct ids went through that are not written out with them yet; what is more than may
     /// be is not counted to its end.
-    fn went_through(&mut self, project: ProjectId, ids: &[String]) -> Result<usize> {
+    fn count_merges(&mut self, project: ProjectId, ids: &[String]) -> Result<usize> {
         let (mut all, mut counted) = (0, HashMap::new());
         for id in ids {
             let (mut path, mut life) = (Vec::new(), Some(self.owner_of(project, id)?.last().life));
@@ -155,7 +155,7 @@ impl Applying<'_, '_> {
                 merges += 1;
             }
             all += merges.saturating_sub(1);
-            if all > MOST_MERGES {
+            if all > MAX_MERGES {
                 break;
             }
         }
@@ -166,9 +166,9 @@ impl Applying<'_, '_> {
     fn split_off(&mut self, at: At, id: &str) -> Result<()> {
         let At { project, time: from, known, .. } = at;
         let mut owner = self.owner_of(project, id)?;
-        owner.settle(&self.transaction.lives(project))?;
+        owner.write_out_merges(&self.transaction.lives(project))?;
         let row = owner.entries().filter_map(Owned::row).last();
-        self.list(project, id, row, |member| Member { left: Some(from), ..member })?;
+        self.update_member(project, id, row, |member| Member { left: Some(from), ..member })?;
         let person = self.transaction.split_off(project, id, at.place(), known)?;
         if self.transaction.head(project, person)?.lives_on == Some(from) {
             self.begin(at, person)?;
@@ -177,7 +177,7 @@ impl Applying<'_, '_> {
         }
         let head = self.transaction.head_mut(project, person)?;
         head.ownership_changed = Some(from);
-        head.placed(from, known);
+        head.note_ahead(from, known);
         let (life, ordinal) = self.next_ordinal(project, person)?;
         owner.later.push(Owned { from, known, life, seat: Seat::Own(ordinal) });
         self.transaction.set_owner(project, id, Some(owner));

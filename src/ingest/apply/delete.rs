@@ -6,8 +6,8 @@ use std::collections::HashSet;
 
 use super::{Applying, At, Kind};
 use crate::person::{
-    CREATED, Fact, Head, Known, Life, Lives, Merged, Ownership, PersonId, ProjectId, Row, Stored,
-    Time,
+    CREATED, Fact, Head, Life, Lives, Merged, Ownership, PersonId, PersonRow, ProjectId, Row,
+    Stored, Time,
 };
 use crate::store::{Deed, Joined, Result};
 
@@ -47,7 +47,8 @@ impl Applying<'_, '_> {
                     continue;
                 }
                 targets.push(source.person);
-                let Some(Known::Person(head)) = self.transaction.known(project, source.person)?
+                let Some(PersonRow::Head(head)) =
+                    self.transaction.person_row(project, source.person)?
                 else {
                     continue;
                 };

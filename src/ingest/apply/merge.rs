@@ -33,7 +33,7 @@ impl Applying<'_, '_> {
         (head.newest, head.ahead) = (head.newest.max(newest), head.ahead.max(ahead));
         head.ownership_changed = head.ownership_changed.max(Some(effective));
         if let Some(seen) = self.transaction.last_seen(project, source)? {
-            self.transaction.see(project, target, seen)?;
+            self.transaction.mark_seen(project, target, seen)?;
         }
         self.pass_on_beginning(project, source)?;
         self.count(Kind::Merge);

@@ -6,17 +6,17 @@ use super::{Applying, At, Outcome};
 use crate::person::event::{Rejection, Warning};
 use crate::person::identity::{self, Decision, MergeRequest, Side};
 use crate::person::{
-    CREATED, Event, IDENTIFIED, Known, Life, Lives, Mode, Owned, Ownership, PersonId, Place,
+    CREATED, Event, IDENTIFIED, Life, Lives, Mode, Owned, Ownership, PersonId, PersonRow, Place,
     Position, ProjectId, PropertyId, Row, Seat, Stored, Time, Value, history,
 };
 use crate::store::{Deed, Effect, Error, Joined, Member, Operation, Result};
 
 /// Whom a distinct id belonged to at an event's time.
-enum Then {
+enum OwnerAtEvent {
     /// Somebody who was deleted: the event is dropped.
-    Dropped,
+    Deleted,
     /// Whoever was in this life; nobody was known yet where there is none.
-    Allowed(Option<Life>),
+    Life(Option<Life>),
 }
 
 impl Applying<'_, '_> {
@@ -35,7 +35,8 @@ impl Applying<'_, '_> {
         }
         let at = At::of(event, numbers, position);
         let owner = self.transaction.owner(at.project, at.distinct_id)?.cloned();
-        let Then::Allowed(then) = self.then(at, at.distinct_id, owner.as_ref())? else {
+        let OwnerAtEvent::Life(then) = self.owner_at_event(at, at.distinct_id, owner.as_ref())?
+        else {
             return Ok((Outcome::DeletedPerson, None));
         };
         let (request, decision) = self.decide(at, owner.as_ref(), event.merge.as_ref())?.unzip();
@@ -51,18 +52,18 @@ impl Applying<'_, '_> {
                 return Ok((Outcome::Duplicate, None));
             }
             if decision.is_some()
-                && self.is_repeat(life.person, at.of_identity(), owner.as_ref())?
+                && self.is_repeat(life.person, at.identity_only(), owner.as_ref())?
             {
                 let rest = Event { merge: None, warnings: Vec::new(), ..event.clone() };
                 return self.event(&rest, numbers, position);
             }
         }
         if let Some(Decision::Merge { source, target }) = decision {
-            return self.merging(at, source, target);
+            return self.apply_merge(at, source, target);
         }
         let life = self.settle_identity(at, goes_to, decision, request)?;
         let time = self.effect_on(at, life)?;
-        self.meet(at, life, time)?;
+        self.record_sighting(at, life, time)?;
         let changes = self.weigh(at, life.person, time)?;
         let recorded = self.record(at, life.person, time, changes, None)?;
         if decision.is_some() {
@@ -70,7 +71,7 @@ impl Applying<'_, '_> {
             match recorded {
                 Ok(true) => {}
                 Ok(false) => self.leave_trace(at)?,
-                Err(_) => self.leave_trace(at.of_identity())?,
+                Err(_) => self.leave_trace(at.identity_only())?,
             }
         }
         Ok(match recorded {
@@ -81,7 +82,7 @@ impl Applying<'_, '_> {
     }
 
     /// A merge of two persons: the event's own operations go on top of it.
-    fn merging(
+    fn apply_merge(
         &mut self,
         at: At,
         source: PersonId,
@@ -90,7 +91,7 @@ impl Applying<'_, '_> {
         let effective = self.merge(at, source, target)?;
         let life = self.transaction.head(at.project, target)?.newest_life(target);
         let time = self.effect_on(at, life)?;
-        self.meet(at, life, time)?;
+        self.record_sighting(at, life, time)?;
         self.identify(At { time, ..at }, target)?;
         let changes = self.weigh(at, target, effective)?;
         let recorded = self.record(at, target, effective, changes, Some(source))?;
@@ -99,7 +100,12 @@ impl Applying<'_, '_> {
     }
 
     /// Whom a distinct id belonged to at an event's time.
-    fn then(&mut self, at: At, distinct_id: &str, owner: Option<&Ownership>) -> Result<Then> {
+    fn owner_at_event(
+        &mut self,
+        at: At,
+        distinct_id: &str,
+        owner: Option<&Ownership>,
+    ) -> Result<OwnerAtEvent> {
         let (then, until) = match owner {
             None => (None, self.transaction.dropped(at.project, distinct_id)?),
             Some(owner) => {
@@ -109,14 +115,14 @@ impl Applying<'_, '_> {
         };
         let is_gone = then.map_or(Ok(false), |life| self.is_deleted(at.project, life))?;
         let is_dropped = is_gone || until >= Some(at.time);
-        Ok(if is_dropped { Then::Dropped } else { Then::Allowed(then) })
+        Ok(if is_dropped { OwnerAtEvent::Deleted } else { OwnerAtEvent::Life(then) })
     }
 
     /// Whether a life's person was deleted since.
     pub fn is_deleted(&mut self, project: ProjectId, life: Life) -> Result<bool> {
-        Ok(match self.transaction.known(project, life.person)? {
-            Some(Known::Person(head)) => life.number < head.first_life,
-            Some(Known::Deleted(_)) => true,
+        Ok(match self.transaction.person_row(project, life.person)? {
+            Some(PersonRow::Head(head)) => life.number < head.first_life,
+            Some(PersonRow::Tombstone(_)) => true,
             None => return Err(Error::Broken("a distinct id belongs to nobody that is known")),
         })
     }
@@ -133,7 +139,7 @@ impl Applying<'_, '_> {
             return Ok(None);
         };
         let source = self.transaction.owner(at.project, &request.other)?.cloned();
-        if let Then::Dropped = self.then(at, &request.other, source.as_ref())? {
+        if let OwnerAtEvent::Deleted = self.owner_at_event(at, &request.other, source.as_ref())? {
             return Ok(None);
         }
         let target = self.side(at.project, target)?;
@@ -231,20 +237,20 @@ impl Applying<'_, '_> {
     }
 
     /// What every event of a person does: it may be its first, and it may be the last one seen.
-    fn meet(&mut self, at: At, life: Life, time: Time) -> Result<()> {
-        self.list_earlier(at)?;
+    fn record_sighting(&mut self, at: At, life: Life, time: Time) -> Result<()> {
+        self.extend_first_ownership(at)?;
         self.begin(At { time, ..at }, life.person)?;
-        self.transaction.see(at.project, life.person, at.time)?;
+        self.transaction.mark_seen(at.project, life.person, at.time)?;
         let now = self.transaction.lives(at.project).now(life)?;
         // An earlier life of somebody who lives on may have gone on in one who was deleted since.
         if now == life || self.is_deleted(at.project, now)? {
             return Ok(());
         }
-        self.transaction.see(at.project, now.person, at.time)
+        self.transaction.mark_seen(at.project, now.person, at.time)
     }
 
     /// A first owner has its distinct id from the earliest event on that shows it.
-    fn list_earlier(&mut self, at: At) -> Result<()> {
+    fn extend_first_ownership(&mut self, at: At) -> Result<()> {
         let Some(owner) = self.transaction.owner(at.project, at.distinct_id)? else {
             return Ok(());
         };
@@ -264,11 +270,11 @@ impl Applying<'_, '_> {
         owner.first.from = from;
         let row = owner.first.row();
         self.transaction.set_owner(at.project, at.distinct_id, Some(owner));
-        self.list(at.project, at.distinct_id, row, |member| Member { from, ..member })
+        self.update_member(at.project, at.distinct_id, row, |member| Member { from, ..member })
     }
 
     /// Changes the row by which a distinct id is listed.
-    pub fn list(
+    pub fn update_member(
         &mut self,
         project: ProjectId,
         distinct_id: &str,
@@ -304,7 +310,7 @@ impl Applying<'_, '_> {
         }
         self.put_fact(at, person, IDENTIFIED);
         let head = self.transaction.head_mut(project, person)?;
-        head.placed(fact.time, fact.known);
+        head.note_ahead(fact.time, fact.known);
         if identified.is_none_or(|identified| fact.time <= identified.time) {
             head.identified = Some(fact);
         }
@@ -331,7 +337,7 @@ impl Applying<'_, '_> {
         }
         self.put_operation(at, person, time, &Operation { merged, effects, ..at.operation() })?;
         // What was refused of a merge comes again once there is room for it.
-        let noted = if rejection.is_some() { at.of_identity() } else { at };
+        let noted = if rejection.is_some() { at.identity_only() } else { at };
         self.transaction.set_recorded(at.project, person, (at.time, noted.uuid));
         if time != at.time {
             self.leave_trace(noted)?;
@@ -353,7 +359,7 @@ impl Applying<'_, '_> {
         }
         head.newest = head.newest.max(Some(time));
         head.version += 1;
-        head.placed(time, at.known);
+        head.note_ahead(time, at.known);
         let place = Place { time, position: at.position };
         self.transaction.put_operation(at.project, person, place, operation);
         Ok(())

@@ -11,7 +11,7 @@ use crate::person::{
     Action, Class, Entries, Entry, Histories, Life, Merged, PersonId, Place, ProjectId, PropertyId,
     Row, Stored, Time, Update, entry_bytes,
 };
-use crate::store::Result;
+use crate::store::{Effect, Result};
 
 /// A change that is worth a row.
 pub struct WeighedUpdate<'e> {
@@ -115,7 +115,7 @@ impl Applying<'_, '_> {
         }
         if self.is_too_large(project, (person, place), &entries)? {
             for change in &changes {
-                let class = change.update.action.clone().into_row().class();
+                let class = Effect::from(&change.update.action).class();
                 self.transaction.remove_row(project, person, change.property, class, place);
             }
             return Ok(Err(Rejection::PersonPropertiesSize));
@@ -290,7 +290,7 @@ impl Applying<'_, '_> {
     }
 
     /// Takes a step for each merge of a person into another, and goes on from those for whom it answers
-    /// that something changed. Who was deleted since is passed over.
+    /// that something changed. Whoever was deleted since is passed over.
     pub fn down_the_merges(
         &mut self,
         project: ProjectId,

@@ -5,9 +5,9 @@ use crate::person::{Ownership, PersonId, Time, identity};
 use crate::store::Result;
 
 impl At<'_> {
-    /// As [`identity::of_identity`] says.
-    pub fn of_identity(self) -> Self {
-        Self { uuid: identity::of_identity(self.uuid), ..self }
+    /// This event under its [`identity::identity_only_uuid`].
+    pub fn identity_only(self) -> Self {
+        Self { uuid: identity::identity_only_uuid(self.uuid), ..self }
     }
 }
 

@@ -128,19 +128,12 @@ impl Parts<'_> {
         let (event_time, known_time) = self.times(&mut warnings);
         let forced = self.record.header("force_disable_person_processing") == Some("true");
         let personless = forced || self.properties.process_person_profile == Some("false");
-        let merge = self.merge(&name, &full_id, had_nul)?;
-        let merge = match merge {
-            Some(_) if personless => {
-                warnings.push(Warning::PersonlessMerge);
-                None
-            }
-            Some(Err(warning)) => {
-                warnings.push(warning);
-                None
-            }
-            Some(Ok(request)) => Some(request),
-            None => None,
+        let merge = match self.other_id(&name)? {
+            Some(_) if personless => Err(Some(Warning::PersonlessMerge)),
+            Some(other) => self.merge(&name, (&full_id, &other), had_nul).map_err(Some),
+            None => Err(None),
         };
+        let merge = merge.map_err(|warning| warnings.extend(warning)).ok();
         let updates = self.updates(&name, rules)?;
         Ok(Event {
             project,
@@ -216,13 +209,8 @@ impl Parts<'_> {
         (time.min(known), known)
     }
 
-    /// What the event merges: `None` nothing, else the other id or why it may not.
-    fn merge(
-        &self,
-        name: &str,
-        distinct_id: &str,
-        had_nul: bool,
-    ) -> Result<Option<Result<MergeRequest, Warning>>, Rejection> {
+    /// The other id that a merge event names.
+    fn other_id(&self, name: &str) -> Result<Option<Cow<'_, str>>, Rejection> {
         let (raw, rejection) = match name {
             "$identify" => (self.properties.anon_distinct_id, Rejection::InvalidAnonDistinctId),
             "$create_alias" | "$merge_dangerously" => {
@@ -230,25 +218,31 @@ impl Parts<'_> {
             }
             _ => return Ok(None),
         };
-        let Some(raw) = raw else { return Ok(None) };
-        if raw.starts_with(['{', '[']) {
-            return Err(rejection);
+        match raw {
+            Some(raw) if raw.starts_with(['{', '[']) => Err(rejection),
+            raw => Ok(raw.and_then(json::text)),
         }
-        let Some(other) = json::text(raw) else {
-            return Ok(None);
-        };
+    }
+
+    /// What a merge event asks for, or why it may not.
+    fn merge(
+        &self,
+        name: &str,
+        (distinct_id, other): (&str, &str),
+        had_nul: bool,
+    ) -> Result<MergeRequest, Warning> {
         // A NUL has become U+FFFD by now; in a record that had one, that character stands for it.
         let had_nul =
             had_nul || self.record.header("distinct_id").is_some_and(|id| id.contains('\0'));
         let illegal = |id: &str| identity::is_illegal(id) || (had_nul && id.contains('\u{fffd}'));
-        if illegal(&other) || illegal(distinct_id) {
-            return Ok(Some(Err(Warning::IllegalDistinctId)));
+        if illegal(other) || illegal(distinct_id) {
+            return Err(Warning::IllegalDistinctId);
         }
-        let other = identity::cut(other.into_owned());
+        let other = identity::cut(other.to_owned());
         if other == identity::cut(distinct_id.to_owned()) {
-            return Ok(Some(Err(Warning::SameDistinctId)));
+            return Err(Warning::SameDistinctId);
         }
-        Ok(Some(Ok(MergeRequest { other, dangerously: name == "$merge_dangerously" })))
+        Ok(MergeRequest { other, dangerously: name == "$merge_dangerously" })
     }
 
     fn updates(&self, name: &str, rules: &Rules) -> Result<Vec<Update>, Rejection> {

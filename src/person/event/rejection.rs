@@ -1,5 +1,7 @@
 //! Why a record cannot be used, and what was odd about one that can.
 
+use crate::person::json::MAX_DEPTH;
+
 /// Why a record cannot be used.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames,
@@ -31,7 +33,7 @@ pub enum Rejection {
     #[error("the record has no distinct id")]
     MissingDistinctId,
     /// More levels of nesting than are read.
-    #[error("the value nests deeper than 128 levels")]
+    #[error("the value nests deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// `$anon_distinct_id` is an array or object.
     #[error("`$anon_distinct_id` is no text")]

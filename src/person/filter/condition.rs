@@ -69,33 +69,52 @@ pub enum Unknown {
     Value(String),
 }
 
-type Understood = Result<(Condition, bool, bool), Unknown>;
+/// An operator with its value, understood.
+pub struct Parsed {
+    /// What is asked of a value that is there.
+    pub condition: Condition,
+    /// It must not hold.
+    pub negated: bool,
+    /// What a missing property answers.
+    pub missing: bool,
+}
+
+impl Parsed {
+    /// A condition, or that it does not hold: a missing property meets the second.
+    fn of(condition: Condition, negated: bool) -> Self {
+        Self { condition, negated, missing: negated }
+    }
+
+    /// The same of a property that must be there.
+    fn of_present(condition: Condition, negated: bool) -> Self {
+        Self { condition, negated, missing: false }
+    }
+}
 
 impl Condition {
-    /// Reads an operator and its value: what is asked, whether it must not hold, and what a
-    /// missing property answers.
+    /// Reads an operator and its value.
     ///
     /// # Errors
     /// [`Unknown`].
-    pub fn parse(operator: &str, value: &Tree, now: Time) -> Understood {
+    pub fn parse(operator: &str, value: &Tree, now: Time) -> Result<Parsed, Unknown> {
         let (name, negated) = match operator.strip_prefix("not_") {
             Some(name) => (name, true),
             None => (operator, false),
         };
-        let positive = |condition| (condition, false, false);
+        let positive = |condition| Parsed::of(condition, false);
         Ok(match (name, negated) {
-            ("exact", false) => (Self::OneOf(any_of(value)?), false, false),
-            ("is_not", false) => (Self::OneOf(any_of(value)?), true, true),
+            ("exact", false) => Parsed::of(Self::OneOf(any_of(value)?), false),
+            ("is_not", false) => Parsed::of(Self::OneOf(any_of(value)?), true),
             ("in", _) if !value.is_array() => return due("it must be an array"),
-            ("in", _) => (Self::OneOf(any_of(value)?), negated, negated),
-            ("icontains", _) => (Self::Contains(Needle::new(&text(value)?)), negated, negated),
-            ("regex", _) => (Self::Matches(pattern(&text(value)?)?), negated, negated),
+            ("in", _) => Parsed::of(Self::OneOf(any_of(value)?), negated),
+            ("icontains", _) => Parsed::of(Self::Contains(Needle::new(&text(value)?)), negated),
+            ("regex", _) => Parsed::of(Self::Matches(pattern(&text(value)?)?), negated),
             ("between", _) => {
                 let (least, most) = span(value)?;
-                (Self::Between(least, most), negated, false)
+                Parsed::of_present(Self::Between(least, most), negated)
             }
-            ("is_set", false) => (Self::IsSet, false, false),
-            ("is_not_set", false) => (Self::IsSet, true, true),
+            ("is_set", false) => Parsed::of(Self::IsSet, false),
+            ("is_not_set", false) => Parsed::of(Self::IsSet, true),
             (_, true) => return Err(Unknown::Operator),
             ("gt", _) => positive(Self::Compares(Order::Greater, scalar(value)?)),
             ("gte" | "min", _) => positive(Self::Compares(Order::GreaterOrEqual, scalar(value)?)),
@@ -106,7 +125,7 @@ impl Condition {
             }
             (of, _) if of.starts_with("semver_") => {
                 let (condition, negated) = versions(&of["semver_".len()..], &text(value)?)?;
-                (condition, negated, false)
+                Parsed::of_present(condition, negated)
             }
             _ => return Err(Unknown::Operator),
         })
@@ -291,6 +310,8 @@ fn wildcard(text: &str) -> Option<String> {
 fn versions(order: &str, text: &str) -> Result<(Condition, bool), Unknown> {
     let no_version = || Unknown::Value("it must be a version such as 1.2.3".to_owned());
     let requirement = |text: String| VersionReq::parse(&text).map_err(|_| no_version());
+    // A requirement may be several, joined by commas; a version is one.
+    let one = || Some(bare(text)).filter(|one| !one.contains(',')).ok_or_else(no_version);
     let compares = |order| Ok(Condition::Version(order, version(text).ok_or_else(no_version)?));
     Ok(match order {
         "eq" => (compares(Order::Equal)?, false),
@@ -299,8 +320,8 @@ fn versions(order: &str, text: &str) -> Result<(Condition, bool), Unknown> {
         "gte" => (compares(Order::GreaterOrEqual)?, false),
         "lt" => (compares(Order::Less)?, false),
         "lte" => (compares(Order::LessOrEqual)?, false),
-        "tilde" => (Condition::Meets(requirement(format!("~{}", bare(text)))?), false),
-        "caret" => (Condition::Meets(requirement(format!("^{}", bare(text)))?), false),
+        "tilde" => (Condition::Meets(requirement(format!("~{}", one()?))?), false),
+        "caret" => (Condition::Meets(requirement(format!("^{}", one()?))?), false),
         "wildcard" => {
             (Condition::Meets(requirement(wildcard(text).ok_or_else(no_version)?)?), false)
         }

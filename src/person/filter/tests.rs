@@ -123,9 +123,9 @@ fn a_hundred_conditions_are_enough_in_a_group_too() {
         let conditions = vec![r#"{"key": "k", "value": 1}"#; count].join(",");
         Filter::parse(&format!(r#"{{"type": "AND", "values": [{conditions}]}}"#), now())
     };
-    assert!(group(MOST).is_ok());
-    assert_eq!(group(MOST + 1).unwrap_err(), Error::TooLarge);
-    let groups = vec![r#"{"type": "OR", "values": []}"#; MOST + 1].join(",");
+    assert!(group(MAX_CONDITIONS).is_ok());
+    assert_eq!(group(MAX_CONDITIONS + 1).unwrap_err(), Error::TooLarge);
+    let groups = vec![r#"{"type": "OR", "values": []}"#; MAX_CONDITIONS + 1].join(",");
     assert_eq!(Filter::parse(&format!("[{groups}]"), now()).unwrap_err(), Error::TooLarge);
 }
 

@@ -28,7 +28,7 @@ pub fn created<H: Histories>(
             row => Ok(began_by(&row)),
         };
         let [counts, does_not] = [Class::MergeBoth, Class::MergeCurrent]
-            .map(|class| each(rows, (person, class), time, known, of));
+            .map(|class| earliest(rows, (person, class), time, known, of));
         earlier(counts?, does_not?)
     };
     Ok(earlier(own, merged))
@@ -68,11 +68,11 @@ pub fn began<H: Histories>(
     time: Time,
     known: Time,
 ) -> Result<Option<Time>, H::Error> {
-    each(rows, (person, Class::Once), time, known, |row| Ok(Some(row.place.time)))
+    earliest(rows, (person, Class::Once), time, known, |row| Ok(Some(row.place.time)))
 }
 
 /// The least time among the rows of [`CREATED`] of one class.
-fn each<H: Histories>(
+fn earliest<H: Histories>(
     rows: &H,
     (person, class): (PersonId, Class),
     time: Time,
@@ -88,10 +88,7 @@ fn each<H: Histories>(
         if row.known > known {
             continue;
         }
-        let began = of(row)?;
-        if least.is_none() || began.is_some_and(|began| Some(began) < least) {
-            least = began.or(least);
-        }
+        least = earlier(least, of(row)?);
         if class == Class::Once {
             break;
         }

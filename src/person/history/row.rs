@@ -146,7 +146,7 @@ impl Class {
 
     /// The classes whose rows may have filled an absent property by what was known earlier: a
     /// merge's class tells only what it brings by what is known now.
-    pub(super) fn once_filling(mode: Mode) -> &'static [Self] {
+    pub(super) fn filling_by_known_at(mode: Mode) -> &'static [Self] {
         match mode {
             Mode::WithOnce => &Self::ALL[1..],
             Mode::SetOnly => &Self::MERGES,

@@ -123,15 +123,15 @@ proptest! {
     #[test]
     fn heads_come_back(head in head()) {
         prop_assert!(exactly(&decode_head(&encode_head(&head)).unwrap(), &head));
-        let known = Known::Person(head);
-        prop_assert!(exactly(&decode_known(&encode_known(&known)).unwrap(), &known));
+        let row = PersonRow::Head(head);
+        prop_assert!(exactly(&decode_person(&encode_person(&row)).unwrap(), &row));
     }
 
     #[test]
     fn tombstones_come_back(uuid in any::<u128>(), version in any::<u64>(), life in any::<u32>(), time in time(), known in time()) {
         let (uuid, deleted) = (Uuid::from_u128(uuid), Fact { time, known });
-        let known = Known::Deleted(Tombstone { uuid, version, life, deleted });
-        prop_assert_eq!(decode_known(&encode_known(&known)).unwrap(), known);
+        let row = PersonRow::Tombstone(Tombstone { uuid, version, life, deleted });
+        prop_assert_eq!(decode_person(&encode_person(&row)).unwrap(), row);
     }
 
     #[test]
@@ -219,7 +219,7 @@ proptest! {
 
 fn decode_all(bytes: &[u8]) {
     let place = Place::default();
-    let _ = (decode_row(place, bytes), decode_known(bytes), decode_ownership(bytes));
+    let _ = (decode_row(place, bytes), decode_person(bytes), decode_ownership(bytes));
     let _ = (decode_life_span(bytes), decode_move(bytes), decode_outcome(bytes));
     let _ = (decode_recency(bytes), decode_activity(bytes));
     let _ = (decode_member(bytes), decode_operation(place, bytes), decode_applied(bytes));
@@ -232,7 +232,7 @@ fn no_value_does_harm_however_it_is_changed() {
     for _ in 0..20 {
         let made = (head(), stored(), owned()).new_tree(&mut runner).unwrap().current();
         let (head, row, owned) = made;
-        seeds.push(encode_known(&Known::Person(head)));
+        seeds.push(encode_person(&PersonRow::Head(head)));
         seeds.push(encode_row(&row));
         seeds.push(encode_ownership(&Ownership::new(owned)));
     }

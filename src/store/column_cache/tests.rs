@@ -111,9 +111,9 @@ fn who_leaves_ends_its_own_scan_and_not_what_others_find_in_memory() {
     assert_eq!(list(&store.snapshot()).unwrap().unwrap().len(), 2_000);
 }
 
-fn ids(bytes: usize) -> Kept {
+fn ids(bytes: usize) -> CachedIndex {
     let mut left = Some(vec![b'a'; bytes]);
-    Kept::Ids(Arc::new(Ids::of(|| Ok(left.take()), usize::MAX).unwrap().unwrap()))
+    CachedIndex::Ids(Arc::new(MemoryIds::of(|| Ok(left.take()), usize::MAX).unwrap().unwrap()))
 }
 
 fn get(cache: &ColumnCache, project: ProjectId, at: u64, bytes: usize) -> (bool, bool) {
@@ -122,7 +122,7 @@ fn get(cache: &ColumnCache, project: ProjectId, at: u64, bytes: usize) -> (bool,
         was_read = true;
         Ok(Some(ids(bytes)).filter(|kept| kept.bytes() <= most))
     };
-    let kept = cache.get(Of::Ids(project), at, || at, read).unwrap();
+    let kept = cache.get(CacheKey::Ids(project), at, || at, read).unwrap();
     (kept.is_some(), was_read)
 }
 
@@ -143,7 +143,7 @@ fn what_was_not_asked_for_longest_makes_room() {
 #[test]
 fn who_was_overtaken_puts_nothing_in() {
     let cache = ColumnCache::new(1 << 20);
-    let of = Of::Ids(1);
+    let of = CacheKey::Ids(1);
     let slow = |_| {
         let change = (vec![0; 1 << 20], None);
         cache.note(of, 2, [change]);
@@ -158,9 +158,9 @@ fn who_was_overtaken_puts_nothing_in() {
 #[test]
 fn what_nobody_finished_is_read_anew() {
     let cache = ColumnCache::new(1 << 20);
-    let broken = || cache.get(Of::Ids(1), 0, || 0, |_| panic!("a test"));
+    let broken = || cache.get(CacheKey::Ids(1), 0, || 0, |_| panic!("a test"));
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(broken)).is_err());
-    assert!(cache.get(Of::Ids(1), 0, || 0, |_| Err(Error::Broken("a test"))).is_err());
+    assert!(cache.get(CacheKey::Ids(1), 0, || 0, |_| Err(Error::Broken("a test"))).is_err());
     assert_eq!(get(&cache, 1, 0, 500), (true, true));
 }
 
@@ -170,7 +170,7 @@ fn changes_that_nobody_asks_for_are_forgotten() {
     assert_eq!(get(&cache, 1, 0, 500), (true, true));
     for number in 0_u64..10_000 {
         let change = (number.to_be_bytes().to_vec(), Some(Vec::new()));
-        cache.note(Of::Ids(1), 2 * number + 2, [change]);
+        cache.note(CacheKey::Ids(1), 2 * number + 2, [change]);
         assert!(cache.bytes() < 100_000, "{}", cache.bytes());
     }
     assert_eq!(get(&cache, 1, 20_000, 500), (true, true), "read anew");

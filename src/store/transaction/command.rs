@@ -4,7 +4,53 @@ use super::Transaction;
 use super::working_set::WorkingSet;
 use crate::person::time::DAY;
 use crate::person::{ProjectId, Time};
-use crate::store::{CommandOutcome, Family, Remembered, Result, codec, corrupt, decode, keys};
+use crate::store::{Family, Result, codec, corrupt, decode, keys};
+
+/// What became of a command. The numbers are part of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[repr(u8)]
+#[strum(serialize_all = "snake_case")]
+pub enum CommandOutcome {
+    /// It was done, be it that nothing had to change.
+    Done = 0,
+    /// Nobody is called what it names.
+    NotFound = 1,
+    /// The properties would have become too large.
+    TooLarge = 2,
+    /// A split that would leave the person without a distinct id, or names none of its own.
+    NothingToSplit = 3,
+    /// A split of distinct ids that went through too many merges together.
+    TooManyMerges = 4,
+}
+
+impl CommandOutcome {
+    /// Every outcome, in the order of their numbers.
+    pub const ALL: [Self; 5] =
+        [Self::Done, Self::NotFound, Self::TooLarge, Self::NothingToSplit, Self::TooManyMerges];
+
+    /// The name under which it is counted.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// What became of a command, and when that was known: its idempotency key counts for a day from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// What became of it.
+    pub outcome: CommandOutcome,
+    /// When the command was known.
+    pub known: Time,
+}
+
+impl Remembered {
+    /// Whether a command of `now` with the same key is the same one.
+    #[must_use]
+    pub fn counts_at(&self, now: Time) -> bool {
+        self.known > now.plus(-DAY)
+    }
+}
 
 /// How many outcomes are forgotten at most for each one that is written.
 const FORGOTTEN: usize = 10;
@@ -26,7 +72,7 @@ impl Transaction<'_> {
         now: Time,
     ) -> Result<Option<CommandOutcome>> {
         let found = self.remembered(&keys::command(project, idempotency_key))?;
-        Ok(found.filter(|found| found.is_remembered(now)).map(|found| found.outcome))
+        Ok(found.filter(|found| found.counts_at(now)).map(|found| found.outcome))
     }
 
     fn remembered(&self, key: &[u8]) -> Result<Option<Remembered>> {

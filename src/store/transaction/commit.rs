@@ -9,7 +9,7 @@ use super::Transaction;
 use super::recency::LoadedRecency;
 use super::working_set::{POINTS, WorkingSet};
 use crate::person::{PersonId, ProjectId, Time};
-use crate::store::column_cache::Of;
+use crate::store::column_cache::CacheKey;
 use crate::store::history_cache::HistoryCache;
 use crate::store::keys::Meta;
 use crate::store::list::Listed;
@@ -53,12 +53,12 @@ impl<'s> Transaction<'s> {
     /// # Errors
     /// Where the store fails or is damaged, and where nothing may be written, or no longer.
     pub fn seal(mut self) -> Result<Sealed<'s>> {
-        self.store.is_to_be_written()?;
+        self.store.check_writable()?;
         self.number_changes()?;
         // Whoever was only seen has to be here too, for the lists.
         let changed = self.working.recency.iter().filter(|(_, loaded)| loaded.is_changed());
         for (project, person) in changed.map(|(of, _)| *of).collect::<Vec<_>>() {
-            self.known(project, person)?;
+            self.person_row(project, person)?;
         }
         self.stage_names();
         let mut held = self.history.into_inner().into_held();
@@ -97,7 +97,7 @@ impl<'s> Sealed<'s> {
     /// As [`Transaction::commit`].
     pub fn commit(self) -> Result<()> {
         let store = self.store;
-        store.is_to_be_written()?;
+        store.check_writable()?;
         self.write().inspect_err(|_| store.poison())
     }
 
@@ -139,7 +139,7 @@ impl<'s> Sealed<'s> {
         Ok(())
     }
 
-    /// Deletes few rows one by one and many as a range, which is dear to read over.
+    /// Deletes few rows one by one. Many are deleted as a range, which makes later reads across it slower.
     fn stage_erased(&mut self, invalidation: &mut Invalidation<'_>) -> Result<()> {
         for prefix in &self.working.erased {
             for family in [Family::History, Family::Timeline, Family::Recorded] {
@@ -163,7 +163,7 @@ impl<'s> Sealed<'s> {
             put(&mut self.batch, family, key, row.as_deref());
             if let Some((project, id)) = keys::distinct_id_of(key) {
                 let change = || (id.to_vec(), row.map(|_| Vec::new()));
-                self.store.tell(Of::Ids(project), std::iter::once_with(change));
+                self.store.note_index_changes(CacheKey::Ids(project), std::iter::once_with(change));
             }
         }
         for (&(project, life), span) in &self.working.lives {
@@ -193,7 +193,7 @@ impl<'s> Sealed<'s> {
             let Some(loaded) = self.working.persons.get(&of) else {
                 return Err(Error::Broken("somebody changed who is not there"));
             };
-            let now_listed = Listed::of(&loaded.known, None);
+            let now_listed = Listed::of(&loaded.row, None);
             let was_listed = match &loaded.before {
                 Some(before) => before.listed.as_ref(),
                 None => now_listed.as_ref(),
@@ -235,17 +235,17 @@ impl<'s> Sealed<'s> {
             .collect();
         changed.sort_unstable_by_key(|(of, ..)| *of);
         for ((project, person), before, loaded) in changed {
-            let known = &loaded.known;
+            let row = &loaded.row;
             let key = keys::person(project, person);
             invalidation.row(Family::Person, &key);
-            self.batch.put_cf(self.store.family(Family::Person), key, codec::encode_known(known));
-            let email = self.store.dictionary().property(project, "email");
-            let (listed, after) = (&before.listed, Listed::of(known, email));
+            self.batch.put_cf(self.store.family(Family::Person), key, codec::encode_person(row));
+            let email = self.store.dictionary().email(project);
+            let (listed, after) = (&before.listed, Listed::of(row, email));
             *live.entry(project).or_default() +=
                 i64::from(after.is_some()) - i64::from(listed.is_some());
             let of = (project, person);
             Listed::stage(&mut self.batch, self.store, of, listed.as_ref(), after.as_ref());
-            columns.note(of, &before.columns, column::columns(known));
+            columns.note(of, &before.columns, column::columns(row));
         }
         columns.stage(&mut self.batch, self.store);
         for (project, change) in live.into_iter().filter(|(_, change)| *change != 0) {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use hashbrown::hash_map::Entry;
 
 use super::{Loaded, Transaction};
-use crate::person::{Head, Known, Life, Merged, Ownership, PersonId, Place, ProjectId, Time};
+use crate::person::{Head, Life, Merged, Ownership, PersonId, PersonRow, Place, ProjectId, Time};
 use crate::store::lives::{LivesOf, Spans};
 use crate::store::{Above, Family, Joined, LifeSpan, Member, Result, codec, corrupt, decode, keys};
 
@@ -256,9 +256,9 @@ impl Spans for Transaction<'_> {
         found.map(|(_, value)| decode(codec::decode_move, &value, Family::Life)).transpose()
     }
 
-    fn goes_on(&self, project: ProjectId, life: Life) -> bool {
+    fn is_known_unmerged(&self, project: ProjectId, life: Life) -> bool {
         self.working.persons.get(&(project, life.person)).is_some_and(|loaded| {
-            matches!(&*loaded.known, Known::Person(Head { life: newest, merged: None, .. }) if *newest == life.number)
+            matches!(&*loaded.row, PersonRow::Head(Head { life: newest, merged: None, .. }) if *newest == life.number)
         })
     }
 }

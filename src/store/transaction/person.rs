@@ -7,7 +7,7 @@ use hashbrown::hash_map::Entry;
 use super::Transaction;
 use super::recency::LoadedRecency;
 use crate::person::{
-    Fact, Head, Known, PersonId, Place, ProjectId, PropertyId, Time, Tombstone, identity,
+    Fact, Head, PersonId, PersonRow, Place, ProjectId, PropertyId, Time, Tombstone, identity,
 };
 use crate::store::column::{Columns, columns};
 use crate::store::keys::{self, KeyReader};
@@ -17,7 +17,7 @@ use crate::store::{Error, Family, LifeSpan, Result, codec, corrupt, decode};
 /// A person, and how lists and columns show it before this transaction.
 pub(super) struct LoadedPerson {
     /// Copied where it is changed while the transaction before is committed.
-    pub known: Arc<Known>,
+    pub row: Arc<PersonRow>,
     /// `None` while it is unchanged.
     pub before: Option<Before>,
 }
@@ -30,28 +30,28 @@ pub(super) struct Before {
 
 impl LoadedPerson {
     pub fn committed(bytes: &[u8]) -> Result<Self> {
-        let known = decode(codec::decode_known, bytes, Family::Person)?;
-        Ok(Self { known: Arc::new(known), before: None })
+        let row = decode(codec::decode_person, bytes, Family::Person)?;
+        Ok(Self { row: Arc::new(row), before: None })
     }
 
     /// One that is made in this transaction.
-    fn new(known: Known) -> Self {
+    fn new(row: PersonRow) -> Self {
         let before = Before { listed: None, columns: Columns::new() };
-        Self { known: Arc::new(known), before: Some(before) }
+        Self { row: Arc::new(row), before: Some(before) }
     }
 
     /// A clean copy for the next transaction.
     pub fn carried(&self) -> Self {
-        Self { known: self.known.clone(), before: None }
+        Self { row: self.row.clone(), before: None }
     }
 
     /// The person, to be changed; `email` is the number of the property of that name.
-    fn change(&mut self, email: impl FnOnce() -> Option<PropertyId>) -> &mut Known {
+    fn change(&mut self, email: impl FnOnce() -> Option<PropertyId>) -> &mut PersonRow {
         self.before.get_or_insert_with(|| Before {
-            listed: Listed::of(&self.known, email()),
-            columns: columns(&self.known),
+            listed: Listed::of(&self.row, email()),
+            columns: columns(&self.row),
         });
-        Arc::make_mut(&mut self.known)
+        Arc::make_mut(&mut self.row)
     }
 }
 
@@ -69,8 +69,8 @@ impl Transaction<'_> {
     /// # Errors
     /// [`Error::Broken`] where there is no such person; else where the store fails.
     pub fn head(&mut self, project: ProjectId, person: PersonId) -> Result<&Head> {
-        match self.known(project, person)? {
-            Some(Known::Person(head)) => Ok(head),
+        match self.person_row(project, person)? {
+            Some(PersonRow::Head(head)) => Ok(head),
             _ => Err(Error::Broken("a person that others point to is not there")),
         }
     }
@@ -82,9 +82,9 @@ impl Transaction<'_> {
     pub fn head_mut(&mut self, project: ProjectId, person: PersonId) -> Result<&mut Head> {
         self.touched.insert((project, person));
         let store = self.store;
-        let email = || store.dictionary().property(project, "email");
+        let email = || store.dictionary().email(project);
         match self.find(project, person)?.map(|loaded| loaded.change(email)) {
-            Some(Known::Person(head)) => Ok(head),
+            Some(PersonRow::Head(head)) => Ok(head),
             _ => Err(Error::Broken("a person that others point to is not there")),
         }
     }
@@ -93,8 +93,12 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn known(&mut self, project: ProjectId, person: PersonId) -> Result<Option<&Known>> {
-        Ok(self.find(project, person)?.map(|loaded| &*loaded.known))
+    pub fn person_row(
+        &mut self,
+        project: ProjectId,
+        person: PersonId,
+    ) -> Result<Option<&PersonRow>> {
+        Ok(self.find(project, person)?.map(|loaded| &*loaded.row))
     }
 
     /// The person with a uuid, also of one merged away or deleted.
@@ -148,7 +152,7 @@ impl Transaction<'_> {
         match (used, lives_on) {
             (Use::Nothing, _) => self.insert(project, uuid, began),
             (Use::Tombstone(id, tombstone), _) => {
-                self.put_known(project, id, Known::Person(Head::anew(&tombstone, began)));
+                self.put_person_row(project, id, PersonRow::Head(Head::anew(&tombstone, began)));
                 Ok(id)
             }
             (Use::Merged(id), Some(place)) => {
@@ -204,13 +208,13 @@ impl Transaction<'_> {
         person: PersonId,
         tombstone: Tombstone,
     ) -> Result<()> {
-        let properties = match self.known(project, person)? {
-            Some(Known::Person(head)) => {
+        let properties = match self.person_row(project, person)? {
+            Some(PersonRow::Head(head)) => {
                 head.entries.keys().flat_map(|of| of.to_be_bytes()).collect()
             }
             _ => Vec::new(),
         };
-        self.put_known(project, person, Known::Deleted(tombstone));
+        self.put_person_row(project, person, PersonRow::Tombstone(tombstone));
         self.loaded_recency(project, person)?.now.seen = None;
         let key = keys::Meta::Erased(project, person, tombstone.version).key();
         self.batch.put_cf(self.store.family(Family::Meta), key, properties);
@@ -221,11 +225,11 @@ impl Transaction<'_> {
         let Some(id) = self.person_of_uuid(project, uuid)? else {
             return Ok(Use::Nothing);
         };
-        Ok(match self.known(project, id)? {
+        Ok(match self.person_row(project, id)? {
             None => return Err(Error::Broken("a uuid stands for a person that is not there")),
-            Some(Known::Deleted(tombstone)) => Use::Tombstone(id, *tombstone),
-            Some(Known::Person(head)) if head.merged.is_some() => Use::Merged(id),
-            Some(Known::Person(_)) => Use::Somebody,
+            Some(PersonRow::Tombstone(tombstone)) => Use::Tombstone(id, *tombstone),
+            Some(PersonRow::Head(head)) if head.merged.is_some() => Use::Merged(id),
+            Some(PersonRow::Head(_)) => Use::Somebody,
         })
     }
 
@@ -234,8 +238,8 @@ impl Transaction<'_> {
         while self.find(project, id)?.is_some() {
             id = identity::next_person_id(id);
         }
-        let known = Known::Person(Head::new(uuid, began));
-        self.working.persons.insert((project, id), LoadedPerson::new(known));
+        let row = PersonRow::Head(Head::new(uuid, began));
+        self.working.persons.insert((project, id), LoadedPerson::new(row));
         // Nobody was there, and so nobody was recent: that takes no look.
         self.working.recency.insert((project, id), LoadedRecency::default());
         self.touched.insert((project, id));
@@ -271,12 +275,12 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn put_known(&mut self, project: ProjectId, person: PersonId, known: Known) {
+    fn put_person_row(&mut self, project: ProjectId, person: PersonId, row: PersonRow) {
         self.touched.insert((project, person));
-        let email = || self.store.dictionary().property(project, "email");
+        let email = || self.store.dictionary().email(project);
         match self.working.persons.entry((project, person)) {
-            Entry::Occupied(mut loaded) => *loaded.get_mut().change(email) = known,
-            Entry::Vacant(entry) => _ = entry.insert(LoadedPerson::new(known)),
+            Entry::Occupied(mut loaded) => *loaded.get_mut().change(email) = row,
+            Entry::Vacant(entry) => _ = entry.insert(LoadedPerson::new(row)),
         }
     }
 

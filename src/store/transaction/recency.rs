@@ -4,7 +4,18 @@ use hashbrown::hash_map::Entry;
 
 use super::Transaction;
 use crate::person::{PersonId, ProjectId, Time};
-use crate::store::{Family, Recency, Result, codec, decode, keys};
+use crate::store::{Family, Result, codec, decode, keys};
+
+/// How recent a person is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recency {
+    /// Its newest event time, floored to the hour; `None` where no event showed it, or of one that
+    /// was deleted.
+    pub seen: Option<Time>,
+    /// The number of its last change. Every record that changes a person takes the next number of
+    /// the project for it, from 1 on.
+    pub change: u64,
+}
 
 /// How recent a person is, and how recent it was before this transaction.
 #[derive(Clone, Copy, Default)]
@@ -44,7 +55,7 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// Where the store fails or is damaged.
-    pub fn see(&mut self, project: ProjectId, person: PersonId, time: Time) -> Result<()> {
+    pub fn mark_seen(&mut self, project: ProjectId, person: PersonId, time: Time) -> Result<()> {
         let hour = Some(time.floor_to_hour());
         let loaded = self.loaded_recency(project, person)?;
         if hour > loaded.now.seen {

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::person::LoadedPerson;
 use super::recency::LoadedRecency;
 use crate::person::{Life, Ownership, PersonId, ProjectId};
-use crate::store::staged::{Erased, Staged};
+use crate::store::staged::{Erased, RowChanges};
 use crate::store::{Family, LifeSpan};
 
 /// What a transaction loaded and what it changes, by what is loaded.
@@ -25,11 +25,11 @@ pub struct WorkingSet {
     pub forgotten: HashMap<ProjectId, Vec<u8>>,
     pub lives: HashMap<(ProjectId, Life), LifeSpan>,
     /// Rows of the families in [`POINTS`].
-    pub points: [Staged; POINTS.len()],
-    pub history: Staged,
-    pub timeline: Staged,
-    pub members: Staged,
-    pub sources: Staged,
+    pub points: [RowChanges; POINTS.len()],
+    pub history: RowChanges,
+    pub timeline: RowChanges,
+    pub members: RowChanges,
+    pub sources: RowChanges,
     /// Keys of the family.
     pub recorded: BTreeSet<Vec<u8>>,
     /// Applied before everything staged.
@@ -119,7 +119,7 @@ impl WorkingSet {
     }
 
     /// Rows of commands.
-    pub fn commands(&self) -> &Staged {
+    pub fn commands(&self) -> &RowChanges {
         const AT: usize = 2;
         const { assert!(matches!(POINTS[AT], Family::Command)) }
         &self.points[AT]

@@ -1,7 +1,7 @@
 //! The activity log has no gap, and what was done to a person stands in the person's log.
 
 use super::{Law, Verifying, Who};
-use crate::person::{Known, ProjectId};
+use crate::person::{PersonRow, ProjectId};
 use crate::store::keys::{self, KeyReader};
 use crate::store::{Activity, Family, Result, codec, corrupt, decode};
 
@@ -56,11 +56,11 @@ impl Verifying<'_> {
         self.place(who, activity.place);
         let key = keys::at(keys::person(project, who.person), activity.place);
         let told = self.snapshot.get(Family::Timeline, &key)?.is_some();
-        let expected = match self.snapshot.known(project, who.person)? {
+        let expected = match self.snapshot.person_row(project, who.person)? {
             // One born anew has nothing of before it was deleted.
-            Some(Known::Person(head)) if head.first_life > 0 => told,
-            Some(Known::Person(_)) => true,
-            Some(Known::Deleted(_)) => false,
+            Some(PersonRow::Head(head)) if head.first_life > 0 => told,
+            Some(PersonRow::Head(_)) => true,
+            Some(PersonRow::Tombstone(_)) => false,
             None => {
                 self.differs(Law::Activity, who, format!("activity {ordinal} is of nobody"));
                 return Ok(());

@@ -2,7 +2,7 @@
 
 use super::{Law, Standing, Verifying, Who, life_text, time_text};
 use crate::person::identity::is_anonymous;
-use crate::person::{Known, Life, Owned, Ownership, ProjectId, Seat, Time};
+use crate::person::{Life, Owned, Ownership, PersonRow, ProjectId, Seat, Time};
 use crate::store::keys::{self, KeyReader};
 use crate::store::{Family, Joined, Member, Result, codec, corrupt, decode};
 
@@ -145,14 +145,14 @@ impl Verifying<'_> {
             let text = format!("found at {ordinal} of {of} {member}, which is not its");
             self.differs(Law::Ownership, who, text);
         }
-        let head = match self.snapshot.known(project, life.person)? {
+        let head = match self.snapshot.person_row(project, life.person)? {
             None => {
                 let text = format!("{} is listed with nobody", member_text(Some(member)));
                 self.differs(Law::Ownership, who, text);
                 None
             }
-            Some(Known::Deleted(_)) => None,
-            Some(Known::Person(head)) => Some(head),
+            Some(PersonRow::Tombstone(_)) => None,
+            Some(PersonRow::Head(head)) => Some(head),
         };
         let head = head.filter(|head| head.life == life.number);
         if head.is_some_and(|head| ordinal >= head.distinct_ids) {

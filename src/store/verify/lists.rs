@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Law, Verifying, Who};
-use crate::person::{Known, PersonId, ProjectId, PropertyId};
+use crate::person::{PersonId, PersonRow, ProjectId, PropertyId};
 use crate::store::column::{self, LIVE};
 use crate::store::keys::{self, KeyReader, Meta};
 use crate::store::list::Listed;
@@ -11,8 +11,8 @@ use crate::store::{Family, NEVER, Recency, Result, corrupt};
 
 impl Verifying<'_> {
     /// A head has its rows in the lists.
-    pub(super) fn listed(&mut self, who: Who, known: &Known, recency: Recency) -> Result<()> {
-        let Some(listed) = self.listing(who.project, known) else { return Ok(()) };
+    pub(super) fn listed(&mut self, who: Who, row: &PersonRow, recency: Recency) -> Result<()> {
+        let Some(listed) = self.listing(who.project, row) else { return Ok(()) };
         *self.live.entry(who.project).or_default() += 1;
         let (created_at, email) = listed.keys(who.project, who.person);
         let seen = by_last_seen_at(who.project, recency, &listed);
@@ -34,9 +34,9 @@ impl Verifying<'_> {
     }
 
     /// What the columns hold of a person is what its head has.
-    pub(super) fn in_columns(&mut self, who: Who, known: &Known) -> Result<()> {
-        let Some(listed) = self.listing(who.project, known) else { return Ok(()) };
-        let columns = column::columns(known);
+    pub(super) fn in_columns(&mut self, who: Who, row: &PersonRow) -> Result<()> {
+        let Some(listed) = self.listing(who.project, row) else { return Ok(()) };
+        let columns = column::columns(row);
         let due =
             columns.iter().map(|(property, value)| (*property, column::encode(value).to_vec()));
         for (property, due) in due.chain([(LIVE, column::encode_live(&listed))]) {
@@ -77,8 +77,8 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    fn listing(&self, project: ProjectId, known: &Known) -> Option<Listed> {
-        Listed::of(known, self.snapshot.store.dictionary().property(project, "email"))
+    fn listing(&self, project: ProjectId, row: &PersonRow) -> Option<Listed> {
+        Listed::of(row, self.snapshot.store.dictionary().email(project))
     }
 
     /// How many live persons each project has.
@@ -153,13 +153,13 @@ impl Verifying<'_> {
         project: ProjectId,
         person: PersonId,
     ) -> Result<Option<Vec<u8>>> {
-        let Some(known) = self.snapshot.known(project, person)? else {
+        let Some(row) = self.snapshot.person_row(project, person)? else {
             return Ok(None);
         };
         if family == Family::Uuid {
-            return Ok(Some(keys::uuid(project, known.uuid())));
+            return Ok(Some(keys::uuid(project, row.uuid())));
         }
-        let listed = self.listing(project, &known);
+        let listed = self.listing(project, &row);
         if let (Family::ByLastSeenAt, Some(listed)) = (family, &listed) {
             let recency = self.snapshot.recency(project, person)?;
             return Ok(Some(by_last_seen_at(project, recency, listed)));

@@ -31,7 +31,7 @@ use super::snapshot::Snapshot;
 use super::staged::{Committed, Ordered};
 use super::walk::Walk;
 use super::{Error, Family, Result, Store, codec, corrupt, decode};
-use crate::person::{Known, Life, PersonId, Place, ProjectId, PropertyId, Time};
+use crate::person::{Life, PersonId, PersonRow, Place, ProjectId, PropertyId, Time};
 
 /// How far a verification is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,10 +177,12 @@ impl<'a> Verifying<'a> {
     }
 
     fn standing(&self, project: ProjectId, life: Life) -> Result<Standing> {
-        Ok(match self.snapshot.known(project, life.person)? {
-            Some(Known::Person(head)) if life.number < head.first_life => Standing::Deleted,
-            Some(Known::Person(head)) if life.number <= head.life => Standing::There,
-            Some(Known::Deleted(tombstone)) if life.number <= tombstone.life => Standing::Deleted,
+        Ok(match self.snapshot.person_row(project, life.person)? {
+            Some(PersonRow::Head(head)) if life.number < head.first_life => Standing::Deleted,
+            Some(PersonRow::Head(head)) if life.number <= head.life => Standing::There,
+            Some(PersonRow::Tombstone(tombstone)) if life.number <= tombstone.life => {
+                Standing::Deleted
+            }
             Some(_) | None => Standing::Nobody,
         })
     }

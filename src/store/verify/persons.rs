@@ -2,7 +2,7 @@
 
 use super::history::Facts;
 use super::{Cursor, Law, Verifying, Who, time_text, who_of};
-use crate::person::{Fact, Head, Known, Life, Time, Tombstone};
+use crate::person::{Fact, Head, Life, PersonRow, Time, Tombstone, json};
 use crate::store::{Family, LifeSpan, Recency, Result, codec, corrupt, decode, keys};
 
 /// What is walked side by side with the persons.
@@ -55,7 +55,7 @@ impl Verifying<'_> {
             let who = who_of(&key, Family::Person)?;
             self.tick();
             self.nobody(&mut beside, Some(&key))?;
-            match decode(codec::decode_known, value, Family::Person) {
+            match decode(codec::decode_person, value, Family::Person) {
                 Ok(known) => {
                     let checked = self.person(who, &known, &mut beside);
                     self.soft(Law::Heads, who, checked)?;
@@ -91,20 +91,20 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    fn person(&mut self, who: Who, known: &Known, beside: &mut Beside) -> Result<()> {
-        let uuid = known.uuid();
+    fn person(&mut self, who: Who, row: &PersonRow, beside: &mut Beside) -> Result<()> {
+        let uuid = row.uuid();
         let found = self.snapshot.person_of_uuid(who.project, uuid)?;
         if found != Some(who.person) {
             let text = format!("found {found:?} under its uuid {uuid}, due is itself");
             self.differs(Law::Indexes, who, text);
         }
         let recency = beside.recency_of(who)?;
-        self.listed(who, known, recency)?;
-        self.in_columns(who, known)?;
+        self.listed(who, row, recency)?;
+        self.in_columns(who, row)?;
         self.in_order(who, recency)?;
-        match known {
-            Known::Person(head) => self.head((who, head), recency, beside),
-            Known::Deleted(tombstone) => {
+        match row {
+            PersonRow::Head(head) => self.head((who, head), recency, beside),
+            PersonRow::Tombstone(tombstone) => {
                 self.tombstone(who, tombstone, beside);
                 self.unseen(who, recency.seen);
                 Ok(())
@@ -187,7 +187,7 @@ impl Verifying<'_> {
                 continue;
             };
             let value = entry.state.current.as_ref().map_or(0, |value| value.as_json().len());
-            due += (name.len() + value + "\"\":,".len()) as u64;
+            due += (json::quoted_bytes(&name) + value + "\"\":,".len()) as u64;
         }
         if head.json_bytes != due {
             let text = format!("found json_bytes {}, due are {due}", head.json_bytes);

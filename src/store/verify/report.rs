@@ -8,7 +8,8 @@ use crate::person::{PersonId, ProjectId};
 const KEPT: usize = 20;
 
 /// What is verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Law {
     /// A head is the fold over its history.
     Heads,
@@ -47,17 +48,7 @@ impl Law {
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Heads => "heads",
-            Self::Merges => "merges",
-            Self::Indexes => "indexes",
-            Self::Ownership => "ownership",
-            Self::Lives => "lives",
-            Self::Timeline => "timeline",
-            Self::Activity => "activity",
-            Self::Positions => "positions",
-            Self::Deletion => "deletion",
-        }
+        self.into()
     }
 
     /// What of it is counted.

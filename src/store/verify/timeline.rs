@@ -85,7 +85,7 @@ impl Verifying<'_> {
         // Of a merge whose properties were refused the rest may come again.
         let may_be_refused = operation.merged.is_some() && operation.effects.is_empty();
         let is_noted = is_recorded(operation.uuid)?
-            || (may_be_refused && is_recorded(identity::of_identity(operation.uuid))?);
+            || (may_be_refused && is_recorded(identity::identity_only_uuid(operation.uuid))?);
         if !is_noted {
             let (event, uuid) = (&operation.event, operation.uuid);
             let text = format!("{event:?} {uuid} at {} is not in `recorded`", place.time);
@@ -114,9 +114,9 @@ impl Verifying<'_> {
 
     fn was_merged(&self, person: &Person, source: u64, place: Place) -> Result<bool> {
         let project = person.who.project;
-        let number = match self.snapshot.known(project, source)? {
-            Some(crate::person::Known::Person(head)) => head.life,
-            Some(crate::person::Known::Deleted(tombstone)) => tombstone.life,
+        let number = match self.snapshot.person_row(project, source)? {
+            Some(crate::person::PersonRow::Head(head)) => head.life,
+            Some(crate::person::PersonRow::Tombstone(tombstone)) => tombstone.life,
             None => return Ok(false),
         };
         for number in 0..=number {

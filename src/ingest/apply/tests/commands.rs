@@ -25,7 +25,7 @@ pub fn of_project(project: ProjectId, line: &Json) -> Json {
 /// Whose a distinct id is, by uuid.
 fn uuid_of(store: &Store, id: &str) -> Option<uuid::Uuid> {
     let snapshot = store.snapshot();
-    let person = snapshot.whose(1, id).unwrap()?;
+    let person = snapshot.person_of_distinct_id(1, id).unwrap()?;
     Some(snapshot.head(1, person).unwrap().unwrap().uuid)
 }
 
@@ -40,7 +40,7 @@ fn a_command_finds_its_person_where_events_came_in_another_order() {
     let (_live, live) = world(&[login.clone(), visit.clone()]);
     assert_eq!(uuid_of(&live, "anon"), Some(person_uuid(1, "who")));
     let snapshot = live.snapshot();
-    let person = snapshot.whose(1, "who").unwrap().unwrap();
+    let person = snapshot.person_of_distinct_id(1, "who").unwrap().unwrap();
     let head = snapshot.head(1, person).unwrap().unwrap();
     let others = snapshot.other_uuids(1, (person, &head), 100).unwrap();
     assert_eq!(others, [person_uuid(1, "anon")]);
@@ -70,7 +70,7 @@ fn other_uuids_are_nobody_elses() {
     assert_eq!(uuid_of(&store, "bob"), Some(person_uuid(1, "ann")));
     let snapshot = store.snapshot();
     for id in ["ann", "bob"] {
-        let person = snapshot.whose(1, id).unwrap().unwrap();
+        let person = snapshot.person_of_distinct_id(1, id).unwrap().unwrap();
         let head = snapshot.head(1, person).unwrap().unwrap();
         let others = snapshot.other_uuids(1, (person, &head), 100).unwrap();
         assert!(!others.contains(&person_uuid(1, "ann")), "{id}: {others:?}");
@@ -89,7 +89,7 @@ fn ids_that_went_through_too_many_merges_leave_a_few_at_a_time() {
     let all = (0..LINKS).map(|link| (0, set(&person(link), &json!({}))));
     let (_folder, store) = world(&all.chain(chain).collect::<Vec<_>>());
     let top = person(LINKS - 1);
-    let now = |id: &str| store.snapshot().whose(1, id).unwrap();
+    let now = |id: &str| store.snapshot().person_of_distinct_id(1, id).unwrap();
     assert_eq!(now("p0"), now(&top));
     let tally = applied(&store, &[(500, command(&json!({"command": "split", "of": top})))]);
     assert_eq!(outcomes(&tally), [Outcome::Refused]);

@@ -164,8 +164,9 @@ impl Oracle {
         if of.clone().any(|(person, _)| self.is_recorded(person, m, event.uuid)) {
             return;
         }
-        let done =
-            |(person, _)| self.stubs.contains(&(person, m, identity::of_identity(event.uuid)));
+        let done = |(person, _)| {
+            self.stubs.contains(&(person, m, identity::identity_only_uuid(event.uuid)))
+        };
         if request.is_some() && of.into_iter().any(done) {
             return self.apply(&Event { merge: None, ..event.clone() }, position);
         }
@@ -197,7 +198,7 @@ impl Oracle {
         match self.record(event, place, person, both.then(|| source.unwrap())) {
             None if request.is_some() => self.leave_trace(event, event.uuid),
             Some(false) if request.is_some() => {
-                self.leave_trace(event, identity::of_identity(event.uuid));
+                self.leave_trace(event, identity::identity_only_uuid(event.uuid));
             }
             _ => {}
         }
@@ -282,7 +283,7 @@ impl Oracle {
         let uuid = fits.then_some(event.uuid);
         let operation = Operation { place, event_time, known, uuid, distinct_id, merged };
         self.put(person, operation);
-        let noted = if fits { event.uuid } else { identity::of_identity(event.uuid) };
+        let noted = if fits { event.uuid } else { identity::identity_only_uuid(event.uuid) };
         self.stubs.insert((person, event_time, noted));
         if place.time != event_time {
             self.leave_trace(event, noted);

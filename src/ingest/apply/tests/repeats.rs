@@ -35,7 +35,7 @@ fn a_person_was_last_seen_at_its_newest_event_wherever_merges_stand() {
     let snapshot = store.snapshot();
     let at = Moment { time: Time(START + 70 * HOUR), known: Time::MAX };
     let then = as_of(&snapshot, "c", at.time, at.known, Mode::WithOnce).unwrap();
-    let id = snapshot.whose(1, "c").unwrap().unwrap();
+    let id = snapshot.person_of_distinct_id(1, "c").unwrap().unwrap();
     let head = snapshot.head(1, id).unwrap().unwrap();
     let today = snapshot.as_of_today(1, (id, &head), at, Mode::WithOnce).unwrap();
     assert_eq!(today.last_seen_at, then.last_seen_at);
@@ -53,7 +53,8 @@ fn a_repeated_identify_does_not_undo_what_became_of_its_ids_since() {
     ]);
     assert_eq!(tally.records[&(0, Outcome::Duplicate)], 1);
     let snapshot = store.snapshot();
-    let [ann, bob] = ["ann", "bob"].map(|id| snapshot.whose(1, id).unwrap().unwrap());
+    let [ann, bob] =
+        ["ann", "bob"].map(|id| snapshot.person_of_distinct_id(1, id).unwrap().unwrap());
     assert_ne!(ann, bob);
 }
 

@@ -44,7 +44,7 @@ fn property(store: &Store, name: &str) -> u32 {
 fn head(store: &Store, id: &str, change: impl Fn(&mut crate::person::Head)) {
     let mut head = store.snapshot().head(1, person(id)).unwrap().unwrap();
     change(&mut head);
-    let bytes = codec::encode_known(&crate::person::Known::Person(head));
+    let bytes = codec::encode_person(&crate::person::PersonRow::Head(head));
     store.damage(Family::Person, &keys::person(1, person(id)), Some(&bytes));
 }
 

@@ -1,5 +1,7 @@
 //! That columns and distinct ids in memory are what is read anew.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -7,14 +9,17 @@ use super::*;
 const JSON: [&str; 8] =
     ["\"Team\"", "\"free\"", "1", "null", "", "\"SS\u{df}\u{130}\"", "{\"a\":\"Te\"}", "\"a\\nb\""];
 
-fn whole(rows: &BTreeMap<PersonId, &str>) -> Whole {
+fn whole(rows: &BTreeMap<PersonId, &str>) -> MemoryColumn {
     let mut rows = rows.iter();
     let next = || Ok(rows.next().map(|(person, row)| (*person, row.as_bytes().to_vec())));
-    Whole::of(next, usize::MAX).unwrap().unwrap()
+    MemoryColumn::of(next, usize::MAX).unwrap().unwrap()
 }
 
 /// That it is these rows, however it is asked.
-fn is(whole: &Whole, rows: &BTreeMap<PersonId, &str>) -> std::result::Result<(), TestCaseError> {
+fn is(
+    whole: &MemoryColumn,
+    rows: &BTreeMap<PersonId, &str>,
+) -> std::result::Result<(), TestCaseError> {
     let all = whole.range(&(0..PersonId::MAX));
     let found = all.clone().map(|at| (whole.person(at), whole.row(at)));
     prop_assert!(found.eq(rows.iter().map(|(person, row)| (*person, row.as_bytes()))));
@@ -57,13 +62,13 @@ fn a_change_takes_no_more_room_than_it_brings() {
     let texts: Vec<_> = (0..10_000).map(|number| format!("\"value {number}\"")).collect();
     let before = whole(&(0..).zip(texts.iter().map(String::as_str)).collect());
     let change = (7_u64.to_be_bytes().to_vec(), Some(b"\"another value\"".to_vec()));
-    let after = before.with(&Delta::from([change])).unwrap();
+    let after = before.with(&RowChanges::from([change])).unwrap();
     assert!(after.bytes() < before.bytes() + before.bytes() / 100, "{}", after.bytes());
     let mut ids = texts.iter().map(|text| Ok(Some(text.clone().into_bytes()))).collect::<Vec<_>>();
     ids.sort_by_key(|id| id.as_ref().unwrap().clone());
     let mut ids = ids.into_iter();
-    let before = Ids::of(|| ids.next().unwrap_or(Ok(None)), usize::MAX).unwrap().unwrap();
-    let after = before.with(&Delta::from([(b"another".to_vec(), Some(Vec::new()))])).unwrap();
+    let before = MemoryIds::of(|| ids.next().unwrap_or(Ok(None)), usize::MAX).unwrap().unwrap();
+    let after = before.with(&RowChanges::from([(b"another".to_vec(), Some(Vec::new()))])).unwrap();
     assert!(after.bytes() < before.bytes() + before.bytes() / 100, "{}", after.bytes());
 }
 
@@ -79,7 +84,7 @@ proptest! {
         let mut column = whole(&rows);
         is(&column, &rows)?;
         for changes in changes {
-            let mut due = Delta::new();
+            let mut due = RowChanges::new();
             for (person, json) in changes {
                 let json = json.map(|json| JSON[json]);
                 due.insert(person.to_be_bytes().to_vec(), json.map(Into::into));
@@ -101,8 +106,8 @@ proptest! {
     ) {
         let mut given = first.iter();
         let next = || Ok(given.next().map(|id| id.clone().into_bytes()));
-        let ids = Ids::of(next, usize::MAX).unwrap().unwrap();
-        let due: Delta = changes
+        let ids = MemoryIds::of(next, usize::MAX).unwrap().unwrap();
+        let due: RowChanges = changes
             .iter()
             .map(|(id, stays)| (id.clone().into_bytes(), stays.then(Vec::new)))
             .collect();
@@ -127,7 +132,7 @@ fn what_nobody_has_any_more_is_not_kept_for_ever() {
     let mut column = whole(&rows);
     for number in 0..100 {
         let row = Some(number.to_string().into_bytes());
-        let changes = Delta::from([(1_u64.to_be_bytes().to_vec(), row)]);
+        let changes = RowChanges::from([(1_u64.to_be_bytes().to_vec(), row)]);
         match column.with(&changes) {
             Some(next) => column = next,
             None => return,
@@ -140,7 +145,7 @@ fn what_nobody_has_any_more_is_not_kept_for_ever() {
 fn what_is_too_large_is_not_taken() {
     let mut persons = 0..100_u64;
     let next = || Ok(persons.next().map(|person| (person, vec![b'1'; 10])));
-    assert!(Whole::of(next, 1_000).unwrap().is_none());
+    assert!(MemoryColumn::of(next, 1_000).unwrap().is_none());
     let mut ids = 0..100_u64;
-    assert!(Ids::of(|| Ok(ids.next().map(|_| vec![b'a'; 10])), 1_000).unwrap().is_none());
+    assert!(MemoryIds::of(|| Ok(ids.next().map(|_| vec![b'a'; 10])), 1_000).unwrap().is_none());
 }

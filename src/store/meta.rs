@@ -1,9 +1,24 @@
-//! What a store knows of itself: its secret, its identity, and the share of the log that fills it.
+//! What a store knows of itself: its secret, its identity, and how much of which share of the log it has.
 
 use uuid::Uuid;
 
 use super::keys::Meta;
 use super::{Error, Family, Result, Store, corrupt};
+use crate::person::Time;
+
+/// How far a partition was applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The first offset that is not applied yet.
+    pub next_offset: u64,
+    /// The offset of the last record applied.
+    pub last_offset: u64,
+    /// Kafka's timestamp of that record.
+    pub last_timestamp: Time,
+    /// A hash of that record's value: with offset and timestamp it tells whether a topic is
+    /// still the one that was read.
+    pub last_hash: u64,
+}
 
 impl Store {
     pub(super) fn load_secret(&mut self) -> Result<()> {
@@ -27,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Share`] where that is another one; nothing is changed then.
-    pub fn fill_from(&self, share: &str) -> Result<()> {
+    pub fn claim_share(&self, share: &str) -> Result<()> {
         let key = Meta::Share.key();
         match self.get(Family::Meta, &key)? {
             None => Ok(self.db.put_cf(self.family(Family::Meta), key, share)?),

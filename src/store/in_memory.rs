@@ -1,23 +1,20 @@
 //! Columns and distinct ids in memory, whole: a walk through them costs nanoseconds a row.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
 use std::sync::OnceLock;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::Result;
+use super::staged::RowChanges;
 use crate::person::{Needle, PersonId, Value, lowercase};
 
-/// Up to so many values of a column, new ones are looked for among those that are there.
+/// Up to so many values a column looks a new one up among them; beyond, it is added as if none were equal.
 const FEW_VALUES: usize = if cfg!(test) { 4 } else { 4096 };
 
 /// A person and the number of a value, in bytes.
 const ROW: usize = size_of::<PersonId>() + size_of::<u32>();
-
-/// What changed since something was read, by the end of the key: a row, or none any more.
-pub type Delta = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Texts one after the other.
 #[derive(Clone, Default)]
@@ -107,7 +104,7 @@ impl Lowercase {
 }
 
 /// The rows of a column, in the order of the persons.
-pub struct Whole {
+pub struct MemoryColumn {
     persons: Vec<PersonId>,
     /// Which of the values each of them has.
     codes: Vec<u32>,
@@ -154,7 +151,7 @@ impl Coding {
     }
 }
 
-impl Whole {
+impl MemoryColumn {
     /// Takes the rows of a column, which come in the order of the persons; `None` where they take more than
     /// `most` bytes.
     pub fn of(
@@ -179,7 +176,7 @@ impl Whole {
 
     /// The column with changes applied, whose keys end in the person. `None` where too many of its values are
     /// nobody's any more: it is read anew then.
-    pub fn with(&self, changes: &Delta) -> Option<Self> {
+    pub fn with(&self, changes: &RowChanges) -> Option<Self> {
         let room = self.persons.len() + changes.len();
         let (mut persons, mut codes) = (Vec::with_capacity(room), Vec::with_capacity(room));
         // What grows by doubling would take twice as much, and not be kept for that.
@@ -254,7 +251,7 @@ impl Whole {
         (counted.collect(), long)
     }
 
-    /// Who has a part in the text of the value, in order. What is too long to be here, `long` answers. `None`
+    /// The persons who have a part in the text of the value, in order. What is too long to be here, `long` answers. `None`
     /// where it cannot be said.
     pub fn having(
         &self,
@@ -303,12 +300,12 @@ impl Whole {
 }
 
 /// The distinct ids of a project, in their order.
-pub struct Ids {
+pub struct MemoryIds {
     ids: Texts,
     lowercase: OnceLock<Option<Lowercase>>,
 }
 
-impl Ids {
+impl MemoryIds {
     /// Takes distinct ids, which come in their order; `None` where they take more than `most` bytes.
     pub fn of(
         mut next: impl FnMut() -> Result<Option<Vec<u8>>>,
@@ -325,7 +322,7 @@ impl Ids {
     }
 
     /// The distinct ids with changes applied, whose keys they are. `None` where there is no room for all.
-    pub fn with(&self, changes: &Delta) -> Option<Self> {
+    pub fn with(&self, changes: &RowChanges) -> Option<Self> {
         let mut ids = Texts::default();
         let mut old = self.ids.iter().peekable();
         for (id, row) in changes {

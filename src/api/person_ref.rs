@@ -7,14 +7,14 @@ use crate::person::{PersonId, identity};
 
 /// How a caller names a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Called {
+pub enum PersonRef {
     /// By the integer id.
     Id(PersonId),
     /// By the uuid.
     Uuid(Uuid),
 }
 
-impl Called {
+impl PersonRef {
     /// Reads what stands in the parameter `attr`.
     pub fn parse(text: &str, attr: &str) -> Result<Self, Error> {
         // A uuid without hyphens may be digits alone, but no integer id is that long.
@@ -46,16 +46,16 @@ mod tests {
     fn a_person_is_called_by_integer_or_uuid() {
         let uuid = Uuid::from_u128(0x6931_a681_6e90_500d_8294_1458_2dcc_2e3f);
         for (text, expected) in [
-            ("17", Called::Id(17)),
-            ("99999999999999999999", Called::Id(u64::MAX)),
-            ("6931a681-6e90-500d-8294-14582dcc2e3f", Called::Uuid(uuid)),
-            ("6931A681-6E90-500D-8294-14582DCC2E3F", Called::Uuid(uuid)),
-            ("6931a6816e90500d829414582dcc2e3f", Called::Uuid(uuid)),
+            ("17", PersonRef::Id(17)),
+            ("99999999999999999999", PersonRef::Id(u64::MAX)),
+            ("6931a681-6e90-500d-8294-14582dcc2e3f", PersonRef::Uuid(uuid)),
+            ("6931A681-6E90-500D-8294-14582DCC2E3F", PersonRef::Uuid(uuid)),
+            ("6931a6816e90500d829414582dcc2e3f", PersonRef::Uuid(uuid)),
         ] {
-            assert_eq!(Called::parse(text, "id").unwrap(), expected, "{text}");
+            assert_eq!(PersonRef::parse(text, "id").unwrap(), expected, "{text}");
         }
         for text in ["", "-1", "+1", "user-1", "{6931a6816e90500d829414582dcc2e}"] {
-            assert!(Called::parse(text, "id").is_err(), "{text}");
+            assert!(PersonRef::parse(text, "id").is_err(), "{text}");
         }
     }
 }
