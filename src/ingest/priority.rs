@@ -12,12 +12,15 @@ pub fn give_way() {
     let _ = rustix::process::nice(NICENESS);
 }
 
-/// Threads of one stage, as many as there are cores.
+/// Threads of one stage, as many as there are cores. The stage itself runs on one of them for as long as it goes:
+/// what it hands to the others needs another one, also where there is one core.
 ///
 /// # Errors
 /// Where the system has no more threads.
 pub fn threads(stage: &'static str) -> Result<ThreadPool, ThreadPoolBuildError> {
-    let threads = ThreadPoolBuilder::new().thread_name(move |number| format!("{stage}-{number}"));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = ThreadPoolBuilder::new().num_threads(cores.max(2));
+    let threads = threads.thread_name(move |number| format!("{stage}-{number}"));
     threads.start_handler(|_| give_way()).build()
 }
 
