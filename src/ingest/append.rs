@@ -43,7 +43,7 @@ impl Commands {
         // sent can be taken back without a gap in the numbers of an idempotent producer.
         config.set("enable.idempotence", "false");
         // What was sent once and not answered would be queued again, and be taken back as if it had never
-        // been sent. Who did not lead the partition, or could not be reached, is tried again all the same.
+        // been sent. A broker that did not lead the partition, or could not be reached, is tried again all the same.
         config.set("message.send.max.retries", "0");
         // Somebody waits for each.
         config.set("linger.ms", "0");
@@ -73,7 +73,11 @@ impl Commands {
         let mut answer = tokio::time::timeout(within, &mut delivery).await;
         if answer.is_err() {
             // What was not sent yet is not sent any more, and that is told at once.
-            producer.purge(PurgeConfig::default().queue());
+            let purge = move || producer.purge(PurgeConfig::default().queue());
+            // It waits for librdkafka's threads, each of which may be waiting for a name server.
+            let purging = tokio::time::timeout(LAST_WORD, tokio::task::spawn_blocking(purge));
+            // Whatever became of that, the command's own delivery tells.
+            let _ = purging.await;
             answer = tokio::time::timeout(LAST_WORD, delivery).await;
         }
         self.outlet.note(matches!(answer, Ok(Ok(Ok(_)))));

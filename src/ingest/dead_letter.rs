@@ -75,7 +75,13 @@ impl DeadLetters {
             }
             let (mut failed, mut trouble) = (Vec::new(), None);
             for (letter, extent, delivery) in sent {
-                let Err(error) = delivered(delivery).await else { continue };
+                let Err(mut error) = delivered(delivery).await else { continue };
+                if is_too_large(&error) {
+                    // Kafka judges by all that was sent together: by itself it may be small enough.
+                    let alone = delivered(self.begin(&producer, letter, extent)).await;
+                    let Err(judged) = alone else { continue };
+                    error = judged;
+                }
                 if let Some(smaller) = extent.smaller().filter(|_| is_too_large(&error)) {
                     failed.push((letter, smaller));
                 } else {

@@ -4,17 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Partitions;
-use crate::person::Position;
 use crate::person::command::Seen;
+use crate::person::time::DAY;
+use crate::person::{Position, Record, Time};
 use crate::store::Applied;
+
+/// Whoever wrote a command cannot have seen records of so much later, in microseconds, whatever their clocks said.
+const LATER: i64 = DAY;
 
 /// How much of the log was handed on.
 #[derive(Debug)]
 pub struct Handed {
     topics: BTreeMap<Arc<str>, u16>,
     owned: Partitions,
-    /// The next offset of every partition.
-    next: BTreeMap<(u16, u32), u64>,
+    /// The next offset of every partition, and Kafka's newest timestamp of those before it.
+    next: BTreeMap<(u16, u32), (u64, Time)>,
     /// The partitions that are read.
     read: BTreeSet<(u16, u32)>,
     /// Partitions that commands waited for and Kafka does not have.
@@ -31,7 +35,8 @@ impl Handed {
         stored: &BTreeMap<(String, u32), Applied>,
     ) -> Self {
         let stored = stored.iter().filter_map(|((topic, partition), applied)| {
-            Some(((*topics.get(topic.as_str())?, *partition), applied.next_offset))
+            let next = (applied.next_offset, applied.last_timestamp);
+            Some(((*topics.get(topic.as_str())?, *partition), next))
         });
         let (read, absent) = (BTreeSet::new(), BTreeSet::new());
         Self { next: stored.collect(), topics, owned, read, absent, is_complete: false }
@@ -41,20 +46,25 @@ impl Handed {
     pub fn reads(&mut self, topic: u16, partition: u32, from: u64) {
         let of = (topic, partition);
         self.read.insert(of);
-        let next = self.next.entry(of).or_default();
+        let (next, _) = self.next.entry(of).or_default();
         *next = from.max(*next);
     }
 
     /// Notes that a record was handed on.
-    pub fn hand_on(&mut self, Position { topic, partition, offset }: Position) {
-        self.next.insert((topic, partition), offset + 1);
+    pub fn hand_on(&mut self, record: &Record) {
+        let Position { topic, partition, offset } = record.position;
+        let (next, newest) = self.next.entry((topic, partition)).or_default();
+        (*next, *newest) = (offset + 1, record.timestamp.max(*newest));
     }
 
-    /// Whether so much was handed on. What another instance owns is not waited for, nor what Kafka does not
-    /// have.
-    pub fn has(&self, seen: &Seen) -> bool {
+    /// Whether so much was handed on as the author of a command had seen who wrote it at a time. What another
+    /// instance owns is not waited for, nor what Kafka does not have, nor a topic that was made anew since:
+    /// its offsets say nothing of the one that the author had seen.
+    pub fn has(&self, seen: &Seen, written: Time) -> bool {
         match self.of(seen).filter(|of| self.read.contains(of)) {
-            Some(of) => self.next.get(&of).is_some_and(|next| *next >= seen.next_offset),
+            Some(of) => self.next.get(&of).is_some_and(|(next, newest)| {
+                *next >= seen.next_offset || *newest > written.plus(LATER)
+            }),
             None => self.is_complete && self.unread(seen).is_none(),
         }
     }
@@ -80,6 +90,11 @@ impl Handed {
 mod tests {
     use super::*;
 
+    fn record(offset: u64, timestamp: i64) -> Record {
+        let position = Position { topic: 3, partition: 0, offset };
+        Record { position, timestamp: Time(timestamp), ..Record::default() }
+    }
+
     #[test]
     fn what_is_not_read_here_is_not_waited_for() {
         let applied = Applied { next_offset: 5, ..Applied::default() };
@@ -92,21 +107,24 @@ mod tests {
             next_offset,
         };
         handed.reads(3, 0, 4);
-        assert!(handed.has(&seen("events", 0, 5)));
-        assert!(!handed.has(&seen("events", 0, 7)));
-        handed.hand_on(Position { topic: 3, partition: 0, offset: 6 });
-        assert!(handed.has(&seen("events", 0, 7)));
-        assert!(!handed.has(&seen("events", 1, 1)), "it may be read soon");
+        assert!(handed.has(&seen("events", 0, 5), Time(0)));
+        assert!(!handed.has(&seen("events", 0, 7), Time(0)));
+        handed.hand_on(&record(6, 0));
+        assert!(handed.has(&seen("events", 0, 7), Time(0)));
+        assert!(!handed.has(&seen("events", 1, 1), Time(0)), "it may be read soon");
         handed.is_complete = true;
-        assert!(handed.has(&seen("events", 1, 1)) && handed.has(&seen("others", 0, 1)));
+        assert!(
+            handed.has(&seen("events", 1, 1), Time(0))
+                && handed.has(&seen("others", 0, 1), Time(0))
+        );
         let added = seen("events", 2, 1);
-        assert!(!handed.has(&added), "it may have been added since Kafka was asked");
+        assert!(!handed.has(&added, Time(0)), "it may have been added since Kafka was asked");
         let unread = handed.unread(&added);
         assert_eq!(unread, Some((3, 2)));
         handed.asked_for(unread.into_iter().collect());
-        assert!(handed.has(&added), "Kafka does not have it");
+        assert!(handed.has(&added, Time(0)), "Kafka does not have it");
         handed.reads(3, 2, 0);
-        assert!(!handed.has(&added));
+        assert!(!handed.has(&added, Time(0)));
     }
 
     #[test]
@@ -115,7 +133,23 @@ mod tests {
         let mut handed = Handed::new(topics, Partitions::All, &BTreeMap::new());
         handed.reads(3, 0, 8);
         let seen = |next_offset| Seen { topic: "events".to_owned(), partition: 0, next_offset };
-        assert!(handed.has(&seen(8)));
-        assert!(!handed.has(&seen(9)));
+        assert!(handed.has(&seen(8), Time(0)));
+        assert!(!handed.has(&seen(9), Time(0)));
+    }
+
+    #[test]
+    fn a_topic_that_was_made_anew_is_not_waited_for() {
+        let topics = [("events".into(), 3)].into();
+        let mut handed = Handed::new(topics, Partitions::All, &BTreeMap::new());
+        handed.reads(3, 0, 0);
+        let seen = Seen { topic: "events".to_owned(), partition: 0, next_offset: 1_000 };
+        let written = Time(5);
+        assert!(!handed.has(&seen, written));
+        handed.hand_on(&record(0, 5 + LATER));
+        assert!(!handed.has(&seen, written), "its author may have seen that, and more");
+        handed.hand_on(&record(1, 6 + LATER));
+        handed.hand_on(&record(2, 7));
+        assert!(handed.has(&seen, written));
+        assert!(!handed.has(&seen, Time(7)));
     }
 }

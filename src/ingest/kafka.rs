@@ -94,6 +94,8 @@ impl Connection {
         // An answer that is so late does not come any more; the default is a minute in which nothing is
         // read.
         config.set("socket.timeout.ms", "10000");
+        // A damaged record is refused and not applied as it came.
+        config.set("check.crcs", "true");
         // The operator's word counts for these, and not for what follows.
         self.shared(&mut config);
         config.set("group.id", &self.group);
@@ -109,12 +111,13 @@ impl Connection {
 
     /// How many partitions some topics have together, as far as Kafka tells now; at least one.
     #[must_use]
-    pub fn count_partitions(&self, topics: &[String]) -> u32 {
+    pub fn count_partitions<'t>(&self, topics: impl IntoIterator<Item = &'t String>) -> u32 {
         let probe = self.config().set("group.id", &self.group).create::<BaseConsumer>();
         let count = |probe: &BaseConsumer, topic: &String| {
             partitions(probe.client(), topic).ok().flatten().unwrap_or(0)
         };
-        let all = probe.map_or(0, |probe| topics.iter().map(|topic| count(&probe, topic)).sum());
+        let all =
+            probe.map_or(0, |probe| topics.into_iter().map(|topic| count(&probe, topic)).sum());
         all.max(1)
     }
 

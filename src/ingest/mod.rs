@@ -37,7 +37,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer;
 use tokio::runtime::Handle;
 
 pub use self::append::{Commands, NotAppended};
@@ -154,13 +153,6 @@ impl Ingest {
     }
 }
 
-/// Lets go of a consumer that does not reach Kafka, which may take as long as Kafka is away: it closes once what it
-/// has under way is answered, and one that has lost all brokers (see [`kafka::is_lost`]) never does.
-fn leave(reader: Arc<Reader>) {
-    reader.context().leave();
-    thread::spawn(move || drop(reader));
-}
-
 impl Stage {
     fn is_going(&self) -> bool {
         self.going.load(Ordering::Acquire)
@@ -172,8 +164,9 @@ impl Stage {
         self.create_topics()?;
         let letters = DeadLetters::connect(&self.settings.kafka, &self.settings.dead_letter_topic)?;
         // librdkafka bounds what it holds of each partition, so the bound is shared among them. Counted
-        // now, as Kafka is there: who connects anew may find nobody to ask.
-        let mut counted = self.settings.kafka.count_partitions(&self.settings.topics);
+        // now, as Kafka is there: whoever connects anew may find nobody to ask.
+        let topics = self.settings.topics.iter().chain([&self.settings.command_topic]);
+        let mut counted = self.settings.kafka.count_partitions(topics);
         let mut stage = self.clone();
         loop {
             match stage.read(&letters, counted) {
@@ -221,7 +214,7 @@ impl Stage {
             committed.and(applied).and(fetched)
         });
         if matches!(ended, Err(Error::OutOfReach)) || self.progress.is_in_trouble() {
-            leave(kept);
+            source::leave(kept);
         }
         ended
     }
@@ -235,7 +228,7 @@ impl Stage {
             let creating = self.settings.kafka.create_missing_topics(&topics, &context);
             let created = self.runtime.block_on(creating);
             let Err(error) = created else { return Ok(()) };
-            let names = topics.map(|(name, _)| name);
+            let names = [commands, &self.settings.dead_letter_topic];
             self.progress.note_trouble(&if error.is_out_of_reach() {
                 let address = &self.settings.kafka.bootstrap_servers;
                 format!("no broker of {address} (kafka.bootstrap_servers) can be reached: {error}")
@@ -334,9 +327,9 @@ impl Stage {
                 // What was handed on before is committed once this is taken.
                 Err(RecvTimeoutError::Timeout) => {
                     let is_committed = applied.send(Work::Nothing).is_ok();
-                    next.iter_mut()
-                        .filter(|_| is_committed)
-                        .for_each(Transaction::forget_predecessor);
+                    if let Some(next) = next.as_mut().filter(|_| is_committed) {
+                        next.forget_predecessor();
+                    }
                     is_committed
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),

@@ -8,8 +8,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::person::Record;
 use crate::person::command::Seen;
+use crate::person::{Record, Time};
 
 /// How long a partition that should have records is waited for. Longer than a busy Kafka takes to
 /// answer, or its delays would decide the order; one that is down holds the others up no longer.
@@ -59,9 +59,9 @@ impl Lane {
     }
 
     /// What the next record waits for.
-    pub fn waits_for(&self, is_reached: impl Fn(&Seen) -> bool) -> Option<(&Record, &Seen)> {
+    pub fn waits_for(&self, is_reached: impl Fn(&Seen, Time) -> bool) -> Option<(&Record, &Seen)> {
         let (record, seen) = self.buffered.front()?;
-        Some((record, seen.iter().find(|seen| !is_reached(seen))?))
+        Some((record, seen.iter().find(|seen| !is_reached(seen, record.timestamp))?))
     }
 
     fn must_be_waited_for(&self, now: Instant) -> bool {
@@ -70,11 +70,11 @@ impl Lane {
 }
 
 /// The next record, or `None` while a partition must be waited for or nothing is buffered that
-/// may be handed on. `is_reached` tells whether so much of the log was handed on.
+/// may be handed on. `is_reached` tells whether so much of the log was handed on as somebody had seen at a time.
 pub fn next(
     lanes: &mut [&mut Lane],
     now: Instant,
-    is_reached: impl Fn(&Seen) -> bool,
+    is_reached: impl Fn(&Seen, Time) -> bool,
 ) -> Option<Record> {
     if lanes.iter().any(|lane| lane.must_be_waited_for(now)) {
         return None;
@@ -96,7 +96,7 @@ pub fn next(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::person::{Position, Time};
+    use crate::person::Position;
 
     fn record(partition: u32, offset: u64, timestamp: i64) -> Record {
         let position = Position { topic: 0, partition, offset };
@@ -105,7 +105,7 @@ mod tests {
 
     fn drain(lanes: &mut [Lane], now: Instant) -> Vec<(u32, u64)> {
         let mut lanes: Vec<_> = lanes.iter_mut().collect();
-        let records = std::iter::from_fn(|| next(&mut lanes, now, |_| true));
+        let records = std::iter::from_fn(|| next(&mut lanes, now, |_, _| true));
         records.map(|record| (record.position.partition, record.position.offset)).collect()
     }
 
@@ -149,7 +149,7 @@ mod tests {
         let mut handed = Vec::new();
         loop {
             let reached = handed.len() as u64;
-            let next = next(&mut lanes, now, |seen| seen.next_offset <= reached);
+            let next = next(&mut lanes, now, |seen, _| seen.next_offset <= reached);
             let Some(record) = next else { break };
             handed.push((record.position.partition, record.position.offset));
         }

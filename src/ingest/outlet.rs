@@ -1,13 +1,16 @@
 //! A producer that is made anew where it does not reach Kafka any more.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::FutureProducer;
 
 use super::Error;
 use super::kafka::is_lost;
+
+/// How often it is looked whether somebody still uses a lost producer.
+const REST: Duration = Duration::from_millis(500);
 
 /// Where records go out. It is told what became of them, and so knows when its producer is lost.
 pub struct Outlet {
@@ -16,7 +19,7 @@ pub struct Outlet {
 }
 
 struct State {
-    producer: FutureProducer,
+    producer: Arc<FutureProducer>,
     /// Since when nothing has come through.
     failing: Option<Instant>,
 }
@@ -27,12 +30,12 @@ impl Outlet {
     /// # Errors
     /// [`Error::Kafka`] where librdkafka refuses the settings.
     pub fn connect(config: ClientConfig) -> Result<Self, Error> {
-        let state = Mutex::new(State { producer: config.create()?, failing: None });
+        let state = Mutex::new(State { producer: Arc::new(config.create()?), failing: None });
         Ok(Self { config, state })
     }
 
     /// The producer, for one attempt.
-    pub fn producer(&self) -> FutureProducer {
+    pub fn producer(&self) -> Arc<FutureProducer> {
         self.state().producer.clone()
     }
 
@@ -55,10 +58,15 @@ impl Outlet {
             return;
         }
         // The settings were good once; where this one cannot be made, the old one tries on.
-        let Ok(producer) = self.config.create() else { return };
+        let Ok(producer) = self.config.create().map(Arc::new) else { return };
         tracing::warn!("nothing reaches Kafka; connecting anew");
         let lost = std::mem::replace(&mut self.state().producer, producer);
-        // Waits for librdkafka's threads, which nobody here should.
-        std::thread::spawn(move || drop(lost));
+        // Whoever lets go of it last waits for librdkafka's threads: nobody here should, and none of those
+        // who still wait for an answer of it.
+        std::thread::spawn(move || {
+            while Arc::strong_count(&lost) > 1 {
+                std::thread::sleep(REST);
+            }
+        });
     }
 }

@@ -4,15 +4,18 @@
 //! rebalance to survive. Positions come from the store alone. The last record that was applied
 //! is read once more at start, and must be the one that the store knows.
 
+mod judge;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 
+use self::judge::{is_passed_over, is_unknown, mended_by_waiting};
 use super::batch::{Batch, Gap};
 use super::context::Context;
 use super::handed::Handed;
@@ -137,10 +140,11 @@ impl Source {
         let mut lanes: Vec<_> =
             self.partitions.iter_mut().map(|partition| &mut partition.lane).collect();
         while !batch.is_full(&self.settings) {
-            let Some(record) = order::next(&mut lanes, now, |seen| self.handed.has(seen)) else {
+            let Some(record) = order::next(&mut lanes, now, |seen, at| self.handed.has(seen, at))
+            else {
                 break;
             };
-            self.handed.hand_on(record.position);
+            self.handed.hand_on(&record);
             batch.push(record);
         }
         self.tell_who_waits();
@@ -151,7 +155,7 @@ impl Source {
     /// The commands that wait, each with what it waits for first.
     fn waiting(&self) -> impl Iterator<Item = (&Record, &Seen)> {
         let lanes = self.partitions.iter().map(|partition| &partition.lane);
-        lanes.filter_map(|lane| lane.waits_for(|seen| self.handed.has(seen)))
+        lanes.filter_map(|lane| lane.waits_for(|seen, written| self.handed.has(seen, written)))
     }
 
     /// A command that waits although everything else was handed on is told of, once.
@@ -211,6 +215,11 @@ impl Source {
                 Err(error) => return Err(error),
             }
         }
+        // Many more than it was shared among would hold many times what they may.
+        let found = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
+        if found / 2 > self.counted {
+            return Err(Error::MorePartitions(found));
+        }
         self.is_told |= is_assigned;
         self.is_assigned = is_assigned && !missing;
         self.handed.is_complete = self.is_assigned;
@@ -222,9 +231,7 @@ impl Source {
             (status.assigned, status.partitions) = (is_assigned, partitions);
         });
         self.asked = Some(Instant::now());
-        // Many more than it was shared among would hold many times what they may.
-        let found = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
-        if found / 2 > self.counted { Err(Error::MorePartitions(found)) } else { Ok(()) }
+        Ok(())
     }
 
     fn assign_new(
@@ -234,6 +241,7 @@ impl Source {
     ) -> Result<(), Error> {
         self.refuse_compacted(topic)?;
         let owned = self.settings.partitions;
+        self.refuse_fewer((topic, topic_number), count)?;
         for number in (0..count).filter(|number| owned.reads(topic_number, *number)) {
             if self.partitions.iter().any(|known| known.topic == *topic && known.number == number) {
                 continue;
@@ -274,58 +282,6 @@ impl Source {
         Ok(())
     }
 
-    /// Of a compacted topic a store that is built anew would read less.
-    fn refuse_compacted(&mut self, topic: &Arc<str>) -> Result<(), Error> {
-        let is_read = self.partitions.iter().any(|known| known.topic == *topic);
-        if is_read || !self.settings.refuse_compacted || self.judged.contains(topic) {
-            return Ok(());
-        }
-        match self.runtime.block_on(self.settings.kafka.is_compacted(topic)) {
-            Ok(true) => Err(Error::Stopped(Stop::Compacted(topic.to_string()))),
-            Ok(false) => {
-                self.judged.insert(topic.clone());
-                Ok(())
-            }
-            // Whoever may not ask for that may read all the same.
-            Err(error) => {
-                tracing::info!(%topic, %error, "Kafka does not tell whether a topic is compacted, which it must not be");
-                Ok(())
-            }
-        }
-    }
-
-    /// Where to go on in a partition, and which record must come first there.
-    fn resume(
-        &mut self,
-        (topic, topic_number): (&Arc<str>, u16),
-        number: u32,
-        applied: Applied,
-    ) -> Result<(u64, Option<Applied>), Error> {
-        let (low, high) = kafka::watermarks(&self.consumer, topic, number)?;
-        let stop = |stop: fn(String, u32, u64, u64) -> Stop, found| {
-            Error::Stopped(stop(topic.to_string(), number, applied.next_offset, found))
-        };
-        if high < applied.next_offset {
-            return Err(stop(Stop::truncated, high));
-        }
-        if low > applied.next_offset {
-            let gap = stop(Stop::gap, low);
-            if !self.settings.accept_gap {
-                return Err(gap);
-            }
-            tracing::warn!("{gap}. They are given up, as --accept-gap says");
-            let applied =
-                Applied { next_offset: low, last_offset: low.saturating_sub(1), ..applied };
-            let partition = (topic.to_string(), number);
-            self.gaps.push(Gap { topic: topic_number, partition, applied });
-            return Ok((low, None));
-        }
-        if low > applied.last_offset {
-            return Ok((applied.next_offset, None));
-        }
-        Ok((applied.last_offset, Some(applied)))
-    }
-
     fn fetch(&mut self) -> Result<(), Error> {
         self.serve_callbacks()?;
         let mut contact = false;
@@ -342,6 +298,11 @@ impl Source {
                     Some(Err(error)) => {
                         // It may have been deleted, which is asked for at once.
                         self.is_assigned &= !is_unknown(&error);
+                        if is_passed_over(&error) {
+                            let (topic, number) = (partition.topic.to_string(), partition.number);
+                            let stop = Stop::Unreadable(topic, number, error.to_string());
+                            return Err(Error::Stopped(stop));
+                        }
                         self.progress.note_not_read(partition.part(), &mended_by_waiting(error)?);
                         break;
                     }
@@ -368,22 +329,9 @@ impl Source {
     }
 }
 
-/// Whether Kafka does not know the topic or the partition.
-fn is_unknown(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
-    let code = error.rdkafka_error_code();
-    matches!(code, Some(UnknownPartition | UnknownTopic | UnknownTopicOrPartition))
-}
-
-/// What an error says that waiting mends; one that it does not mend ends ingestion.
-fn mended_by_waiting(error: KafkaError) -> Result<String, Error> {
-    let code = error.rdkafka_error_code();
-    if matches!(code, Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset))
-    {
-        return Err(Error::Stopped(Stop::OutOfRange(error.to_string())));
-    }
-    if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
-        return Err(error.into());
-    }
-    Ok(error.to_string())
+/// Lets go of a consumer that does not reach Kafka, which may take as long as Kafka is away: it closes once what it
+/// has under way is answered, and one that has lost all brokers (see [`kafka::is_lost`]) never does.
+pub fn leave(reader: Arc<Reader>) {
+    reader.context().leave();
+    std::thread::spawn(move || drop(reader));
 }

@@ -60,6 +60,8 @@ pub enum Stop {
     OutOfRange(String),
     /// Kafka takes records of this topic away that others of the same key follow.
     Compacted(String),
+    /// What Kafka sent of a partition cannot be read, and why.
+    Unreadable(String, u32, String),
 }
 
 /// The partition, and the two offsets that do not fit.
@@ -118,6 +120,12 @@ impl fmt::Display for Stop {
                 f,
                 "Kafka no longer has the offset that comes next ({reason}): records expired or the \
                  topic was re-created while it was read. Restart to have it judged"
+            ),
+            Self::Unreadable(topic, number, reason) => write!(
+                f,
+                "{topic}:{number}: what Kafka sent cannot be read ({reason}), and to go on would skip it. \
+                 Restart to have it sent again; where it stays so, the broker's file is damaged: restore the \
+                 partition from another replica"
             ),
             Self::Compacted(topic) => write!(
                 f,

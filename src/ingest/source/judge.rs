@@ -1,0 +1,108 @@
+//! Whether a topic is the one that the store was built from, and which of Kafka's errors waiting mends.
+
+use std::sync::Arc;
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::Source;
+use crate::ingest::batch::Gap;
+use crate::ingest::{Error, Stop, kafka};
+use crate::store::Applied;
+
+impl Source {
+    /// Kafka takes no partition away: a topic that has fewer than were applied is another one.
+    pub(super) fn refuse_fewer(
+        &self,
+        (topic, topic_number): (&str, u16),
+        count: u32,
+    ) -> Result<(), Error> {
+        let applied = self.applied.range((topic.to_owned(), count)..=(topic.to_owned(), u32::MAX));
+        let owned = self.settings.partitions;
+        let mut gone = applied.filter(|((_, number), _)| owned.reads(topic_number, *number));
+        match gone.next() {
+            Some(((_, number), applied)) => {
+                let stop = Stop::truncated(topic.to_owned(), *number, applied.next_offset, 0);
+                Err(Error::Stopped(stop))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Of a compacted topic a store that is built anew would read less.
+    pub(super) fn refuse_compacted(&mut self, topic: &Arc<str>) -> Result<(), Error> {
+        let is_read = self.partitions.iter().any(|known| known.topic == *topic);
+        if is_read || !self.settings.refuse_compacted || self.judged.contains(topic) {
+            return Ok(());
+        }
+        match self.runtime.block_on(self.settings.kafka.is_compacted(topic)) {
+            Ok(true) => Err(Error::Stopped(Stop::Compacted(topic.to_string()))),
+            Ok(false) => {
+                self.judged.insert(topic.clone());
+                Ok(())
+            }
+            // Whoever may not ask for that may read all the same.
+            Err(error) => {
+                tracing::info!(%topic, %error, "Kafka does not tell whether a topic is compacted, which it must not be");
+                Ok(())
+            }
+        }
+    }
+
+    /// Where to go on in a partition, and which record must come first there.
+    pub(super) fn resume(
+        &mut self,
+        (topic, topic_number): (&Arc<str>, u16),
+        number: u32,
+        applied: Applied,
+    ) -> Result<(u64, Option<Applied>), Error> {
+        let (low, high) = kafka::watermarks(&self.consumer, topic, number)?;
+        let stop = |stop: fn(String, u32, u64, u64) -> Stop, found| {
+            Error::Stopped(stop(topic.to_string(), number, applied.next_offset, found))
+        };
+        if high < applied.next_offset {
+            return Err(stop(Stop::truncated, high));
+        }
+        if low > applied.next_offset {
+            let gap = stop(Stop::gap, low);
+            if !self.settings.accept_gap {
+                return Err(gap);
+            }
+            tracing::warn!("{gap}. They are given up, as --accept-gap says");
+            let applied =
+                Applied { next_offset: low, last_offset: low.saturating_sub(1), ..applied };
+            let partition = (topic.to_string(), number);
+            self.gaps.push(Gap { topic: topic_number, partition, applied });
+            return Ok((low, None));
+        }
+        if low > applied.last_offset {
+            return Ok((applied.next_offset, None));
+        }
+        Ok((applied.last_offset, Some(applied)))
+    }
+}
+
+/// Whether Kafka does not know the topic or the partition.
+pub fn is_unknown(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(UnknownPartition | UnknownTopic | UnknownTopicOrPartition))
+}
+
+/// Whether librdkafka could not read what Kafka sent, and goes on after it.
+pub fn is_passed_over(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{BadMessage, NotImplemented};
+    matches!(error.rdkafka_error_code(), Some(BadMessage | NotImplemented))
+}
+
+/// What an error says that waiting mends; one that it does not mend ends ingestion.
+pub fn mended_by_waiting(error: KafkaError) -> Result<String, Error> {
+    let code = error.rdkafka_error_code();
+    if matches!(code, Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset))
+    {
+        return Err(Error::Stopped(Stop::OutOfRange(error.to_string())));
+    }
+    if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+        return Err(error.into());
+    }
+    Ok(error.to_string())
+}
