@@ -137,7 +137,7 @@ pub async fn run(
         metrics.clone(),
         Handle::current(),
     );
-    let erasing = tokio::spawn(erase(store, pending, config.store.erase_interval));
+    let erasing = tokio::spawn(erase(store.clone(), pending, config.store.erase_interval));
     let reloading = tokio::spawn(reload(start.reloads, config, state.clone(), rules, metrics));
     tracing::info!(address = %start.listener.local_addr()?, "listening");
     let ending = async {
@@ -154,6 +154,7 @@ pub async fn run(
     let served = api::serve(start.listener, start.metrics_listener, state, ending).await;
     erasing.abort();
     reloading.abort();
+    store.end_background_work();
     served?;
     tracing::info!("done");
     Ok(())

@@ -4,6 +4,7 @@
 //! ranges of deleted persons are compacted, and the indexes that may name them.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 use rocksdb::{BottommostLevelCompaction, CompactOptions, FlushOptions};
 
@@ -45,6 +46,9 @@ impl Store {
         self.flush()?;
         let mut columns = BTreeSet::new();
         for key in &due {
+            if self.is_ending() {
+                break;
+            }
             let person = key.get(1..=PERSON_BYTES).ok_or(corrupt(Family::Meta))?;
             for family in Family::ALL_OF_PERSON {
                 self.compact(family, person, &keys::after(person));
@@ -59,6 +63,9 @@ impl Store {
         for family in [Family::DistinctId, Family::ByEmail] {
             self.compact(family, &[], &[0xff; 16]);
         }
+        if self.is_ending() {
+            return Ok((0, before.clone()));
+        }
         // RocksDB does not say what became of a compaction that was asked for.
         if self.background_failures()? > failures {
             return Err(Error::NotErased);
@@ -69,13 +76,24 @@ impl Store {
         Ok((due.len(), pending))
     }
 
+    /// Ends what goes on in the background, be it an erasure that would take minutes: it begins anew with the
+    /// next start. For a process that ends and writes nothing more.
+    pub fn end_background_work(&self) {
+        self.is_ending.store(true, Ordering::Release);
+        self.db.cancel_all_background_work(false);
+    }
+
+    fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Acquire)
+    }
+
     /// How many flushes and compactions have failed since the start.
     fn background_failures(&self) -> Result<u64> {
         let failures = self.db.property_int_value(rocksdb::properties::BACKGROUND_ERRORS)?;
         failures.ok_or(Error::Broken("the database does not count its failures"))
     }
 
-    /// Who is pending.
+    /// Those who are pending.
     ///
     /// # Errors
     /// Where RocksDB fails.

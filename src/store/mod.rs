@@ -117,6 +117,8 @@ pub struct Store {
     secret: Vec<u8>,
     identity: Uuid,
     poisoned: AtomicBool,
+    /// What goes on in the background ends, as the process does.
+    is_ending: AtomicBool,
     read_only: bool,
     sync_writes: bool,
     caches: options::Caches,
@@ -172,6 +174,7 @@ impl Store {
             secret: Vec::new(),
             identity: Uuid::nil(),
             poisoned: AtomicBool::new(false),
+            is_ending: AtomicBool::new(false),
             read_only: false,
             sync_writes: false,
             caches,

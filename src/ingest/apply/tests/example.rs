@@ -261,62 +261,6 @@ fn a_command_is_done_once_and_never_hidden_by_an_older_clock() {
 }
 
 #[test]
-fn who_is_deleted_again_leaves_the_disk_again() {
-    let deletion = || command(&json!({"command": "delete", "of": "ann"}));
-    let anew = set("ann", &json!({"second": "x"}));
-    let lines = [(0, set("ann", &json!({"first": "x"}))), (10, deletion()), (20, anew)];
-    let (_folder, store) = world(&lines);
-    let (_, once) = store.erase(&crate::store::Pending::default()).unwrap();
-    assert_eq!(once.persons.len(), 1);
-    let reader = store.snapshot();
-    let mut again = deletion();
-    again["idempotency_key"] = "again".into();
-    apply(&store, &[record(lines.len(), 30, 30, &again)], &[1], SETTINGS);
-    let (erased, pending) = store.erase(&once).unwrap();
-    assert_eq!(
-        (erased, pending.persons.len()),
-        (1, 1),
-        "of the second deletion there may be readers"
-    );
-    assert_eq!(store.erase(&pending).unwrap(), (0, pending.clone()), "there is one");
-    drop(reader);
-    let (erased, pending) = store.erase(&pending).unwrap();
-    assert_eq!((erased, pending.persons.len()), (1, 0));
-}
-
-#[test]
-fn what_was_deleted_leaves_the_disk() {
-    let (folder, store) = world(&[
-        (0, set("ann-the-secret", &json!({"plan": "property-secret", "email": "secret@x.org"}))),
-        (1, set("bob", &json!({"plan": "public-value"}))),
-        (2, set("anon-the-secret", &json!({"plan": "merged-secret", "from": "visitor-secret"}))),
-        (3, identify("ann-the-secret", "anon-the-secret")),
-        (2, set("anon-the-secret", &json!({"from": "late-secret"}))),
-        (10, command(&json!({"command": "delete", "of": "ann-the-secret"}))),
-    ]);
-    let (erased, pending) = store.erase(&crate::store::Pending::default()).unwrap();
-    assert_eq!((erased, pending.persons.len()), (0, 2), "a reader of before may still be there");
-    assert_eq!(store.erase(&pending).unwrap().0, 2);
-    drop(store);
-    // Opening writes the list of files anew.
-    drop(open(folder.path()));
-    let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
-    let bytes: Vec<u8> = files.flat_map(|file| std::fs::read(file).unwrap()).collect();
-    let holds = |text: &str| memchr::memmem::find(&bytes, text.as_bytes()).is_some();
-    assert!(holds("public-value"), "what is not deleted can be found this way");
-    for secret in [
-        "the-secret",
-        "property-secret",
-        "secret@x.org",
-        "merged-secret",
-        "visitor-secret",
-        "late-secret",
-    ] {
-        assert!(!holds(secret), "{secret}");
-    }
-}
-
-#[test]
 fn an_id_split_off_before_it_was_seen_outlives_its_first_owner() {
     let (_folder, store, tally) = given(&[
         (135, json!({"distinct_id": "ann", "event": "visit"})),

@@ -2,6 +2,7 @@
 
 mod commands;
 mod crowd;
+mod erase;
 mod example;
 mod follow;
 mod histories;
