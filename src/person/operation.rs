@@ -294,4 +294,12 @@ mod tests {
         assert_eq!(weigh_it(&both("1"), true), Weight::Recorded);
         assert_eq!(weigh_it(&State::default(), false), Weight::Recorded);
     }
+
+    #[test]
+    fn a_null_in_set_once_keeps_promotion_off() {
+        let mut draft = Draft::default();
+        draft.once("$initial_browser".into(), Value::from_json("null"));
+        draft.promote(promotion::promoted("$browser").unwrap(), &Value::from_json("1"));
+        assert_eq!(draft.finish().len(), 1, "$browser alone");
+    }
 }

@@ -376,3 +376,18 @@ fn a_store_is_filled_from_one_share_of_the_log() {
     }
     store.claim_share("0/3").unwrap();
 }
+
+#[test]
+fn an_id_that_is_taken_gives_way_to_the_next_one() {
+    use crate::person::{Head, PersonRow};
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&config(folder.path())).unwrap();
+    let began = Fact { time: Time(0), known: Time(0) };
+    let uuid_of = |id: &str| identity::person_uuid(1, id);
+    let id = identity::person_id(uuid_of("bob"));
+    let taken = PersonRow::Head(Head::new(uuid_of("ann"), began));
+    store.damage(Family::Person, &keys::person(1, id), Some(&codec::encode_person(&taken)));
+    let mut transaction = store.transaction();
+    assert_eq!(transaction.create(1, "bob", began).unwrap(), identity::next_person_id(id));
+    assert_eq!(transaction.head(1, id).unwrap().uuid, uuid_of("ann"));
+}

@@ -207,3 +207,29 @@ async fn as_csv_it_is_whole_and_has_the_values() {
     let reply = world.get("/api/projects/1/persons/changes?format=csv").await;
     assert_eq!(reply.error().0, 400);
 }
+
+#[tokio::test]
+async fn who_lives_on_had_nothing_before() {
+    let world = World::new();
+    let visitor = person_uuid(1, "a-b-c-d-e");
+    write(&world, Method::POST, &format!("{ANN}/split"), &json!({})).await;
+    write(&world, Method::PATCH, &visitor, &json!({"properties": {"theme": "light"}})).await;
+    let entry = log(&world, &of(&visitor)).await["results"][0].clone();
+    let change = &entry["detail"]["changes"][0];
+    assert_eq!((&change["action"], &change["before"]), (&json!("created"), &Json::Null));
+}
+
+#[tokio::test]
+async fn a_split_names_ids_that_came_together_too() {
+    let mut world = World::new();
+    let joins =
+        |other: &str| event("17:00", "x1").named("$identify", json!({"$anon_distinct_id": other}));
+    let merge = event("18:00", "ann").named("$merge_dangerously", json!({"alias": "x1"}));
+    world.ingest(&[joins("x2"), joins("x3"), merge]);
+    let split = json!({"distinct_ids_to_split": ["x2"]});
+    write(&world, Method::POST, &format!("{ANN}/split"), &split).await;
+    let entry = log(&world, &of(ANN)).await["results"][0].clone();
+    let change = &entry["detail"]["changes"][0];
+    assert_eq!(change["before"], json!(["ann", "x1", "x2", "x3", "a-b-c-d-e"]));
+    assert_eq!(change["after"], json!(["ann", "x1", "x3", "a-b-c-d-e"]));
+}

@@ -167,3 +167,36 @@ async fn values_are_counted() {
     assert_eq!(values("key=distinct_id&value=B").await, ["\"a-b-c-d-e\" 1", "\"bob\" 1"]);
     assert_eq!(world.get(&format!("{LIST}/values")).await.status, 400);
 }
+
+/// Ten persons, each created an hour after the one before.
+fn ten() -> World {
+    let mut world = World::empty();
+    let person =
+        |n: i64| event(&format!("1{n}:00"), &format!("u{n}")).with(json!({"$set": {"n": n}}));
+    world.ingest(&(0..10).map(person).collect::<Vec<_>>());
+    world
+}
+
+#[tokio::test]
+async fn those_far_down_a_list_are_found_all_the_same() {
+    let world = ten();
+    let old = properties(&json!([{"key": "n", "operator": "lt", "value": 5}]));
+    let page = world.get(&format!("{LIST}?limit=1&{old}")).await.json();
+    assert_eq!(page["count"], 5);
+    assert_eq!(page["results"][0]["distinct_ids"], json!(["u4"]));
+    assert!(page["next"].is_string());
+}
+
+#[tokio::test]
+async fn a_cursor_goes_on_among_few_oldest_first() {
+    let world = ten();
+    let few = properties(&json!([{"key": "n", "operator": "gte", "value": 7}]));
+    let mut next = Some(format!("{LIST}?order_by=created_at&limit=1&cursor=&{few}"));
+    let mut found = Vec::new();
+    while let Some(url) = next.filter(|_| found.len() < 9) {
+        let page = world.get(url.trim_start_matches("http://localhost")).await.json();
+        found.push(page["results"][0]["distinct_ids"][0].as_str().unwrap().to_owned());
+        next = page["next"].as_str().map(str::to_owned);
+    }
+    assert_eq!(found, ["u7", "u8", "u9"]);
+}

@@ -75,3 +75,21 @@ async fn a_difference_is_between_two_moments() {
     let (status, error) = world.get(nobody).await.error();
     assert!(status == 404 && error.contains("Not found."), "{error}");
 }
+
+#[tokio::test]
+async fn what_came_by_set_once_or_by_a_merge_has_its_history() {
+    let mut world = World::new();
+    world.ingest(&[
+        event("16:00", "v").with(json!({"$set_once": {"ref": "ad"}})),
+        event("17:00", "ann").named("$identify", json!({"$anon_distinct_id": "v"})),
+    ]);
+    for (key, name) in [("from", "$set"), ("theme", "$identify"), ("ref", "$identify")] {
+        let told = world.get(&url(&format!("history?key={key}"))).await.json();
+        assert_eq!(told["results"][0]["event"], name, "{key}");
+        assert_eq!(told["results"][0]["changes"][0]["before"], Json::Null, "{key}");
+    }
+    let whole = world.get(&url("history?limit=1")).await.json();
+    assert_eq!(whole["results"][0]["changes"][0]["key"], "ref");
+    let from = world.get(&url("history?key=plan&from=2026-03-01T10:30:00Z")).await.json();
+    assert_eq!(from["results"].as_array().unwrap().len(), 2);
+}

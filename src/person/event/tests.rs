@@ -1,5 +1,7 @@
 //! What records say, by examples of every form and fault.
 
+mod sources;
+
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 

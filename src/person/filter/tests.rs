@@ -130,6 +130,16 @@ fn a_hundred_conditions_are_enough_in_a_group_too() {
 }
 
 #[test]
+fn groups_have_so_many_levels_and_no_more() {
+    let nested = |levels: usize| {
+        let (begin, end) = (r#"{"type": "AND", "values": ["#.repeat(levels), "]}".repeat(levels));
+        Filter::parse(&format!(r#"{begin}{{"key": "a", "value": 1}}{end}"#), now())
+    };
+    assert!(nested(MAX_DEPTH).is_ok());
+    assert_eq!(nested(MAX_DEPTH + 1).unwrap_err(), Error::TooLarge);
+}
+
+#[test]
 fn what_is_no_filter_says_why() {
     for json in ["", "x", "7", "[7]", "{}", r#"[{"value": 1}]"#, r#"{"type":"X","values":[]}"#] {
         let error = Filter::parse(json, now()).unwrap_err();
@@ -155,6 +165,8 @@ fn what_is_no_filter_says_why() {
         ("is_date_before", "\"-99999999999y\""),
         ("semver_gt", "\"one\""),
         ("semver_tilde", "\"x\""),
+        ("semver_tilde", "\"1.2.3, <9\""),
+        ("semver_caret", "\"1.2.3, <9\""),
         ("semver_wildcard", "\">=1, <5\""),
         ("semver_wildcard", "\"1.*.2\""),
     ] {

@@ -1,6 +1,6 @@
 //! Commands in a store that is built anew, and those that are too much to be done.
 
-use super::example::{applied, command, identify, set, world};
+use super::example::{applied, command, identify, properties, set, world};
 use super::*;
 use crate::person::identity::person_uuid;
 
@@ -98,4 +98,23 @@ fn ids_that_went_through_too_many_merges_leave_a_few_at_a_time() {
     let tally = applied(&store, &[(501, command(&few))]);
     assert_eq!(outcomes(&tally), [Outcome::Recorded]);
     assert!(now("p0") != now(&top) && now("p0") != now("p1") && now("p2") == now(&top));
+}
+
+#[test]
+fn a_deleted_person_of_many_rows_leaves_none() {
+    let sets = (0..300).map(|n| (n, set("ann", &json!({"n": n}))));
+    let end = [
+        (400, command(&json!({"command": "delete", "of": "ann"}))),
+        (500, set("ann", &json!({"m": 1}))),
+    ];
+    let bob = (0, set("bob", &json!({"b": 1})));
+    let lines: Vec<_> = std::iter::once(bob).chain(sets).chain(end).collect();
+    let records = lines.iter().enumerate();
+    let records: Vec<_> = records.map(|(at, (m, line))| record(at, *m, *m, line)).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    apply(&store, &records, &[100], SETTINGS);
+    assert_eq!(properties(&store, "ann"), json!({"m": 1}));
+    assert_eq!(properties(&store, "bob"), json!({"b": 1}));
+    assert_eq!(store.content().iter().filter(|row| row.0 == "timeline").count(), 2);
 }

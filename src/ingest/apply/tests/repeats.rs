@@ -1,6 +1,6 @@
 //! Records that come once more, after what they were about has changed hands.
 
-use super::example::{as_of, command, given, identify, properties, set};
+use super::example::{as_of, at, command, given, identify, properties, set};
 use std::collections::BTreeMap;
 
 use super::*;
@@ -136,4 +136,24 @@ proptest! {
         apply(&twice, &repeated, &[3], SETTINGS);
         prop_assert_eq!(answers(&twice, &records), answers(&once, &records), "of {}", which);
     }
+}
+
+#[test]
+fn volatile_keys_have_a_history_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let visit = |n: i64| {
+        let properties = json!({"$browser": n});
+        json!({"distinct_id": "ann", "event": "visit", "properties": properties})
+    };
+    let lines = [(0, 0, visit(1)), (10, 10, visit(2)), (5, 20, visit(3))];
+    let records =
+        lines.iter().enumerate().map(|(offset, (m, k, line))| record(offset, *m, *k, line));
+    let settings = Settings { record_volatile: true, ..SETTINGS };
+    apply(&store, &records.collect::<Vec<_>>(), &[1], settings);
+    let browser = |minutes| {
+        let read = as_of(&store.snapshot(), "ann", at(minutes), Time::MAX, Mode::SetOnly).unwrap();
+        read.properties["$browser"].as_json().to_owned()
+    };
+    assert_eq!([5, 10].map(browser), ["3", "2"]);
 }
