@@ -14,7 +14,7 @@ use super::openapi::{answers, bodies, parameters};
 use super::page::results;
 use super::parameters::Parameters;
 use super::read::{Read, View};
-use super::{body, cursor, person_ref, write};
+use super::{body, cursor, person_ref};
 use crate::person::{Filter, Head, Needle, PersonId};
 use crate::store::{By, Row, Start, Wanted};
 
@@ -90,7 +90,7 @@ fn order(parameters: &Parameters) -> Result<cursor::Order, Error> {
 
 /// Every `properties` parameter, joined by AND.
 fn filter(parameters: &Parameters) -> Result<Filter, Error> {
-    let now = write::now();
+    let now = super::now();
     let given = parameters.all().filter(|(name, text)| *name == "properties" && !text.is_empty());
     let filters = given.map(|(name, text)| {
         Filter::parse(text, now).map_err(|error| Error::invalid(name, error.to_string()))

@@ -66,8 +66,10 @@ pub use self::openapi::page::text as openapi;
 pub use self::server::serve;
 pub use self::workers::SHUTDOWN_TIMEOUT;
 pub use self::write::{Appending, CommandLog, NotAppended};
+use crate::clock;
 use crate::metrics::Metrics;
-use crate::progress::Progress;
+use crate::person::Time;
+use crate::progress::{Positions, Progress};
 use crate::store::Store;
 
 /// Lists that are read at once; one more is turned away.
@@ -198,6 +200,17 @@ impl State {
         let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
         access.clone()
     }
+
+    /// Waits until the view has got as far as a caller wants it to be.
+    async fn wait_for(&self, wanted: &Positions, within: Duration) -> Result<(), error::Error> {
+        let reached = wanted.is_empty() || self.progress.reached(wanted, within).await;
+        reached.then_some(()).ok_or_else(error::Error::position_not_reached)
+    }
+}
+
+/// Now, by this server's clock.
+fn now() -> Time {
+    Time(i64::try_from(clock::now().as_micros()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

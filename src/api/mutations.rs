@@ -11,12 +11,13 @@ use uuid::Uuid;
 use super::batch::MAX_PERSONS;
 use super::error::Error;
 use super::json::{Object, array};
+use super::now;
 use super::once::{self, Done, nothing_to_split, of_one, once};
 use super::openapi::{answers, bodies, parameters, requests};
 use super::person_ref::{self, PersonRef};
 use super::read::View;
 use super::single;
-use super::write::{KeyedAct, Write, Written, now, to_person};
+use super::write::{KeyedAct, Write, Written, to_person};
 use crate::person::{Act, Leaving, Value, json};
 use crate::store::{CommandOutcome, Moment};
 

@@ -247,10 +247,7 @@ impl Read {
 
     /// Waits for the position.
     pub async fn wait(&self) -> Result<(), Error> {
-        let within = self.state.settings.position_wait;
-        let reached =
-            self.wanted.is_empty() || self.state.progress.reached(&self.wanted, within).await;
-        reached.then_some(()).ok_or_else(Error::position_not_reached)
+        self.state.wait_for(&self.wanted, self.state.settings.position_wait).await
     }
 }
 

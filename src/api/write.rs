@@ -18,10 +18,9 @@ use super::json::Object;
 use super::key::Scope;
 use super::posted::Posted;
 use super::read::View;
-use super::{State, position, read};
-use crate::clock;
+use super::{State, now, position, read};
 use crate::person::command::Seen;
-use crate::person::{Act, Command, Head, PersonId, ProjectId, Time};
+use crate::person::{Act, Command, Head, PersonId, ProjectId};
 use crate::progress::Positions;
 use crate::store::CommandOutcome;
 
@@ -166,9 +165,7 @@ impl Write {
     /// Waits for what the caller wants to be applied first.
     pub async fn wait(&self) -> Result<(), Error> {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let reached =
-            self.wanted.is_empty() || self.state.progress.reached(&self.wanted, left).await;
-        reached.then_some(()).ok_or_else(Error::position_not_reached)
+        self.state.wait_for(&self.wanted, left).await
     }
 
     /// Reads something of the project.
@@ -261,9 +258,4 @@ impl Write {
             Some(_) => Err(Error::not_appended(NotAppended::Unknown)),
         }
     }
-}
-
-/// Now, by this server's clock.
-pub fn now() -> Time {
-    Time(i64::try_from(clock::now().as_micros()).unwrap_or(i64::MAX))
 }

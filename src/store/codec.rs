@@ -20,6 +20,7 @@ use crate::person::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corrupt;
 
+/// What bytes mean, unless they are [`Corrupt`].
 type Decoded<T> = Result<T, Corrupt>;
 
 const FORM: u8 = 1;
@@ -47,9 +48,6 @@ pub fn encode_person(row: &PersonRow) -> Vec<u8> {
 }
 
 /// A person, or what stays of one.
-///
-/// # Errors
-/// [`Corrupt`].
 pub fn decode_person(bytes: &[u8]) -> Decoded<PersonRow> {
     if bytes.first() != Some(&TOMBSTONE) {
         return decode_head(bytes).map(PersonRow::Head);
@@ -90,9 +88,6 @@ pub fn encode_row(stored: &Stored) -> Vec<u8> {
 }
 
 /// A row of family `history`.
-///
-/// # Errors
-/// [`Corrupt`].
 pub fn decode_row(place: Place, bytes: &[u8]) -> Decoded<Stored> {
     let form = *bytes.first().ok_or(Corrupt)?;
     let mut reader = Reader::new(bytes, form)?;
@@ -212,9 +207,6 @@ pub fn encode_operation(place: Place, operation: &Operation) -> Vec<u8> {
 }
 
 /// A row of family `timeline`.
-///
-/// # Errors
-/// [`Corrupt`].
 pub fn decode_operation(place: Place, bytes: &[u8]) -> Decoded<Operation> {
     let mut reader = Reader::new(bytes, FORM)?;
     let uuid = reader.uuid()?;
@@ -244,9 +236,6 @@ pub fn encode_applied(applied: &Applied) -> Vec<u8> {
 }
 
 /// How far a partition was applied.
-///
-/// # Errors
-/// [`Corrupt`].
 pub fn decode_applied(bytes: &[u8]) -> Decoded<Applied> {
     let mut reader = Reader::new(bytes, FORM)?;
     let (next_offset, last_offset) = (reader.unsigned()?, reader.unsigned()?);
@@ -266,9 +255,6 @@ pub fn encode_recency(recency: &Recency) -> Vec<u8> {
 }
 
 /// A row of family `recency`.
-///
-/// # Errors
-/// [`Corrupt`].
 pub fn decode_recency(bytes: &[u8]) -> Decoded<Recency> {
     let mut reader = Reader::new(bytes, FORM)?;
     let recency = Recency { seen: reader.maybe(Time::EPOCH)?, change: reader.unsigned()? };
@@ -299,9 +285,6 @@ pub fn encode_activity(activity: &Activity) -> Vec<u8> {
 }
 
 /// A row of family `activity`.
-///
-/// # Errors
-/// [`Corrupt`].
 pub fn decode_activity(bytes: &[u8]) -> Decoded<Activity> {
     let mut reader = Reader::new(bytes, FORM)?;
     let deed = match reader.byte()? {
@@ -329,9 +312,6 @@ pub fn encode_outcome(remembered: Remembered) -> Vec<u8> {
 }
 
 /// What became of a command.
-///
-/// # Errors
-/// [`Corrupt`].
 pub fn decode_outcome(bytes: &[u8]) -> Decoded<Remembered> {
     let form = *bytes.first().ok_or(Corrupt)?;
     let mut reader = Reader::new(bytes, form)?;

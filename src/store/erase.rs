@@ -41,13 +41,26 @@ impl Store {
         if self.is_read_as_of(before.sequence)? {
             return Ok((0, before.clone()));
         }
+        let rewritten = self.rewrite(&due);
+        if self.is_ending() {
+            return Ok((0, before.clone()));
+        }
+        rewritten?;
+        for key in &due {
+            self.db.delete_cf(self.family(Family::Meta), key)?;
+        }
+        Ok((due.len(), pending))
+    }
+
+    /// Rewrites every file that may hold something of deleted persons.
+    fn rewrite(&self, due: &BTreeSet<Vec<u8>>) -> Result<()> {
         let failures = self.background_failures()?;
         // The write-ahead log holds them too, and is dropped when every family is flushed.
         self.flush()?;
         let mut columns = BTreeSet::new();
-        for key in &due {
+        for key in due {
             if self.is_ending() {
-                break;
+                return Ok(());
             }
             let person = key.get(1..=PERSON_BYTES).ok_or(corrupt(Family::Meta))?;
             for family in Family::ALL_OF_PERSON {
@@ -63,17 +76,9 @@ impl Store {
         for family in [Family::DistinctId, Family::ByEmail] {
             self.compact(family, &[], &[0xff; 16]);
         }
-        if self.is_ending() {
-            return Ok((0, before.clone()));
-        }
         // RocksDB does not say what became of a compaction that was asked for.
-        if self.background_failures()? > failures {
-            return Err(Error::NotErased);
-        }
-        for key in &due {
-            self.db.delete_cf(self.family(Family::Meta), key)?;
-        }
-        Ok((due.len(), pending))
+        let has_failed = self.background_failures()? > failures;
+        if has_failed { Err(Error::NotErased) } else { Ok(()) }
     }
 
     /// Ends what goes on in the background, be it an erasure that would take minutes: it begins anew with the

@@ -372,7 +372,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0..400_usize) {
+    fn no_bytes_harm_the_event_parser(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0..400_usize) {
         let _ = Event::parse(&record(&bytes), &rules());
         // A good record cut anywhere, with odd bytes behind.
         let good = wrapped(&json!({"event": "$set", "properties": {"$set": {"a": "🦔\u{0}"}}})).to_string();

@@ -23,9 +23,6 @@ pub fn encode_ownership(ownership: &Ownership) -> Vec<u8> {
 }
 
 /// An ownership.
-///
-/// # Errors
-/// [`Corrupt`].
 pub fn decode_ownership(bytes: &[u8]) -> Decoded<Ownership> {
     let mut reader = Reader::new(bytes, FORM)?;
     let deleted = reader.maybe(Time::EPOCH)?;
@@ -66,9 +63,6 @@ pub fn encode_member(member: &Member) -> Vec<u8> {
 }
 
 /// A row of family `person_distinct_id`.
-///
-/// # Errors
-/// [`Corrupt`].
 pub fn decode_member(bytes: &[u8]) -> Decoded<Member> {
     let mut reader = Reader::new(bytes, FORM)?;
     let joined = match reader.byte()? {
@@ -105,9 +99,6 @@ pub fn encode_life_span(span: &LifeSpan) -> Vec<u8> {
 }
 
 /// How a life began and ended.
-///
-/// # Errors
-/// [`Corrupt`].
 pub fn decode_life_span(bytes: &[u8]) -> Decoded<LifeSpan> {
     let mut reader = Reader::new(bytes, FORM)?;
     let mut span = LifeSpan::default();
@@ -136,9 +127,6 @@ pub fn encode_move(number: u32, merged: &Merged) -> Vec<u8> {
 }
 
 /// Where a group of lives went.
-///
-/// # Errors
-/// [`Corrupt`].
 pub fn decode_move(bytes: &[u8]) -> Decoded<(u32, Merged)> {
     let mut reader = Reader::new(bytes, FORM)?;
     let number = reader.number()?;

@@ -203,7 +203,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..64), form in 1..7_u8) {
+    fn no_bytes_harm_the_codec(bytes in prop::collection::vec(any::<u8>(), 0..64), form in 1..7_u8) {
         let mut bytes = bytes;
         bytes.insert(0, form);
         decode_all(&bytes);
