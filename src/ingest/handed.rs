@@ -12,17 +12,20 @@ use crate::store::Applied;
 /// Whoever wrote a command cannot have seen records of so much later, in microseconds, whatever their clocks said.
 const LATER: i64 = DAY;
 
+/// A partition, by the number of its topic and its own.
+pub type Part = (u16, u32);
+
 /// How much of the log was handed on.
 #[derive(Debug)]
 pub struct Handed {
     topics: BTreeMap<Arc<str>, u16>,
     owned: Partitions,
     /// The next offset of every partition, and Kafka's newest timestamp of those before it.
-    next: BTreeMap<(u16, u32), (u64, Time)>,
+    next: BTreeMap<Part, (u64, Time)>,
     /// The partitions that are read.
-    read: BTreeSet<(u16, u32)>,
+    read: BTreeSet<Part>,
     /// Partitions that commands waited for and Kafka does not have.
-    absent: BTreeSet<(u16, u32)>,
+    absent: BTreeSet<Part>,
     /// Every partition that this instance owns is read.
     pub is_complete: bool,
 }
@@ -57,13 +60,15 @@ impl Handed {
         (*next, *newest) = (offset + 1, record.timestamp.max(*newest));
     }
 
-    /// Whether so much was handed on as the author of a command had seen who wrote it at a time. What another
-    /// instance owns is not waited for, nor what Kafka does not have, nor a topic that was made anew since:
-    /// its offsets say nothing of the one that the author had seen.
-    pub fn has(&self, seen: &Seen, written: Time) -> bool {
+    /// Whether so much was handed on as the author of a command had seen who wrote it at a time; `coming` is
+    /// Kafka's timestamp of what a partition hands on next. What another instance owns is not waited for, nor
+    /// what Kafka does not have, nor a topic that was made anew since: its offsets say nothing of the one that
+    /// the author had seen.
+    pub fn has(&self, seen: &Seen, written: Time, coming: impl Fn(Part) -> Option<Time>) -> bool {
         match self.of(seen).filter(|of| self.read.contains(of)) {
             Some(of) => self.next.get(&of).is_some_and(|(next, newest)| {
-                *next >= seen.next_offset || *newest > written.plus(LATER)
+                let newest = coming(of).max(Some(*newest));
+                *next >= seen.next_offset || newest > Some(written.plus(LATER))
             }),
             None => self.is_complete && self.unread(seen).is_none(),
         }
@@ -71,17 +76,17 @@ impl Handed {
 
     /// The partition, where it is this instance's to read and not read yet: it may have been added since
     /// Kafka was asked last.
-    pub fn unread(&self, seen: &Seen) -> Option<(u16, u32)> {
-        let is_unread = |of: &(u16, u32)| !self.read.contains(of) && !self.absent.contains(of);
+    pub fn unread(&self, seen: &Seen) -> Option<Part> {
+        let is_unread = |of: &Part| !self.read.contains(of) && !self.absent.contains(of);
         self.of(seen).filter(|of| self.owned.reads(of.0, of.1)).filter(is_unread)
     }
 
     /// Notes that Kafka was asked for partitions, and what of them is not read now it does not have.
-    pub fn asked_for(&mut self, partitions: Vec<(u16, u32)>) {
+    pub fn asked_for(&mut self, partitions: Vec<Part>) {
         self.absent.extend(partitions);
     }
 
-    fn of(&self, seen: &Seen) -> Option<(u16, u32)> {
+    fn of(&self, seen: &Seen) -> Option<Part> {
         self.topics.get(seen.topic.as_str()).map(|topic| (*topic, seen.partition))
     }
 }
@@ -107,24 +112,27 @@ mod tests {
             next_offset,
         };
         handed.reads(3, 0, 4);
-        assert!(handed.has(&seen("events", 0, 5), Time(0)));
-        assert!(!handed.has(&seen("events", 0, 7), Time(0)));
+        assert!(handed.has(&seen("events", 0, 5), Time(0), |_| None));
+        assert!(!handed.has(&seen("events", 0, 7), Time(0), |_| None));
         handed.hand_on(&record(6, 0));
-        assert!(handed.has(&seen("events", 0, 7), Time(0)));
-        assert!(!handed.has(&seen("events", 1, 1), Time(0)), "it may be read soon");
+        assert!(handed.has(&seen("events", 0, 7), Time(0), |_| None));
+        assert!(!handed.has(&seen("events", 1, 1), Time(0), |_| None), "it may be read soon");
         handed.is_complete = true;
         assert!(
-            handed.has(&seen("events", 1, 1), Time(0))
-                && handed.has(&seen("others", 0, 1), Time(0))
+            handed.has(&seen("events", 1, 1), Time(0), |_| None)
+                && handed.has(&seen("others", 0, 1), Time(0), |_| None)
         );
         let added = seen("events", 2, 1);
-        assert!(!handed.has(&added, Time(0)), "it may have been added since Kafka was asked");
+        assert!(
+            !handed.has(&added, Time(0), |_| None),
+            "it may have been added since Kafka was asked"
+        );
         let unread = handed.unread(&added);
         assert_eq!(unread, Some((3, 2)));
         handed.asked_for(unread.into_iter().collect());
-        assert!(handed.has(&added, Time(0)), "Kafka does not have it");
+        assert!(handed.has(&added, Time(0), |_| None), "Kafka does not have it");
         handed.reads(3, 2, 0);
-        assert!(!handed.has(&added, Time(0)));
+        assert!(!handed.has(&added, Time(0), |_| None));
     }
 
     #[test]
@@ -133,8 +141,8 @@ mod tests {
         let mut handed = Handed::new(topics, Partitions::All, &BTreeMap::new());
         handed.reads(3, 0, 8);
         let seen = |next_offset| Seen { topic: "events".to_owned(), partition: 0, next_offset };
-        assert!(handed.has(&seen(8), Time(0)));
-        assert!(!handed.has(&seen(9), Time(0)));
+        assert!(handed.has(&seen(8), Time(0), |_| None));
+        assert!(!handed.has(&seen(9), Time(0), |_| None));
     }
 
     #[test]
@@ -144,12 +152,18 @@ mod tests {
         handed.reads(3, 0, 0);
         let seen = Seen { topic: "events".to_owned(), partition: 0, next_offset: 1_000 };
         let written = Time(5);
-        assert!(!handed.has(&seen, written));
+        assert!(!handed.has(&seen, written, |_| None));
         handed.hand_on(&record(0, 5 + LATER));
-        assert!(!handed.has(&seen, written), "its author may have seen that, and more");
+        assert!(!handed.has(&seen, written, |_| None), "its author may have seen that, and more");
+        let comes = |at| move |of| (of == (3, 0)).then_some(Time(at));
+        assert!(!handed.has(&seen, written, comes(5 + LATER)));
+        assert!(
+            handed.has(&seen, written, comes(6 + LATER)),
+            "nothing of that may be handed on before"
+        );
         handed.hand_on(&record(1, 6 + LATER));
         handed.hand_on(&record(2, 7));
-        assert!(handed.has(&seen, written));
-        assert!(!handed.has(&seen, Time(7)));
+        assert!(handed.has(&seen, written, |_| None));
+        assert!(!handed.has(&seen, Time(7), |_| None));
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::handed::Part;
 use crate::person::command::Seen;
 use crate::person::{Record, Time};
 
@@ -64,27 +65,38 @@ impl Lane {
         Some((record, seen.iter().find(|seen| !is_reached(seen, record.timestamp))?))
     }
 
+    /// Kafka's timestamp of the next record, where that is of a partition.
+    pub fn comes(&self, (topic, partition): Part) -> Option<Time> {
+        let (record, _) = self.buffered.front()?;
+        let of = record.position;
+        (of.topic == topic && of.partition == partition).then_some(record.timestamp)
+    }
+
     fn must_be_waited_for(&self, now: Instant) -> bool {
         self.buffered.is_empty() && !self.at_end && now - self.empty_since < PATIENCE
     }
 }
 
 /// The next record, or `None` while a partition must be waited for or nothing is buffered that
-/// may be handed on. `is_reached` tells whether so much of the log was handed on as somebody had seen at a time.
+/// may be handed on. `is_reached` tells whether so much of the log was handed on as
+/// somebody had seen at a time, by that time and by when what comes next of a partition was written.
 pub fn next(
     lanes: &mut [&mut Lane],
     now: Instant,
-    is_reached: impl Fn(&Seen, Time) -> bool,
+    is_reached: impl Fn(&Seen, Time, &dyn Fn(Part) -> Option<Time>) -> bool,
 ) -> Option<Record> {
     if lanes.iter().any(|lane| lane.must_be_waited_for(now)) {
         return None;
     }
-    let waiting = lanes.iter_mut().filter(|lane| lane.waits_for(&is_reached).is_none());
-    let waiting = waiting.filter_map(|lane| {
+    let coming = |of| lanes.iter().find_map(|lane| lane.comes(of));
+    let is_reached = |seen: &Seen, written| is_reached(seen, written, &coming);
+    let ready = lanes.iter().enumerate().filter(|(_, lane)| lane.waits_for(is_reached).is_none());
+    let ready = ready.filter_map(|(index, lane)| {
         let (first, _) = lane.buffered.front()?;
-        Some(((first.timestamp, first.position), lane))
+        Some((first.timestamp, first.position, index))
     });
-    let (_, lane) = waiting.min_by_key(|(order, _)| *order)?;
+    let (.., index) = ready.min()?;
+    let lane = &mut lanes[index];
     let (record, _) = lane.buffered.pop_front()?;
     lane.bytes -= record.bytes();
     if lane.buffered.is_empty() {
@@ -105,7 +117,7 @@ mod tests {
 
     fn drain(lanes: &mut [Lane], now: Instant) -> Vec<(u32, u64)> {
         let mut lanes: Vec<_> = lanes.iter_mut().collect();
-        let records = std::iter::from_fn(|| next(&mut lanes, now, |_, _| true));
+        let records = std::iter::from_fn(|| next(&mut lanes, now, |_, _, _| true));
         records.map(|record| (record.position.partition, record.position.offset)).collect()
     }
 
@@ -149,7 +161,7 @@ mod tests {
         let mut handed = Vec::new();
         loop {
             let reached = handed.len() as u64;
-            let next = next(&mut lanes, now, |seen, _| seen.next_offset <= reached);
+            let next = next(&mut lanes, now, |seen, _, _| seen.next_offset <= reached);
             let Some(record) = next else { break };
             handed.push((record.position.partition, record.position.offset));
         }

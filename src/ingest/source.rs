@@ -140,8 +140,9 @@ impl Source {
         let mut lanes: Vec<_> =
             self.partitions.iter_mut().map(|partition| &mut partition.lane).collect();
         while !batch.is_full(&self.settings) {
-            let Some(record) = order::next(&mut lanes, now, |seen, at| self.handed.has(seen, at))
-            else {
+            let Some(record) = order::next(&mut lanes, now, |seen, written, coming| {
+                self.handed.has(seen, written, coming)
+            }) else {
                 break;
             };
             self.handed.hand_on(&record);
@@ -155,7 +156,10 @@ impl Source {
     /// The commands that wait, each with what it waits for first.
     fn waiting(&self) -> impl Iterator<Item = (&Record, &Seen)> {
         let lanes = self.partitions.iter().map(|partition| &partition.lane);
-        lanes.filter_map(|lane| lane.waits_for(|seen, written| self.handed.has(seen, written)))
+        let coming = |of| self.partitions.iter().find_map(|partition| partition.lane.comes(of));
+        lanes.filter_map(move |lane| {
+            lane.waits_for(|seen, written| self.handed.has(seen, written, coming))
+        })
     }
 
     /// A command that waits although everything else was handed on is told of, once.

@@ -243,3 +243,17 @@ fn a_dead_letter_that_does_not_fit_at_all_is_waited_for_and_told() {
     letter.says("dlq_offset", "1");
     assert_eq!(letter.value.as_deref(), Some(&b"{"[..]), "all of it, as there is room now");
 }
+
+#[test]
+fn dead_letters_that_fit_one_by_one_are_whole() {
+    let topic = Topic::create("together", 1);
+    topic.letters().make_with(1, "max.message.bytes", "5000");
+    // librdkafka sends them together, and Kafka refuses all of them for their size.
+    let values: Vec<_> = (0..50).map(|number| format!("{number}{}", "x".repeat(1_000))).collect();
+    values.iter().for_each(|value| topic.send(0, Some(value.as_bytes()), &[]));
+    topic.flush();
+    let _service = Home::new(&topic).serve();
+    let found = dead_letters(&topic, values.len());
+    let found: BTreeSet<_> = found.into_iter().map(|letter| letter.value.unwrap()).collect();
+    assert_eq!(found, values.into_iter().map(String::into_bytes).collect());
+}

@@ -201,6 +201,22 @@ fn a_topic_that_was_made_anew_stops_ingestion_and_not_the_reads() {
 }
 
 #[test]
+fn a_topic_that_comes_back_with_fewer_partitions_stops_ingestion() {
+    let topic = Topic::create("fewer", 2);
+    topic.events(1, [&set("ann", &json!({"a": 1}))]);
+    let home = Home::new(&topic);
+    let service = home.serve();
+    service.persons(&format!("?min_position={}:1:0", topic.name));
+    service.terminate();
+    topic.delete();
+    wait_for(|| topic.try_make(1));
+    topic.events(0, [&set("eve", &json!({"a": 1}))]);
+    let service = home.serve();
+    wait_until_re_created(&service);
+    assert_eq!(service.persons("")["count"], 1);
+}
+
+#[test]
 fn a_topic_that_is_made_anew_under_a_server_at_work_stops_ingestion_as_well() {
     let (topic, _home, service) = two_persons("anew-at-work");
     topic.delete();

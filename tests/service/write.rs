@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use personview::person::identity;
+use rdkafka::producer::{BaseRecord, Producer};
 use serde_json::{Value as Json, json};
 
 use crate::broker::Broker;
-use crate::harness::{Home, PATIENCE, Service, Topic, wait_for};
+use crate::harness::{Home, PATIENCE, Service, Topic, producer, wait_for};
 
 fn set(id: &str, values: &Json) -> Json {
     json!({"token": "t", "event": "$set", "distinct_id": id, "properties": {"$set": values}})
@@ -180,4 +182,32 @@ fn where_kafka_named_no_broker_for_a_while_it_goes_on_by_itself() {
     assert_eq!(uuid(&service, &again, "ann", 2), ann);
     wait_for(|| done(write("c")));
     assert_eq!(plan(&service, &ann), "c", "no write before is done later: {sent:?}");
+}
+
+/// A command of January waits for an offset that the topic of today does not have: it must neither hold up every
+/// other write nor be done to whoever comes later.
+#[test]
+fn a_command_about_a_topic_of_before_holds_up_no_other_and_is_done_to_nobody_of_today() {
+    let topic = Topic::create("before", 1);
+    let commands = topic.commands();
+    let ann = identity::person_uuid(1, "ann").to_string();
+    let command = json!({
+        "command": "delete", "uuid": ann, "project": 1, "person": ann, "author": "test",
+        "idempotency_key": "k", "now": "2026-01-01T12:00:00Z",
+        "seen": [{"topic": topic.name, "partition": 0, "next_offset": 1_000_000}],
+    });
+    let january = 1_767_268_800_000;
+    let command = command.to_string();
+    let record: BaseRecord<'_, (), str> =
+        BaseRecord::to(&commands.name).payload(&*command).timestamp(january);
+    let producer = producer(&[]);
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.flush(PATIENCE).unwrap();
+    topic.events(0, [&set("ann", &json!({"plan": "free"}))]);
+    let service = Home::new(&topic).serve();
+    assert_eq!(uuid(&service, &topic, "ann", 1), ann);
+    let write = json!({"properties": {"plan": "pro"}});
+    let (status, person) =
+        service.send("PATCH", &format!("/api/projects/1/persons/{ann}"), Some(&write));
+    assert_eq!((status, &person["properties"]["plan"]), (200, &json!("pro")));
 }
