@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use super::history::{Row, State};
-use super::{Time, Value, promotion};
+use super::promotion::{self, Ranked};
+use super::{Time, Value};
 
 /// What one event does to one property.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,10 @@ pub struct Update {
 
 /// The operations that an event names, before they are joined per key.
 #[derive(Debug, Default)]
-pub struct Draft(Vec<(Cow<'static, str>, Named)>);
+pub struct Draft {
+    given: Vec<(Cow<'static, str>, Named)>,
+    promoted: Vec<(Ranked, Named)>,
+}
 
 /// An operation as an event names it.
 #[derive(Debug)]
@@ -70,37 +74,49 @@ struct Joined {
 }
 
 impl Draft {
+    /// One of an event with so many promoted properties.
+    #[must_use]
+    pub fn of(promoted: usize) -> Self {
+        Self { given: Vec::new(), promoted: Vec::with_capacity(2 * promoted) }
+    }
+
     /// `$set` of one key; a later one of the same key wins.
     pub fn set(&mut self, key: String, value: Value) {
-        self.0.push((key.into(), Named::Set(value)));
+        self.given.push((key.into(), Named::Set(value)));
     }
 
     /// `$set_once` of one key; `null` sets nothing.
     pub fn once(&mut self, key: String, value: Value) {
         let value = (!value.is_null()).then_some(value);
-        self.0.push((key.into(), Named::Once(value)));
+        self.given.push((key.into(), Named::Once(value)));
     }
 
     /// `$unset` of one key.
     pub fn unset(&mut self, key: String) {
-        self.0.push((key.into(), Named::Unset));
+        self.given.push((key.into(), Named::Unset));
     }
 
     /// A promoted event property: yields to what the event sets explicitly.
     pub fn promote(&mut self, names: promotion::Promoted, value: &Value) {
-        self.0.push((names.name.into(), Named::PromotedSet(value.clone())));
+        self.promoted.push((names.name, Named::PromotedSet(value.clone())));
         if !value.is_null() {
-            self.0.push((names.initial.into(), Named::PromotedOnce(value.clone())));
+            self.promoted.push((names.initial, Named::PromotedOnce(value.clone())));
         }
     }
 
     /// One update per key, by name: `$set` shadows `$set_once`, and `$unset` joins either.
     #[must_use]
-    pub fn finish(mut self) -> Vec<Update> {
+    pub fn finish(self) -> Vec<Update> {
+        let Self { given: mut all, mut promoted } = self;
         // What is named of one key keeps its order.
-        self.0.sort_by(|(a, _), (b, _)| a.cmp(b));
-        let mut updates = Vec::with_capacity(self.0.len());
-        let mut named = self.0.into_iter().peekable();
+        promoted.sort_by_key(|(name, _)| name.rank);
+        let is_sorted = all.is_empty();
+        all.extend(promoted.into_iter().map(|(name, named)| (name.text.into(), named)));
+        if !is_sorted {
+            all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        }
+        let mut updates = Vec::with_capacity(all.len());
+        let mut named = all.into_iter().peekable();
         while let Some((name, first)) = named.next() {
             let mut joined = Joined::default();
             joined.add(first);
@@ -153,7 +169,9 @@ pub enum Weight {
 /// Whether an update repeats what the property is at its own place, in both fold modes.
 fn is_unchanged(update: &Update, before: &State) -> bool {
     let Action::Set(value) = &update.action else { return false };
-    before.current.as_ref() == Some(value) && before.set_only.as_ref() == Some(value)
+    let (Some(current), Some(set_only)) = (&before.current, &before.set_only) else { return false };
+    // Mostly both are one part of the head's text.
+    current == value && (set_only.is_same_part(current) || set_only == value)
 }
 
 /// Weighs an update against the state before it at its own place. An explicit `$set` that

@@ -1,34 +1,44 @@
 //! Event properties that become properties of the person, and those that change too often to be
 //! worth a row of their own.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use hashbrown::{HashMap, HashSet};
 
 /// The names under which a promoted event property is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Promoted {
     /// Its own name: the newest value.
-    pub name: &'static str,
+    pub name: Ranked,
     /// `$initial_…`: the first value.
-    pub initial: &'static str,
+    pub initial: Ranked,
 }
 
-macro_rules! promoted {
-    ($prefix:literal $($name:literal)*) => { [$(Promoted {
-        name: concat!($prefix, $name),
-        initial: concat!("$initial_", $name),
-    }),*] };
+/// A name that a promoted value is kept under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ranked {
+    /// The name.
+    pub text: &'static str,
+    /// How many of these names are before it: to sort by numbers takes less than to sort by texts.
+    pub rank: usize,
 }
 
-const DEVICE: [Promoted; 19] = promoted!(
+/// The name of each, and that of its first value.
+macro_rules! names {
+    ($prefix:literal $($name:literal)*) => {
+        [$((concat!($prefix, $name), concat!("$initial_", $name))),*]
+    };
+}
+
+const DEVICE: [(&str, &str); 19] = names!(
     "$"
     "app_build" "app_name" "app_namespace" "app_version" "browser" "browser_version" "device_type"
     "current_url" "pathname" "os" "os_name" "os_version" "referring_domain" "referrer"
     "screen_height" "screen_width" "viewport_height" "viewport_width" "raw_user_agent"
 );
 
-const CAMPAIGN: [Promoted; 25] = promoted!(
+const CAMPAIGN: [(&str, &str); 25] = names!(
     ""
     "utm_source" "utm_medium" "utm_campaign" "utm_content" "utm_name" "utm_term" "gclid"
     "gad_source" "gclsrc" "dclid" "gbraid" "wbraid" "fbclid" "msclkid" "twclid" "li_fat_id"
@@ -39,11 +49,14 @@ const CAMPAIGN: [Promoted; 25] = promoted!(
 pub const OS_NAME: &str = "$os_name";
 
 /// The operating system, filled from [`OS_NAME`] where absent.
-pub const OS: Promoted = Promoted { name: "$os", initial: "$initial_os" };
+pub const OS: &str = "$os";
 
 static PROMOTED: LazyLock<HashMap<&str, Promoted>> = LazyLock::new(|| {
-    let all = DEVICE.into_iter().chain(CAMPAIGN);
-    all.map(|promoted| (promoted.name, promoted)).collect()
+    let all = || DEVICE.into_iter().chain(CAMPAIGN);
+    let sorted: BTreeSet<_> = all().flat_map(|(name, initial)| [name, initial]).collect();
+    let ranked = |text| Ranked { text, rank: sorted.range(..text).count() };
+    let names = |(name, initial)| Promoted { name: ranked(name), initial: ranked(initial) };
+    all().map(|of| (of.0, names(of))).collect()
 });
 
 static VOLATILE: LazyLock<HashSet<&str>> = LazyLock::new(|| {
@@ -106,11 +119,12 @@ mod tests {
 
     #[test]
     fn initial_names_lose_the_dollar_of_the_name() {
-        assert_eq!(promoted("$browser").unwrap().initial, "$initial_browser");
-        assert_eq!(promoted("utm_source").unwrap().initial, "$initial_utm_source");
-        assert_eq!(promoted("_kx").unwrap().initial, "$initial__kx");
-        assert_eq!(promoted("$host"), None);
-        assert_eq!(OS.name, "$os");
+        let initial = |name| Some(promoted(name)?.initial.text);
+        assert_eq!(initial("$browser"), Some("$initial_browser"));
+        assert_eq!(initial("utm_source"), Some("$initial_utm_source"));
+        assert_eq!(initial("_kx"), Some("$initial__kx"));
+        assert_eq!(initial(OS), Some("$initial_os"));
+        assert_eq!(initial("$host"), None);
     }
 
     #[test]

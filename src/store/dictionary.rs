@@ -114,6 +114,11 @@ impl Dictionary {
         self.read().projects.get(&project)?.names.get(&number).cloned()
     }
 
+    /// The length of a property's name as JSON, in bytes, without its quotes.
+    pub(super) fn name_bytes(&self, project: ProjectId, number: PropertyId) -> Option<usize> {
+        Some(json::quoted_bytes(self.read().projects.get(&project)?.names.get(&number)?))
+    }
+
     /// What belongs to properties, with their names; `None` where one has none.
     #[must_use]
     pub fn named<T>(

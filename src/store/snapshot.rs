@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::column_cache::{CacheKey, CachedIndex};
 use super::ending::Ending;
 use super::keys::{KeyReader, Meta, PERSON_BYTES};
+use super::options::count_nothing;
 use super::packed::Packed;
 use super::{
     Applied, CommandOutcome, Error, Family, Recency, Result, Store, codec, corrupt, decode, keys,
@@ -72,6 +73,7 @@ const FEW: (usize, usize) = if cfg!(test) { (6, 1 << 10) } else { (128, 16 << 10
 
 impl<'s> Snapshot<'s> {
     pub(super) fn new(store: &'s Store) -> Self {
+        count_nothing();
         let commits = store.row_cache.now();
         let before = store.db.latest_sequence_number();
         let rows = store.db.snapshot();

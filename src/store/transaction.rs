@@ -29,10 +29,11 @@ pub use self::recency::Recency;
 use self::working_set::{Loaded, WorkingSet};
 use super::dictionary::NewNames;
 use super::history_cache::HistoryCache;
+use super::options::count_nothing;
 use super::staged::{Committed, Layer, Ordered, RowChanges};
 use super::walk::Walk;
 use super::{Error, Family, Result, Store, codec, decode, keys};
-use crate::person::{PersonId, ProjectId, PropertyId, json};
+use crate::person::{PersonId, ProjectId, PropertyId};
 
 /// One batch in the making.
 pub struct Transaction<'s> {
@@ -59,6 +60,7 @@ impl<'s> Transaction<'s> {
 
     /// One that follows another, with what that one held of histories.
     fn after(store: &'s Store, before: Option<Arc<WorkingSet>>, held: HistoryCache) -> Self {
+        count_nothing();
         let walk = |family| {
             Walk::over(move || {
                 let mut options = ReadOptions::default();
@@ -146,6 +148,7 @@ impl<'s> Transaction<'s> {
         });
         let store = self.store;
         let read = |wanted: &[(Vec<u8>, ProjectId)]| {
+            count_nothing();
             let found = store.get_sorted(Family::DistinctId, wanted.iter().map(|(key, _)| key));
             let owner = |bytes: DBPinnableSlice<'_>| {
                 decode(codec::decode_ownership, &bytes, Family::DistinctId)
@@ -162,6 +165,7 @@ impl<'s> Transaction<'s> {
         persons.dedup();
         persons.retain(|of| !self.working.carry(self.before.as_deref(), *of));
         let read = |persons: &[(ProjectId, PersonId)]| {
+            count_nothing();
             let keys = persons.iter().map(|&(project, id)| keys::person(project, id));
             let keys: Vec<_> = keys.collect();
             let found = store.get_sorted(Family::Person, &keys);
@@ -200,8 +204,8 @@ impl<'s> Transaction<'s> {
     #[must_use]
     pub fn name_bytes(&self, project: ProjectId, property: PropertyId) -> usize {
         let known = self.store.dictionary();
-        match known.property_name(project, property) {
-            Some(name) => json::quoted_bytes(&name),
+        match known.name_bytes(project, property) {
+            Some(bytes) => bytes,
             None => self.names.name_bytes(project, property, known.next_property(project)),
         }
     }

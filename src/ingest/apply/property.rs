@@ -23,6 +23,9 @@ pub struct WeighedUpdate<'e> {
     late: bool,
 }
 
+/// What becomes of a property, and the length of its name as JSON.
+type NamedEntry = (PropertyId, usize, Entry);
+
 impl Applying<'_, '_> {
     /// Which of an event's updates are worth a row on this person at this time.
     pub fn weigh<'e>(
@@ -39,9 +42,19 @@ impl Applying<'_, '_> {
         });
         let numbered: Vec<_> = numbered.collect();
         let head = self.transaction.head(project, person)?;
-        let mut weighed = Vec::new();
+        let (mut weighed, mut next) = (Vec::new(), 0);
         for (property, update) in numbered {
-            let entry = head.entries.get(&property);
+            // Properties that were first seen together are numbered by name, and updates come by name.
+            let at_hand = head.entries.get_indexed(next).filter(|(found, _)| **found == property);
+            let entry = match at_hand {
+                Some((_, entry)) => Some(entry),
+                None => {
+                    let index = head.entries.find_index(&property);
+                    next = index.unwrap_or_else(|index| index);
+                    index.ok().and_then(|index| head.entries.get_indexed(index)).map(|(_, it)| it)
+                }
+            };
+            next += usize::from(entry.is_some());
             let late = entry.is_some_and(|entry| entry.newest >= Some(time))
                 || head.lives_on >= Some(time);
             let weight = if late && entry.is_some() {
@@ -96,9 +109,12 @@ impl Applying<'_, '_> {
         time: Time,
         changes: Vec<WeighedUpdate>,
     ) -> Result<std::result::Result<(), Rejection>> {
+        if changes.is_empty() {
+            return Ok(Ok(()));
+        }
         let At { project, known, .. } = at;
         let place = Place { time, position: at.position };
-        let mut entries = Vec::with_capacity(changes.len());
+        let mut entries: Vec<NamedEntry> = Vec::with_capacity(changes.len());
         for change in &changes {
             let row = change.update.action.clone().into_row();
             let stored = Stored { place, known, row };
@@ -111,7 +127,9 @@ impl Applying<'_, '_> {
             } else {
                 before.map(|before| before.state.clone()).unwrap_or_default().then(&stored.row)
             };
-            entries.push((change.property, Entry { newest, state }));
+            let property = change.property;
+            let name_bytes = self.transaction.name_bytes(project, property);
+            entries.push((property, name_bytes, Entry { newest, state }));
         }
         if self.is_too_large(project, (person, place), &entries)? {
             for change in &changes {
@@ -120,16 +138,20 @@ impl Applying<'_, '_> {
             }
             return Ok(Err(Rejection::PersonPropertiesSize));
         }
-        for (property, entry) in entries {
-            self.put_entry(project, person, property, entry)?;
+        let head = self.transaction.head_mut(project, person)?;
+        for (property, name_bytes, entry) in entries {
+            head.put(property, name_bytes, entry);
         }
+        let passes_on = !self.transaction.merges(project, person)?.is_empty();
         for change in changes {
             self.count(match change.update.action {
                 Action::Set(_) => Kind::Set,
                 Action::Once(_) => Kind::SetOnce,
                 Action::Unset | Action::SetUnset(_) | Action::OnceUnset(_) => Kind::Unset,
             });
-            self.pass_on(project, person, change.property)?;
+            if passes_on {
+                self.pass_on(project, person, change.property)?;
+            }
         }
         Ok(Ok(()))
     }
@@ -160,22 +182,18 @@ impl Applying<'_, '_> {
         &mut self,
         project: ProjectId,
         (person, place): (PersonId, Place),
-        entries: &[(PropertyId, Entry)],
+        entries: &[NamedEntry],
     ) -> Result<bool> {
         /// So many times the limit may a person take with the names of properties that it no longer has.
         const WITH_NAMES: u64 = 4;
         let limit = self.settings.properties_limit;
-        let names: Vec<_> = entries
-            .iter()
-            .map(|(property, _)| self.transaction.name_bytes(project, *property))
-            .collect();
         let head = self.transaction.head(project, person)?;
         let (before, mut after) = (head.json_bytes, head.json_bytes);
-        for ((property, entry), name_bytes) in entries.iter().zip(&names) {
+        for (property, name_bytes, entry) in entries {
             after = after + head.json_bytes_with(*property, *name_bytes, entry) - before;
         }
         // A merge may have made them too large, which is no reason to refuse what adds nothing.
-        if after <= limit || entries.is_empty() {
+        if after <= limit {
             return Ok(false);
         }
         if after > limit.saturating_mul(WITH_NAMES) && after >= before {
@@ -184,7 +202,7 @@ impl Applying<'_, '_> {
         let newest_life = head.newest_life(person);
         let entries_before = head.entries.clone();
         let mut entries_after = entries_before.clone();
-        entries_after.extend(entries.iter().cloned());
+        entries_after.extend(entries.iter().map(|(property, _, entry)| (*property, entry.clone())));
         let before = before - self.only_names(project, &entries_before);
         let after = after - self.only_names(project, &entries_after);
         // What an earlier life did is not among the properties that the person has now.

@@ -246,7 +246,7 @@ impl Parts<'_> {
     }
 
     fn updates(&self, name: &str, rules: &Rules) -> Result<Vec<Update>, Rejection> {
-        let mut draft = Draft::default();
+        let mut draft = Draft::of(self.properties.promoted.len());
         // Some twenty values are parts of one text, so that they take one piece of memory.
         let whole = LazyCell::new(|| Arc::from(self.text));
         let value = |raw: &str| Value::within(&whole, self.text, raw);
@@ -278,18 +278,18 @@ impl Parts<'_> {
         let mut os_name = None;
         // Of a key given twice the last one counts, and promotion keeps the first it is given.
         for (names, raw) in self.properties.promoted.iter().rev() {
-            if server && promotion::is_operating_system(names.name) {
+            if server && promotion::is_operating_system(names.name.text) {
                 continue;
             }
             let value = value(raw);
-            if names.name == promotion::OS_NAME {
+            if names.name.text == promotion::OS_NAME {
                 _ = os_name.get_or_insert(value);
             } else {
                 draft.promote(*names, &value);
             }
         }
-        if let Some(value) = os_name {
-            draft.promote(promotion::OS, &value);
+        if let Some((value, names)) = os_name.zip(promotion::promoted(promotion::OS)) {
+            draft.promote(names, &value);
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::store::column_cache::CacheKey;
 use crate::store::history_cache::HistoryCache;
 use crate::store::keys::Meta;
 use crate::store::list::Listed;
+use crate::store::options::count_nothing;
 use crate::store::row_cache::Invalidation;
 use crate::store::{Applied, Error, Family, NEVER, Result, Store, codec, column, keys};
 
@@ -104,6 +105,7 @@ impl<'s> Sealed<'s> {
     /// Rows are written in the order of their keys, as far as that costs little: memtables take them
     /// sooner then.
     fn write(mut self) -> Result<()> {
+        count_nothing();
         drop(self.before.take());
         let mut invalidation = self.store.row_cache.begin();
         // What was erased goes first: what is staged after that is of a person born anew.
@@ -119,9 +121,10 @@ impl<'s> Sealed<'s> {
             (Family::Life, &changes.sources),
         ];
         for (family, staged) in ordered.into_iter().chain(POINTS.into_iter().zip(&changes.points)) {
+            let handle = self.store.family(family);
             for (key, value) in staged {
                 invalidation.row(family, key);
-                put(&mut self.batch, self.store.family(family), key, value.as_deref());
+                put(&mut self.batch, handle, key, value.as_deref());
             }
         }
         let family = self.store.family(Family::Recorded);

@@ -222,6 +222,10 @@ impl Transaction<'_> {
     }
 
     fn used_for(&mut self, project: ProjectId, uuid: uuid::Uuid) -> Result<Use> {
+        // Whoever has the uuid has the id that belongs to it, or somebody else had that one before.
+        if self.find(project, identity::person_id(uuid))?.is_none() {
+            return Ok(Use::Nothing);
+        }
         let Some(id) = self.person_of_uuid(project, uuid)? else {
             return Ok(Use::Nothing);
         };
