@@ -47,6 +47,12 @@ fn how(parameters: &Parameters) -> Result<(Option<Time>, Mode, bool), Error> {
     Ok((parameters.time("known_at")?, mode, today))
 }
 
+/// What all lines of a join have in common: each has to say itself whom it asks for, and when.
+pub fn common(mut parameters: Parameters) -> Parameters {
+    ["timestamp", "distinct_id", "person_id"].iter().for_each(|name| parameters.remove(name));
+    parameters
+}
+
 /// Judges what all lines of a join have in common.
 pub fn check_join_parameters(parameters: &Parameters) -> Result<(), Error> {
     if parameters.flag("debug")? {

@@ -94,12 +94,15 @@ pub fn after_change(store: Uuid, project: ProjectId, change: u64) -> String {
 
 /// Reads what [`after_change`] made for the same project of the same store.
 pub fn change(text: &str, store: Uuid, project: ProjectId) -> Result<u64, Error> {
-    let change = open(text, CHANGES).and_then(|bytes| {
-        let rest = bytes.strip_prefix(store.as_bytes())?;
+    let bytes = open(text, CHANGES).ok_or_else(foreign)?;
+    let change = bytes.strip_prefix(store.as_bytes()).and_then(|rest| {
         let change = rest.strip_prefix(&project.to_be_bytes()[..])?;
         Some(u64::from_be_bytes(change.try_into().ok()?))
     });
-    change.ok_or_else(foreign)
+    change.ok_or_else(|| {
+        let detail = "cursor is of another store or project: begin anew, without a cursor";
+        Error::invalid(PARAMETER, detail)
+    })
 }
 
 /// What is told of a cursor that was not given out here.

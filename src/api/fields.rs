@@ -157,8 +157,10 @@ impl Field {
         let Some(value) = self.filled() else {
             return Ok(None);
         };
+        let wrong =
+            || Error::invalid(name, format!("{name} must be an array of strings or numbers"));
         if !value.as_json().starts_with('[') {
-            return Ok(self.text(name)?.map(|text| vec![text]));
+            return Ok(self.text(name).map_err(|_| wrong())?.map(|text| vec![text]));
         }
         let items: Vec<&RawValue> = serde_json::from_str(value.as_json()).unwrap_or_default();
         let texts = items.into_iter().map(|item| match item.get() {
@@ -166,7 +168,6 @@ impl Field {
             text => json::text(text).map(Cow::into_owned),
         });
         let texts: Option<_> = texts.collect();
-        let wrong = || Error::invalid(name, format!("{name} must be an array of strings"));
         Ok(Some(texts.ok_or_else(wrong)?))
     }
 }

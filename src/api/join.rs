@@ -73,7 +73,7 @@ pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
     tokio::spawn(async move {
         let _permit = permit;
         let (state, project) = (read.state.clone(), read.project);
-        let common = Arc::new(read.parameters);
+        let common = Arc::new(as_of::common(read.parameters));
         let mut lines = Lines { spool, at: 0, seen: 0, number: 0, skips: false };
         // Broken off where not all are answered.
         while let Ok(came) = lines.wait(&mut coming).await {

@@ -94,9 +94,10 @@ pub async fn delete_property(
     let keys = write.fields.texts("$unset")?.filter(|keys| !keys.is_empty());
     let keys = keys.ok_or_else(|| Error::required("$unset", "$unset is required: a key"))?;
     let keys: BTreeSet<_> = keys.into_iter().collect();
-    let what = once::describe("unset", &id, &json!(keys));
+    let person_ref = PersonRef::parse(&id, "id")?;
+    let what = once::describe("unset", person_ref, &json!(keys));
     let of_person = |uuid| Act::Unset(uuid, keys);
-    match of_one(&write, &what, &id, of_person).await? {
+    match of_one(&write, &what, person_ref, of_person).await? {
         Done::Accepted(response) => Ok(response),
         Done::Applied => success(&write, StatusCode::OK).await,
     }
@@ -117,7 +118,8 @@ pub async fn delete(
     write: Write,
 ) -> Result<Response, Error> {
     refuse_keep_person(&write)?;
-    match of_one(&write, &format!("delete {id}"), &id, Act::Delete).await? {
+    let person_ref = PersonRef::parse(&id, "id")?;
+    match of_one(&write, &format!("delete {person_ref}"), person_ref, Act::Delete).await? {
         Done::Accepted(response) => Ok(response),
         Done::Applied => success(&write, StatusCode::ACCEPTED).await,
     }
@@ -155,11 +157,11 @@ pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Resul
     };
     let person_ref = PersonRef::parse(&id, "id")?;
     write.wait().await?;
-    let what = once::describe("split", &id, &json!({attr: BTreeSet::from_iter(&named)}));
+    let what = once::describe("split", person_ref, &json!({attr: BTreeSet::from_iter(&named)}));
     if write.repeated(&what).await?.is_none() {
         write.view(move |view| ensure_ids_of_person(view, person_ref, &named, attr)).await?;
     }
-    match of_one(&write, &what, &id, |uuid| Act::Split(uuid, leaving)).await? {
+    match of_one(&write, &what, person_ref, |uuid| Act::Split(uuid, leaving)).await? {
         Done::Accepted(response) => Ok(response),
         Done::Applied => success(&write, StatusCode::CREATED).await,
     }
@@ -303,7 +305,12 @@ fn found(
             continue;
         }
         let person = if attr == "ids" {
-            view.person(PersonRef::parse(&asked, attr)?)?
+            let wrong = |_| {
+                let detail =
+                    format!("'{asked}' is no id or uuid; distinct ids go into distinct_ids");
+                Error::invalid(attr, detail)
+            };
+            view.person(PersonRef::parse(&asked, attr).map_err(wrong)?)?
         } else {
             view.snapshot.person_of_distinct_id(view.project, &person_ref::distinct_id(asked))?
         };
@@ -327,10 +334,10 @@ async fn set_properties(
     set: Vec<(String, Value)>,
 ) -> Result<Response, Error> {
     let person_ref = PersonRef::parse(id, "id")?;
-    let what =
-        once::describe("set", id, &set.iter().map(|(key, value)| (key, tree(value))).collect());
+    let with = set.iter().map(|(key, value)| (key, tree(value))).collect();
+    let what = once::describe("set", person_ref, &with);
     let of_person = |uuid| Act::Set(uuid, set.into_iter().collect());
-    if let Done::Accepted(response) = of_one(&write, &what, id, of_person).await? {
+    if let Done::Accepted(response) = of_one(&write, &what, person_ref, of_person).await? {
         return Ok(response);
     }
     write.answer(StatusCode::OK, move |view| single::current(view, person_ref)).await

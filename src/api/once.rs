@@ -13,8 +13,8 @@ use crate::store::CommandOutcome;
 
 /// What is done to a person, in words that are the same where the same is asked for: the order of an object's
 /// keys says nothing.
-pub fn describe(doing: &str, id: &str, with: &Tree) -> String {
-    format!("{doing} {id} {with}")
+pub fn describe(doing: &str, person_ref: PersonRef, with: &Tree) -> String {
+    format!("{doing} {person_ref} {with}")
 }
 
 /// What became of a command.
@@ -29,10 +29,9 @@ pub enum Done {
 pub async fn of_one(
     write: &Write,
     what: &str,
-    id: &str,
+    person_ref: PersonRef,
     act: impl FnOnce(Uuid) -> Act + Send + 'static,
 ) -> Result<Done, Error> {
-    let person_ref = PersonRef::parse(id, "id")?;
     write.wait().await?;
     let read = move |view: &View<'_>| {
         let (person, head) = view.now(person_ref)?;
@@ -89,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_order_of_keys_says_nothing_and_all_else_does() {
-        let of = |json| describe("set", "7", &serde_json::from_str(json).unwrap());
+        let of = |json| describe("set", PersonRef::Id(7), &serde_json::from_str(json).unwrap());
         let one = of(r#"{"a": {"b": 1.0, "c": [1, 2]}, "d": null}"#);
         assert_eq!(one, of(r#"{"d": null, "a": {"c": [1, 2], "b": 1.0}}"#));
         assert_ne!(one, of(r#"{"a": {"b": 1.0, "c": [2, 1]}, "d": null}"#));

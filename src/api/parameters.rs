@@ -39,6 +39,11 @@ impl Parameters {
         self.0.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Takes a parameter away, however often it is given.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(found, _)| found != name);
+    }
+
     /// A whole number within bounds.
     pub fn whole(&self, name: &str, bounds: RangeInclusive<u64>) -> Result<Option<u64>, Error> {
         let Some(text) = self.get(name) else {

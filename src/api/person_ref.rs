@@ -1,5 +1,7 @@
 //! How a caller names a person, or one of its distinct ids.
 
+use std::fmt;
+
 use uuid::Uuid;
 
 use super::error::Error;
@@ -12,6 +14,16 @@ pub enum PersonRef {
     Id(PersonId),
     /// By the uuid.
     Uuid(Uuid),
+}
+
+/// The same for the same reference, however it was written.
+impl fmt::Display for PersonRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Uuid(uuid) => uuid.fmt(f),
+        }
+    }
 }
 
 impl PersonRef {

@@ -47,7 +47,12 @@ impl Posted {
         if body.size_hint().lower() > state.settings.body_limit {
             return Err(Error::of_status(StatusCode::PAYLOAD_TOO_LARGE, &method));
         }
-        let body = Bytes::from_request(Request::from_parts(parts, body), state).await;
+        let body = Bytes::from_request(Request::from_parts(parts, body), state);
+        let left = state.settings.deadline(begun).saturating_duration_since(Instant::now());
+        // Whoever never sends all of it is told that nothing was done.
+        let body = tokio::time::timeout(left, body).await.map_err(|_| {
+            Error::unreadable("it did not come to its end in time, and nothing was done")
+        })?;
         let body =
             body.map_err(|error| Error::of_status(error.into_response().status(), &method))?;
         let fields = Fields::of(&headers, &body, &parameters);

@@ -89,6 +89,7 @@ def before_call(context, case, **kwargs):
 IN_WORDS = [
     ": min_position must be a value of X-Personview-Position",
     ": cursor must be one that an answer of this list gave",
+    ": cursor is of another store or project",
     ": Cannot provide both ",
     ": Must provide either distinct_id or person_id parameter",
     ": The URL is longer than 8192 bytes",
@@ -98,7 +99,7 @@ IN_WORDS = [
     # A pattern does not know which days there are.
     "it must be a date such as 2026-03-01 or -7d",
     # A number counts as it is written: 7.0 is the integer of JSON Schema, and no id.
-    "^ids: The ID provided does not look like a personID",
+    "^ids: '.*' is no id or uuid",
     "is not a distinct id of this person$",
     ": A split must leave the person at least one distinct id",
     ": The person's properties would be larger",

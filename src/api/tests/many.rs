@@ -102,6 +102,17 @@ async fn what_all_lines_have_in_common_is_judged_first() {
 }
 
 #[tokio::test]
+async fn whom_a_line_asks_for_and_when_stands_in_the_line_alone() {
+    let world = World::new();
+    let url = "properties_at_time?timestamp=yesterday&distinct_id=bob";
+    let body = line("ann", "12:00") + "{\"distinct_id\":\"ann\"}\n";
+    let reply = post(&world, url, "application/x-ndjson", body).await;
+    let lines: Vec<_> = reply.body.lines().collect();
+    assert!(lines[0].contains(ANN), "{}", lines[0]);
+    assert!(lines[1].contains("timestamp parameter is required"), "{}", lines[1]);
+}
+
+#[tokio::test]
 async fn what_is_empty_in_a_line_leaves_what_the_url_says() {
     let world = World::new();
     let url = "properties_at_time?known_at=2026-03-01T09:00:00Z&include_set_once=true\

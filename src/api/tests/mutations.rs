@@ -242,6 +242,9 @@ async fn a_repeated_idempotency_key_gets_the_first_result() {
     write(&world, Method::PATCH, &person(ANN, ""), &set(2)).await.ok();
     let reply = with_headers(&world, Method::PATCH, &person(ANN, ""), &set(1), &key).await;
     assert_eq!(reply.json()["properties"]["plan"], 2, "it is not done again");
+    let url = person(&ANN.to_uppercase(), "");
+    let reply = with_headers(&world, Method::PATCH, &url, &set(1), &key).await;
+    assert_eq!(reply.json()["properties"]["plan"], 2, "nor where the id is written otherwise");
     for _ in 0..2 {
         let reply = with_headers(&world, Method::DELETE, &person(ANN, ""), &Json::Null, &key).await;
         assert_eq!(reply.status, 202, "another thing is done, and once");
@@ -329,4 +332,19 @@ async fn only_who_may_writes() {
     let wide = json!({"properties": {"wide": "x".repeat(2_000)}});
     assert_eq!(write(&world, Method::PATCH, &url, &wide).await.status, 413);
     assert_eq!(properties(&world, ANN).await["plan"], "pro");
+}
+
+#[tokio::test]
+async fn which_of_many_ids_is_none_is_told() {
+    let world = World::new();
+    let url = "/api/projects/1/persons/bulk_delete";
+    for (body, told) in [
+        (json!({"ids": [1, "zz"]}), "'zz' is no id or uuid; distinct ids go into distinct_ids"),
+        (json!({"ids": {"a": 1}}), "ids must be an array of strings or numbers"),
+        (json!({"distinct_ids": [true]}), "distinct_ids must be an array of strings or numbers"),
+    ] {
+        let (status, error) = write(&world, Method::POST, url, &body).await.error();
+        assert_eq!(status, 400);
+        assert!(error.contains(told), "{error}");
+    }
 }

@@ -138,3 +138,21 @@ async fn headers_without_end_are_refused() {
     let refused = spawn_blocking(move || send(address, header.as_bytes())).await.unwrap();
     assert!(refused.starts_with("HTTP/1.1 431 "), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_never_comes_to_its_end_changed_nothing() {
+    let world =
+        World::with(&Settings { request_timeout: Duration::from_millis(400), ..settings() });
+    let (listener, address) = bind().await;
+    tokio::spawn(serve(listener, None, world.state.clone(), std::future::pending()));
+    for route in ["PATCH /api/projects/1/persons/1", "POST /api/projects/1/persons/batch_by_uuids"]
+    {
+        let request = format!(
+            "{route} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer phx_writer\r\n\
+             Content-Type: application/json\r\nContent-Length: 100\r\nConnection: close\r\n\r\n{{\"a\""
+        );
+        let answer = spawn_blocking(move || send(address, request.as_bytes())).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(answer.contains("nothing was done"), "{answer}");
+    }
+}

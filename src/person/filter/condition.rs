@@ -166,11 +166,13 @@ fn value_of(tree: &Tree) -> Value {
     Value::from_json(&tree.to_string())
 }
 
-/// One value, or each of an array.
+/// One value, or each of an array; a null is nobody's, as a property that is null counts as missing.
 fn any_of(tree: &Tree) -> Result<Vec<Value>, Unknown> {
     match tree {
-        Tree::Null => due("it is missing"),
-        Tree::Array(items) => Ok(items.iter().map(value_of).collect()),
+        Tree::Null => due("it is missing or null, which is_not_set asks for"),
+        Tree::Array(items) => {
+            Ok(items.iter().filter(|item| !item.is_null()).map(value_of).collect())
+        }
         one => Ok(vec![value_of(one)]),
     }
 }
@@ -247,6 +249,13 @@ fn date(text: &str, now: Time) -> Option<(Time, Time)> {
     Some((time, time.plus(1)))
 }
 
+/// The day in which a moment of so many days or more before now is.
+fn day_of(text: &str, moment: Time) -> Option<(Time, Time)> {
+    let is_relative = text.trim().starts_with('-') && !text.trim().ends_with('h');
+    let day = Time(moment.0.div_euclid(DAY) * DAY);
+    is_relative.then(|| (day, day.plus(DAY)))
+}
+
 /// So long before now: hours, days, weeks, months or years.
 fn relative(text: &str, now: Time) -> Option<Time> {
     let unit = text.chars().last()?;
@@ -268,7 +277,10 @@ fn when(order: &str, text: &str, now: Time) -> Result<Condition, Unknown> {
         return due("it must be a date such as 2026-03-01 or -7d");
     };
     match order {
-        "exact" => Ok(Condition::When(Some(from), Some(to))),
+        "exact" => {
+            let (from, to) = day_of(text, from).unwrap_or((from, to));
+            Ok(Condition::When(Some(from), Some(to)))
+        }
         "before" => Ok(Condition::When(None, Some(from))),
         "after" => Ok(Condition::When(Some(to), None)),
         _ => Err(Unknown::Operator),
