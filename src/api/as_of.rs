@@ -49,7 +49,9 @@ fn how(parameters: &Parameters) -> Result<(Option<Time>, Mode, bool), Error> {
 
 /// What all lines of a join have in common: each has to say itself whom it asks for, and when.
 pub fn common(mut parameters: Parameters) -> Parameters {
-    ["timestamp", "distinct_id", "person_id"].iter().for_each(|name| parameters.remove(name));
+    for name in ["timestamp", "distinct_id", "person_id"] {
+        parameters.remove(name);
+    }
     parameters
 }
 

@@ -14,7 +14,7 @@ use std::time::Instant;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_DISPOSITION;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout_at;
 
@@ -49,13 +49,12 @@ impl Read {
         let headers_by = begun + state.settings.request_timeout / 2;
         let deadline = Instant::now() + state.settings.snapshot_life;
         spawn_blocking(move || {
-            let _permit = permit;
             let listening = sender.clone();
             let view = View::of(&state, project, deadline, move || listening.is_abandoned());
             let position = view.position();
             let is_known = position.is_ok();
             if position_found.send(position).is_ok() && is_known {
-                passes(&view, &rows, noted, sender);
+                passes((&view, permit), &rows, noted, sender);
             }
         });
         // Where the thread panics nobody sends.
@@ -75,21 +74,29 @@ impl Read {
 }
 
 /// Goes through the rows twice. How the first time ended is told, as long as somebody waits for
-/// it; what goes wrong later shows as a body without an end.
-fn passes<F>(view: &View<'_>, rows: &F, noted: oneshot::Sender<Result<(), Error>>, sender: Sender)
-where
+/// it; what goes wrong later shows as a body without an end. The permit is given back before the caller
+/// knows the end, and may ask again.
+fn passes<F>(
+    (view, permit): (&View<'_>, OwnedSemaphorePermit),
+    rows: &F,
+    noted: oneshot::Sender<Result<(), Error>>,
+    sender: Sender,
+) where
     F: Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error>,
 {
     let sent = match columns(view, rows) {
         Ok(table) => {
             // Headers that are sent already are as good.
             let _ = noted.send(Ok(()));
-            send(view, rows, table, sender)
+            send((view, permit), rows, table, sender)
         }
-        Err(error) => match noted.send(Err(error)) {
-            Err(Err(error)) => Err(error),
-            _ => Ok(()),
-        },
+        Err(error) => {
+            drop(permit);
+            match noted.send(Err(error)) {
+                Err(Err(error)) => Err(error),
+                _ => Ok(()),
+            }
+        }
     };
     if sent.is_err() && !view.snapshot.is_abandoned() {
         let why = if view.check().is_ok() {
@@ -116,7 +123,12 @@ where
 }
 
 /// The second pass: what stands in them.
-fn send<F>(view: &View<'_>, rows: &F, mut table: Table, sender: Sender) -> Result<(), Error>
+fn send<F>(
+    (view, permit): (&View<'_>, OwnedSemaphorePermit),
+    rows: &F,
+    mut table: Table,
+    sender: Sender,
+) -> Result<(), Error>
 where
     F: Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error>,
 {
@@ -130,5 +142,6 @@ where
         left(sender.send_by(view.deadline, table.take()?.into()))
     })?;
     left(sender.send_by(view.deadline, table.take()?.into()))?;
+    drop(permit);
     left(sender.end_by(view.deadline))
 }

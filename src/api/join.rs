@@ -71,13 +71,14 @@ pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
     let (answers, body) = stream::body();
     tokio::spawn(take(request.into_body(), spool.clone(), came, answered));
     tokio::spawn(async move {
-        let _permit = permit;
         let (state, project) = (read.state.clone(), read.project);
         let common = Arc::new(as_of::common(read.parameters));
         let mut lines = Lines { spool, at: 0, seen: 0, number: 0, skips: false };
         // Broken off where not all are answered.
         while let Ok(came) = lines.wait(&mut coming).await {
             let Some(came) = came else {
+                // Given back before the caller knows the end, and may ask again.
+                drop(permit);
                 answers.end().await;
                 return;
             };

@@ -245,10 +245,9 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
             format!("At most {MAX_PERSONS} persons can be deleted at once"),
         ));
     }
+    let asked = named_once(attr, asked)?;
     write.wait().await?;
-    let keyed: Vec<_> = asked
-        .into_iter()
-        .collect::<BTreeSet<_>>()
+    let keyed = asked
         .into_iter()
         .map(|asked| (write.key_of(&format!("bulk_delete {attr} {asked}")), asked))
         .collect();
@@ -279,6 +278,21 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
     write.answer(StatusCode::ACCEPTED, move |_| Ok(body)).await
 }
 
+/// Each once, the same id by the same text.
+fn named_once(attr: &str, asked: Vec<String>) -> Result<BTreeSet<String>, Error> {
+    if attr != "ids" {
+        return Ok(asked.into_iter().collect());
+    }
+    let same = |asked: &String| {
+        let person_ref = PersonRef::parse(asked, attr).map_err(|_| {
+            let detail = format!("'{asked}' is no id or uuid; distinct ids go into distinct_ids");
+            Error::invalid(attr, detail)
+        })?;
+        Ok(person_ref.to_string())
+    };
+    asked.iter().map(same).collect()
+}
+
 /// Whom a bulk deletion is about: those of whom the same request told already, and the others.
 struct Found {
     outcomes: Vec<(Option<Uuid>, CommandOutcome)>,
@@ -305,12 +319,7 @@ fn found(
             continue;
         }
         let person = if attr == "ids" {
-            let wrong = |_| {
-                let detail =
-                    format!("'{asked}' is no id or uuid; distinct ids go into distinct_ids");
-                Error::invalid(attr, detail)
-            };
-            view.person(PersonRef::parse(&asked, attr).map_err(wrong)?)?
+            view.person(PersonRef::parse(&asked, attr)?)?
         } else {
             view.snapshot.person_of_distinct_id(view.project, &person_ref::distinct_id(asked))?
         };

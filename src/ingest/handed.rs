@@ -9,7 +9,8 @@ use crate::person::time::DAY;
 use crate::person::{Position, Record, Time};
 use crate::store::Applied;
 
-/// Whoever wrote a command cannot have seen records of so much later, in microseconds, whatever their clocks said.
+/// Whoever wrote a command cannot have seen records of so much later, in microseconds: no broker's clock is ahead
+/// by that, and producers' clocks are held to the broker's where Kafka is not told otherwise.
 const LATER: i64 = DAY;
 
 /// A partition, by the number of its topic and its own.
@@ -20,7 +21,7 @@ pub type Part = (u16, u32);
 pub struct Handed {
     topics: BTreeMap<Arc<str>, u16>,
     owned: Partitions,
-    /// The next offset of every partition, and Kafka's newest timestamp of those before it.
+    /// The next offset of every partition, and Kafka's timestamp of the one before it.
     next: BTreeMap<Part, (u64, Time)>,
     /// The partitions that are read.
     read: BTreeSet<Part>,
@@ -56,8 +57,7 @@ impl Handed {
     /// Notes that a record was handed on.
     pub fn hand_on(&mut self, record: &Record) {
         let Position { topic, partition, offset } = record.position;
-        let (next, newest) = self.next.entry((topic, partition)).or_default();
-        (*next, *newest) = (offset + 1, record.timestamp.max(*newest));
+        self.next.insert((topic, partition), (offset + 1, record.timestamp));
     }
 
     /// Whether so much was handed on as the author of a command had seen who wrote it at a time; `coming` is
@@ -66,9 +66,9 @@ impl Handed {
     /// the author had seen.
     pub fn has(&self, seen: &Seen, written: Time, coming: impl Fn(Part) -> Option<Time>) -> bool {
         match self.of(seen).filter(|of| self.read.contains(of)) {
-            Some(of) => self.next.get(&of).is_some_and(|(next, newest)| {
-                let newest = coming(of).max(Some(*newest));
-                *next >= seen.next_offset || newest > Some(written.plus(LATER))
+            Some(of) => self.next.get(&of).is_some_and(|(next, last)| {
+                let is_later = |at: Time| at > written.plus(LATER);
+                *next >= seen.next_offset || is_later(*last) || coming(of).is_some_and(is_later)
             }),
             None => self.is_complete && self.unread(seen).is_none(),
         }
@@ -162,7 +162,6 @@ mod tests {
             "nothing of that may be handed on before"
         );
         handed.hand_on(&record(1, 6 + LATER));
-        handed.hand_on(&record(2, 7));
         assert!(handed.has(&seen, written, |_| None));
         assert!(!handed.has(&seen, Time(7), |_| None));
     }

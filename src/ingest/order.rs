@@ -96,7 +96,7 @@ pub fn next(
         Some((first.timestamp, first.position, index))
     });
     let (.., index) = ready.min()?;
-    let lane = &mut lanes[index];
+    let lane = &mut *lanes[index];
     let (record, _) = lane.buffered.pop_front()?;
     lane.bytes -= record.bytes();
     if lane.buffered.is_empty() {

@@ -54,6 +54,8 @@ pub struct Source {
     partitions: Vec<Partition>,
     /// Topics that are known not to be compacted.
     judged: BTreeSet<Arc<str>>,
+    /// Topics that have fewer partitions than were applied, and since when.
+    fewer: BTreeMap<Arc<str>, Instant>,
     /// The command that was told to be waiting.
     told: Option<Position>,
     /// Since when Kafka has been out of reach.
@@ -100,6 +102,7 @@ impl Source {
             applied,
             partitions: Vec::new(),
             judged: BTreeSet::new(),
+            fewer: BTreeMap::new(),
             told: None,
             lost: None,
             asked: None,

@@ -3,7 +3,7 @@
 //! Reading order: [`keys`] what lies where → [`codec`] values as bytes → [`transaction`] the one
 //! writer: load, stage, commit → [`snapshot`] the readers, of one person [`as_of`],
 //! [`current_identity`] and [`operation_diffs`], of many [`list`], [`find`], [`search`], [`values`]
-//! and [`column`] → [`row_cache`], [`history_cache`] and [`column_cache`], what is kept in memory →
+//! and [`mod@column`] → [`row_cache`], [`history_cache`] and [`column_cache`], what is kept in memory →
 //! [`backup`] and [`erase`], the upkeep → [`verify`] whether the laws hold.
 //!
 //! One [`Store`] has one writer and any number of readers. Every commit is one atomic batch of

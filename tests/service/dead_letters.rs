@@ -250,7 +250,9 @@ fn dead_letters_that_fit_one_by_one_are_whole() {
     topic.letters().make_with(1, "max.message.bytes", "5000");
     // librdkafka sends them together, and Kafka refuses all of them for their size.
     let values: Vec<_> = (0..50).map(|number| format!("{number}{}", "x".repeat(1_000))).collect();
-    values.iter().for_each(|value| topic.send(0, Some(value.as_bytes()), &[]));
+    for value in &values {
+        topic.send(0, Some(value.as_bytes()), &[]);
+    }
     topic.flush();
     let _service = Home::new(&topic).serve();
     let found = dead_letters(&topic, values.len());

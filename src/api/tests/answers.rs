@@ -7,6 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 
 use super::*;
+use crate::api::cursor;
 
 /// What was asked and answered, one after another.
 #[derive(Default)]
@@ -171,6 +172,8 @@ async fn errors_of_requests(story: &mut Story) {
     ] {
         story.read(&world, path).await;
     }
+    let elsewhere = cursor::after_change(uuid::Uuid::nil(), 1, 0);
+    story.read(&world, &format!("/changes?cursor={elsewhere}")).await;
     for (key, url) in [
         (OF_TWO, "/api/projects/@current/persons"),
         ("", "/api/projects/1/persons"),
@@ -189,6 +192,8 @@ async fn errors_of_requests(story: &mut Story) {
         (Method::POST, format!("/{ANN}/update_property"), r#"{"$set":{},"key":"a"}"#),
         (Method::POST, format!("/{}/split", person_uuid(1, "bob")), "{}"),
         (Method::PATCH, format!("/{ANN}"), "{"),
+        (Method::POST, "/bulk_delete".to_owned(), r#"{"ids":["zz"]}"#),
+        (Method::POST, "/bulk_delete".to_owned(), r#"{"distinct_ids":[true]}"#),
         (Method::TRACE, format!("/{ANN}"), ""),
         (Method::POST, String::new(), ""),
         (Method::PATCH, format!("/{ANN}"), &long),

@@ -1,6 +1,7 @@
 //! Whether a topic is the one that the store was built from, and which of Kafka's errors waiting mends.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -9,23 +10,31 @@ use crate::ingest::batch::Gap;
 use crate::ingest::{Error, Stop, kafka};
 use crate::store::Applied;
 
+/// How long a broker may not have heard of a partition that others have.
+const HEARSAY: Duration = Duration::from_secs(10);
+
 impl Source {
-    /// Kafka takes no partition away: a topic that has fewer than were applied is another one.
+    /// Kafka takes no partition away: a topic that has fewer than were applied is another one, unless the broker
+    /// that was asked has not heard of the newest ones yet.
     pub(super) fn refuse_fewer(
-        &self,
-        (topic, topic_number): (&str, u16),
+        &mut self,
+        (topic, topic_number): (&Arc<str>, u16),
         count: u32,
     ) -> Result<(), Error> {
-        let applied = self.applied.range((topic.to_owned(), count)..=(topic.to_owned(), u32::MAX));
+        let name = topic.to_string();
+        let applied = self.applied.range((name.clone(), count)..=(name.clone(), u32::MAX));
         let owned = self.settings.partitions;
         let mut gone = applied.filter(|((_, number), _)| owned.reads(topic_number, *number));
-        match gone.next() {
-            Some(((_, number), applied)) => {
-                let stop = Stop::truncated(topic.to_owned(), *number, applied.next_offset, 0);
-                Err(Error::Stopped(stop))
-            }
-            None => Ok(()),
-        }
+        let Some(((_, number), applied)) = gone.next() else {
+            self.fewer.remove(topic);
+            return Ok(());
+        };
+        let since = self.fewer.entry(topic.clone()).or_insert_with(Instant::now);
+        Err(if since.elapsed() < HEARSAY {
+            KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition).into()
+        } else {
+            Error::Stopped(Stop::truncated(name, *number, applied.next_offset, 0))
+        })
     }
 
     /// Of a compacted topic a store that is built anew would read less.

@@ -169,7 +169,7 @@ fn value_of(tree: &Tree) -> Value {
 /// One value, or each of an array; a null is nobody's, as a property that is null counts as missing.
 fn any_of(tree: &Tree) -> Result<Vec<Value>, Unknown> {
     match tree {
-        Tree::Null => due("it is missing or null, which is_not_set asks for"),
+        Tree::Null => due("it is missing or null, which is_set and is_not_set ask for"),
         Tree::Array(items) => {
             Ok(items.iter().filter(|item| !item.is_null()).map(value_of).collect())
         }
