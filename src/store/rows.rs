@@ -45,7 +45,7 @@ impl<'a, 'db> Rows<'a, 'db> {
         let read = self.read.borrow();
         let before = match &*read {
             Some((read, span)) if *read == of => return Ok(span.clone()),
-            Some(((read, _), span)) if *read == person => Some(span),
+            Some(((read, earlier), span)) if *read == person && *earlier < property => Some(span),
             _ => None,
         };
         let prefix = keys::property(self.lives.project, person, property);

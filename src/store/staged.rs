@@ -147,6 +147,8 @@ pub struct Span {
     rows: Option<(Arc<Packed>, Range<usize>)>,
     /// Which layers have rows there that count.
     staged: [bool; 2],
+    /// Which layers have rows of the person at all.
+    staged_of_person: [bool; 2],
     /// Those rows are all that the person has in the family.
     of_person: bool,
 }
@@ -162,11 +164,11 @@ impl<'a, 'db> Ordered<'a, 'db> {
         Self { committed, layers }
     }
 
-    /// Which layers have rows within `prefix` that count, and whether nothing else does.
-    fn staged_within(&self, prefix: &[u8]) -> ([bool; 2], bool) {
+    /// Which layers have rows within `prefix`, of those that are asked, and whether nothing but these counts.
+    fn staged_within(&self, prefix: &[u8], asked: [bool; 2]) -> ([bool; 2], bool) {
         let mut staged = [false; 2];
-        for (layer, has_rows) in self.layers.iter().flatten().zip(&mut staged) {
-            *has_rows = layer.within(prefix, prefix).next().is_some();
+        for ((layer, has_rows), asked) in self.layers.iter().flatten().zip(&mut staged).zip(asked) {
+            *has_rows = asked && layer.within(prefix, prefix).next().is_some();
             if layer.erases(prefix) {
                 return (staged, true);
             }
@@ -176,7 +178,10 @@ impl<'a, 'db> Ordered<'a, 'db> {
 
     /// Where rows within `prefix` are looked for.
     pub fn span(&self, prefix: &[u8]) -> Result<Span> {
-        let (staged, is_erased) = self.staged_within(prefix);
+        // Rows of families without persons have shorter prefixes.
+        let of_person = prefix.get(..PERSON_BYTES).unwrap_or(prefix);
+        let (staged_of_person, _) = self.staged_within(of_person, [true; 2]);
+        let (staged, is_erased) = self.staged_within(prefix, staged_of_person);
         let rows = if is_erased {
             Some(Arc::default())
         } else {
@@ -187,7 +192,7 @@ impl<'a, 'db> Ordered<'a, 'db> {
             (rows, within)
         });
         let of_person = rows.is_some();
-        Ok(Span { rows, staged, of_person })
+        Ok(Span { rows, staged, staged_of_person, of_person })
     }
 
     /// The same, by where rows within another prefix of the same person are. Whoever asks for one property after
@@ -196,9 +201,10 @@ impl<'a, 'db> Ordered<'a, 'db> {
         let Some((rows, range)) = before.rows.as_ref().filter(|_| before.of_person) else {
             return self.span(prefix);
         };
-        let (staged, _) = self.staged_within(prefix);
+        let staged_of_person = before.staged_of_person;
+        let (staged, _) = self.staged_within(prefix, staged_of_person);
         let within = rows.within(prefix, range.end);
-        Ok(Span { rows: Some((rows.clone(), within)), staged, of_person: true })
+        Ok(Span { rows: Some((rows.clone(), within)), staged, staged_of_person, of_person: true })
     }
 
     /// Where rows within `prefix`, all of which is in a span, are looked for: among the rows themselves, read
@@ -220,7 +226,8 @@ impl<'a, 'db> Ordered<'a, 'db> {
         }
         let all = 0..rows.len();
         Ok(if all.len() <= few {
-            Span { rows: Some((Arc::new(rows), all)), staged: [false; 2], of_person: false }
+            let staged = [false; 2];
+            Span { rows: Some((Arc::new(rows), all)), staged, of_person: false, ..span }
         } else {
             span
         })

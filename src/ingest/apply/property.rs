@@ -45,15 +45,12 @@ impl Applying<'_, '_> {
         let (mut weighed, mut next) = (Vec::new(), 0);
         for (property, update) in numbered {
             // Properties that were first seen together are numbered by name, and updates come by name.
-            let at_hand = head.entries.get_indexed(next).filter(|(found, _)| **found == property);
-            let entry = match at_hand {
-                Some((_, entry)) => Some(entry),
-                None => {
-                    let index = head.entries.find_index(&property);
-                    next = index.unwrap_or_else(|index| index);
-                    index.ok().and_then(|index| head.entries.get_indexed(index)).map(|(_, it)| it)
-                }
-            };
+            let is_next =
+                head.entries.get_indexed(next).is_some_and(|(found, _)| *found == property);
+            let found = if is_next { Ok(next) } else { head.entries.find_index(&property) };
+            next = found.unwrap_or_else(|index| index);
+            let entry = found.ok().and_then(|index| head.entries.get_indexed(index));
+            let entry = entry.map(|(_, entry)| entry);
             next += usize::from(entry.is_some());
             let late = entry.is_some_and(|entry| entry.newest >= Some(time))
                 || head.lives_on >= Some(time);
@@ -71,10 +68,8 @@ impl Applying<'_, '_> {
                 weighed.push((weight, WeighedUpdate { property, update, late }));
             }
         }
-        for (weight, change) in &mut weighed {
-            if weight.is_none() {
-                *weight = Some(self.weigh_late(at, person, time, change)?);
-            }
+        if weighed.iter().any(|(weight, _)| weight.is_none()) {
+            self.weigh_late(at, person, time, &mut weighed)?;
         }
         let recorded = operation::records_volatile(name)
             || weighed.iter().any(|(weight, _)| *weight == Some(Weight::Recorded));
@@ -83,21 +78,26 @@ impl Applying<'_, '_> {
         Ok(if recorded { changes.collect() } else { Vec::new() })
     }
 
-    /// The weight of an update of a property that has newer rows: by its history.
+    /// Weighs the updates of properties that have newer rows: by their history.
     fn weigh_late(
         &mut self,
         at: At,
         person: PersonId,
         time: Time,
-        WeighedUpdate { property, update, .. }: &WeighedUpdate,
-    ) -> Result<Weight> {
+        weighed: &mut [(Option<Weight>, WeighedUpdate)],
+    ) -> Result<()> {
         let until = Place { time, position: at.position };
         let life = self.life_at(at.project, person, until)?;
-        let query = self.query(at.project, (life, *property), until)?;
-        let rows = self.transaction.rows_of_changed(at.project, person)?;
-        let newest = || history::newest(&rows, query);
+        let after = self.transaction.lives(at.project).lives_on(life)?;
         let volatile = self.settings.record_volatile;
-        operation::weigh(update, &history::state(&rows, query)?, newest, time, volatile)
+        let rows = self.transaction.rows_of_changed(at.project, person)?;
+        for (weight, change) in weighed.iter_mut().filter(|(weight, _)| weight.is_none()) {
+            let (property, known) = (change.property, Time::MAX);
+            let query = Query { person: life.person, property, after, until, known };
+            let (state, newest) = (history::state(&rows, query)?, || history::newest(&rows, query));
+            *weight = Some(operation::weigh(change.update, &state, newest, time, volatile)?);
+        }
+        Ok(())
     }
 
     /// Writes changes to history and head, and on to the persons that this one was merged into.
