@@ -338,14 +338,16 @@ impl Applying<'_, '_> {
         let query = self.query(project, (source, property), Place::end_of(merged.place.time))?;
         let state = history::state(&self.transaction.rows(project), query)?;
         let old = self.merge_row(project, target, property, merged.place)?;
-        let row = Row::Merge { source: Some(source), state };
-        if let Some(old) = old {
-            if old.row == row {
+        if let Some(Stored { row: old, .. }) = old {
+            if let Row::Merge { source: of, state: before } = &old
+                && *of == Some(source)
+                && before.is_written_like(&state)
+            {
                 return Ok(false);
             }
-            let class = old.row.class();
-            self.transaction.remove_row(project, target, property, class, merged.place);
+            self.transaction.remove_row(project, target, property, old.class(), merged.place);
         }
+        let row = Row::Merge { source: Some(source), state };
         let stored = Stored { place: merged.place, known: merged.known, row };
         self.transaction.put_row(project, target, property, &stored);
         self.fold_anew(project, target, property)?;

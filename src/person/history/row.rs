@@ -13,6 +13,14 @@ pub struct State {
 }
 
 impl State {
+    /// Whether both have their values in the same form: `1` and `1.0` are equal, and each keeps the form in
+    /// which it came.
+    #[must_use]
+    pub fn is_written_like(&self, other: &Self) -> bool {
+        let form = |value: &Option<Value>| value.as_ref().map(|value| value.as_json().to_owned());
+        form(&self.current) == form(&other.current) && form(&self.set_only) == form(&other.set_only)
+    }
+
     /// The value under one mode.
     #[must_use]
     pub fn get(&self, mode: Mode) -> Option<&Value> {

@@ -157,3 +157,15 @@ fn volatile_keys_have_a_history_where_that_is_asked_for() {
     };
     assert_eq!([5, 10].map(browser), ["3", "2"]);
 }
+
+#[test]
+fn a_late_value_keeps_its_form_down_a_merge() {
+    let (_folder, store, _) = given(&[
+        (0, set("bob", &json!({"p": 1}))),
+        (200, set("ann", &json!({"x": 1}))),
+        (300, identify("ann", "bob")),
+        (60, set("bob", &json!({"p": 1.0}))),
+    ]);
+    let ann = as_of(&store.snapshot(), "ann", at(400), Time::MAX, Mode::SetOnly).unwrap();
+    assert_eq!(ann.properties["p"].as_json(), "1.0");
+}
