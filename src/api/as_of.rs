@@ -47,16 +47,11 @@ fn how(parameters: &Parameters) -> Result<(Option<Time>, Mode, bool), Error> {
     Ok((parameters.time("known_at")?, mode, today))
 }
 
-/// What all lines of a join have in common: each has to say itself whom it asks for, and when.
-pub fn common(mut parameters: Parameters) -> Parameters {
+/// What all lines of a join have in common, judged: each has to say itself whom it asks for, and when.
+pub fn common(mut parameters: Parameters) -> Result<Parameters, Error> {
     for name in ["timestamp", "distinct_id", "person_id"] {
         parameters.remove(name);
     }
-    parameters
-}
-
-/// Judges what all lines of a join have in common.
-pub fn check_join_parameters(parameters: &Parameters) -> Result<(), Error> {
     if parameters.flag("debug")? {
         return Err(Error::invalid("debug", "debug is for one person, without a body"));
     }
@@ -64,7 +59,8 @@ pub fn check_join_parameters(parameters: &Parameters) -> Result<(), Error> {
         let detail = "format=csv is for one person: lines are answered with lines of JSON";
         return Err(Error::invalid(format::PARAMETER, detail));
     }
-    how(parameters).map(|_| ())
+    how(&parameters)?;
+    Ok(parameters)
 }
 
 impl Query {

@@ -54,7 +54,7 @@ impl Read {
             let position = view.position();
             let is_known = position.is_ok();
             if position_found.send(position).is_ok() && is_known {
-                passes((&view, permit), &rows, noted, sender);
+                passes(&view, &rows, noted, sender, permit);
             }
         });
         // Where the thread panics nobody sends.
@@ -77,10 +77,11 @@ impl Read {
 /// it; what goes wrong later shows as a body without an end. The permit is given back before the caller
 /// knows the end, and may ask again.
 fn passes<F>(
-    (view, permit): (&View<'_>, OwnedSemaphorePermit),
+    view: &View<'_>,
     rows: &F,
     noted: oneshot::Sender<Result<(), Error>>,
     sender: Sender,
+    permit: OwnedSemaphorePermit,
 ) where
     F: Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error>,
 {
@@ -88,7 +89,10 @@ fn passes<F>(
         Ok(table) => {
             // Headers that are sent already are as good.
             let _ = noted.send(Ok(()));
-            send((view, permit), rows, table, sender)
+            send(view, rows, table, &sender).and_then(|()| {
+                drop(permit);
+                taken(sender.end_by(view.deadline))
+            })
         }
         Err(error) => {
             drop(permit);
@@ -123,25 +127,22 @@ where
 }
 
 /// The second pass: what stands in them.
-fn send<F>(
-    (view, permit): (&View<'_>, OwnedSemaphorePermit),
-    rows: &F,
-    mut table: Table,
-    sender: Sender,
-) -> Result<(), Error>
+fn send<F>(view: &View<'_>, rows: &F, mut table: Table, sender: &Sender) -> Result<(), Error>
 where
     F: Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error>,
 {
-    let left = |is_sent: bool| is_sent.then_some(()).ok_or_else(Error::query_timeout);
     rows(view, &mut |json| {
         view.check()?;
         table.row(&Row::of(json)?)?;
         if table.length() < CHUNK {
             return Ok(());
         }
-        left(sender.send_by(view.deadline, table.take()?.into()))
+        taken(sender.send_by(view.deadline, table.take()?.into()))
     })?;
-    left(sender.send_by(view.deadline, table.take()?.into()))?;
-    drop(permit);
-    left(sender.end_by(view.deadline))
+    taken(sender.send_by(view.deadline, table.take()?.into()))
+}
+
+/// Whether the caller took what was sent to it.
+fn taken(is_sent: bool) -> Result<(), Error> {
+    is_sent.then_some(()).ok_or_else(Error::query_timeout)
 }

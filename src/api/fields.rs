@@ -7,7 +7,6 @@ use std::collections::btree_map::Entry;
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 
 use super::error::Error;
 use super::parameters::Parameters;
@@ -162,8 +161,8 @@ impl Field {
         if !value.as_json().starts_with('[') {
             return Ok(self.text(name).map_err(|_| wrong())?.map(|text| vec![text]));
         }
-        let items: Vec<&RawValue> = serde_json::from_str(value.as_json()).unwrap_or_default();
-        let texts = items.into_iter().map(|item| match item.get() {
+        let items = json::elements(value.as_json()).unwrap_or_default();
+        let texts = items.into_iter().map(|item| match item {
             other if other.starts_with(['{', '[', 't', 'f']) => None,
             text => json::text(text).map(Cow::into_owned),
         });

@@ -57,9 +57,9 @@ const CONTENT: HeaderValue = HeaderValue::from_static("application/x-ndjson");
     responses(answers::Joined),
     extensions(("x-required-scope" = json!("person:read"))),
 )]
-pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
+pub async fn join(mut read: Read, request: Request) -> Result<Response, Error> {
     // What all lines have in common is understood before the first one is read.
-    as_of::check_join_parameters(&read.parameters)?;
+    let common = Arc::new(as_of::common(std::mem::take(&mut read.parameters))?);
     let permit = read.wait_for_turn(&read.state.joins, "joins").await?;
     let file = read.state.store.spool().map_err(|error| {
         tracing::error!(%error, "no file can be made for what a caller sends");
@@ -72,7 +72,6 @@ pub async fn join(read: Read, request: Request) -> Result<Response, Error> {
     tokio::spawn(take(request.into_body(), spool.clone(), came, answered));
     tokio::spawn(async move {
         let (state, project) = (read.state.clone(), read.project);
-        let common = Arc::new(as_of::common(read.parameters));
         let mut lines = Lines { spool, at: 0, seen: 0, number: 0, skips: false };
         // Broken off where not all are answered.
         while let Ok(came) = lines.wait(&mut coming).await {

@@ -9,7 +9,6 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use csv::{Terminator, Writer, WriterBuilder};
-use serde_json::value::RawValue;
 
 use super::error::Error;
 use crate::person::json;
@@ -94,9 +93,8 @@ fn cells(path: &mut String, json: &str, each: &mut Each<'_>) -> Result<(), Broke
         });
         read.map_err(|_| Broken).and(done)
     } else if json.starts_with('[') {
-        let items: Vec<&RawValue> = serde_json::from_str(json).map_err(|_| Broken)?;
-        let mut items = items.into_iter().enumerate();
-        items.try_for_each(|(index, item)| within(&index.to_string(), item.get()))
+        let mut items = json::elements(json).map_err(|_| Broken)?.into_iter().enumerate();
+        items.try_for_each(|(index, item)| within(&index.to_string(), item))
     } else {
         each(path, Cell::Json(json))
     }
@@ -232,8 +230,8 @@ fn rows(answer: Row<'_>) -> Result<Vec<Row<'_>>, Broken> {
     read.map_err(|_| Broken)?;
     let Some(results) = results else { return Ok(vec![answer]) };
     if results.starts_with('[') {
-        let items: Vec<&RawValue> = serde_json::from_str(results).map_err(|_| Broken)?;
-        return Ok(items.into_iter().map(|item| Row { asked: None, json: item.get() }).collect());
+        let items = json::elements(results).map_err(|_| Broken)?;
+        return Ok(items.into_iter().map(|json| Row { asked: None, json }).collect());
     }
     let mut rows = Vec::new();
     let read = json::fields(results, |asked, json| rows.push(Row { asked: Some(asked), json }));

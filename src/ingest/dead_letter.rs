@@ -76,11 +76,11 @@ impl DeadLetters {
             let (mut failed, mut trouble) = (Vec::new(), None);
             for (letter, extent, delivery) in sent {
                 let Err(mut error) = delivered(delivery).await else { continue };
-                if is_too_large(&error) && trouble.is_some() {
-                    failed.push((letter, extent));
-                    continue;
-                }
                 if is_too_large(&error) {
+                    if trouble.is_some() {
+                        failed.push((letter, extent));
+                        continue;
+                    }
                     // Kafka judges by all that was sent together: by itself it may be small enough.
                     let alone = delivered(self.begin(&producer, letter, extent)).await;
                     let Err(judged) = alone else { continue };

@@ -228,7 +228,7 @@ impl Stage {
             let creating = self.settings.kafka.create_missing_topics(&topics, &context);
             let created = self.runtime.block_on(creating);
             let Err(error) = created else { return Ok(()) };
-            let names = [commands, &self.settings.dead_letter_topic];
+            let names = topics.map(|(name, _)| name);
             self.progress.note_trouble(&if error.is_out_of_reach() {
                 let address = &self.settings.kafka.bootstrap_servers;
                 format!("no broker of {address} (kafka.bootstrap_servers) can be reached: {error}")

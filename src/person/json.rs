@@ -40,14 +40,13 @@ pub fn fields<'a>(text: &'a str, each: impl FnMut(Cow<'a, str>, &'a str)) -> Res
     })
 }
 
-/// Calls `each` with the text of every element of a JSON array, in their order.
+/// The text of every element of a JSON array, in their order.
 ///
 /// # Errors
 /// Where the text is not one JSON array.
-pub fn elements<'a>(text: &'a str, each: impl FnMut(&'a str)) -> serde_json::Result<()> {
+pub fn elements(text: &str) -> serde_json::Result<Vec<&str>> {
     let elements: Vec<&RawValue> = serde_json::from_str(text)?;
-    elements.into_iter().map(RawValue::get).for_each(each);
-    Ok(())
+    Ok(elements.into_iter().map(RawValue::get).collect())
 }
 
 struct Each<F>(F);

@@ -148,7 +148,6 @@ impl<'s> Transaction<'s> {
         });
         let store = self.store;
         let read = |wanted: &[(Vec<u8>, ProjectId)]| {
-            count_nothing();
             let found = store.get_sorted(Family::DistinctId, wanted.iter().map(|(key, _)| key));
             let owner = |bytes: DBPinnableSlice<'_>| {
                 decode(codec::decode_ownership, &bytes, Family::DistinctId)
@@ -165,7 +164,6 @@ impl<'s> Transaction<'s> {
         persons.dedup();
         persons.retain(|of| !self.working.carry(self.before.as_deref(), *of));
         let read = |persons: &[(ProjectId, PersonId)]| {
-            count_nothing();
             let keys = persons.iter().map(|&(project, id)| keys::person(project, id));
             let keys: Vec<_> = keys.collect();
             let found = store.get_sorted(Family::Person, &keys);
@@ -251,6 +249,8 @@ impl Store {
         family: Family,
         keys: impl IntoIterator<Item = K>,
     ) -> impl Iterator<Item = Result<Option<DBPinnableSlice<'_>>>> {
+        // Other threads than the transaction's read parts.
+        count_nothing();
         let keys: Vec<K> = keys.into_iter().collect();
         let found = self.db.batched_multi_get_cf(self.family(family), &keys, true);
         found.into_iter().map(|value| Ok(value?))

@@ -180,10 +180,7 @@ impl<'a> Properties<'a> {
         if json::fields(raw, |key, _| keys.push(key.into_owned())).is_ok() {
             return keys;
         }
-        let key = |entry| keys.extend(json::string(entry).map(Cow::into_owned));
-        match json::elements(raw, key) {
-            Ok(()) => keys,
-            Err(_) => Vec::new(),
-        }
+        let entries = json::elements(raw).unwrap_or_default().into_iter();
+        entries.filter_map(json::string).map(Cow::into_owned).collect()
     }
 }

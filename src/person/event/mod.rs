@@ -129,11 +129,16 @@ impl Parts<'_> {
         let forced = self.record.header("force_disable_person_processing") == Some("true");
         let personless = forced || self.properties.process_person_profile == Some("false");
         let merge = match self.other_id(&name)? {
-            Some(_) if personless => Err(Some(Warning::PersonlessMerge)),
-            Some(other) => self.merge(&name, (&full_id, &other), had_nul).map_err(Some),
-            None => Err(None),
+            Some(_) if personless => {
+                warnings.push(Warning::PersonlessMerge);
+                None
+            }
+            Some(other) => {
+                let merge = self.merge(&name, (&full_id, &other), had_nul);
+                merge.map_err(|warning| warnings.push(warning)).ok()
+            }
+            None => None,
         };
-        let merge = merge.map_err(|warning| warnings.extend(warning)).ok();
         let updates = self.updates(&name, rules)?;
         Ok(Event {
             project,

@@ -239,21 +239,20 @@ fn moment(value: &Value) -> Option<Time> {
     (microseconds.abs() < 1e18).then(|| Time(microseconds.round() as i64))
 }
 
-/// A date as a span: of a day where it names one, else of a moment.
-fn date(text: &str, now: Time) -> Option<(Time, Time)> {
+/// A date as a span: of a day where it names one, else of a moment. So many days or more before now are a
+/// moment too, or the day of that where it is asked for `by_day`.
+fn date(text: &str, now: Time, by_day: bool) -> Option<(Time, Time)> {
     if let Some(time) = Time::parse_from_url(text) {
         let is_day = text.trim().len() == "2026-03-01".len();
         return Some((time, time.plus(if is_day { DAY } else { 1 })));
     }
-    let time = relative(text.trim().strip_prefix('-')?, now)?;
+    let before = text.trim().strip_prefix('-')?;
+    let time = relative(before, now)?;
+    if by_day && !before.ends_with('h') {
+        let day = Time(time.0.div_euclid(DAY) * DAY);
+        return Some((day, day.plus(DAY)));
+    }
     Some((time, time.plus(1)))
-}
-
-/// The day in which a moment of so many days or more before now is.
-fn day_of(text: &str, moment: Time) -> Option<(Time, Time)> {
-    let is_relative = text.trim().starts_with('-') && !text.trim().ends_with('h');
-    let day = Time(moment.0.div_euclid(DAY) * DAY);
-    is_relative.then(|| (day, day.plus(DAY)))
 }
 
 /// So long before now: hours, days, weeks, months or years.
@@ -273,14 +272,11 @@ fn relative(text: &str, now: Time) -> Option<Time> {
 }
 
 fn when(order: &str, text: &str, now: Time) -> Result<Condition, Unknown> {
-    let Some((from, to)) = date(text, now) else {
+    let Some((from, to)) = date(text, now, order == "exact") else {
         return due("it must be a date such as 2026-03-01 or -7d");
     };
     match order {
-        "exact" => {
-            let (from, to) = day_of(text, from).unwrap_or((from, to));
-            Ok(Condition::When(Some(from), Some(to)))
-        }
+        "exact" => Ok(Condition::When(Some(from), Some(to))),
         "before" => Ok(Condition::When(None, Some(from))),
         "after" => Ok(Condition::When(Some(to), None)),
         _ => Err(Unknown::Operator),

@@ -17,8 +17,9 @@ impl State {
     /// which it came.
     #[must_use]
     pub fn is_written_like(&self, other: &Self) -> bool {
-        let form = |value: &Option<Value>| value.as_ref().map(|value| value.as_json().to_owned());
-        form(&self.current) == form(&other.current) && form(&self.set_only) == form(&other.set_only)
+        Mode::ALL
+            .into_iter()
+            .all(|mode| self.get(mode).map(Value::as_json) == other.get(mode).map(Value::as_json))
     }
 
     /// The value under one mode.

@@ -31,11 +31,7 @@ fn branch(json: &str) -> Option<Tree> {
             fields(json, put).ok()?;
             Tree::Object(object)
         }
-        b'[' => {
-            let mut array = Vec::new();
-            elements(json, |json| array.push(below(json))).ok()?;
-            Tree::Array(array)
-        }
+        b'[' => Tree::Array(elements(json).ok()?.into_iter().map(below).collect()),
         _ => serde_json::from_str(json).ok()?,
     };
     is_whole.then_some(tree)
