@@ -245,7 +245,7 @@ fn changes(view: &View<'_>, activity: &Activity, head: &Head) -> Result<Vec<Deta
     let of = (activity.person, head);
     Ok(match activity.deed {
         Deed::Updated | Deed::PropertiesDeleted => of_properties(view, of, activity.place)?,
-        Deed::Split => vec![of_split(view, of, activity.place.time)?],
+        Deed::Split => of_split(view, of, activity.place.time)?.into_iter().collect(),
         Deed::Merged(source) => vec![of_merge(view, of, source)?],
         Deed::Deleted => Vec::new(),
     })
@@ -277,23 +277,28 @@ fn of_properties(
     Ok(details)
 }
 
-/// The distinct ids before a split and after it.
-fn of_split(view: &View<'_>, of: (PersonId, &Head), at: Time) -> Result<Detail, Error> {
+/// The distinct ids before a split and after it; `None` where the person has none of them any more, being deleted
+/// since and born again.
+fn of_split(view: &View<'_>, of: (PersonId, &Head), at: Time) -> Result<Option<Detail>, Error> {
     let had = view.snapshot.had_distinct_ids(view.project, of, usize::MAX)?.first;
     let before = had.iter().filter(|had| had.from <= at && had.until.is_none_or(|left| left >= at));
     let before: Vec<&Had> = before.collect();
     let after = before.iter().copied().filter(|had| had.until.is_none_or(|left| left > at));
+    let after: Vec<&Had> = after.collect();
+    if before.len() == after.len() {
+        return Ok(None);
+    }
     let ids = |had: &mut dyn Iterator<Item = &Had>| {
         let mut json = Vec::new();
         array(&mut json, had, |out, had| super::json::string(out, &had.id));
         String::from_utf8(json).ok()
     };
-    Ok(Detail {
+    Ok(Some(Detail {
         action: "split",
         field: Some("distinct_ids".to_owned()),
-        before: ids(&mut before.iter().copied()),
+        before: ids(&mut before.into_iter()),
         after: ids(&mut after.into_iter()),
-    })
+    }))
 }
 
 /// Who was merged into whom.

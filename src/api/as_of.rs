@@ -92,6 +92,11 @@ impl Query {
         self.today || self.debug || self.known_at.is_some()
     }
 
+    /// Whether the distinct ids are those of today.
+    pub fn is_today(&self) -> bool {
+        self.today
+    }
+
     fn identity(&self) -> &'static str {
         if self.today { "current" } else { "as_of" }
     }
@@ -189,9 +194,13 @@ fn resolve(view: &View<'_>, query: &Query) -> Result<Subject, Error> {
             let not_found =
                 || Error::not_found(format!("Person with person_id '{text}' not found"));
             let id = view.person(*person_ref)?.ok_or_else(not_found)?;
-            let became = snapshot.became(project, id, at)?;
-            let (id, head) = became.ok_or_else(not_found)?;
-            Ok(Subject { id, head, unknown: false })
+            if let Some((id, head)) = snapshot.became(project, id, at)? {
+                return Ok(Subject { id, head, unknown: false });
+            }
+            // It was somebody then who is deleted since, as a distinct id may have been.
+            let now = snapshot.became(project, id, Moment::NOW)?;
+            let (id, head) = now.ok_or_else(not_found)?;
+            Ok(Subject { id, head, unknown: true })
         }
     }
 }

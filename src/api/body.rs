@@ -46,7 +46,9 @@ pub fn operation(object: &mut Object, operation: &Operation) {
     object.optional("known_at", Some(operation.known));
     object.string("event", &operation.event);
     object.optional("uuid", Some(operation.uuid));
-    object.string("distinct_id", &operation.distinct_id);
+    // A write over HTTP has none.
+    let distinct_id = Some(operation.distinct_id.as_str()).filter(|id| !id.is_empty());
+    object.optional_string("distinct_id", distinct_id);
 }
 
 fn name(person: &Person, display: &[String]) -> String {

@@ -11,7 +11,7 @@ use super::error::Error;
 use super::json::{Object, array, string};
 use super::read::View;
 use crate::person::{Head, PersonId, ProjectId, PropertyId, Time, Value};
-use crate::store::{self, Effect, Person};
+use crate::store::{Effect, NewestOperations, OperationWithValues, Person};
 
 /// Operations that are shown, as far as there is room for their values; all of them are counted.
 const MAX_EVENTS: usize = 1_000;
@@ -19,8 +19,7 @@ const MAX_EVENTS: usize = 1_000;
 /// What is told of a read.
 pub struct Explanation {
     query: String,
-    found: u64,
-    events: Vec<store::OperationWithValues>,
+    operations: NewestOperations,
     names: HashMap<PropertyId, Arc<str>>,
     sources: HashMap<PersonId, Uuid>,
 }
@@ -33,21 +32,22 @@ impl Explanation {
         (person, head): (&Person, &Head),
     ) -> Result<Self, Error> {
         let View { ref snapshot, project, store, .. } = *view;
-        let (found, events) = if person.created_at.is_some() {
-            let most = (MAX_EVENTS, view.page_bytes());
-            snapshot.operations(project, person.id, query.at, most)?
-        } else {
+        let bytes = view.page_bytes();
+        let operations = if person.created_at.is_none() {
             // Those are of somebody whom nobody called that.
-            (0, Vec::new())
+            NewestOperations::default()
+        } else if query.is_today() {
+            snapshot.operations_of_today(project, person, query.at, MAX_EVENTS, bytes)?
+        } else {
+            snapshot.operations(project, person.id, query.at, MAX_EVENTS, bytes)?
         };
         let mut told = Self {
             query: describe_read(query, person, head),
-            found,
-            events,
+            operations,
             names: HashMap::new(),
             sources: HashMap::new(),
         };
-        for event in &told.events {
+        for event in &told.operations.shown {
             for &(property, ..) in &event.effects {
                 let name = store.dictionary().property_name(project, property);
                 told.names.extend(name.map(|name| (property, name)));
@@ -65,18 +65,15 @@ impl Explanation {
         let mut object = Object::new(out);
         object.string("query", &self.query);
         as_of::write_params(object.field("params"), project, query);
-        object.number("events_found", self.found);
-        array(object.field("events"), &self.events, |out, event| {
+        object.number("events_found", self.operations.count);
+        array(object.field("events"), &self.operations.shown, |out, event| {
             self.event(out, event);
         });
         object.end();
     }
 
-    fn event(
-        &self,
-        out: &mut Vec<u8>,
-        store::OperationWithValues { operation, effects, .. }: &store::OperationWithValues,
-    ) {
+    fn event(&self, out: &mut Vec<u8>, event: &OperationWithValues) {
+        let OperationWithValues { operation, effects, .. } = event;
         let mut object = Object::new(out);
         body::operation(&mut object, operation);
         let with = |kinds: &'static [Effect]| {
@@ -111,6 +108,14 @@ fn values<'v>(out: &mut Vec<u8>, values: impl Iterator<Item = (&'v Arc<str>, Opt
 
 /// How the answer was read, in words.
 fn describe_read(query: &Query, person: &Person, head: &Head) -> String {
+    if query.is_today() {
+        return format!(
+            "person {}: what its {} distinct ids of today did, by seeks in the history of each person that had \
+             one of them or was merged into it",
+            person.id,
+            person.distinct_ids.len(),
+        );
+    }
     let properties = head.properties();
     let (in_head, sought): (Vec<_>, Vec<_>) = properties
         .partition(|(_, entry)| query.at.known == Time::MAX && entry.newest <= Some(query.at.time));

@@ -194,6 +194,13 @@ impl Error {
         Self::new(Code::UnsupportedMediaType, detail)
     }
 
+    /// A body that is compressed.
+    pub fn unsupported_encoding(found: &HeaderValue) -> Self {
+        let found = String::from_utf8_lossy(found.as_bytes());
+        let detail = format!("A body with Content-Encoding {found} is not read: send it as it is.");
+        Self::new(Code::UnsupportedMediaType, detail)
+    }
+
     /// A write that is not known to be in the log.
     pub fn not_appended(why: NotAppended) -> Self {
         match why {

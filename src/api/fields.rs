@@ -178,7 +178,9 @@ fn texts(parameters: &Parameters) -> BTreeMap<String, Field> {
         match fields.entry(name.to_owned()) {
             Entry::Vacant(entry) => _ = entry.insert(Field::of_form(text.to_owned())),
             Entry::Occupied(mut entry) => {
-                if let Field::Text { last, before } = entry.get_mut() {
+                if let Field::Text { last, before } = entry.get_mut()
+                    && !text.is_empty()
+                {
                     before.push(std::mem::replace(last, text.to_owned()));
                 }
             }
@@ -263,6 +265,8 @@ mod tests {
         let once = fields(form, "t=a&t=b&e=&e=", "").unwrap();
         assert_eq!(once.text("t").unwrap().as_deref(), Some("b"));
         assert_eq!(once.texts("e").unwrap(), None);
+        let empty = fields(form, "t=a&t=", "").unwrap();
+        assert_eq!(empty.text("t").unwrap().as_deref(), Some("a"), "an empty one is absent");
         assert!(fields(form, "l=a&l=%5B%7B%7D%5D", "").unwrap().texts("l").is_err());
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State as Extracted};
-use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -52,6 +52,12 @@ async fn limited(state: &State, mut request: Request, next: Next) -> Response {
     let length = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
     if length > MAX_URL {
         return Error::uri_too_long(MAX_URL).into_response();
+    }
+    let encoding = request.headers().get(CONTENT_ENCODING);
+    if let Some(encoding) =
+        encoding.filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Error::unsupported_encoding(encoding).into_response();
     }
     // The join reads lines as they come and has no limit: it takes no body as a whole.
     let most = usize::try_from(state.settings.body_limit).unwrap_or(usize::MAX);

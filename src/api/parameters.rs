@@ -24,14 +24,14 @@ impl Parameters {
     }
 
     /// Every parameter, in their order.
-    pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The value of a parameter, of one given several times the last. An empty one is absent.
     pub fn get(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.0.iter().rev().find(|(found, _)| found == name)?;
-        (!value.is_empty()).then_some(value)
+        let mut given = self.all().filter(|(found, value)| *found == name && !value.is_empty());
+        given.next_back().map(|(_, value)| value)
     }
 
     /// Gives a parameter another value.

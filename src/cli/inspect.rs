@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::person::{Head, Lives, PersonId, PersonRow, ProjectId, PropertyId, Tombstone, Value};
-use crate::store::{Effect, Moment, OperationWithValues, Snapshot, Store};
+use crate::store::{Effect, Moment, NewestOperations, OperationWithValues, Snapshot, Store};
 
 /// Distinct ids that are shown; all are counted.
 const MAX_IDS: usize = 50;
@@ -193,16 +193,16 @@ impl View<'_> {
         limit: usize,
         output: &mut impl Write,
     ) -> anyhow::Result<()> {
-        let (count, told) =
-            self.snapshot.operations(self.project, person, Moment::NOW, (limit, usize::MAX))?;
+        let NewestOperations { count, shown, .. } =
+            self.snapshot.operations(self.project, person, Moment::NOW, limit, usize::MAX)?;
         writeln!(output, "\nOperations ({count}), oldest first")?;
-        let older = count - told.len() as u64;
+        let older = count - shown.len() as u64;
         if older > 0 {
             writeln!(output, "  … {older} older ones are not shown; --limit shows more")?;
         }
         let mut topics = HashMap::new();
-        for told in told.iter().rev() {
-            self.operation(told, &mut topics, output)?;
+        for operation in shown.iter().rev() {
+            self.operation(operation, &mut topics, output)?;
         }
         Ok(())
     }

@@ -6,22 +6,8 @@ use super::rows::Rows;
 use super::snapshot::{Moment, Person, Snapshot};
 use super::staged::{Committed, Ordered};
 use super::walk::Walk;
-use super::{Effect, Error, Family, Operation, Result, corrupt, decode, keys};
-use crate::person::{
-    Head, Histories, IDENTIFIED, Life, Mode, PersonId, Place, ProjectId, PropertyId, Row, Time,
-    Value, history,
-};
-
-/// An operation with the values it brought, as a timeline shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OperationWithValues {
-    /// Where it stands.
-    pub place: Place,
-    /// The operation.
-    pub operation: Operation,
-    /// The property, what was done to it, and the value that came with it.
-    pub effects: Vec<(PropertyId, Effect, Option<Value>)>,
-}
+use super::{Family, Operation, Result, corrupt, decode, keys};
+use crate::person::{Head, IDENTIFIED, Life, Mode, PersonId, Place, ProjectId, Time, history};
 
 impl Snapshot<'_> {
     /// Whether a life had begun at a moment. A distinct id has its first owner for all time before, and
@@ -95,41 +81,6 @@ impl Snapshot<'_> {
         })
     }
 
-    /// The newest operations of a person up to a moment, newest first, and how many there are in all: at
-    /// most `limit`, and none more once their values have `bytes`.
-    ///
-    /// # Errors
-    /// Where the store fails or is damaged.
-    pub fn operations(
-        &self,
-        project: ProjectId,
-        person: PersonId,
-        at: Moment,
-        (limit, bytes): (usize, usize),
-    ) -> Result<(u64, Vec<OperationWithValues>)> {
-        let rows = Committed::new(Walk::new(self, Family::History));
-        let lives = self.lives(project);
-        let rows = Rows::new(lives, Ordered::new(&rows));
-        let (mut count, mut told, mut taken) = (0, Vec::new(), 0);
-        self.each_operation(project, person, at, |place, operation| {
-            count += 1;
-            if told.len() < limit && taken < bytes {
-                let effects = operation.effects.iter().map(|&(property, effect)| {
-                    let row = rows.last(person, property, effect.class(), place)?;
-                    let row = row.filter(|row| row.place == place);
-                    let row = row.ok_or(Error::Broken("an operation has no row"))?;
-                    let value = value_of(row.row);
-                    taken += value.as_ref().map_or(0, |value| value.as_json().len());
-                    Ok((property, effect, value))
-                });
-                let effects = effects.collect::<Result<Vec<_>>>()?;
-                told.push(OperationWithValues { place, operation, effects });
-            }
-            Ok(true)
-        })?;
-        Ok((count, told))
-    }
-
     /// The newest event time among the operations up to a moment, floored to the hour.
     fn last_seen_as_of(
         &self,
@@ -192,15 +143,5 @@ impl Snapshot<'_> {
         }
         iterator.status()?;
         Ok(())
-    }
-}
-
-fn value_of(row: Row) -> Option<Value> {
-    match row {
-        Row::Set(value) | Row::SetUnset(value) | Row::OnceUnset(value) | Row::Once(value) => {
-            Some(value)
-        }
-        Row::Decided(state) => state.current,
-        Row::Unset | Row::Merge { .. } => None,
     }
 }

@@ -2,8 +2,9 @@
 //! then, as if they had always been one person.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::operations::NewestOperations;
 use super::rows::Rows;
 use super::snapshot::{Moment, Person, Snapshot};
 use super::staged::{Committed, Ordered};
@@ -41,15 +42,8 @@ impl Snapshot<'_> {
     ) -> Result<Person> {
         let today = self.current(project, (id, head), usize::MAX)?;
         let iterator = Committed::new(Walk::new(self, Family::History));
-        let ordered = Ordered::new(&iterator);
-        let joint = Today {
-            snapshot: self,
-            project,
-            person: id,
-            persons: self.persons_of(project, id, &today.distinct_ids)?,
-            rows: Rows::new(self.lives(project), ordered),
-            met: RefCell::default(),
-        };
+        let rows = Rows::new(self.lives(project), Ordered::new(&iterator));
+        let joint = Today::new(self, project, &today, rows)?;
         let (mut properties, mut seen) = (BTreeSet::new(), None);
         for &person in &joint.persons {
             if let Some(head) = self.head(project, person)? {
@@ -64,7 +58,7 @@ impl Snapshot<'_> {
             let value = history::value(&joint, query, mode)?;
             values.extend(value.map(|value| (property, value)));
         }
-        let existed = seen.is_some() || today.created_at <= Some(at.time);
+        let existed = seen.is_some() || today.created_at <= Some(at.time) && joint.had_begun(at)?;
         Ok(Person {
             created_at: today.created_at.filter(|_| existed),
             last_seen_at: seen.map(Time::floor_to_hour),
@@ -73,7 +67,46 @@ impl Snapshot<'_> {
         })
     }
 
-    /// Everybody on whose timeline operations of these distinct ids may be.
+    /// The newest of the operations behind [`Snapshot::as_of_today`]: at most `limit`, and none more once they
+    /// have `bytes`.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn operations_of_today(
+        &self,
+        project: ProjectId,
+        today: &Person,
+        at: Moment,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<NewestOperations> {
+        let iterator = Committed::new(Walk::new(self, Family::History));
+        let rows = Rows::new(self.lives(project), Ordered::new(&iterator));
+        let joint = Today::new(self, project, today, rows)?;
+        // A merge copies operations to another timeline, with their places.
+        let mut places = BTreeMap::new();
+        for &person in &joint.persons {
+            self.each_operation(project, person, at, |place, operation| {
+                if joint.counts(person, &operation, place)? {
+                    places.insert(place, person);
+                }
+                Ok(true)
+            })?;
+        }
+        let mut newest = NewestOperations::default();
+        newest.count = places.len() as u64;
+        for (place, person) in places.into_iter().rev() {
+            if !newest.has_room(limit, bytes) {
+                break;
+            }
+            let operation = self.operation(project, person, place)?;
+            newest.show(&joint.rows, person, place, operation)?;
+        }
+        Ok(newest)
+    }
+
+    /// Everybody on whose timeline operations of these distinct ids may be. Who was deleted and born again since
+    /// is somebody else.
     fn persons_of(
         &self,
         project: ProjectId,
@@ -84,7 +117,11 @@ impl Snapshot<'_> {
         for id in distinct_ids {
             let mut owner = self.owner(project, id)?.ok_or(corrupt(Family::PersonDistinctId))?;
             owner.write_out_merges(&self.lives(project))?;
-            persons.extend(owner.entries().map(|owned| owned.life.person));
+            for life in owner.entries().map(|owned| owned.life) {
+                if !persons.contains(&life.person) && self.head_of(project, life)?.is_some() {
+                    persons.insert(life.person);
+                }
+            }
         }
         let mut targets: Vec<_> = persons.iter().copied().collect();
         while let Some(target) = targets.pop() {
@@ -93,7 +130,8 @@ impl Snapshot<'_> {
             iterator.seek(&prefix);
             while let Some(key) = iterator.key().filter(|key| key.starts_with(&prefix)) {
                 let source = keys::source_of(key).ok_or(corrupt(Family::Life))?;
-                if persons.insert(source.person) {
+                if !persons.contains(&source.person) && self.head_of(project, source)?.is_some() {
+                    persons.insert(source.person);
                     targets.push(source.person);
                 }
                 iterator.next();
@@ -104,7 +142,19 @@ impl Snapshot<'_> {
     }
 }
 
-impl Today<'_, '_, '_> {
+impl<'i, 'a, 's> Today<'i, 'a, 's> {
+    /// What the distinct ids of a person did that it has today.
+    fn new(
+        snapshot: &'a Snapshot<'s>,
+        project: ProjectId,
+        today: &Person,
+        rows: Rows<'i, 'a>,
+    ) -> Result<Self> {
+        let persons = snapshot.persons_of(project, today.id, &today.distinct_ids)?;
+        let met = RefCell::default();
+        Ok(Self { snapshot, project, person: today.id, persons, rows, met })
+    }
+
     /// Whether an operation on somebody's timeline counts: its distinct id is the person's today.
     /// A command names none, and counts where the one that it was given to is the person today.
     fn counts(&self, of: PersonId, operation: &Operation, place: Place) -> Result<bool> {
@@ -126,6 +176,18 @@ impl Today<'_, '_, '_> {
     fn row_counts(&self, of: PersonId, row: &Stored) -> Result<bool> {
         let operation = self.snapshot.operation(self.project, of, row.place)?;
         self.counts(of, &operation, row.place)
+    }
+
+    /// Whether one of the persons had begun at a moment, by what was known then. Not every event leaves an
+    /// operation, but the first one of a person is known as its beginning.
+    fn had_begun(&self, at: Moment) -> Result<bool> {
+        for &person in &self.persons {
+            let began = history::created(&self.rows, person, Time::MAX, at.known)?;
+            if began.is_some_and(|began| began <= at.time) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The newest event time among the operations on a timeline that count, commands aside.

@@ -117,7 +117,9 @@ pub struct DebugEvent {
     event: String,
     #[schema(format = "uuid")]
     uuid: String,
-    distinct_id: String,
+    /// `null` of a write over HTTP.
+    #[schema(required = true)]
+    distinct_id: Option<String>,
     #[schema(rename = "$set", value_type = Object)]
     set: Value,
     #[schema(rename = "$set_once", value_type = Object)]
@@ -193,7 +195,9 @@ pub struct HistoryEntry {
     event: String,
     #[schema(format = "uuid")]
     uuid: String,
-    distinct_id: String,
+    /// `null` of a write over HTTP.
+    #[schema(required = true)]
+    distinct_id: Option<String>,
     changes: Vec<HistoryChange>,
 }
 

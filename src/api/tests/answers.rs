@@ -213,6 +213,12 @@ async fn errors_of_requests(story: &mut Story) {
         .header(CONTENT_TYPE, "text/plain");
     let reply = world.send(text.body(Body::from("x")).unwrap()).await;
     story.tell("PATCH with text/plain", &reply);
+    let packed = Request::patch(format!("/api/projects/1/persons/{ANN}"))
+        .header("authorization", "Bearer phx_writer")
+        .header(CONTENT_TYPE, "application/json")
+        .header("content-encoding", "gzip");
+    let reply = world.send(packed.body(Body::from("x")).unwrap()).await;
+    story.tell("PATCH with Content-Encoding gzip", &reply);
 }
 
 /// More than one answer may have.

@@ -150,6 +150,52 @@ async fn who_had_not_begun_is_answered_empty() {
 }
 
 #[tokio::test]
+async fn todays_identity_knows_nobody_of_whom_nothing_was_known() {
+    let world = World::new();
+    for (known_at, existed) in [("09:59", false), ("10:00", true)] {
+        let query = format!(
+            "distinct_id=ann&timestamp=2026-03-02&known_at=2026-03-01T{known_at}:00Z&identity=current"
+        );
+        let person = at(&world, &query).await;
+        assert_eq!(person["point_in_time_metadata"]["existed"], existed);
+        assert_eq!(person["created_at"].is_string(), existed);
+    }
+}
+
+#[tokio::test]
+async fn who_was_somebody_that_is_deleted_since_is_answered_empty_by_every_name() {
+    let world = World::new();
+    let visitor = person_uuid(1, "a-b-c-d-e");
+    world.write(Method::POST, &format!("{ANN}/split"), &json!({})).await;
+    world.write(Method::DELETE, ANN, &json!({})).await;
+    for who in [format!("person_id={visitor}"), "distinct_id=a-b-c-d-e".to_owned()] {
+        let person = at(&world, &format!("{who}&timestamp=2026-03-02")).await;
+        assert_eq!(person["uuid"], *visitor, "{who}");
+        assert_eq!(person["point_in_time_metadata"]["existed"], false, "{who}");
+        assert_eq!(person["properties"], json!({}), "{who}");
+    }
+    let url = format!("{PATH}?person_id={ANN}&timestamp=2026-03-02");
+    assert_eq!(world.get(&url).await.error().0, 404, "who is deleted is not found");
+}
+
+#[tokio::test]
+async fn debug_of_todays_identity_tells_the_operations_of_todays_distinct_ids() {
+    let world = World::new();
+    // Before the two were merged.
+    let query = "distinct_id=ann&timestamp=2026-03-01T12:30:00Z&identity=current&debug=true&include_set_once=true";
+    let person = at(&world, query).await;
+    assert_eq!(person["properties"]["theme"], "dark");
+    let debug = &person["debug"];
+    let way = debug["query"].as_str().unwrap();
+    assert!(way.contains("its 2 distinct ids of today"), "{way}");
+    assert_eq!(debug["events_found"], 4);
+    let events = debug["events"].as_array().unwrap();
+    let ids: Vec<_> = events.iter().map(|event| event["distinct_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["a-b-c-d-e", "ann", "ann", "ann"]);
+    assert_eq!(events[0]["$set"], json!({"n": 1.0, "theme": "dark"}));
+}
+
+#[tokio::test]
 async fn debug_tells_the_operations_behind_an_answer() {
     let world = World::new();
     let query = "distinct_id=ann&timestamp=2026-03-01T13:00:00Z&debug=true&include_set_once=True";

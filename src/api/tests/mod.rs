@@ -200,6 +200,16 @@ impl World {
         self.ask(Method::GET, url, &[("authorization", "Bearer phx_reader")]).await
     }
 
+    /// Writes as the writer of project 1, which has to be accepted.
+    async fn write(&self, method: Method, rest: &str, body: &Json) {
+        let url = format!("/api/projects/1/persons/{rest}");
+        let request = Request::builder().method(method).uri(url);
+        let request = request.header("authorization", "Bearer phx_writer");
+        let request = request.header("content-type", "application/json");
+        let reply = self.send(request.body(Body::from(body.to_string())).unwrap()).await;
+        assert!(reply.status.is_success(), "{}", reply.body);
+    }
+
     async fn ask(&self, method: Method, url: &str, headers: &[(&str, &str)]) -> Reply {
         let mut request = Request::builder().method(method).uri(url);
         for (name, value) in headers {

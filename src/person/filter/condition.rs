@@ -258,7 +258,9 @@ fn date(text: &str, now: Time, by_day: bool) -> Option<(Time, Time)> {
 /// So long before now: hours, days, weeks, months or years.
 fn relative(text: &str, now: Time) -> Option<Time> {
     let unit = text.chars().last()?;
-    let count = text[..text.len() - unit.len_utf8()].parse::<u32>().ok()?;
+    let count = &text[..text.len() - unit.len_utf8()];
+    let digits = count.bytes().all(|byte| byte.is_ascii_digit());
+    let count = digits.then(|| count.parse::<u32>().ok()).flatten()?;
     let now = DateTime::from_timestamp_micros(now.0)?;
     let then = match unit {
         'h' => now.checked_sub_signed(TimeDelta::try_hours(count.into())?),

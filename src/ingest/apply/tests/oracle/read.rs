@@ -273,7 +273,10 @@ impl Oracle {
         }
         let events = counted.values().filter(|operation| operation.distinct_id.is_some());
         let last_seen_at = events.map(|event| event.event_time.floor_to_hour()).max();
-        let existed = last_seen_at.is_some() || today.created_at <= Some(time);
+        let persons = self.persons_of(person).into_iter();
+        let mut began = persons.filter_map(|of| self.created(of, Time::MAX, known));
+        let had_begun = today.created_at <= Some(time) && began.any(|began| began <= time);
+        let existed = last_seen_at.is_some() || had_begun;
         let created_at = today.created_at.filter(|_| existed);
         Some(Answer { properties, created_at, last_seen_at, version: None, ..today })
     }

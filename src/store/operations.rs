@@ -1,0 +1,95 @@
+//! The operations behind an answer about the past, with the values that they brought.
+
+use super::rows::Rows;
+use super::snapshot::{Moment, Snapshot};
+use super::staged::{Committed, Ordered};
+use super::walk::Walk;
+use super::{Effect, Error, Family, Operation, Result};
+use crate::person::{Histories, PersonId, Place, ProjectId, PropertyId, Row, Value};
+
+/// An operation with the values it brought, as a timeline shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationWithValues {
+    /// Where it stands.
+    pub place: Place,
+    /// The operation.
+    pub operation: Operation,
+    /// The property, what was done to it, and the value that came with it.
+    pub effects: Vec<(PropertyId, Effect, Option<Value>)>,
+}
+
+/// The newest operations, as many as there is room for, and how many there are in all.
+#[derive(Default)]
+pub struct NewestOperations {
+    /// Newest first.
+    pub shown: Vec<OperationWithValues>,
+    /// All of them.
+    pub count: u64,
+    bytes: usize,
+}
+
+impl NewestOperations {
+    /// Whether there is room for another one: at most `limit` are shown, and none more once they have `bytes`.
+    pub(super) fn has_room(&self, limit: usize, bytes: usize) -> bool {
+        self.shown.len() < limit && self.bytes < bytes
+    }
+
+    /// Adds the next older operation of a person, with its values.
+    pub(super) fn show(
+        &mut self,
+        rows: &Rows<'_, '_>,
+        person: PersonId,
+        place: Place,
+        operation: Operation,
+    ) -> Result<()> {
+        self.bytes += operation.event.len() + operation.distinct_id.len();
+        let effects = operation.effects.iter().map(|&(property, effect)| {
+            let row = rows.last(person, property, effect.class(), place)?;
+            let row = row.filter(|row| row.place == place);
+            let row = row.ok_or(Error::Broken("an operation has no row"))?;
+            let value = value_of(row.row);
+            self.bytes += value.as_ref().map_or(0, |value| value.as_json().len());
+            Ok((property, effect, value))
+        });
+        let effects = effects.collect::<Result<Vec<_>>>()?;
+        self.shown.push(OperationWithValues { place, operation, effects });
+        Ok(())
+    }
+}
+
+impl Snapshot<'_> {
+    /// The newest operations of a person up to a moment: at most `limit`, and none more once they have `bytes`.
+    ///
+    /// # Errors
+    /// Where the store fails or is damaged.
+    pub fn operations(
+        &self,
+        project: ProjectId,
+        person: PersonId,
+        at: Moment,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<NewestOperations> {
+        let rows = Committed::new(Walk::new(self, Family::History));
+        let rows = Rows::new(self.lives(project), Ordered::new(&rows));
+        let mut newest = NewestOperations::default();
+        self.each_operation(project, person, at, |place, operation| {
+            newest.count += 1;
+            if newest.has_room(limit, bytes) {
+                newest.show(&rows, person, place, operation)?;
+            }
+            Ok(true)
+        })?;
+        Ok(newest)
+    }
+}
+
+fn value_of(row: Row) -> Option<Value> {
+    match row {
+        Row::Set(value) | Row::SetUnset(value) | Row::OnceUnset(value) | Row::Once(value) => {
+            Some(value)
+        }
+        Row::Decided(state) => state.current,
+        Row::Unset | Row::Merge { .. } => None,
+    }
+}
