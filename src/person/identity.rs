@@ -26,9 +26,13 @@ pub const MAX_DISTINCT_ID: usize = 200;
 /// The longest id that may take part in a merge, in characters, judged before the cut.
 const MAX_MERGED_ID: usize = 400;
 
-/// A merge needs at most this many operations of the source to be copied; it takes effect as
-/// much later as that takes. Tests have few.
+/// The most operations of the source that a merge copies. If there would be more, the merge takes effect later.
+/// Tests have few.
 pub const MAX_COPIED: usize = if cfg!(test) { 4 } else { 100_000 };
+
+/// The most that the values of these operations may take, in bytes of JSON: a merge is one transaction, which has to
+/// fit into memory.
+pub const MAX_COPIED_BYTES: usize = if cfg!(test) { 40 } else { 32 << 20 };
 
 /// The uuid of a person created with this distinct id.
 #[must_use]

@@ -35,6 +35,20 @@ impl NewNames {
         })
     }
 
+    /// The number of a new property that has one.
+    pub fn known_property(&self, project: ProjectId, name: &str) -> Option<PropertyId> {
+        // Most transactions bring no new name, and then none is copied to look for it.
+        let some = self.lengths.contains_key(&project).then(|| (project, name.to_owned()));
+        self.properties.get(&some?).copied()
+    }
+
+    /// Forgets the newest property of a project.
+    pub fn forget_property(&mut self, project: ProjectId, name: &str) {
+        if self.properties.remove(&(project, name.to_owned())).is_some() {
+            self.lengths.get_mut(&project).and_then(Vec::pop);
+        }
+    }
+
     /// The length of a new property's name as JSON, without its quotes; the first one of the project is `first`.
     pub fn name_bytes(&self, project: ProjectId, number: PropertyId, first: PropertyId) -> usize {
         let lengths = self.lengths.get(&project).map(Vec::as_slice).unwrap_or_default();

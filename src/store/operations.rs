@@ -5,7 +5,7 @@ use super::snapshot::{Moment, Snapshot};
 use super::staged::{Committed, Ordered};
 use super::walk::Walk;
 use super::{Effect, Error, Family, Operation, Result};
-use crate::person::{Histories, PersonId, Place, ProjectId, PropertyId, Row, Value};
+use crate::person::{Histories, PersonId, Place, ProjectId, PropertyId, Value};
 
 /// An operation with the values it brought, as a timeline shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,9 +47,9 @@ impl NewestOperations {
             let row = rows.last(person, property, effect.class(), place)?;
             let row = row.filter(|row| row.place == place);
             let row = row.ok_or(Error::Broken("an operation has no row"))?;
-            let value = value_of(row.row);
-            self.bytes += value.as_ref().map_or(0, |value| value.as_json().len());
-            Ok((property, effect, value))
+            let value = row.row.value();
+            self.bytes += value.map_or(0, |value| value.as_json().len());
+            Ok((property, effect, value.cloned()))
         });
         let effects = effects.collect::<Result<Vec<_>>>()?;
         self.shown.push(OperationWithValues { place, operation, effects });
@@ -81,15 +81,5 @@ impl Snapshot<'_> {
             Ok(true)
         })?;
         Ok(newest)
-    }
-}
-
-fn value_of(row: Row) -> Option<Value> {
-    match row {
-        Row::Set(value) | Row::SetUnset(value) | Row::OnceUnset(value) | Row::Once(value) => {
-            Some(value)
-        }
-        Row::Decided(state) => state.current,
-        Row::Unset | Row::Merge { .. } => None,
     }
 }

@@ -190,6 +190,18 @@ impl<'s> Transaction<'s> {
         Ok(())
     }
 
+    /// The number of a property's name, if it has one.
+    #[must_use]
+    pub fn known_property(&self, project: ProjectId, name: &str) -> Option<PropertyId> {
+        let known = self.store.dictionary().property(project, name);
+        known.or_else(|| self.names.known_property(project, name))
+    }
+
+    /// Takes back the number of a property that was given last, as nothing was written under it.
+    pub fn forget_property(&mut self, project: ProjectId, name: &str) {
+        self.names.forget_property(project, name);
+    }
+
     /// The number of a property's name, given now if it has none.
     pub fn property(&mut self, project: ProjectId, name: &str) -> PropertyId {
         let known = self.store.dictionary();

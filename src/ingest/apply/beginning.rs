@@ -28,7 +28,8 @@ impl Applying<'_, '_> {
 
     /// Tells the persons that this one was merged into that it began earlier.
     pub fn pass_on_beginning(&mut self, project: ProjectId, source: PersonId) -> Result<()> {
-        self.down_the_merges(project, source, |applying, life, merged| {
+        // A beginning is the person's in all its lives, so no place is asked for.
+        self.down_the_merges(project, source, Place::MAX, |applying, life, merged, _| {
             applying.begin_merged(project, life, merged)
         })
     }

@@ -3,12 +3,12 @@
 
 use super::{Applying, At, Kind};
 use crate::person::history;
-use crate::person::identity::{self, MAX_COPIED};
+use crate::person::identity::{self, MAX_COPIED, MAX_COPIED_BYTES};
 use crate::person::{
     Class, Head, Histories, Life, Merged, Owned, PersonId, Place, ProjectId, PropertyId, Row, Seat,
     State, Stored, Time,
 };
-use crate::store::{Joined, Member, Result};
+use crate::store::{Joined, Member, Operation, Result};
 
 /// Of a source with at most so many distinct ids each one is moved by itself; more come as a
 /// bundle. Tests have few and must come by both ways.
@@ -47,13 +47,13 @@ impl Applying<'_, '_> {
         let lives_on = self.transaction.head(project, target)?.lives_on;
         let changed = self.transaction.head(project, source)?.ownership_changed;
         let mut effective = identity::effective_time(at.time, [joined, lives_on, changed]);
-        // What the source did after that is copied: at most so many operations.
-        let mut until = Some(Place::MAX);
-        for copied in 0.. {
-            let Some(place) = until else { break };
+        let (mut until, mut copied, mut bytes) = (Some(Place::MAX), 0, 0);
+        while let Some(place) = until {
             match self.transaction.last_operation(project, source, place)? {
-                Some((place, _)) if place.time > effective => {
-                    if copied == MAX_COPIED {
+                Some((place, operation)) if place.time > effective => {
+                    copied += 1;
+                    bytes += self.value_bytes(project, source, place, &operation)?;
+                    if copied > MAX_COPIED || bytes > MAX_COPIED_BYTES {
                         effective = place.time;
                         break;
                     }
@@ -63,6 +63,23 @@ impl Applying<'_, '_> {
             }
         }
         Ok(effective)
+    }
+
+    /// What the values of an operation take, in bytes of JSON.
+    fn value_bytes(
+        &self,
+        project: ProjectId,
+        person: PersonId,
+        place: Place,
+        operation: &Operation,
+    ) -> Result<usize> {
+        let rows = self.transaction.rows(project);
+        let bytes = operation.effects.iter().map(|&(property, effect)| {
+            let row = rows.last(person, property, effect.class(), place)?;
+            let row = row.filter(|row| row.place == place);
+            Ok(row.and_then(|row| Some(row.row.value()?.as_json().len())).unwrap_or(0))
+        });
+        bytes.sum()
     }
 
     fn merge_properties(

@@ -21,6 +21,18 @@ pub struct WeighedUpdate<'e> {
     pub update: &'e Update,
     /// The property has a row at or after the change's place: its head is folded anew.
     late: bool,
+    /// The property had no number before.
+    is_new: bool,
+}
+
+/// An update of which it is not decided yet whether it is worth a row.
+struct Weighing<'e> {
+    /// `None` where nobody ever had such a property.
+    property: Option<PropertyId>,
+    update: &'e Update,
+    late: bool,
+    /// `None` where that hangs on the history.
+    weight: Option<Weight>,
 }
 
 /// What becomes of a property, and the length of its name as JSON.
@@ -35,23 +47,25 @@ impl Applying<'_, '_> {
         time: Time,
     ) -> Result<Vec<WeighedUpdate<'e>>> {
         let At { project, updates, numbers, name, .. } = at;
-        let transaction = &mut *self.transaction;
+        let transaction = &*self.transaction;
         let numbered = updates.iter().enumerate().map(|(index, update)| {
             let number = numbers.get(index).copied().flatten();
-            (number.unwrap_or_else(|| transaction.property(project, &update.name)), update)
+            (number.or_else(|| transaction.known_property(project, &update.name)), update)
         });
         let numbered: Vec<_> = numbered.collect();
         let head = self.transaction.head(project, person)?;
         let (mut weighed, mut next) = (Vec::new(), 0);
         for (property, update) in numbered {
             // Properties that were first seen together are numbered by name, and updates come by name.
-            let is_next =
-                head.entries.get_indexed(next).is_some_and(|(found, _)| *found == property);
-            let found = if is_next { Ok(next) } else { head.entries.find_index(&property) };
-            next = found.unwrap_or_else(|index| index);
-            let entry = found.ok().and_then(|index| head.entries.get_indexed(index));
-            let entry = entry.map(|(_, entry)| entry);
-            next += usize::from(entry.is_some());
+            let entry = property.and_then(|property| {
+                let is_next =
+                    head.entries.get_indexed(next).is_some_and(|(found, _)| *found == property);
+                let found = if is_next { Ok(next) } else { head.entries.find_index(&property) };
+                next = found.unwrap_or_else(|index| index);
+                let (_, entry) = head.entries.get_indexed(found.ok()?)?;
+                next += 1;
+                Some(entry)
+            });
             let late = entry.is_some_and(|entry| entry.newest >= Some(time))
                 || head.lives_on >= Some(time);
             let weight = if late && entry.is_some() {
@@ -65,17 +79,25 @@ impl Applying<'_, '_> {
                 Some(weight)
             };
             if weight != Some(Weight::Nothing) {
-                weighed.push((weight, WeighedUpdate { property, update, late }));
+                weighed.push(Weighing { property, update, late, weight });
             }
         }
-        if weighed.iter().any(|(weight, _)| weight.is_none()) {
+        if weighed.iter().any(|one| one.weight.is_none()) {
             self.weigh_late(at, person, time, &mut weighed)?;
         }
         let recorded = operation::records_volatile(name)
-            || weighed.iter().any(|(weight, _)| *weight == Some(Weight::Recorded));
-        let changes = weighed.into_iter().filter(|(weight, _)| *weight != Some(Weight::Nothing));
-        let changes = changes.map(|(_, change)| change);
-        Ok(if recorded { changes.collect() } else { Vec::new() })
+            || weighed.iter().any(|one| one.weight == Some(Weight::Recorded));
+        if !recorded {
+            return Ok(Vec::new());
+        }
+        let changes = weighed.into_iter().filter(|one| one.weight != Some(Weight::Nothing));
+        let changes = changes.map(|Weighing { property, update, late, .. }| {
+            // What is not written gets no number, as numbers and names stay for ever.
+            let number =
+                property.unwrap_or_else(|| self.transaction.property(project, &update.name));
+            WeighedUpdate { property: number, update, late, is_new: property.is_none() }
+        });
+        Ok(changes.collect())
     }
 
     /// Weighs the updates of properties that have newer rows: by their history.
@@ -84,18 +106,18 @@ impl Applying<'_, '_> {
         at: At,
         person: PersonId,
         time: Time,
-        weighed: &mut [(Option<Weight>, WeighedUpdate)],
+        weighed: &mut [Weighing],
     ) -> Result<()> {
         let until = Place { time, position: at.position };
         let life = self.life_at(at.project, person, until)?;
         let after = self.transaction.lives(at.project).lives_on(life)?;
         let volatile = self.settings.record_volatile;
         let rows = self.transaction.rows_of_changed(at.project, person)?;
-        for (weight, change) in weighed.iter_mut().filter(|(weight, _)| weight.is_none()) {
-            let (property, known) = (change.property, Time::MAX);
-            let query = Query { person: life.person, property, after, until, known };
+        for one in weighed.iter_mut().filter(|one| one.weight.is_none()) {
+            let Some(property) = one.property else { continue };
+            let query = Query { person: life.person, property, after, until, known: Time::MAX };
             let (state, newest) = (history::state(&rows, query)?, || history::newest(&rows, query));
-            *weight = Some(operation::weigh(change.update, &state, newest, time, volatile)?);
+            one.weight = Some(operation::weigh(one.update, &state, newest, time, volatile)?);
         }
         Ok(())
     }
@@ -132,9 +154,12 @@ impl Applying<'_, '_> {
             entries.push((property, name_bytes, Entry { newest, state }));
         }
         if self.is_too_large(project, (person, place), &entries)? {
-            for change in &changes {
+            for change in changes.iter().rev() {
                 let class = Effect::from(&change.update.action).class();
                 self.transaction.remove_row(project, person, change.property, class, place);
+                if change.is_new {
+                    self.transaction.forget_property(project, &change.update.name);
+                }
             }
             return Ok(Err(Rejection::PersonPropertiesSize));
         }
@@ -150,7 +175,7 @@ impl Applying<'_, '_> {
                 Action::Unset | Action::SetUnset(_) | Action::OnceUnset(_) => Kind::Unset,
             });
             if passes_on {
-                self.pass_on(project, person, change.property)?;
+                self.pass_on(project, person, place, change.property)?;
             }
         }
         Ok(Ok(()))
@@ -294,48 +319,55 @@ impl Applying<'_, '_> {
         self.put_entry(project, target, property, entry)
     }
 
-    /// Sets the merged value of a property anew on the persons that this one was merged into, and
-    /// so on down the chain, as far as it changes.
-    pub fn pass_on(
+    /// Passes a change of a property at a place on to the persons that this one was merged into, and so on down
+    /// the chain, as long as it changes what a merge brings.
+    fn pass_on(
         &mut self,
         project: ProjectId,
         source: PersonId,
+        place: Place,
         property: PropertyId,
     ) -> Result<()> {
-        self.down_the_merges(project, source, |applying, life, merged| {
-            applying.merged_anew(project, life, merged, property)
+        self.down_the_merges(project, source, place, |applying, life, merged, place| {
+            applying.merged_anew(project, life, merged, place, property)
         })
     }
 
-    /// Takes a step for each merge of a person into another, and goes on from those for whom it answers
-    /// that something changed. Whoever was deleted since is passed over.
+    /// Takes a step for each merge of a person that changed at a place into another, and goes on from the targets
+    /// for which it answers that something changed. Persons deleted since are skipped.
     pub fn down_the_merges(
         &mut self,
         project: ProjectId,
         source: PersonId,
-        mut step: impl FnMut(&mut Self, Life, Merged) -> Result<bool>,
+        place: Place,
+        mut step: impl FnMut(&mut Self, Life, Merged, Place) -> Result<bool>,
     ) -> Result<()> {
-        let mut changed = vec![source];
-        while let Some(source) = changed.pop() {
+        let mut changed = vec![(source, place)];
+        while let Some((source, place)) = changed.pop() {
             for (life, merged) in self.transaction.merges(project, source)? {
-                if !self.is_deleted(project, merged.into)? && step(self, life, merged)? {
-                    changed.push(merged.into.person);
+                if !self.is_deleted(project, merged.into)? && step(self, life, merged, place)? {
+                    changed.push((merged.into.person, merged.place));
                 }
             }
         }
         Ok(())
     }
 
-    /// Sets the value that a merge brings anew; answers whether it changed.
+    /// Sets the value that a merge brings anew after its source changed at a place; answers whether it changed.
     fn merged_anew(
         &mut self,
         project: ProjectId,
         source: Life,
         merged: Merged,
+        place: Place,
         property: PropertyId,
     ) -> Result<bool> {
         let target = merged.into.person;
         let query = self.query(project, (source, property), Place::end_of(merged.place.time))?;
+        // A person that lives on after the merge, or did not yet before, brings nothing of that.
+        if place > query.until || Some(place) <= query.after {
+            return Ok(false);
+        }
         let state = history::state(&self.transaction.rows(project), query)?;
         let old = self.merge_row(project, target, property, merged.place)?;
         if let Some(Stored { row: old, .. }) = old {

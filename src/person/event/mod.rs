@@ -34,7 +34,7 @@ pub struct Event {
     pub project: ProjectId,
     /// The distinct id, not blank and at most 200 characters.
     pub distinct_id: String,
-    /// The event's name; empty where it has none.
+    /// The event's name, at most 200 characters; empty where it has none.
     pub name: String,
     /// The event's uuid.
     pub uuid: Uuid,
@@ -185,7 +185,7 @@ impl Parts<'_> {
         let outer = self.outer.event.and_then(json::filled);
         let name = outer.or_else(|| self.inner.event.and_then(json::filled));
         let name = name.or_else(|| self.record.header("event").map(Cow::from));
-        name.unwrap_or_default().into_owned()
+        identity::cut(name.unwrap_or_default().into_owned())
     }
 
     fn times(&self, warnings: &mut Vec<Warning>) -> (Time, Time) {

@@ -85,6 +85,19 @@ impl Row {
         }
     }
 
+    /// The value that came with it; of several that were decided the current one.
+    #[must_use]
+    pub fn value(&self) -> Option<&Value> {
+        match self {
+            Self::Set(value)
+            | Self::SetUnset(value)
+            | Self::OnceUnset(value)
+            | Self::Once(value) => Some(value),
+            Self::Decided(state) => state.current.as_ref(),
+            Self::Unset | Self::Merge { .. } => None,
+        }
+    }
+
     /// Whether it decides whatever came before, but what it decides depends on that.
     #[must_use]
     pub fn is_dependent(&self) -> bool {

@@ -3,7 +3,7 @@
 use super::{Entry, Merge, Oracle, Recorded, Step};
 use crate::person::event::Event;
 use crate::person::history::Mode;
-use crate::person::identity::MAX_COPIED;
+use crate::person::identity::{MAX_COPIED, MAX_COPIED_BYTES};
 use crate::person::{Place, Position, Time};
 
 impl Oracle {
@@ -47,12 +47,26 @@ impl Oracle {
     }
 
     /// The least time from this one on after which no more operations of a person stand than a merge
-    /// may copy.
+    /// may copy, nor more bytes of their values.
     fn few_after(&self, e: Time, source: usize) -> Time {
-        let times = self.persons[source].operations.iter().map(|operation| operation.place.time);
-        let mut after: Vec<_> = times.filter(|time| *time > e).collect();
+        let places = self.persons[source].operations.iter().map(|operation| operation.place);
+        let mut after: Vec<_> = places.filter(|place| place.time > e).collect();
         after.sort_unstable();
-        after.iter().rev().nth(MAX_COPIED).map_or(e, |time| *time)
+        let mut bytes = 0;
+        let too_much = after.iter().rev().enumerate().find(|(newer, place)| {
+            bytes += self.value_bytes(source, **place);
+            *newer >= MAX_COPIED || bytes > MAX_COPIED_BYTES
+        });
+        too_much.map_or(e, |(_, place)| place.time)
+    }
+
+    fn value_bytes(&self, person: usize, place: Place) -> usize {
+        let rows = self.persons[person].rows.values().flatten();
+        let own = rows.filter(|row| row.place == place).filter_map(|row| match &row.step {
+            Step::Own(row) => row.value(),
+            _ => None,
+        });
+        own.map(|value| value.as_json().len()).sum()
     }
 
     /// Gives a person rows of another one.
