@@ -13,10 +13,10 @@ use super::read::View;
 use crate::person::{Head, PersonId, ProjectId, PropertyId, Time, Value};
 use crate::store::{self, Effect, Person};
 
-/// Operations that are shown, as far as there is room for their values; all of them are counted.
+/// The most operations that are shown; fewer if their values exceed the page limit. All of them are counted.
 const MAX_EVENTS: usize = 1_000;
 
-/// What is told of a read.
+/// The explanation of an as-of read.
 pub struct Explanation {
     query: String,
     found: u64,
@@ -37,7 +37,7 @@ impl Explanation {
             let most = (MAX_EVENTS, view.page_bytes());
             snapshot.operations(project, person.id, query.at, most)?
         } else {
-            // Those are of somebody whom nobody called that.
+            // The person is answered as not existing, so its operations must not show.
             (0, Vec::new())
         };
         let mut told = Self {
@@ -60,7 +60,7 @@ impl Explanation {
         Ok(told)
     }
 
-    /// Writes it.
+    /// Writes the explanation as JSON.
     pub fn write(&self, out: &mut Vec<u8>, project: ProjectId, query: &Query) {
         let mut object = Object::new(out);
         object.string("query", &self.query);
@@ -109,7 +109,7 @@ fn values<'v>(out: &mut Vec<u8>, values: impl Iterator<Item = (&'v Arc<str>, Opt
     object.end();
 }
 
-/// How the answer was read, in words.
+/// Describes in words how the answer was read.
 fn describe_read(query: &Query, person: &Person, head: &Head) -> String {
     let properties = head.properties();
     let (in_head, sought): (Vec<_>, Vec<_>) = properties

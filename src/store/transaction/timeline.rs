@@ -1,4 +1,4 @@
-//! What a transaction reads and writes of histories and timelines.
+//! How a transaction reads and writes histories and timelines.
 
 use uuid::Uuid;
 
@@ -14,10 +14,11 @@ impl<'s> Transaction<'s> {
         Rows::new(self.lives(project), self.ordered(&self.history, |changes| &changes.history))
     }
 
-    /// The history of one person, staged rows included, for properties that changed since a moment.
+    /// Returns the history of one person, staged rows included, to read properties that changed
+    /// after the moment asked for.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn rows_of_changed(
         &mut self,
         project: ProjectId,
@@ -41,7 +42,7 @@ impl<'s> Transaction<'s> {
         self.working.put(Family::History, key, Some(codec::encode_row(stored)));
     }
 
-    /// Takes a row out of a property's history.
+    /// Removes a row from a property's history.
     pub fn remove_row(
         &mut self,
         project: ProjectId,
@@ -57,7 +58,7 @@ impl<'s> Transaction<'s> {
     /// The rows of one class of a property after a place, oldest first.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn rows_after(
         &self,
         project: ProjectId,
@@ -95,7 +96,7 @@ impl<'s> Transaction<'s> {
     /// The newest operation of a person's timeline at or before a place.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn last_operation(
         &self,
         project: ProjectId,
@@ -119,7 +120,7 @@ impl<'s> Transaction<'s> {
     /// Whether an event is recorded on a person.
     ///
     /// # Errors
-    /// Where the store fails.
+    /// If the store fails.
     pub fn is_recorded(
         &self,
         project: ProjectId,

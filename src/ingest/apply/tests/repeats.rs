@@ -1,4 +1,4 @@
-//! Records that come once more, after what they were about has changed hands.
+//! Repeated records, after their distinct ids went to other persons.
 
 use super::example::{as_of, at, command, given, identify, properties, set};
 use std::collections::BTreeMap;
@@ -87,7 +87,7 @@ fn what_was_refused_of_a_merge_comes_again_once_there_is_room() {
     assert_eq!(tally.records, BTreeMap::from([((0, Outcome::Duplicate), 1)]));
 }
 
-/// What each id is now and was at each moment of a history.
+/// Returns what each id is now and was around each moment of a history.
 fn answers(store: &Store, records: &[Record]) -> Vec<(Option<Answer>, Vec<Option<Answer>>)> {
     let snapshot = store.snapshot();
     let reads = Reads { snapshot: &snapshot, project: 1 };
@@ -112,7 +112,7 @@ proptest! {
         (which, later) in any::<(prop::sample::Index, prop::sample::Index)>(),
     ) {
         let records: Vec<_> = history.records(1).into_iter().filter(|record| {
-            // After these a repeat is an event of its own.
+            // After one of these, a repeat counts as an event of its own.
             let text = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default());
             !["delete", "reset"].iter().any(|of| text.contains(&format!("\"command\":\"{of}\"")))
         }).collect();
@@ -121,7 +121,7 @@ proptest! {
         let mut recorded = Vec::new();
         for (index, record) in records.iter().enumerate() {
             let tally = apply(&once, std::slice::from_ref(record), &[1], SETTINGS);
-            // The key of a command is forgotten.
+            // A repeated command may count again, since its idempotency key is forgotten.
             let is_recorded = tally.records.keys().any(|(_, of)| *of == Outcome::Recorded);
             if is_recorded && !record.position.is_command() {
                 recorded.push(index);

@@ -1,4 +1,4 @@
-//! Two persons become one.
+//! Merges of two persons.
 
 use super::{Entry, Merge, Oracle, Recorded, Step};
 use crate::person::event::Event;
@@ -7,7 +7,7 @@ use crate::person::identity::MAX_COPIED;
 use crate::person::{Place, Position, Time};
 
 impl Oracle {
-    /// Merges the source into the target and answers when that takes effect.
+    /// Merges the source into the target and returns when the merge takes effect.
     pub(super) fn merge(
         &mut self,
         event: &Event,
@@ -46,8 +46,8 @@ impl Oracle {
         e
     }
 
-    /// The least time from this one on after which no more operations of a person stand than a merge
-    /// may copy.
+    /// Returns the earliest time from `e` on after which the source has no more operations than a merge may
+    /// copy.
     fn few_after(&self, e: Time, source: usize) -> Time {
         let times = self.persons[source].operations.iter().map(|operation| operation.place.time);
         let mut after: Vec<_> = times.filter(|time| *time > e).collect();
@@ -55,7 +55,7 @@ impl Oracle {
         after.iter().rev().nth(MAX_COPIED).map_or(e, |time| *time)
     }
 
-    /// Gives a person rows of another one.
+    /// Copies rows of another person to the target.
     fn copy(&mut self, target: usize, key: &str, mut rows: Vec<Recorded>) {
         rows.sort_by_key(|row| row.place);
         for Recorded { place, known, step } in rows {
