@@ -1,4 +1,4 @@
-//! What one batch costs, step by step: parse, apply, commit; and the reads of what it left.
+//! Measures one batch, step by step (parse, apply, commit), and the reads of the resulting store.
 //!
 //! `cargo bench` prints times; what matters is their ratios on one machine.
 
@@ -26,7 +26,7 @@ fn open() -> (TempDir, Store) {
     (folder, store)
 }
 
-/// Page views as the web SDK sends them, one in ten of them a plan change.
+/// Returns page views as the web SDK sends them; one in ten also changes the plan.
 fn records(first_offset: u64) -> Vec<Record> {
     (first_offset..first_offset + RECORDS).map(record).collect()
 }

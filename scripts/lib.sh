@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What more than one script needs. Sourced, never run.
+# Shared by the scripts. Sourced, never run.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/personview
@@ -24,7 +24,7 @@ rust_ready() {
   at_least "$wanted" "$(cut -d' ' -f2 <<<"$found")"
 }
 
-# Leaves a good `cargo` alone. Otherwise takes the one that `setup` installs, for this process only.
+# Keeps a `cargo` that is good enough. Otherwise uses the one that `setup` installs, for this process only.
 use_rust() {
   rust_ready && return
   export PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
@@ -33,8 +33,8 @@ use_rust() {
   rust_ready
 }
 
-# The crates that are being compiled now: what rustc and the build scripts (which compile the
-# native ones) were called with.
+# Prints the crates that are being compiled now, from the command lines of rustc and the build scripts (which
+# compile the native ones).
 compiling() {
   cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' |
     sed -n -e 's|.*/build/\([^/]*\)-[0-9a-f]\{16\}/build-script-.*|\1|p' -e '/^--crate-name$/{n;/^build_script/!p}' |
@@ -50,7 +50,7 @@ with_pulse() {
   fi
   local began=$SECONDS status=0 pulse crates
   while true; do
-    # Holds no output open, so that nobody waits for this sleep once the command has ended.
+    # Keeps no output open, so that its readers do not wait for this sleep once the command has ended.
     sleep 30 >/dev/null 2>&1
     kill -0 $$ 2>/dev/null || exit # the script was killed
     crates=$(compiling)

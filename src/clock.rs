@@ -1,10 +1,10 @@
-//! What time it is: the one place that asks, for whatever is written down or measured against it.
+//! The wall clock. No other module reads the time of day.
 //!
-//! The model has no clock: times come to it as values.
+//! The model (`person`) has no clock: times are passed to it as values.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Now, since 1970; nothing by a clock that stands before.
+/// Returns the time since the Unix epoch; zero if the system clock is set to before it.
 #[must_use]
 pub fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()

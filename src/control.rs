@@ -1,9 +1,9 @@
-//! What a running server does for a command beside it: a checkpoint of the store, for as long as
-//! the command copies it.
+//! What a running server does for a command started beside it: it makes a checkpoint of the store and keeps
+//! it while the command copies it.
 //!
-//! They talk over a socket in the store's folder, so whoever may write there may ask, and nobody
-//! over the network. The command writes `checkpoint`; the server answers with a line of JSON and
-//! keeps the checkpoint until the command has said `done`, or is gone.
+//! They communicate over a Unix socket in the store's folder, restricted to the server's user and root and
+//! not reachable over the network. The command writes `checkpoint`; the server answers with one line of JSON
+//! and keeps the checkpoint until the command writes `done` or disconnects.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -19,16 +19,16 @@ use serde::{Deserialize, Serialize};
 use crate::clock;
 use crate::store::Store;
 
-/// The socket, in the store's folder.
+/// The name of the socket in the store's folder.
 const SOCKET: &str = "control.sock";
 
-/// The longest line that is read from a command, in bytes.
+/// The maximum length of a line from a command, in bytes; a command sends two lines.
 const LINE: u64 = 64;
 
 const CHECKPOINT: &str = "checkpoint";
 const DONE: &str = "done";
 
-/// What the server says to [`CHECKPOINT`].
+/// The server's answer to [`CHECKPOINT`].
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
@@ -36,31 +36,31 @@ enum Answer {
     Error(String),
 }
 
-/// A socket that is listened on. It is taken away when this is dropped.
+/// A socket that the server listens on. The socket file is removed on drop.
 #[derive(Debug)]
 pub struct Control(PathBuf);
 
 impl Control {
-    /// Listens in the folder of an open store, which there is only one process that has.
+    /// Starts listening in the folder of an open store. Only one process can have the store open.
     ///
     /// # Errors
-    /// Where there can be no socket: a folder whose name is longer than a socket's may be, or a
-    /// file system without sockets.
+    /// If there can be no socket there: the path is longer than a socket's may be, or the file system
+    /// does not support sockets.
     pub fn listen(store: &Arc<Store>, folder: &Path) -> io::Result<Self> {
         let path = folder.join(SOCKET);
-        // One that a killed process left: nobody else can have the store open.
+        // A leftover of a killed process: no other process can have the store open.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let listener = UnixListener::bind(&path)?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
-        // The store closes when everybody else lets go of it, whoever is talking here.
+        // A weak reference, so that a connected command does not keep the store open.
         let store = Arc::downgrade(store);
         thread::spawn(move || {
             for command in listener.incoming() {
                 let Ok(command) = command else {
-                    // No more files may be open, say, which only time mends.
+                    // For example, the limit of open files is reached. Only time helps.
                     thread::sleep(Duration::from_millis(500));
                     continue;
                 };
@@ -115,23 +115,23 @@ fn serve(store: &Weak<Store>, mut command: &UnixStream) -> io::Result<()> {
     command.write_all(b"\n")
 }
 
-/// Why a running server gives no checkpoint.
+/// Why a running server does not provide a checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It said so.
+    /// The server refused, with this reason.
     #[error("the server that runs on this store gives no checkpoint: {0}")]
     Refused(String),
-    /// It is another user's.
+    /// The server belongs to another user.
     #[error(
         "this user may not ask the server that runs on this store; run the command as its user"
     )]
     Foreign,
-    /// It cannot be understood, or is gone.
+    /// The server's answer cannot be understood, or the server is gone.
     #[error("the server that runs on this store does not answer")]
     Broken(#[from] io::Error),
 }
 
-/// A checkpoint of a store that a server runs on. The server keeps it as long as this is there.
+/// A checkpoint of a store that a server runs on. The server keeps it until this is dropped.
 #[derive(Debug)]
 pub struct Lease {
     server: BufReader<UnixStream>,
@@ -139,10 +139,10 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Asks the server that runs on the store in a folder; `None` where there is none.
+    /// Asks the server that runs on the store in `folder` for a checkpoint; `None` if no server runs there.
     ///
     /// # Errors
-    /// Where the server refuses or breaks off.
+    /// If the server refuses or disconnects.
     pub fn take(folder: &Path) -> Result<Option<Self>, Error> {
         let mut stream = match UnixStream::connect(folder.join(SOCKET)) {
             Ok(stream) => stream,
@@ -162,16 +162,16 @@ impl Lease {
         }
     }
 
-    /// Where the checkpoint stands.
+    /// Returns the folder of the checkpoint.
     #[must_use]
     pub fn checkpoint(&self) -> &Path {
         &self.checkpoint
     }
 
-    /// Says that everything was copied, and waits until the server has noted it.
+    /// Reports that everything was copied, and waits until the server has noted the backup.
     ///
     /// # Errors
-    /// Where the server is gone.
+    /// If the server is gone.
     pub fn done(mut self) -> Result<(), Error> {
         writeln!(self.server.get_mut(), "{DONE}")?;
         let mut line = String::new();
@@ -182,7 +182,7 @@ impl Lease {
     }
 }
 
-/// Nobody listens there: no server, or one that was killed.
+/// Returns whether no process listens on the socket: there is no server, or it was killed.
 fn is_nobody(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }

@@ -1,6 +1,6 @@
-//! Persons from Kafka: who they are now, and who they were at any moment of the past.
+//! Persons built from a Kafka log: who they are now, and who they were at any moment of the past.
 //!
-//! # The map
+//! # Map
 //!
 //! ```text
 //! topic ─► ingest::source ─► person::Event::parse ─► ingest::apply ─► store ─► RocksDB
@@ -9,23 +9,23 @@
 //! HTTP ◄─ api ◄─ store::Snapshot ◄──────────────────────────────────────┘
 //! ```
 //!
-//! | Room | Holds | May use |
+//! | Room (top-level module) | Contents | May use |
 //! |---|---|---|
-//! | [`person`] | the model: values in, values out | nothing here |
+//! | [`person`] | the model: pure functions on values | no other room |
 //! | [`store`] | RocksDB: keys, codec, transaction, snapshot | person |
 //! | [`ingest`] | the write path, from Kafka to the store | person, store, metrics, progress, clock |
-//! | [`api`] | HTTP: the read path, and writes handed to the log | person, store, metrics, progress, clock |
-//! | [`progress`] | what the write path tells the read path | nothing here |
-//! | [`metrics`] | every series once | store's measures |
-//! | [`config`] | what an operator may decide | the rooms' own types |
-//! | [`control`] | what a running server does for a command beside it | store, clock |
-//! | [`clock`] | what time it is | nothing here |
-//! | [`cli`] | the commands | everything |
-//! | [`logging`] | how the process logs | nothing here |
+//! | [`api`] | HTTP: reads, and writes appended to the log | person, store, metrics, progress, clock |
+//! | [`progress`] | what the write path reports to the read path: positions, readiness | no other room |
+//! | [`metrics`] | the definition of every Prometheus series | store's measures |
+//! | [`config`] | the operator's settings | the rooms' own types |
+//! | [`control`] | what a running server does for a command started beside it | store, clock |
+//! | [`clock`] | the wall clock | no other room |
+//! | [`cli`] | the subcommands of the program | everything |
+//! | [`logging`] | how the process logs | no other room |
 //!
-//! `tests/tidy.rs` holds these arrows.
+//! `tests/tidy.rs` enforces these dependencies.
 //!
-//! What holds, and the test that tries to break each promise: `docs/guarantees.md`.
+//! `docs/guarantees.md` lists what the program guarantees, each with the test that tries to break it.
 //!
 //! Reading order: [`person`], [`store`], [`ingest`], [`api`].
 
@@ -59,19 +59,19 @@ use crate::person::Command;
 use crate::progress::Progress;
 use crate::store::Store;
 
-/// How long ingestion may take to commit the batch in hand.
+/// How long shutdown waits for ingestion to commit its current batch.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why the service could not start or had to end.
+/// Why the service could not start or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// An API key in the configuration is none.
+    /// An API key in the configuration is invalid.
     #[error(transparent)]
     Key(#[from] api::key::Error),
-    /// librdkafka refuses the settings.
+    /// librdkafka rejects the settings.
     #[error(transparent)]
     Kafka(#[from] ingest::Error),
     /// Serving failed.
@@ -79,29 +79,28 @@ pub enum Error {
     Http(#[from] io::Error),
 }
 
-/// What one start of the service is given besides its configuration.
+/// The inputs of one start of the service besides its configuration.
 #[derive(Debug)]
 pub struct Start {
-    /// Where the API is reached.
+    /// The socket that serves the API.
     pub listener: TcpListener,
-    /// Where metrics and health are reached, if apart.
+    /// The socket that serves metrics and health, if that is a separate one.
     pub metrics_listener: Option<TcpListener>,
-    /// Go on at the earliest record where those in between have expired.
+    /// Whether to continue at the earliest record in Kafka if records not yet read have expired.
     pub accept_gap: bool,
-    /// Ask Kafka whether topics are compacted, and read none that is. A broker in memory does not tell, and
-    /// would be waited for.
+    /// Whether to ask Kafka if topics are compacted, and refuse to read one that is. The in-memory broker
+    /// does not answer that question, so the demo does not ask it.
     pub refuse_compacted: bool,
-    /// The configuration as it was read again, or why it cannot be used.
+    /// Reloaded configurations, or why one could not be used.
     pub reloads: mpsc::Receiver<Result<Config, config::Error>>,
 }
 
-/// The service, from configuration to the end: opens the store, reads the log into it and serves
-/// it until `shutdown`. Then it stops fetching, commits the batch in hand, finishes the requests
-/// under way and closes the store.
+/// Runs the service: opens the store, reads the log into it and serves it until `shutdown` resolves. Then it
+/// stops fetching, commits the current batch, completes the requests in progress and closes the store.
 ///
 /// # Errors
-/// Where the store cannot be opened or the server fails. A log that cannot be read is no error
-/// here: reads go on, and readiness says why.
+/// If the store cannot be opened or the server fails. A log that cannot be read is not an error here: reads
+/// go on, and readiness reports the reason.
 pub async fn run(
     config: Config,
     start: Start,
@@ -128,7 +127,7 @@ pub async fn run(
         settings,
     );
     let _control = listen(&store, &config);
-    // Nobody reads yet who could see what was deleted before this.
+    // No reader has started, so no snapshot can hold rows of persons that were deleted before this point.
     let pending = store.pending()?;
     let ingest = Ingest::start(
         ingest_settings,
@@ -144,8 +143,9 @@ pub async fn run(
         shutdown.await;
         tracing::info!("shutting down: the batch in hand is committed, then requests are finished");
         progress.update(|status| status.shutting_down = true);
-        // Joins threads, which would block the requests under way. A Kafka that hangs is not waited
-        // for: what was not committed is read again.
+        // `stop` joins threads, so it must not run on a runtime thread: it would block the requests in
+        // progress. If Kafka hangs, ingestion is abandoned after `STOP_PATIENCE`; what was not committed is
+        // read again at the next start.
         let stopped = tokio::task::spawn_blocking(|| ingest.stop());
         if tokio::time::timeout(STOP_PATIENCE, stopped).await.is_err() {
             tracing::warn!("ingestion does not end, as Kafka does not answer; leaving it");
@@ -174,7 +174,7 @@ impl api::CommandLog for Commands {
     }
 }
 
-/// Serves checkpoints, where there can be a socket for it.
+/// Listens for commands that ask for a checkpoint; `None`, with a warning, if there can be no socket.
 fn listen(store: &Arc<Store>, config: &Config) -> Option<Control> {
     let listening = Control::listen(store, &config.store.path);
     let say = |error: &io::Error| {
@@ -183,8 +183,8 @@ fn listen(store: &Arc<Store>, config: &Config) -> Option<Control> {
     listening.inspect_err(say).ok()
 }
 
-/// Takes over projects and keys whenever the configuration is read again. What cannot be used
-/// changes nothing.
+/// Applies the projects and API keys of every reloaded configuration. A configuration that
+/// cannot be used changes nothing.
 async fn reload(
     mut reloads: mpsc::Receiver<Result<Config, config::Error>>,
     mut config: Config,
@@ -195,7 +195,7 @@ async fn reload(
     metrics.config_reloaded(true, clock::now().as_secs());
     while let Some(read) = reloads.recv().await {
         let taken = read.map_err(anyhow::Error::from).and_then(|new| {
-            // Waits for threads of librdkafka.
+            // Creates librdkafka clients to validate their settings, and waits for those clients' threads.
             tokio::task::block_in_place(|| new.check_start())?;
             state.replace_access(new.access()?);
             Ok(new)
@@ -219,7 +219,7 @@ async fn reload(
     }
 }
 
-/// Takes deleted persons off the disk, now and then.
+/// Removes the bytes of deleted persons from the disk, once per `interval`.
 async fn erase(store: Arc<Store>, mut pending: store::Pending, interval: Duration) {
     loop {
         let (shared, before) = (store.clone(), pending.clone());

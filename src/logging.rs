@@ -1,27 +1,27 @@
-//! Log output: lines for people on a terminal, JSON for machines elsewhere, always on standard
-//! error, so that standard output carries nothing but what a command was asked for.
+//! Log output: readable lines on a terminal, JSON elsewhere. It always goes to standard error, so that
+//! standard output carries only what a command was asked for.
 
 use std::env;
 use std::io::{self, IsTerminal};
 
 use tracing_subscriber::filter::EnvFilter;
 
-/// What is logged when `RUST_LOG` does not say: what matters. librdkafka writes a line for each try of
-/// each of its clients; what is wrong with Kafka is told once, by `progress`.
+/// The filter used if `RUST_LOG` is not set. librdkafka is off because it writes a line for every retry of
+/// each of its clients; `progress` logs every Kafka problem once.
 const DEFAULT_FILTER: &str = "info,rdkafka=off,librdkafka=off";
 
-/// Why logging could not begin.
+/// Why logging could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `RUST_LOG` is no filter.
+    /// `RUST_LOG` is not a valid filter.
     #[error("RUST_LOG: {0}; write for example RUST_LOG=info or RUST_LOG=personview=debug,warn")]
     Filter(String),
-    /// Something else in this process logs already.
+    /// Another logger is already installed in this process.
     #[error("logging was begun twice")]
     Twice(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Begins logging for the whole process, by the filter in `RUST_LOG` or else
+/// Starts logging for the whole process, filtered by `RUST_LOG` if that is set, otherwise by
 /// `info,rdkafka=off,librdkafka=off`.
 ///
 /// # Errors
@@ -38,7 +38,7 @@ pub fn start() -> Result<(), Error> {
     started.map_err(Error::Twice)
 }
 
-/// The filter that `text` describes; the default one for nothing or an empty text.
+/// Parses a filter; a missing or blank `text` gives the default one.
 fn filter(text: Option<&str>) -> Result<EnvFilter, Error> {
     let text = text.map(str::trim).filter(|text| !text.is_empty());
     EnvFilter::try_new(text.unwrap_or(DEFAULT_FILTER))

@@ -1,12 +1,13 @@
-//! The program `personview`: everything is in the library, where it can be tested.
+//! The `personview` binary. All of its code is in the library, where it can be tested.
 
 use std::process::ExitCode;
 
 use tikv_jemallocator::Jemalloc;
 
-/// Events are taken apart on some threads and let go of on another, which glibc's allocator is slow at
-/// (docs/performance.md). It serves C++ as well, RocksDB and librdkafka: what glibc keeps for itself grew for
-/// half an hour under full load. How long it keeps what is free stands in `.cargo/config.toml`.
+/// Events are parsed on one set of threads and freed on another, a pattern that glibc's allocator handles
+/// slowly (docs/performance.md). jemalloc also serves the C++ code of RocksDB and librdkafka: with glibc, the
+/// memory retained for them kept growing for half an hour under full load. How long jemalloc keeps freed
+/// pages is set in `.cargo/config.toml`.
 #[global_allocator]
 static GLOBAL: Jemalloc = Jemalloc;
 

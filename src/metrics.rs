@@ -1,7 +1,7 @@
-//! What the program measures of itself, as Prometheus reads it.
+//! The program's own metrics, exposed in Prometheus' text format.
 //!
-//! `series!` below is every series once: name with its unit, labels, help. Labels are bounded:
-//! no project, no distinct id and no property ever becomes one.
+//! `series!` below defines every series once: its name with the unit, its labels and its help. Labels are
+//! bounded: no project, distinct id or property ever becomes a label.
 
 mod build;
 
@@ -16,7 +16,7 @@ use prometheus::{
 use self::build::Build;
 use crate::store::Measure;
 
-/// From an answer of the cache to one that just made its deadline.
+/// From an answer out of a cache to one that takes as long as the default `api.request_timeout`.
 const REQUEST_SECONDS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 /// From one millisecond to ten minutes.
@@ -24,25 +24,25 @@ const FRESHNESS_SECONDS: [f64; 16] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
     600.0,
 ];
-/// From a stage with hardly anything to do to one that waits for the disk.
+/// From a stage with hardly any work to one that waits for the disk.
 const STAGE_SECONDS: [f64; 13] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0];
-/// From a trickle to a full batch of a generous configuration.
+/// From a trickle of records to a full batch under a generous configuration.
 const BATCH_RECORDS: [f64; 12] =
     [1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 50_000.0];
 
-/// What the HTTP methods are counted as; any other is `other`.
+/// The HTTP methods that are counted by name; any other is counted as `other`.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
-/// Makes [`Metrics`] of lines `field: Type = "name" [labels] (buckets) "help";`, each registered
-/// as `personview_<name>`.
+/// Builds [`Metrics`] from lines `field: Type = "name" [labels] (buckets) "help";`, each
+/// registered as `personview_<name>`.
 macro_rules! series {
     ($($field:ident: $type:ident = $name:literal [$($label:ident),*] $(($buckets:ident))? $help:literal;)*) => {
-        /// Every series. Cheap to record into, from any thread.
+        /// Every series. Recording is cheap and possible from any thread.
         pub struct Metrics {
             registry: Registry,
-            /// Held while series are replaced and while they are read, so that nobody reads half of
-            /// them, and two readers at once do not count the same growth twice.
+            /// Locked while series are replaced and while they are read, so that no scrape sees half of them,
+            /// and so that two concurrent scrapes do not add the same growth twice.
             reading: Mutex<()>,
             $($field: $type,)*
         }
@@ -115,10 +115,10 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Every series, at zero, in a registry of their own.
+    /// Creates every series, at zero, in a new registry.
     ///
     /// # Panics
-    /// Where two series share a name, which the tests exclude.
+    /// If two series share a name, which the tests rule out.
     #[must_use]
     pub fn new() -> Self {
         let metrics = Self::register(Registry::new()).expect("every series has a name of its own");
@@ -133,30 +133,31 @@ impl Metrics {
         metrics
     }
 
-    /// Counts applied records of a topic.
+    /// Counts applied records of a topic by their result.
     pub fn ingest_records(&self, topic: &str, result: &str, records: u64) {
         let counter = self.ingest_records.with_label_values(&[topic, result]);
         counter.inc_by(records);
     }
 
-    /// Counts what was recorded.
+    /// Counts recorded operations by kind.
     pub fn ingest_operations(&self, kind: &str, operations: u64) {
         self.ingest_operations.with_label_values(&[kind]).inc_by(operations);
     }
 
-    /// Counts records that could not be used.
+    /// Counts records that could not be used by reason.
     pub fn ingest_dead_letters(&self, reason: &str, records: u64) {
         let counter = self.ingest_dead_letters.with_label_values(&[reason]);
         counter.inc_by(records);
     }
 
-    /// Counts oddities.
+    /// Counts warnings by kind.
     pub fn ingest_warnings(&self, kind: &str, warnings: u64) {
         let counter = self.ingest_warnings.with_label_values(&[kind]);
         counter.inc_by(warnings);
     }
 
-    /// How many records of every topic and partition are in Kafka and not yet applied, where known.
+    /// Replaces the lag of all partitions: records in Kafka that are not yet applied. A partition whose lag
+    /// is unknown (`None`) has no series.
     pub fn ingest_lag(&self, lags: &[(&str, u32, Option<u64>)]) {
         let _reading = self.lock();
         self.ingest_lag.reset();
@@ -168,23 +169,23 @@ impl Metrics {
         }
     }
 
-    /// When Kafka received the newest record that is applied, in microseconds since 1970.
+    /// Sets when Kafka received the newest applied record, in microseconds since 1970.
     pub fn ingest_last_record(&self, micros: i64) {
         self.ingest_last_record.set(micros.div_euclid(1_000_000));
     }
 
-    /// How many topics are not read though brokers answer.
+    /// Sets how many topics are not read although brokers answer.
     pub fn ingest_topics_not_read(&self, topics: usize) {
         self.ingest_topics_not_read.set(gauge(topics as u64));
     }
 
-    /// Whether records are read and applied, and whether Kafka can be read just now.
+    /// Sets whether records are being read and applied, and whether Kafka can be read at the moment.
     pub fn ingest_state(&self, running: bool, kafka_reachable: bool) {
         self.ingest_running.set(running.into());
         self.kafka_reachable.set(kafka_reachable.into());
     }
 
-    /// The connections to all brokers that there are just now.
+    /// Replaces the connections to all brokers that Kafka currently names, and adds up their failures.
     pub fn kafka_brokers(&self, brokers: &[BrokerMeasure]) {
         let _reading = self.lock();
         self.kafka_broker_up.reset();
@@ -199,15 +200,15 @@ impl Metrics {
         }
     }
 
-    /// How much has come from Kafka since this was last told, and how much of it waits to be taken, in
-    /// bytes.
+    /// Adds the bytes received from Kafka since the last call, and sets how many bytes of records are fetched
+    /// and not yet taken into a batch.
     pub fn kafka_bytes(&self, received: u64, waiting: u64) {
         self.kafka_received_bytes.inc_by(received);
         self.kafka_fetch_queue_bytes.set(gauge(waiting));
     }
 
-    /// The configuration was read, and is in force where it could be used. `now` is in seconds since
-    /// 1970.
+    /// Notes that the configuration was read, and whether it could be used and is now in force. `now`
+    /// is in seconds since 1970.
     pub fn config_reloaded(&self, successful: bool, now: u64) {
         self.config_reload_successful.set(successful.into());
         if successful {
@@ -215,37 +216,38 @@ impl Metrics {
         }
     }
 
-    /// How long it took from when a record was received until it could be read here.
+    /// Observes the time from when a record was received until it could be read here.
     pub fn ingest_freshness(&self, seconds: f64) {
         self.ingest_freshness.observe(seconds.max(0.0));
     }
 
-    /// The size of one batch.
+    /// Observes the number of records in one batch.
     pub fn ingest_batch(&self, records: u64) {
         // Exact up to 2^53.
         #[allow(clippy::cast_precision_loss)]
         self.ingest_batch_records.observe(records as f64);
     }
 
-    /// How long one stage (`parse`, `apply`, `commit`) of one batch took.
+    /// Observes how long one stage (`parse`, `apply`, `commit`) of one batch took.
     pub fn ingest_batch_stage(&self, stage: &str, seconds: f64) {
         let histogram = self.ingest_batch_seconds.with_label_values(&[stage]);
         histogram.observe(seconds);
     }
 
-    /// Counts operations that took a place before one already recorded.
+    /// Counts operations placed before one that was already recorded.
     pub fn ingest_late_operations(&self, operations: u64) {
         self.ingest_late_operations.inc_by(operations);
     }
 
-    /// Counts a request as being answered for as long as the guard lives.
+    /// Counts a request as in progress until the returned guard is dropped.
     #[must_use]
     pub fn http_request(&self) -> InFlight {
         self.http_requests_in_flight.inc();
         InFlight(self.http_requests_in_flight.clone())
     }
 
-    /// Counts an answer. `route` is the path's template, so that it stays bounded.
+    /// Counts an answer and observes its duration. `route` is the path's template, so
+    /// that the label is bounded.
     pub fn http_answer(&self, route: &str, method: &str, status: &str, seconds: f64) {
         let method = METHODS.iter().find(|known| **known == method);
         let labels = [route, method.unwrap_or(&"other"), status];
@@ -253,15 +255,15 @@ impl Metrics {
         histogram.observe(seconds);
     }
 
-    /// Counts errors that requests were answered with.
+    /// Counts errors returned to requests, by code.
     pub fn http_errors(&self, code: &str, errors: u64) {
         self.http_errors.with_label_values(&[code]).inc_by(errors);
     }
 
-    /// All series as Prometheus reads them, with what the store measures just now.
+    /// Returns all series in Prometheus' text format, with the store's current measures.
     ///
     /// # Errors
-    /// Where a series cannot be written, which the tests exclude.
+    /// If a series cannot be written, which the tests rule out.
     pub fn text(&self, store: &Measure) -> prometheus::Result<String> {
         let _reading = self.lock();
         self.take_over(store);
@@ -304,22 +306,22 @@ impl Metrics {
     }
 }
 
-/// The connection to one broker.
+/// The state of the connection to one broker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BrokerMeasure {
-    /// Its host and port.
+    /// The broker's host and port.
     pub name: String,
-    /// Whether the connection stands.
+    /// Whether the connection is up.
     pub is_up: bool,
-    /// From a request until its answer, on average over the last while.
+    /// The average time from a request to its answer over the last second.
     pub round_trip: Duration,
-    /// Requests that failed or were not answered in time, since it was last told.
+    /// Requests that failed or were not answered in time, since the last measure.
     pub errors: u64,
-    /// Connections that broke, since it was last told.
+    /// Connections that broke, since the last measure.
     pub disconnects: u64,
 }
 
-/// A request that is being answered.
+/// A guard for a request that is being answered.
 pub struct InFlight(IntGauge);
 
 impl Drop for InFlight {
@@ -328,7 +330,7 @@ impl Drop for InFlight {
     }
 }
 
-/// Takes over what somebody else counts.
+/// Raises a counter to a total that is counted elsewhere.
 fn raise(counter: &IntCounter, to: u64) {
     counter.inc_by(to.saturating_sub(counter.get()));
 }

@@ -1,7 +1,7 @@
-//! What the write path tells the read path: how far it is, and what keeps it from going on.
+//! What the write path reports to the read path: how far it has come, and what stops it.
 //!
-//! The two meet in the store only; this is the bell between them, so that a reader can wait for
-//! a position and readiness can be judged without asking Kafka.
+//! The two share nothing else but the store. This is the bell between them: a reader can wait for a position,
+//! and readiness can be judged without asking Kafka.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,53 +9,53 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-/// How far every partition is applied: the first offset not yet applied, by topic and partition.
+/// The first offset not yet applied of every partition, by topic and partition.
 pub type Positions = BTreeMap<(String, u32), u64>;
 
-/// A topic, or a partition of one.
+/// A topic, or one of its partitions.
 pub type TopicPart = (String, Option<u32>);
 
-/// What is known of ingestion.
+/// The state of ingestion.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// How far the store is.
+    /// The positions applied to the store.
     pub positions: Positions,
-    /// Records that are in Kafka and not yet applied; `None` before Kafka was asked.
+    /// Records in Kafka that are not yet applied; `None` while that is unknown.
     pub lag_records: Option<u64>,
-    /// Every owned partition is being read.
+    /// Whether every owned partition is being read.
     pub assigned: bool,
     /// How many partitions are being read.
     pub partitions: usize,
-    /// The lag was small enough once since start.
+    /// Whether the lag has been at most `ingest.ready_lag` at some time since the start.
     pub caught_up: bool,
-    /// Why Kafka cannot be read just now; it is tried again.
+    /// Why Kafka cannot be read at the moment; it is retried.
     pub kafka_trouble: Option<String>,
-    /// What librdkafka gave as the cause of that trouble, where it knows: a password, a certificate,
-    /// a name that is no host's.
+    /// The cause that librdkafka reported for that trouble, if any: a wrong password, an invalid certificate,
+    /// a host name that does not resolve.
     pub kafka_cause: Option<String>,
-    /// Why topics, or partitions of them, are not read though brokers answer; they are tried again.
+    /// Why topics or partitions are not read although brokers answer; they are retried.
     pub not_read: BTreeMap<TopicPart, String>,
-    /// Why dead letters cannot be written; ingestion waits until they can.
+    /// Why dead letters cannot be written; ingestion waits until they can be.
     pub dead_letter_trouble: Option<String>,
-    /// When Kafka received the newest record that is applied, in microseconds since 1970.
+    /// When Kafka received the newest applied record, in microseconds since 1970.
     pub last_record: Option<i64>,
-    /// Why ingestion ended for good; only a restart goes on.
+    /// Why ingestion stopped for good; only a restart resumes it.
     pub stopped: Option<String>,
-    /// The process is about to end.
+    /// Whether the process is shutting down.
     pub shutting_down: bool,
 }
 
-/// The newest [`Status`], written by ingestion and read by everyone.
+/// The current [`Status`]. Ingestion writes it; any task may read it or wait for a change.
 #[derive(Debug, Default)]
 pub struct Progress {
     status: watch::Sender<Status>,
-    /// What was logged of trouble with Kafka since it could last be read. Several brokers take
-    /// turns in telling theirs, and each is logged once.
+    /// The Kafka problems logged since Kafka could last be read. Several brokers may report theirs in
+    /// turn; each is logged once.
     logged: Mutex<BTreeSet<String>>,
 }
 
 impl Status {
-    /// How many topics are not read, or not every partition of them.
+    /// Returns how many topics are not read at all, or only in some of their partitions.
     #[must_use]
     pub fn topics_not_read(&self) -> usize {
         let topics = self.not_read.keys().map(|(topic, _)| topic);
@@ -64,33 +64,33 @@ impl Status {
 }
 
 impl Progress {
-    /// The newest status.
+    /// Returns a copy of the current status.
     #[must_use]
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
     }
 
-    /// Whether Kafka cannot be read just now.
+    /// Returns whether Kafka cannot be read at the moment.
     #[must_use]
     pub fn is_in_trouble(&self) -> bool {
         self.status.borrow().kafka_trouble.is_some()
     }
 
-    /// Notes why Kafka cannot be read just now, and logs it where that is new.
+    /// Notes why Kafka cannot be read at the moment, and logs the reason if it is new.
     pub fn note_trouble(&self, reason: &str) {
         if self.note(|status| &mut status.kafka_trouble, reason) && self.mark_logged(reason) {
             tracing::warn!(reason, "Kafka cannot be used just now; it is tried again");
         }
     }
 
-    /// Notes the cause of trouble with Kafka, and logs it where that is new.
+    /// Notes the cause of trouble with Kafka, and logs it if it is new.
     pub fn note_cause(&self, cause: &str) {
         if self.note(|status| &mut status.kafka_cause, cause) && self.mark_logged(cause) {
             tracing::warn!(cause, "Kafka cannot be spoken to");
         }
     }
 
-    /// Notes why dead letters cannot be written, or that they are, and logs it where that is new.
+    /// Notes why dead letters cannot be written, or with `None` that they can be, and logs a change.
     pub fn note_dead_letters(&self, trouble: Option<&str>) {
         if let Some(reason) = trouble {
             if self.note(|status| &mut status.dead_letter_trouble, reason) {
@@ -103,7 +103,7 @@ impl Progress {
         }
     }
 
-    /// Notes why a topic or a partition is not read, and logs it where that is new.
+    /// Notes why a topic or a partition is not read, and logs the reason if it is new.
     pub fn note_not_read(&self, part: TopicPart, reason: &str) {
         let is_new = self.status.send_if_modified(|status| {
             let is_new = status.not_read.get(&part).map(String::as_str) != Some(reason);
@@ -118,7 +118,7 @@ impl Progress {
         }
     }
 
-    /// Notes that a topic or a partition is read.
+    /// Notes that a topic or a partition is being read.
     pub fn note_read(&self, part: &TopicPart) {
         if self.status.send_if_modified(|status| status.not_read.remove(part).is_some()) {
             let (topic, partition) = part;
@@ -126,7 +126,7 @@ impl Progress {
         }
     }
 
-    /// Keeps a text where it says something else than the one before; answers whether it does.
+    /// Stores a text if it differs from the stored one in its [`lasting`] part; returns whether it did.
     fn note(&self, place: impl FnOnce(&mut Status) -> &mut Option<String>, text: &str) -> bool {
         self.status.send_if_modified(|status| {
             let place = place(status);
@@ -138,7 +138,7 @@ impl Progress {
         })
     }
 
-    /// Whether a text was not logged yet; from now on it was.
+    /// Marks a text as logged; returns whether it was not logged before.
     fn mark_logged(&self, text: &str) -> bool {
         self.logged().insert(lasting(text))
     }
@@ -159,13 +159,13 @@ impl Progress {
         }
     }
 
-    /// Changes the status and wakes whoever waits for it.
+    /// Changes the status and wakes every task that waits for it.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
         self.status.send_modify(change);
     }
 
-    /// Waits until every partition named is applied at least that far; `false` where that did
-    /// not happen in time.
+    /// Waits until every partition in `wanted` is applied at least up to its position; returns `false` if
+    /// that did not happen within `within`.
     pub async fn reached(&self, wanted: &Positions, within: Duration) -> bool {
         let mut status = self.status.subscribe();
         let reached = status.wait_for(|status| {
@@ -175,8 +175,8 @@ impl Progress {
     }
 }
 
-/// What of librdkafka's words stays the same from try to try: how long one took and how many it
-/// leaves unsaid stand at the end, and numbers tell brokers apart and count them.
+/// Returns the part of a librdkafka message that stays the same from retry to retry. Durations and counts of
+/// suppressed errors follow ` (after `; digits only tell brokers apart or count.
 fn lasting(text: &str) -> String {
     let said = text.split(" (after ").next().unwrap_or_default();
     said.chars().filter(|character| !character.is_ascii_digit()).collect()
@@ -201,7 +201,7 @@ mod tests {
         assert!(reached);
     }
 
-    /// What is logged meanwhile, a line for each message.
+    /// Returns the lines that are logged while `act` runs, one per message.
     fn logged(act: impl FnOnce()) -> Vec<String> {
         #[derive(Clone, Default)]
         struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -235,7 +235,7 @@ mod tests {
             assert!(cause().contains("after 5ms"), "{}", cause());
             progress.note_cause(&format!("{PASSWORD} (after 312ms in state AUTH_REQ)"));
             assert!(cause().starts_with(PASSWORD), "{}", cause());
-            // Another broker, which still has the old certificate: shown, and logged already.
+            // Another broker still has the old certificate: its cause is shown, but was logged before.
             progress.note_cause(&CERTIFICATE.replace("9093", "9094"));
             assert!(cause().contains("9094"), "{}", cause());
         });

@@ -1,5 +1,5 @@
-//! Holds the structure: which room may name what, a head in every file, and sizes that a reader
-//! can take in; and pages to what they name. Every rule is shown to fail on a sample that breaks it.
+//! Enforces the structure: which room may name what, a head in every file, limits on size, and that pages
+//! name only what exists. Every rule is shown to fail on a sample that breaks it.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-/// The longest file and function, in lines.
+/// The most lines of a file and of a function.
 const FILE_LINES: usize = 400;
 const FUNCTION_LINES: usize = 70;
 
-/// What a room may name: rooms of this crate, and crates that others may not.
+/// What a room may name: rooms of this crate, and guarded crates.
 struct Room {
     name: &'static str,
     rooms: &'static [&'static str],
     crates: &'static [&'static str],
 }
 
-/// The arrows. A room that is not listed may name everything.
+/// The allowed dependencies. A room that is not listed may name everything.
 const ROOMS: [Room; 8] = [
     Room { name: "person", rooms: &["person"], crates: &["chrono"] },
     Room { name: "store", rooms: &["store", "person"], crates: &["rocksdb", "rayon"] },
@@ -38,7 +38,7 @@ const ROOMS: [Room; 8] = [
     Room { name: "progress", rooms: &["progress"], crates: &["tokio", "tracing"] },
 ];
 
-/// Crates, and ways to the clock, that a room names only where it says so above.
+/// Crates, clocks among them, that a room may name only if they are listed above.
 const GUARDED: [&str; 13] = [
     "rocksdb",
     "rdkafka",
@@ -55,13 +55,13 @@ const GUARDED: [&str; 13] = [
     "ureq",
 ];
 
-/// Clocks: the model has none.
+/// Clocks, which the model must not name.
 const CLOCKS: [&str; 4] = ["SystemTime", "Instant", "Utc", "Local"];
 
-/// Of these, whatever tells the time of day: `clock.rs` alone asks it.
+/// The system's clock, which only `clock.rs` may name.
 const WALL_CLOCKS: [&str; 2] = ["SystemTime", "UNIX_EPOCH"];
 
-/// Everything that is wrong with one source file; `path` is relative to `src`.
+/// Returns everything that is wrong with one source file; `path` is relative to `src`.
 fn complaints(path: &str, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if !text.starts_with("//! ") {
@@ -103,7 +103,7 @@ fn complaints(path: &str, text: &str) -> Vec<String> {
     found
 }
 
-/// What a file names, tests aside.
+/// What a file names outside of its tests.
 #[derive(Default)]
 struct Seen {
     rooms: BTreeSet<String>,
@@ -207,7 +207,7 @@ fn the_source_is_tidy() {
         let text = std::fs::read_to_string(&file).unwrap();
         let of_tests = path.contains("/tests/") || path.ends_with("/tests.rs");
         let complaints = complaints(&path, &text);
-        // Tests may name what they test against; their size and heads are held all the same.
+        // Tests may name anything, but their size and heads are checked all the same.
         found.extend(
             complaints.into_iter().filter(|text| !of_tests || !text.contains("may not name")),
         );
@@ -215,7 +215,7 @@ fn the_source_is_tidy() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
-/// The names of tests that a page names in backquotes: small letters joined by more than one `_`.
+/// Returns the names of tests that a page names in backquotes: small letters joined by more than one `_`.
 fn named_tests(page: &str) -> Vec<&str> {
     let spans = page.split('`').skip(1).step_by(2);
     let is_name = |span: &&str| {
@@ -243,7 +243,7 @@ fn every_test_that_the_guarantees_name_is_there() {
     assert_eq!(named_tests(sample), ["a_test_of_it"]);
 }
 
-/// What a file declares or hands on, as `owner::name`: the items of its module and the members of types.
+/// What a file declares or re-exports, as `owner::name`: the items of its module and the members of types.
 struct Declared<'f> {
     owner: String,
     found: &'f mut BTreeSet<String>,
@@ -272,7 +272,7 @@ impl<'a> Visit<'a> for Declared<'_> {
         self.name(&item.ident);
     }
 
-    /// What is within a function is nobody's member.
+    /// What is inside a function is not a member of anything.
     fn visit_block(&mut self, _: &'a syn::Block) {}
 
     fn visit_field(&mut self, field: &'a syn::Field) {
@@ -328,7 +328,7 @@ impl<'a> Visit<'a> for Declared<'_> {
     }
 }
 
-/// The paths that a page names in backquotes, such as `Type::name`, but for those of other crates.
+/// Returns the paths that a page names in backquotes, such as `Type::name`, except those of other crates.
 fn named_paths(page: &str) -> Vec<&str> {
     let spans = page.split('`').skip(1).step_by(2);
     let is_path = |span: &&str| {

@@ -1,10 +1,10 @@
-//! What hot people cost: one person with very many operations, distinct ids or merges.
+//! What hot persons cost: one person with very many operations, distinct ids or merges.
 //!
-//! `cargo bench --bench hot` prints a table for each question. What matters are the ratios to the
-//! first row, in brackets: what does not depend on the size of a person stays near 1. `-- --json`
-//! prints a JSON object a row, `-- curve` (or `ids`, `merges`, `chains`, `odd`) one question only,
-//! `-- --million` takes timelines to a million operations. Without `--bench`, or with `--test`,
-//! everything is small and only shown to work.
+//! `cargo bench --bench hot` prints a table for each question. The ratios to the first row, in brackets, are
+//! what matters: a cost that does not depend on the size of a person stays near 1. `-- --json` prints one
+//! JSON object per row, `-- curve` (or `ids`, `merges`, `chains`, `odd`) measures only one question, and
+//! `-- --million` takes timelines to a million operations. Without `--bench`, or with `--test`, everything is
+//! small and only checked to work.
 
 mod table;
 mod world;
@@ -14,7 +14,7 @@ use serde_json::json;
 use self::table::Table;
 use self::world::{Ask, Named, SECOND, World, peak_megabytes, percentiles, reset_peak};
 
-/// What is measured.
+/// Which questions are measured, and at which sizes.
 struct Plan {
     json: bool,
     small: bool,
@@ -27,7 +27,7 @@ impl Plan {
         self.questions.is_empty() || self.questions.iter().any(|asked| asked == question)
     }
 
-    /// Sizes as they are measured, or two small ones.
+    /// Returns the sizes to measure, or two small ones.
     fn sizes(&self, sizes: &[u32]) -> Vec<u32> {
         if self.small { vec![20, 100] } else { sizes.to_vec() }
     }
@@ -62,7 +62,7 @@ fn main() {
 /// How many properties an event of the curve sets.
 const SET_AT_ONCE: u32 = 2;
 
-/// The timeline of one person grows; every step is measured at every size.
+/// Grows the timeline of one person, and measures every step at every size.
 fn curve(plan: &Plan) {
     let mut sizes = plan.sizes(&[1_000, 10_000, 100_000]);
     if plan.million && !plan.small {
@@ -113,7 +113,7 @@ fn curve(plan: &Plan) {
     }
 }
 
-/// A person takes visitors of one event over, one by one, as who signs in on many devices.
+/// Merges visitors of one event each into a person, one by one, like a user that signs in on many devices.
 fn distinct_ids(plan: &Plan) {
     let columns = [
         "merge",
@@ -155,7 +155,7 @@ fn distinct_ids(plan: &Plan) {
     }
 }
 
-/// Two hot persons become one: one transaction each.
+/// Merges two hot persons, each time in one transaction.
 fn merges(plan: &Plan) {
     let columns = ["ms", "staged MB", "peak MB", "late µs", "event µs", "now, 1000 µs", "as of µs"];
     let mut table = Table::new(plan.json, "two hot persons become one", &columns);
@@ -177,7 +177,7 @@ fn merges(plan: &Plan) {
     }
 }
 
-/// Merges `source` into `target`, which happened so many seconds ago.
+/// Merges `source` into `target` by an event that happened `back` seconds ago.
 fn merge_row(plan: &Plan, table: &mut Table, world: &mut World, back: u32, name: &str) {
     let before = reset_peak();
     let at = world.end() - i64::from(back) * SECOND;
@@ -192,7 +192,7 @@ fn merge_row(plan: &Plan, table: &mut Table, world: &mut World, back: u32, name:
     table.row(name, &[micros / 1e3, staged, peak, late, event, now, past]);
 }
 
-/// Each new person swallows the one before; who comes by the first id follows the whole chain.
+/// Merges each person into the next one. A read by the first id follows the whole chain.
 fn chains(plan: &Plan) {
     let columns = [
         "merge",
@@ -224,7 +224,7 @@ fn chains(plan: &Plan) {
     }
 }
 
-/// Rows that depend on what was before them, on one property.
+/// Measures rows of one property whose effect depends on the rows before them.
 fn odd(plan: &Plan) {
     let columns = ["in order", "late", "now", "as of p50", "as of p99", "known p50"];
     let toggle = |number: u32| Named {

@@ -1,4 +1,4 @@
-//! A store that is filled by the real write path and asked as the API asks it.
+//! A store that is filled by the real write path and read as the API reads it.
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -32,7 +32,7 @@ pub struct World {
     random: Random,
 }
 
-/// The same numbers in every run.
+/// A random number generator that gives the same numbers in every run.
 #[derive(Clone, Copy)]
 pub struct Random(u64);
 
@@ -53,7 +53,7 @@ impl World {
         Self { folder, store, rules, offset: 0, clock: START, random: Random(1) }
     }
 
-    /// The same store with nothing in memory.
+    /// Reopens the store, with nothing in memory.
     pub fn reopened(mut self) -> Self {
         self.store = None;
         self.store = Some(open(&self.folder));
@@ -64,7 +64,7 @@ impl World {
         self.store.as_ref().unwrap()
     }
 
-    /// What is in files. Opening a store writes there what was in memory only.
+    /// Returns the bytes in files. Opening a store writes what was only in memory to files.
     pub fn bytes(&self) -> f64 {
         let bytes: u64 = self.store().measure().families.iter().map(|family| family.bytes).sum();
         f64::from(u32::try_from(bytes >> 10).unwrap()) * 1024.0
@@ -74,7 +74,7 @@ impl World {
         self.clock
     }
 
-    /// A time between the first event and the last one.
+    /// Returns a random time between the first event and the last one.
     pub fn past(&self, random: &mut Random) -> i64 {
         let span = u64::try_from(self.clock - START).unwrap() + 1;
         START + i64::try_from(random.below(span)).unwrap()
@@ -87,7 +87,7 @@ impl World {
         START + seconds * SECOND
     }
 
-    /// An event that happened `at` and is learned now.
+    /// Returns the record of an event that happened `at` and is learned now.
     fn record(&mut self, id: &str, at: i64, event: &Named) -> Record {
         let offset = self.offset;
         self.offset += 1;
@@ -106,7 +106,8 @@ impl World {
         }
     }
 
-    /// Applies and commits; answers how long that took, and what the largest transaction staged.
+    /// Applies and commits records. Returns the µs that it took, and the MiB that the largest transaction
+    /// staged.
     fn apply(&self, records: &[Record]) -> (f64, f64) {
         let parsed = apply::parse(records, &self.rules, self.store().dictionary());
         let (mut done, mut staged) = (0, 0);
@@ -128,7 +129,7 @@ impl World {
         (start.elapsed().as_secs_f64() * 1e6, staged)
     }
 
-    /// Applies so many records in batches; answers µs for each.
+    /// Applies `count` records in batches. Returns µs per record.
     fn fill(&mut self, count: u32, mut of: impl FnMut(&mut Self, u32) -> Vec<Record>) -> f64 {
         let (mut micros, mut number) = (0.0, 0);
         while number < count {
@@ -140,7 +141,7 @@ impl World {
         micros / f64::from(count)
     }
 
-    /// Events in the order in which they happen, a second apart.
+    /// Applies events in the order in which they happen, a second apart. Returns µs per event.
     pub fn in_order(&mut self, id: &str, count: u32, of: impl Fn(u32) -> Named) -> f64 {
         self.fill(count, |world, number| {
             world.clock += SECOND;
@@ -148,7 +149,7 @@ impl World {
         })
     }
 
-    /// Events each of which happened before the one that came before it.
+    /// Applies events each of which happened before the one that arrived before it. Returns µs per event.
     pub fn newest_first(&mut self, id: &str, count: u32, of: impl Fn(u32) -> Named) -> f64 {
         let newest = START + i64::from(count) * SECOND;
         self.clock = newest;
@@ -157,7 +158,7 @@ impl World {
         })
     }
 
-    /// Events all over the past.
+    /// Applies events from random times of the past. Returns µs per event.
     pub fn late_with(&mut self, id: &str, count: u32, of: impl Fn(u32) -> Named) -> f64 {
         self.fill(count, |world, number| {
             let mut random = world.random;
@@ -167,17 +168,17 @@ impl World {
         })
     }
 
-    /// Events in order that change some of so many properties.
+    /// Applies events in order that each change some of `properties` properties. Returns µs per event.
     pub fn grow(&mut self, id: &str, count: u32, properties: u32) -> f64 {
         self.in_order(id, count, |number| changing(number, properties))
     }
 
-    /// Late events that change some of so many properties.
+    /// Applies late events that each change some of `properties` properties. Returns µs per event.
     pub fn late(&mut self, id: &str, count: u32, properties: u32) -> f64 {
         self.late_with(id, count, |number| changing(number + 1_000_000_000, properties))
     }
 
-    /// A person takes visitors over, each of one event; answers µs for a merge.
+    /// Merges visitors of one event each into a person. Returns µs per merge.
     pub fn take_over(&mut self, id: &str, visitors: Range<u32>, older: bool) -> f64 {
         let first = visitors.start;
         let records = |world: &mut Self, number: u32, merges: bool| {
@@ -214,7 +215,7 @@ impl World {
         micros / f64::from(count)
     }
 
-    /// Events by some of the visitors that a person took over.
+    /// Applies events by random visitors that were merged into a person. Returns µs per event.
     pub fn by_some(&mut self, id: &str, visitors: u32, count: u32, late: bool) -> f64 {
         self.fill(count, |world, number| {
             let mut random = world.random;
@@ -226,14 +227,14 @@ impl World {
         })
     }
 
-    /// A merge that happened `at`; answers how long it took and what it staged.
+    /// Applies a merge that happened `at`. Returns the µs that it took, and the MiB that it staged.
     pub fn merge(&mut self, target: &str, source: &str, at: i64) -> (f64, f64) {
         let properties = json!({"alias": source});
         let record = self.record(target, at, &Named { name: "$merge_dangerously", properties });
         self.apply(&[record])
     }
 
-    /// Each new person swallows the one before; answers µs for a merge.
+    /// Merges each person of a chain into the next one. Returns µs per merge.
     pub fn chain(&mut self, length: u32) -> f64 {
         self.grow("chain-0", 1, 20);
         let (mut micros, mut number) = (0.0, 0);
@@ -267,7 +268,7 @@ fn visitor(id: &str, number: u32) -> String {
     format!("{id}-visitor-{number}")
 }
 
-/// An event that changes some of so many properties.
+/// Returns an event that changes some of `properties` properties.
 fn changing(number: u32, properties: u32) -> Named {
     let set = (0..crate::SET_AT_ONCE.min(properties)).map(|of| {
         let property = (number * crate::SET_AT_ONCE + of) % properties;
@@ -283,7 +284,7 @@ pub struct Ask<'w> {
 }
 
 impl Ask<'_> {
-    /// The person as it is now, with at most so many distinct ids.
+    /// Reads the person as it is now, with at most this many distinct ids.
     pub fn now(&self, distinct_ids: usize) {
         let snapshot = self.world.store().snapshot();
         let owner = snapshot.owner(1, self.id).unwrap().unwrap();
@@ -292,7 +293,7 @@ impl Ask<'_> {
         black_box(snapshot.current(1, (id, &head), distinct_ids).unwrap());
     }
 
-    /// The person as it was, by everything known or by what was known then.
+    /// Reads the person as it was, by everything known or by what was known at `known`.
     pub fn as_of(&self, time: i64, known: Option<i64>) {
         let snapshot = self.world.store().snapshot();
         let owner = snapshot.owner(1, self.id).unwrap().unwrap();
@@ -304,7 +305,7 @@ impl Ask<'_> {
     }
 }
 
-/// The median and the 99th percentile of so many runs, in µs.
+/// Returns the median and the 99th percentile of `times` runs, in µs.
 pub fn percentiles(times: u32, mut run: impl FnMut(&mut Random)) -> (f64, f64) {
     let mut random = Random(2);
     let mut micros: Vec<f64> = (0..times)
@@ -318,13 +319,13 @@ pub fn percentiles(times: u32, mut run: impl FnMut(&mut Random)) -> (f64, f64) {
     (micros[micros.len() / 2], micros[(micros.len() * 99 / 100).min(micros.len() - 1)])
 }
 
-/// Begins to measure the most memory anew; answers how much is used. Zero where there is no /proc.
+/// Resets the peak of memory use and returns it, in MiB. Zero without /proc.
 pub fn reset_peak() -> f64 {
     drop(std::fs::write("/proc/self/clear_refs", "5"));
     peak_megabytes()
 }
 
-/// The most memory used so far.
+/// Returns the peak of memory use, in MiB.
 pub fn peak_megabytes() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

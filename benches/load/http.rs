@@ -1,4 +1,4 @@
-//! Requests over kept connections, and the handler that only answers: the ceiling.
+//! Requests over kept connections, and the ceiling: a handler that only answers.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -13,22 +13,22 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::KEY;
 
-/// What a run of requests took.
+/// The result of a run of requests.
 pub struct Run {
     pub per_second: f64,
-    /// Of each request, in seconds, ascending.
+    /// The latency of each request in seconds, ascending.
     pub seconds: Vec<f64>,
 }
 
 impl Run {
-    /// The time within which this share of the requests was answered.
+    /// Returns the time within which this share of the requests was answered.
     pub fn quantile(&self, share: f64) -> f64 {
         let last = self.seconds.len().saturating_sub(1);
         self.seconds.get((last as f64 * share) as usize).copied().unwrap_or(f64::NAN)
     }
 }
 
-/// A client on a thread of its own.
+/// A client that runs on the thread that calls it.
 pub struct Client {
     runtime: tokio::runtime::Runtime,
 }
@@ -39,7 +39,7 @@ impl Client {
         Self { runtime: runtime.expect("a runtime") }
     }
 
-    /// Asks for the paths in turn, over as many connections, until the time is over.
+    /// Requests the paths in turn, over this many connections, until the time is over.
     pub fn run(&self, url: &str, paths: &[String], connections: usize, during: Duration) -> Run {
         let address = address(url);
         let began = Instant::now();
@@ -61,12 +61,12 @@ impl Client {
         Run { per_second, seconds }
     }
 
-    /// One body.
+    /// Returns one body.
     pub fn get(&self, url: &str, path: &str) -> Bytes {
         self.runtime.block_on(async { get(&mut connect(address(url)).await, path).await })
     }
 
-    /// Sends lines and counts the lines of the answer.
+    /// Sends lines to the point-in-time join and returns the number of lines in the answer.
     pub fn join(&self, url: &str, lines: String) -> usize {
         let path = "/api/projects/1/persons/properties_at_time";
         let request = request("POST", path, Bytes::from(lines));
@@ -106,7 +106,7 @@ async fn get(sender: &mut SendRequest<Full<Bytes>>, path: &str) -> Bytes {
     answer.into_body().collect().await.expect("a body").to_bytes()
 }
 
-/// Answers every request with the same bytes, from a runtime like the program's.
+/// Answers every request with the same bytes, on a multi-threaded runtime.
 pub struct Ceiling {
     _runtime: tokio::runtime::Runtime,
     pub url: String,

@@ -32,7 +32,7 @@ impl Loader {
     pub fn new(kafka: &str, topic: &str) -> Self {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", kafka).set("compression.type", "lz4");
-        // As long as PostHog's capture waits for more.
+        // The same as in PostHog's capture.
         config.set("linger.ms", "20").set("queue.buffering.max.kbytes", "262144");
         let producer = config.create().expect("a producer");
         Self { producer, topic: topic.to_owned(), bytes: 0, records: 0 }
@@ -79,7 +79,7 @@ struct Event<'r> {
     properties: Properties<'r>,
 }
 
-/// What an event can say of a person: operations, and some keys that are taken over.
+/// What matters for a person in an event: operations, and some of the promoted keys.
 #[derive(Deserialize)]
 struct Properties<'r> {
     #[serde(borrow, rename = "$set")]
@@ -100,8 +100,8 @@ struct Properties<'r> {
     city: Option<&'r RawValue>,
 }
 
-/// Records a second of a loop that consumes a whole topic and parses what the program needs of it, and
-/// does nothing with it. A thread for each partition.
+/// Returns the records per second of a loop that consumes a whole topic, parses what the program needs and
+/// discards it. One thread per partition.
 pub fn ceiling(kafka: &str, topic: &str) -> f64 {
     let began = Instant::now();
     let loops = (0..PARTITIONS).map(|partition| {
@@ -134,7 +134,7 @@ fn consume(kafka: &str, topic: &str, partition: i32) -> u64 {
     records
 }
 
-/// Whether the record has all that a record of a person needs.
+/// Parses what the program needs; returns whether the record has a token and a timestamp.
 fn parse(value: &[u8]) -> bool {
     let wrapper: Wrapper<'_> = serde_json::from_slice(value).expect("a wrapper");
     let event: Event<'_> = serde_json::from_str(&wrapper.data).expect("an event");
@@ -151,7 +151,7 @@ pub fn serve(home: &Home, memory: &str) -> Service {
     home.serve_in(&[("PERSONVIEW_STORE__MEMORY", memory), ("RUST_LOG", "warn,personview=info")])
 }
 
-/// Waits until all that is in Kafka is readable.
+/// Waits until all records in Kafka are readable.
 pub fn caught_up(service: &Service) {
     let patience = Instant::now() + Duration::from_secs(3_600);
     loop {
@@ -164,7 +164,7 @@ pub fn caught_up(service: &Service) {
     }
 }
 
-/// Reads a whole topic into an empty store: the program, and the seconds it took from its start.
+/// Reads a whole topic into an empty store. Returns the program, and the seconds since its start.
 pub fn catch_up(home: &Home, memory: &str) -> (Service, f64) {
     let began = Instant::now();
     let service = serve(home, memory);
@@ -172,7 +172,7 @@ pub fn catch_up(home: &Home, memory: &str) -> (Service, f64) {
     (service, began.elapsed().as_secs_f64())
 }
 
-/// Waits until a path is answered as it was before.
+/// Waits until a path has the same results as before.
 pub fn answers(service: &Service, path: &str, before: &serde_json::Value) {
     wait_for(|| match service.get(path) {
         (200, body) if body["results"] == before["results"] => Ok(()),
@@ -180,13 +180,13 @@ pub fn answers(service: &Service, path: &str, before: &serde_json::Value) {
     });
 }
 
-/// Bytes of all files of a folder.
+/// Returns the total size of a folder's files, in bytes.
 pub fn bytes(folder: &Path) -> u64 {
     let files = std::fs::read_dir(folder).expect("the store's folder");
     files.filter_map(|file| file.ok()?.metadata().ok()).map(|file| file.len()).sum()
 }
 
-/// How many records of the freshness histogram there are by upper bound, in seconds.
+/// Returns the freshness histogram: for each upper bound in seconds, how many records are within it.
 pub fn freshness(service: &Service) -> Vec<(f64, f64)> {
     let (_, text) = service.get("/metrics");
     let text = text.as_str().expect("text").to_owned();
@@ -198,7 +198,7 @@ pub fn freshness(service: &Service) -> Vec<(f64, f64)> {
     buckets.collect()
 }
 
-/// The bound within which this share of the records between two readings was readable.
+/// Returns the bound within which this share of the records between two readings became readable.
 pub fn bound(before: &[(f64, f64)], after: &[(f64, f64)], share: f64) -> f64 {
     let new: Vec<_> = before.iter().zip(after).map(|(old, new)| (new.0, new.1 - old.1)).collect();
     let all = new.last().map_or(0.0, |last| last.1);

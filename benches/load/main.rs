@@ -1,12 +1,13 @@
-//! The whole program against a real Kafka: each row is a ratio to a ceiling or to a peer in the same run.
+//! Measures the whole program against a real Kafka. Each row is a ratio to a ceiling or a peer in the same
+//! run.
 //!
-//! `cargo bench --bench load` starts a Kafka (or takes the one that `KAFKA_BOOTSTRAP_SERVERS` names),
-//! loads it, measures and prints a table; `-- --json` prints a JSON object a row; `-- --quick` leaves out the
-//! rows of 10 million events. `-- --soak=30` reads for half an hour under full load instead. The rows against
-//! `PostgreSQL` need Debian's package. Without `--bench`, or with `--test`, everything is small and only shown
-//! to work.
+//! `cargo bench --bench load` starts a Kafka (or uses the one that `KAFKA_BOOTSTRAP_SERVERS` names), loads
+//! it, measures and prints a table. `-- --json` prints one JSON object per row, and `-- --quick` leaves out
+//! the rows of 10 million events. `-- --soak=30` reads for half an hour under full load instead. The rows
+//! against `PostgreSQL` need Debian's package. Without `--bench`, or with `--test`, everything is small and
+//! only checked to work.
 
-// Rates and shares of what fits a float many times over.
+// Rates and shares are far from the limits of a float's precision.
 #![allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 
 #[path = "../../tests/service/broker.rs"]
@@ -34,16 +35,16 @@ use self::report::{Aim, Report};
 use self::rows::World;
 use self::stream::Stream;
 
-/// `store.memory` of the large run, in MiB: 100 of cache, and the queue of 64.
+/// `store.memory` of the large run, in MiB: 100 for the cache and 64 for the queue.
 const LARGE_MEMORY: u32 = 164;
 
-/// How much is measured.
+/// The size of the run.
 pub struct Plan {
     events: usize,
     persons: usize,
-    /// Events of the large run, and its persons.
+    /// Events and persons of the large run, if there is one.
     large: Option<(usize, usize)>,
-    /// Operations of the person that has many.
+    /// The number of operations of the hot person.
     hot: i64,
     seconds: f64,
 }
@@ -76,7 +77,7 @@ fn main() {
     report.end();
 }
 
-/// A topic of its own, which is gone afterwards: several of them would fill a disk.
+/// A topic and home of its own. The topic is deleted on drop, since several of them would fill a disk.
 struct Place {
     topic: Topic,
     home: Home,
@@ -100,7 +101,7 @@ impl Drop for Place {
     }
 }
 
-/// Sends so many events of so many persons, and remembers some 10,000 of their distinct ids.
+/// Sends this many events of this many persons, and remembers about 10,000 of their distinct ids.
 fn send((events, persons): (usize, usize), stream: &mut Stream, loader: &mut Loader) -> World {
     report::say(&format!("sending {events} events"));
     let mut world = World::default();
@@ -114,7 +115,7 @@ fn send((events, persons): (usize, usize), stream: &mut Stream, loader: &mut Loa
     world
 }
 
-/// A stream in order, and all that is asked of its store. Returns records a second.
+/// Measures a stream in order, and all reads of its store. Returns records per second.
 fn whole(plan: &Plan, kafka: &str, report: &Report) -> f64 {
     let place = Place::new(kafka, "load");
     let mut loader = Loader::new(kafka, &place.topic.name);
@@ -138,7 +139,7 @@ fn whole(plan: &Plan, kafka: &str, report: &Report) -> f64 {
     rate
 }
 
-/// The same stream, in no order at all.
+/// Measures the same stream in random order.
 fn import(plan: &Plan, kafka: &str, report: &Report, rate: f64) {
     let place = Place::new(kafka, "import");
     let mut stream = Stream::new(plan.events, plan.persons, 1);
@@ -156,7 +157,7 @@ fn import(plan: &Plan, kafka: &str, report: &Report, rate: f64) {
     service.kill();
 }
 
-/// Ten times the events and the persons, with little memory.
+/// Measures ten times the events and persons, with little memory.
 fn large(plan: &Plan, kafka: &str, report: &Report, rate: f64, (events, persons): (usize, usize)) {
     let place = Place::new(kafka, "large");
     let mut stream = Stream::new(events, persons, 1);

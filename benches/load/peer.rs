@@ -1,4 +1,4 @@
-//! `PostgreSQL` with the same persons: what a team would otherwise ask.
+//! `PostgreSQL` with the same persons: what a team would otherwise use.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,7 +22,7 @@ const INDEXES: &str = "
     CREATE INDEX ON person USING gin ((properties->>'name') gin_trgm_ops);
     VACUUM ANALYZE person;";
 
-/// The questions that both are asked: name, personview's path, the statements.
+/// Returns the questions that both are asked: name, personview's path, and the SQL statements.
 pub fn questions(number: usize) -> [(&'static str, String, Vec<String>); 5] {
     const PAGE: &str = "SELECT uuid, created_at, properties::text FROM person";
     const COUNT: &str = "SELECT count(*) FROM person";
@@ -64,7 +64,7 @@ pub fn questions(number: usize) -> [(&'static str, String, Vec<String>); 5] {
     ]
 }
 
-/// A server of its own, which ends with this value.
+/// A server of its own, stopped on drop.
 pub struct Postgres {
     binaries: PathBuf,
     folder: TempDir,
@@ -73,7 +73,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts one from Debian's binaries; says why not where there are none.
+    /// Starts a server from Debian's binaries; returns the reason if there are none.
     pub fn start() -> Result<Self, String> {
         let versions = std::fs::read_dir("/usr/lib/postgresql").map_err(|_| {
             "SKIPPED: the rows against PostgreSQL, as there is none: apt-get install postgresql"
@@ -99,7 +99,7 @@ impl Postgres {
             "bench",
             "--no-sync",
         ]))?;
-        // As it is installed, but for memory: a server of this size would be given as much.
+        // The defaults, except for memory: a server of this size would be given this much.
         let options =
             format!("-c listen_addresses='' -k {socket} -c shared_buffers=512MB -c work_mem=64MB");
         let log = format!("{socket}/log");
@@ -120,7 +120,7 @@ impl Postgres {
         self.folder.path().join("data").display().to_string()
     }
 
-    /// A command as somebody who is not root: `initdb` refuses to be.
+    /// Returns a command that runs as a user other than root, since `initdb` refuses root.
     fn command(&self, name: &str) -> Command {
         let path = self.binaries.join(name);
         if !nix::unistd::geteuid().is_root() {
@@ -131,7 +131,7 @@ impl Postgres {
         command
     }
 
-    /// Takes over every person of the program, page by page.
+    /// Copies every person of the program, page by page, and returns how many there are.
     pub fn load(&self, service: &Service) -> usize {
         let client = self.client.as_ref().expect("connected");
         let (mut persons, mut next) =
@@ -176,7 +176,7 @@ impl Drop for Postgres {
     }
 }
 
-/// Seconds that something takes: the median of so many times.
+/// Returns the median of `times` runs, in seconds.
 pub fn median(times: usize, mut run: impl FnMut()) -> f64 {
     let each = (0..times).map(|_| {
         let began = Instant::now();
@@ -188,7 +188,7 @@ pub fn median(times: usize, mut run: impl FnMut()) -> f64 {
     seconds[times / 2]
 }
 
-/// A person as COPY reads one.
+/// Returns a person as a line for COPY.
 fn line(person: &Value) -> String {
     let text = |name: &str| person[name].as_str().expect(name).to_owned();
     let properties =

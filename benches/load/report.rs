@@ -1,10 +1,10 @@
-//! What was measured, beside what was aimed at.
+//! Prints what was measured beside its target.
 
 use std::sync::Mutex;
 
 use serde_json::json;
 
-/// Which side of its target a ratio should be.
+/// On which side of its target a ratio should be.
 #[derive(Clone, Copy)]
 pub enum Aim {
     AtLeast(f64),
@@ -29,7 +29,7 @@ impl std::fmt::Display for Aim {
     }
 }
 
-/// Prints rows as they come.
+/// Prints rows as they are measured.
 pub struct Report {
     json: bool,
     met: Mutex<(usize, usize)>,
@@ -46,7 +46,8 @@ impl Report {
         Self { json, met: Mutex::default() }
     }
 
-    /// A row: what was measured, what it is measured against in the same run, and the target of the ratio.
+    /// Prints a row: what was measured, what it is compared with in the same run, and the target of the
+    /// ratio.
     pub fn row(&self, work: &str, unit: &str, measured: f64, against: f64, aim: Aim) {
         let ratio = measured / against;
         let met = aim.met(ratio);
@@ -70,14 +71,14 @@ impl Report {
         }
     }
 
-    /// How many rows there were and met their targets.
+    /// Prints how many rows met their targets.
     pub fn end(&self) {
         let (met, all) = *self.met.lock().expect("no panic holds it");
         say(&format!("{met} of {all} targets met"));
     }
 }
 
-/// Says what is going on, for who waits.
+/// Prints what is going on to standard error.
 pub fn say(text: &str) {
     eprintln!("# {text}");
 }

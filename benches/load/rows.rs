@@ -1,4 +1,4 @@
-//! The rows of what is asked of a loaded store.
+//! The rows that are measured on a loaded store.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -18,15 +18,15 @@ use crate::stream::{BEGIN, SPAN, Sent, Stream};
 /// What the run remembers of what it sent.
 #[derive(Default)]
 pub struct World {
-    /// Distinct ids, and when an event of each happened.
+    /// Distinct ids, each with the time of one of its events.
     seen: Vec<(String, String)>,
-    /// By distinct id, where in `seen` it is, and how many of its events there were.
+    /// By distinct id, its index in `seen` and the number of its events.
     met: HashMap<String, (usize, u32)>,
 }
 
 impl World {
-    /// Remembers one in so many distinct ids, whoever is behind it, and a time at which one of its events
-    /// happened, each as likely.
+    /// Remembers one in `one_in` distinct ids, and for each the time of one of its events, all equally
+    /// likely.
     pub fn remember(&mut self, sent: &Sent, one_in: u64) {
         let random = |text: &str| xxhash_rust::xxh3::xxh3_64(text.as_bytes());
         if !random(&sent.key).is_multiple_of(one_in) {
@@ -45,7 +45,7 @@ impl World {
         }
     }
 
-    /// Kills it, starts it again, and waits until it answers as it did.
+    /// Kills the program, starts it again, and waits until it answers as before.
     pub fn restart(home: &Home, service: Service, report: &Report, memory: &str) -> Service {
         let path = "/api/projects/1/persons?limit=10";
         let (_, before) = service.get(path);
@@ -58,7 +58,7 @@ impl World {
         service
     }
 
-    /// A timeline of very many operations beside one of few.
+    /// Measures reads of a timeline of very many operations against one of few.
     pub fn timelines(plan: &Plan, loader: &mut Loader, service: &Service, report: &Report) {
         for (who, times) in [("hot", plan.hot), ("cold", 10)] {
             for time in 0..times {
@@ -86,13 +86,13 @@ impl World {
         report.row(&work, "ms", hot, cold, Aim::AtMost(1.5));
     }
 
-    /// As-of reads of those who were there at the time.
+    /// Returns as-of reads of persons that existed at the time.
     pub fn as_of_paths(&self, service: &Service) -> Vec<String> {
         let paths = self.seen.iter().map(|(who, when)| as_of(who, when));
         paths.filter(|path| service.get(path).0 == 200).collect()
     }
 
-    /// Requests a second, against a handler that only answers.
+    /// Measures requests per second against a handler that only answers.
     pub fn reads(&self, plan: &Plan, service: &Service, report: &Report) {
         let client = Client::new();
         let during = Duration::from_secs_f64(plan.seconds);
@@ -134,7 +134,7 @@ impl World {
         report.row("point-in-time join", "lines/s", joined, singles, Aim::AtLeast(3.0));
     }
 
-    /// The questions that `PostgreSQL` is asked too.
+    /// Measures the questions that `PostgreSQL` is asked too.
     pub fn peer(&self, service: &Service, report: &Report) {
         let postgres = match Postgres::start() {
             Ok(postgres) => postgres,
@@ -154,7 +154,7 @@ impl World {
         }
     }
 
-    /// Reads at rest, and while as many records wait as can be ingested in that time.
+    /// Measures reads at rest, and while a backlog is ingested that should outlast them.
     pub fn while_ingesting(
         &self,
         plan: &Plan,
@@ -186,8 +186,8 @@ impl World {
         service.kill();
     }
 
-    /// How soon records are readable at half of the rate of a catch-up, once that has gone on for a
-    /// while: a start has nothing in its caches.
+    /// Measures how soon records are readable at half the catch-up rate. It is measured after a while, since
+    /// the caches are empty at the start.
     pub fn fresh(
         plan: &Plan,
         loader: &mut Loader,
@@ -198,7 +198,7 @@ impl World {
     ) {
         let service = ingest::serve(home, "512MiB");
         ingest::caught_up(&service);
-        // Made beforehand: what it takes to make them is not the program's.
+        // Made beforehand, since making them is not the program's work.
         let step = Duration::from_secs_f64(2.0 / rate);
         let warm = ((plan.seconds / 2.0 / step.as_secs_f64()) as u32).max(1);
         let (records, micros) = (i64::from(warm) * 3, step.as_micros() as i64);

@@ -1,4 +1,4 @@
-//! Minutes under load: whether memory, open files and the time of reads stay as they are.
+//! Minutes under load: whether memory, open files and read latency stay stable.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,30 +12,30 @@ use crate::report::{self, Aim, Report};
 use crate::stream::Stream;
 use crate::{Place, send};
 
-/// Persons of the stream.
+/// The number of persons in the stream.
 const PERSONS: usize = 100_000;
 
-/// So many records wait in Kafka at most: enough that ingestion never rests, few enough that none is gone
-/// before it was read.
+/// At most this many records wait in Kafka: enough that ingestion never rests, few enough that none expires
+/// before it is read.
 const BEHIND: u64 = 200_000;
 
-/// So many bytes of each partition Kafka keeps: those of half an hour are more than many a disk has room for.
+/// How many bytes of each partition Kafka keeps: many disks have no room for half an hour of records.
 const KEPT: &str = "1000000000";
 
-/// Minutes that are left out at the beginning: the cache fills.
+/// The number of minutes left out at the beginning, while the cache fills.
 const WARM: usize = 5;
 
-/// `store.memory`: so little that the cache is full, and memory should not grow any more, after `WARM`.
+/// `store.memory`: so small that after `WARM` minutes the cache is full and memory should no longer grow.
 const MEMORY: &str = "128MiB";
 
-/// What was measured in one minute.
+/// The measurements of one minute.
 struct Minute {
     resident: f64,
     files: f64,
     p99: f64,
 }
 
-/// Reads for so many minutes, more than `WARM`, while records come as fast as they are ingested.
+/// Reads for `minutes`, more than `WARM`, while records come as fast as they are ingested.
 pub fn soak(minutes: usize, kafka: &str, report: &Report) {
     let place = Place::new(kafka, "soak");
     place.topic.alter("retention.bytes", KEPT);

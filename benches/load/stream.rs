@@ -1,7 +1,7 @@
-//! Capture records as a web product produces them: the same seed gives the same ones.
+//! Capture records as a web product produces them. The same seed gives the same records.
 //!
-//! Persons are Zipf-distributed and begin anonymous; most events are page views that change nothing, some
-//! set properties, identify, unset or name an alias. Of all, 2 % come up to 60 days late and 0.2 % twice.
+//! Persons are Zipf-distributed and begin anonymous. Most events are page views that change nothing; some set
+//! properties, identify, unset or name an alias. 2 % of all come up to 60 days late, and 0.2 % come twice.
 
 use personview::person::Time;
 use rand::rngs::StdRng;
@@ -40,25 +40,25 @@ struct Person {
     plan: usize,
 }
 
-/// An endless supply of records; `events` of them cover [`SPAN`].
+/// An endless stream of records; `events` of them cover [`SPAN`].
 pub struct Stream {
     random: StdRng,
     people: Vec<Person>,
-    /// Cumulated weights, the most active person first.
+    /// Cumulative weights, the most active person first.
     weights: Vec<f64>,
     step: i64,
     index: i64,
     again: Option<Sent>,
 }
 
-/// Who person `number` is once identified.
+/// Returns the distinct id of person `number` once it is identified.
 pub fn known(number: usize) -> String {
     format!("user-{number}")
 }
 
 impl Stream {
     pub fn new(events: usize, persons: usize, seed: u64) -> Self {
-        // The same people in every stream of as many, whatever else is random.
+        // The persons depend only on how many there are, not on the seed.
         let mut who = StdRng::seed_from_u64(persons as u64);
         let people = (0..persons).map(|_| Person {
             anonymous: uuid(&mut who),
@@ -86,7 +86,7 @@ impl Stream {
         }
     }
 
-    /// The next record. `now` stands for the moment at which it arrives, or its place in the span.
+    /// Returns the next record. It arrives at `now`, or at its place in the span.
     pub fn next(&mut self, now: Option<i64>) -> Sent {
         if let Some(again) = self.again.take() {
             return again;

@@ -1,4 +1,4 @@
-//! Who may read what.
+//! Authorization: which key gives access to which projects.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -9,19 +9,19 @@ use super::parameters::Parameters;
 use super::rate::Rate;
 use crate::person::ProjectId;
 
-/// The name of the parameter that may hold the key.
+/// The name of the query parameter or body field that may contain the key.
 pub const KEY_PARAMETER: &str = "personal_api_key";
 
-/// A project that can be asked for.
+/// A project that the API serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Project {
     /// Its id, as in the URL.
     pub id: ProjectId,
-    /// For people to read.
+    /// Its name, for display.
     pub name: String,
 }
 
-/// The projects, and the keys to them.
+/// The projects, and the keys that give access to them.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
     /// Every project.
@@ -31,7 +31,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// The project that the URL names, where this secret opens it.
+    /// Returns the project that the URL names and the key with this secret, if the key has access to
+    /// the project and the scope.
     pub(super) fn admit(
         &self,
         secret: Option<&str>,
@@ -43,7 +44,7 @@ impl Access {
         if key.scopes.allows(scope) { Ok((project, key)) } else { Err(Error::missing_scope(scope)) }
     }
 
-    /// The key whose secret this is, where it does not ask too often.
+    /// Returns the key with this secret, and counts one request against its rate limit.
     pub(super) fn key(&self, secret: Option<&str>) -> Result<&ApiKey, Error> {
         let secret = secret.ok_or_else(Error::not_authenticated)?;
         let (key, rate) = self.keys.with_rate(secret).ok_or_else(Error::authentication_failed)?;
@@ -51,7 +52,7 @@ impl Access {
         Ok(key)
     }
 
-    /// The project that a URL names, if it is one of the key's.
+    /// Returns the project that a URL names, if the key has access to it.
     pub(super) fn project(&self, key: &ApiKey, text: &str) -> Result<&Project, Error> {
         let not_found = || Error::not_found("Project not found.");
         let id = if text == "@current" {
@@ -80,16 +81,16 @@ fn only_project(key: &ApiKey) -> Result<ProjectId, Error> {
     }
 }
 
-/// The secret of a request: that of the header, else that of the query. Only the first one
-/// present is tried.
+/// Returns the secret of a request: that of the `Authorization` header, else that of the query. Only the
+/// first one present is tried.
 pub fn secret<'r>(headers: &'r HeaderMap, parameters: &'r Parameters) -> Option<&'r str> {
     bearer(headers).or_else(|| parameters.get(KEY_PARAMETER))
 }
 
-/// The secret of the header `Authorization`.
+/// Returns the bearer token of the `Authorization` header.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let header = headers.get(AUTHORIZATION)?;
-    // Bytes that are no text are no key's, but a key was tried.
+    // A value that is not visible ASCII matches no key, but it counts as the key that was given.
     let Ok(text) = header.to_str() else {
         return Some("");
     };

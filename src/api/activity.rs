@@ -22,13 +22,13 @@ const DEFAULT_LIMIT: u64 = 10;
 const MAX_LIMIT: u64 = 1_000;
 const MAX_PAGE: u64 = 1 << 32;
 
-/// Entries that an export reads at once.
+/// Entries that an export reads per chunk.
 const CHUNK: usize = 10_000;
 
-/// Which part of the log is asked for.
+/// The page of the log that is requested.
 #[derive(Clone, Copy)]
 struct Query {
-    /// From 1 on.
+    /// Counted from 1.
     page: u64,
     limit: u64,
 }
@@ -50,7 +50,7 @@ impl Query {
     }
 }
 
-/// Whose log is asked for.
+/// The log that is requested: of the whole project or of one person.
 #[derive(Clone, Copy)]
 enum Whose {
     Project,
@@ -58,7 +58,7 @@ enum Whose {
 }
 
 impl Whose {
-    /// A part of the log: at most so many after the newest `skip`.
+    /// Returns at most `limit` entries of the log, newest first, after the newest `skip` ones.
     fn part(self, view: &View<'_>, (skip, limit): (u64, usize)) -> Result<ActivityPage, Error> {
         let View { ref snapshot, project, .. } = *view;
         let Self::Person(person_ref) = self else {
@@ -73,8 +73,8 @@ impl Whose {
 
 /// List what was done in a project
 ///
-/// Writes with the label of the key, and merges by events, newest first; to persons who were deleted
-/// since as well.
+/// Returns writes, with the label of the API key, and merges caused by events, newest first. Entries about
+/// persons that were deleted since are included.
 #[utoipa::path(
     get, path = "/persons/activity", tag = "log",
     params(parameters::Activity, parameters::Position, parameters::Answer),
@@ -91,7 +91,8 @@ pub async fn of_project(
 
 /// List what was done to a person
 ///
-/// Also to one that was merged away or deleted: each has what was done to that one.
+/// Also works for a person that was merged away or deleted: each person keeps its own log. A merge is in
+/// the logs of both persons.
 #[utoipa::path(
     get, path = "/persons/{id}/activity", tag = "log",
     params(parameters::Activity, parameters::Position, parameters::Answer),
@@ -121,7 +122,7 @@ async fn page(read: Read, whose: Whose, uri: &Uri, headers: &HeaderMap) -> Resul
     .await
 }
 
-/// Every entry after the newest `skip` as a row.
+/// Passes every entry after the newest `skip` ones to `take`, as a row.
 fn export(view: &View<'_>, whose: Whose, mut skip: u64, take: &mut Take<'_>) -> Result<(), Error> {
     let mut out = Vec::new();
     loop {
@@ -164,7 +165,7 @@ fn answer(
     Ok(out)
 }
 
-/// An entry of the log, with what the person's history still tells of it.
+/// An entry of the log, with the changes as far as the person's history still has them.
 struct Entry<'a> {
     activity: &'a Activity,
     id: Uuid,
@@ -172,11 +173,11 @@ struct Entry<'a> {
     changes: Vec<Detail>,
 }
 
-/// What changed.
+/// One change of an entry.
 struct Detail {
     action: &'static str,
     field: Option<String>,
-    /// As JSON.
+    /// The values before and after, as JSON; `None` is written as `null`.
     before: Option<String>,
     after: Option<String>,
 }
@@ -186,7 +187,7 @@ impl<'a> Entry<'a> {
         let row = view.snapshot.person_row(view.project, activity.person)?;
         let row = row.ok_or_else(Error::internal)?;
         let changes = match &row {
-            // What was done to one that was deleted has no values any more.
+            // The history of a deleted person, and so every value, is gone.
             PersonRow::Tombstone(_) => Vec::new(),
             PersonRow::Head(head) => changes(view, activity, head)?,
         };
@@ -233,7 +234,8 @@ fn name(deed: Deed) -> &'static str {
     }
 }
 
-/// Names an entry by the record that it came from: the same in every store of the same log.
+/// Derives the id of an entry from the record that it came from, so that it is the same in every
+/// store built from the same log.
 fn id(view: &View<'_>, Place { position, .. }: Place) -> Result<Uuid, Error> {
     let topic = view.store.dictionary().topic_name(position.topic);
     let topic = topic.ok_or_else(Error::internal)?;
@@ -258,7 +260,7 @@ fn of_properties(
 ) -> Result<Vec<Detail>, Error> {
     let asked = OperationQuery { from: place.time, until: place, property: None, limit: 1 };
     let found = view.snapshot.operation_diffs(view.project, of, asked)?;
-    // A person born anew has other operations than the one that is told of.
+    // A person re-created after a deletion no longer has the operation of an entry from before it.
     let found = found.into_iter().filter(|changed| changed.place == place);
     let details = found.flat_map(|changed| changed.changes).map(|change| {
         let PropertyDiff { property, before, after } = change;
@@ -277,8 +279,8 @@ fn of_properties(
     Ok(details)
 }
 
-/// The distinct ids before a split and after it; `None` where the person has none of them any more, being deleted
-/// since and born again.
+/// Returns the change of a split: the distinct ids before and after it. `None` if the split took none of the
+/// person's ids: then it was done to an earlier person with this id, which was deleted since.
 fn of_split(view: &View<'_>, of: (PersonId, &Head), at: Time) -> Result<Option<Detail>, Error> {
     let had = view.snapshot.had_distinct_ids(view.project, of, usize::MAX)?.first;
     let before = had.iter().filter(|had| had.from <= at && had.until.is_none_or(|left| left >= at));
@@ -301,7 +303,7 @@ fn of_split(view: &View<'_>, of: (PersonId, &Head), at: Time) -> Result<Option<D
     }))
 }
 
-/// Who was merged into whom.
+/// Returns the change of a merge: its source and its target.
 fn of_merge(view: &View<'_>, of: (PersonId, &Head), source: PersonId) -> Result<Detail, Error> {
     let row = view.snapshot.person_row(view.project, source)?;
     let uuid = row.ok_or_else(Error::internal)?.uuid();

@@ -1,4 +1,5 @@
-//! `GET …/persons/properties_at_time`: a person as it was, by what is known or was known.
+//! `GET …/persons/properties_at_time`: a person as of a moment, by what is known now or
+//! was known at another moment.
 
 use axum::response::Response;
 
@@ -12,31 +13,31 @@ use super::{body, debug, format};
 use crate::person::{Head, Mode, PersonId, ProjectId, Time};
 use crate::store::{Moment, Person};
 
-/// Whom the caller asks for.
+/// The person that is requested.
 pub enum Who {
-    /// Whoever owned this distinct id.
+    /// The owner of this distinct id.
     DistinctId(String),
-    /// The person with this id, and the text by which it was asked for.
+    /// The person with this id, and the id as the caller wrote it.
     PersonId(PersonRef, String),
 }
 
-/// A read of the past as it was understood.
+/// A parsed as-of query.
 pub struct Query {
-    /// Whom.
+    /// The person that is requested.
     pub who: Who,
-    /// When, and by what was known when.
+    /// The event time and the known time to read at.
     pub at: Moment,
-    /// The second clock, where it was asked for.
+    /// The `known_at` parameter, if it was given.
     pub known_at: Option<Time>,
-    /// Whether `$set_once` counts.
+    /// Whether `$set_once` operations count.
     pub mode: Mode,
-    /// Today's distinct ids are applied to the past.
+    /// Whether today's distinct ids are applied to the past (`identity=current`).
     today: bool,
     debug: bool,
 }
 
-/// How the past is read: the second clock, whether `$set_once` counts, and whether today's
-/// distinct ids do.
+/// Parses how the past is read: `known_at`, whether `$set_once` operations count, and whether today's
+/// distinct ids are applied to the past.
 fn how(parameters: &Parameters) -> Result<(Option<Time>, Mode, bool), Error> {
     let today = match parameters.get("identity") {
         None | Some("as_of") => false,
@@ -47,7 +48,8 @@ fn how(parameters: &Parameters) -> Result<(Option<Time>, Mode, bool), Error> {
     Ok((parameters.time("known_at")?, mode, today))
 }
 
-/// What all lines of a join have in common, judged: each has to say itself whom it asks for, and when.
+/// Validates the parameters that all lines of a join share. Removes the person and the timestamp, which
+/// each line must give itself.
 pub fn common(mut parameters: Parameters) -> Result<Parameters, Error> {
     for name in ["timestamp", "distinct_id", "person_id"] {
         parameters.remove(name);
@@ -64,7 +66,7 @@ pub fn common(mut parameters: Parameters) -> Result<Parameters, Error> {
 }
 
 impl Query {
-    /// Reads the parameters.
+    /// Parses the parameters of a request.
     pub fn of(parameters: &Parameters) -> Result<Self, Error> {
         let who = parse_who(parameters)?;
         let time = parameters.time("timestamp")?.ok_or_else(|| {
@@ -82,12 +84,12 @@ impl Query {
         })
     }
 
-    /// When the owner of a distinct id, and what a person had become, is looked up.
+    /// Returns the moment at which the owner of a distinct id, or what a person was merged into, is resolved.
     fn identity_at(&self) -> Moment {
         if self.today { Moment::NOW } else { self.at }
     }
 
-    /// Whether it may go through all that was merged, or through all operations.
+    /// Whether the read may walk all merged persons or all operations, and so may take long.
     fn is_long(&self) -> bool {
         self.today || self.debug || self.known_at.is_some()
     }
@@ -120,11 +122,11 @@ fn parse_who(parameters: &Parameters) -> Result<Who, Error> {
     }
 }
 
-/// Get a person as it was
+/// Get a person at a point in time
 ///
-/// Whoever had a distinct id at a moment, or who a person was then, with the properties of that
-/// moment; `known_at` leaves out what was learned later. A person that had not begun is answered
-/// with 200, empty properties and `existed` false.
+/// Returns the person that owned a distinct id at a moment, or that a person id stood for then, with the
+/// properties of that moment. `known_at` leaves out what was learned later. If the person did not exist yet,
+/// the answer is 200 with empty properties and `existed` false.
 #[utoipa::path(
     get, path = "/persons/properties_at_time", tag = "past",
     params(parameters::Whom, parameters::AsOf, parameters::Debug, parameters::Position, parameters::Answer, parameters::Known),
@@ -138,7 +140,7 @@ pub async fn person(read: Read) -> Result<Response, Error> {
     if is_long { read.person_apart(body).await } else { read.person(body).await }
 }
 
-/// A person as it was, as JSON.
+/// Returns a person as of a moment, as JSON.
 pub fn past(view: &View<'_>, query: &Query) -> Result<Vec<u8>, Error> {
     let asked = resolve(view, query)?;
     let person = at_time(view, query, &asked)?;
@@ -158,12 +160,12 @@ pub fn past(view: &View<'_>, query: &Query) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-/// Whom the query is about.
+/// The person that a query resolves to.
 struct Subject {
     id: PersonId,
     head: Head,
-    /// By what was known then, nobody was called that, or the person lived on later only: it is who it
-    /// turned out to be.
+    /// Whether, by what was known then, the distinct id had no owner (then the person is its current owner),
+    /// or the owner's life had not begun. Such a person is answered as not existing.
     unknown: bool,
 }
 
@@ -179,7 +181,7 @@ fn resolve(view: &View<'_>, query: &Query) -> Result<Subject, Error> {
             let owner = snapshot.owner(project, distinct_id)?;
             let owner = owner.ok_or_else(not_found)?;
             let known = owner.at(&snapshot.lives(project), at.time, at.known)?;
-            // One that was deleted since is as unknown as one that nobody had heard of.
+            // An owner that was deleted since counts as unknown.
             if let Some(life) = known
                 && let Some(head) = snapshot.head_of(project, life)?
             {
@@ -205,7 +207,7 @@ fn resolve(view: &View<'_>, query: &Query) -> Result<Subject, Error> {
     }
 }
 
-/// A person at a moment.
+/// Returns a person as of a moment.
 pub fn at(view: &View<'_>, who: Who, at: Moment, mode: Mode) -> Result<Person, Error> {
     let query = Query { who, at, known_at: None, mode, today: false, debug: false };
     let asked = resolve(view, &query)?;
@@ -251,7 +253,7 @@ fn metadata(out: &mut Vec<u8>, query: &Query, person: &Person) {
     object.end();
 }
 
-/// How the query was understood, field by field.
+/// Writes the parsed query, field by field.
 pub fn write_params(out: &mut Vec<u8>, project: ProjectId, query: &Query) {
     let (distinct_id, person_id) = match &query.who {
         Who::DistinctId(text) => (Some(text.as_str()), None),

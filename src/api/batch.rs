@@ -14,12 +14,13 @@ use super::{State, list, person_ref};
 use crate::person::PersonId;
 use crate::store::Moment;
 
-/// The most persons that are asked for at once.
+/// The most persons in one request.
 pub const MAX_PERSONS: usize = 1_000;
 
 /// Get many persons by their distinct ids
 ///
-/// At most 1,000. Each person stands under what was asked for; who is not found is left out.
+/// At most 1,000. Each person is keyed by the distinct id that was requested; distinct ids that
+/// are not found are left out.
 #[utoipa::path(
     post, path = "/persons/batch_by_distinct_ids", tag = "persons",
     params(parameters::Position, parameters::Answer),
@@ -46,8 +47,8 @@ pub async fn by_distinct_ids(
 
 /// Get many persons by their uuids
 ///
-/// At most 1,000, those of persons merged away as well. Each person stands under what was asked
-/// for; who is not found is left out.
+/// At most 1,000; the uuid of a person that was merged away works too. Each person is keyed by the uuid that
+/// was requested; uuids that are not found are left out.
 #[utoipa::path(
     post, path = "/persons/batch_by_uuids", tag = "persons",
     params(parameters::Position, parameters::Answer),
@@ -87,7 +88,7 @@ async fn asked(state: State, request: Request, name: &str) -> Result<(Read, Vec<
     Ok((Read::of(state, project, begun, format, wanted), asked))
 }
 
-/// Answers who is found, by what was asked; who is not is left out.
+/// Answers the persons that are found, keyed by the requested text; the others are left out.
 fn each(
     view: &View<'_>,
     name: &str,

@@ -4,11 +4,10 @@ use super::json::Object;
 use crate::person::{Value, head};
 use crate::store::{Operation, Person};
 
-/// About what an answer with one person takes, in bytes.
+/// The usual size of an answer with one person, in bytes.
 pub const USUAL: usize = 2_048;
 
-/// Writes a person. `most` distinct ids are shown, where a list would grow too long; `more`
-/// writes what follows.
+/// Writes a person as JSON. At most `most` distinct ids are shown; `more` writes further fields at the end.
 pub fn person(
     out: &mut Vec<u8>,
     person: &Person,
@@ -33,14 +32,14 @@ pub fn person(
     object.end();
 }
 
-/// The value of a property by its name.
+/// Returns the value of the property with this name.
 pub fn property<'p>(person: &'p Person, name: &str) -> Option<&'p Value> {
     let properties = &person.properties;
     let found = properties.binary_search_by(|(found, _)| found.as_ref().cmp(name));
     found.ok().map(|index| &properties[index].1)
 }
 
-/// Writes what an operation was, as every list of operations begins.
+/// Writes the fields with which every listed operation begins.
 pub fn operation(object: &mut Object, operation: &Operation) {
     object.optional("timestamp", Some(operation.event_time));
     object.optional("known_at", Some(operation.known));

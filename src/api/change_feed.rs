@@ -1,4 +1,5 @@
-//! `GET …/persons/changes`: what changed since a caller asked before, to keep a copy of the persons.
+//! `GET …/persons/changes`: what changed since an earlier request, for callers that keep a copy of the
+//! persons.
 
 use axum::response::Response;
 
@@ -12,10 +13,10 @@ use super::{cursor, format, list};
 use crate::person::{PersonId, PersonRow};
 use crate::store::Moment;
 
-/// List what changed since a cursor
+/// List the persons that changed since a cursor
 ///
-/// Persons in the order of their last change, each once: keep `cursor`, and ask with it again. Whoever
-/// follows has what the list has.
+/// Returns persons in the order of their last change, each once. Pass the returned `cursor` to the next
+/// request to continue. A caller that follows the changes has the same persons as the list.
 #[utoipa::path(
     get, path = "/persons/changes", tag = "log",
     params(parameters::Changes, parameters::Position),
@@ -37,7 +38,7 @@ pub async fn changes(read: Read) -> Result<Response, Error> {
 
 fn page(view: &View<'_>, after: u64, limit: usize) -> Result<Vec<u8>, Error> {
     let View { ref snapshot, project, .. } = *view;
-    // A store that was restored from a backup may not have come so far again.
+    // A store restored from a backup may not have reached this change again.
     if after > snapshot.last_change(project)? {
         return Err(cursor::foreign());
     }
@@ -52,7 +53,7 @@ fn page(view: &View<'_>, after: u64, limit: usize) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-/// A person as lists show it, or that it is none any more.
+/// Writes a person as lists show it, or that it was deleted or merged away.
 fn person(view: &View<'_>, out: &mut Vec<u8>, id: PersonId) -> Result<(), Error> {
     let View { ref snapshot, project, .. } = *view;
     let row = snapshot.person_row(project, id)?.ok_or_else(Error::internal)?;

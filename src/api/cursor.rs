@@ -1,6 +1,6 @@
-//! Where a walk through a list or a timeline goes on, as callers carry it from one page to the next.
+//! Cursors: where a list, a timeline or the change feed continues, carried by callers from page to page.
 //!
-//! Opaque: URL-safe Base64 of the last row or operation that was answered, and a checksum.
+//! Opaque to callers: URL-safe Base64 of the last row, operation or change that was answered, and a checksum.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,15 +11,15 @@ use super::error::Error;
 use crate::person::{Place, Position, ProjectId, Time};
 use crate::store::{By, Row, Start};
 
-/// The parameter that asks for it.
+/// The name of the parameter with the cursor.
 pub const PARAMETER: &str = "cursor";
 
 /// How a list is sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// By which time.
+    /// The time that a list is sorted by.
     pub by: By,
-    /// The oldest first.
+    /// Whether the oldest come first.
     pub ascending: bool,
 }
 
@@ -36,10 +36,10 @@ impl Order {
 /// The tag of a place in a timeline.
 const TIMELINE: u8 = 1;
 
-/// The tag of a number in the order of changes.
+/// The tag of the number of a change.
 const CHANGES: u8 = 8;
 
-/// The cursor that goes on after the operation at a place.
+/// Returns the cursor that continues after the operation at a place.
 pub fn after_operation(Place { time, position }: Place) -> String {
     let mut bytes = vec![TIMELINE];
     bytes.extend(time.0.to_be_bytes());
@@ -49,7 +49,7 @@ pub fn after_operation(Place { time, position }: Place) -> String {
     seal(bytes)
 }
 
-/// Reads what [`after_operation`] made: the place of the last operation that was answered.
+/// Parses a cursor of [`after_operation`]: the place of the last operation that was answered.
 pub fn operation(text: &str) -> Result<Place, Error> {
     let place = open(text, TIMELINE).and_then(|bytes| {
         let (time, rest) = bytes.split_first_chunk::<8>()?;
@@ -65,7 +65,7 @@ pub fn operation(text: &str) -> Result<Place, Error> {
     place.ok_or_else(foreign)
 }
 
-/// The cursor that goes on after a row of a list.
+/// Returns the cursor that continues after a row of a list.
 pub fn after_row(order: Order, row: &Row) -> String {
     let mut bytes = vec![order.tag()];
     bytes.extend(row.time.0.to_be_bytes());
@@ -73,7 +73,7 @@ pub fn after_row(order: Order, row: &Row) -> String {
     seal(bytes)
 }
 
-/// Reads what [`after_row`] made for a list in the same order.
+/// Parses a cursor of [`after_row`] for a list in the same order.
 pub fn row(text: &str, order: Order) -> Result<Start, Error> {
     let start = open(text, order.tag()).and_then(|bytes| {
         let (time, uuid) = bytes.split_first_chunk::<8>()?;
@@ -83,7 +83,7 @@ pub fn row(text: &str, order: Order) -> Result<Start, Error> {
     start.ok_or_else(foreign)
 }
 
-/// The cursor that goes on after a change in a project of a store.
+/// Returns the cursor that continues after a change in a project of a store.
 pub fn after_change(store: Uuid, project: ProjectId, change: u64) -> String {
     let mut bytes = vec![CHANGES];
     bytes.extend(store.as_bytes());
@@ -92,7 +92,7 @@ pub fn after_change(store: Uuid, project: ProjectId, change: u64) -> String {
     seal(bytes)
 }
 
-/// Reads what [`after_change`] made for the same project of the same store.
+/// Parses a cursor of [`after_change`] for the same project of the same store.
 pub fn change(text: &str, store: Uuid, project: ProjectId) -> Result<u64, Error> {
     let bytes = open(text, CHANGES).ok_or_else(foreign)?;
     let change = bytes.strip_prefix(store.as_bytes()).and_then(|rest| {
@@ -105,7 +105,7 @@ pub fn change(text: &str, store: Uuid, project: ProjectId) -> Result<u64, Error>
     })
 }
 
-/// What is told of a cursor that was not given out here.
+/// Returns the error for a cursor that this list did not give out.
 pub fn foreign() -> Error {
     Error::invalid(PARAMETER, "cursor must be one that an answer of this list gave")
 }
@@ -115,7 +115,7 @@ fn seal(mut bytes: Vec<u8>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// What was sealed under a tag.
+/// Returns what was sealed under a tag; `None` if the checksum or the tag does not match.
 fn open(text: &str, tag: u8) -> Option<Vec<u8>> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (rest, sum) = bytes.split_last_chunk::<8>()?;

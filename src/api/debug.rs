@@ -13,10 +13,10 @@ use super::read::View;
 use crate::person::{Head, PersonId, ProjectId, PropertyId, Time, Value};
 use crate::store::{Effect, NewestOperations, OperationWithValues, Person};
 
-/// Operations that are shown, as far as there is room for their values; all of them are counted.
+/// The most operations that are shown; fewer if their values exceed the page limit. All of them are counted.
 const MAX_EVENTS: usize = 1_000;
 
-/// What is told of a read.
+/// The explanation of an as-of read.
 pub struct Explanation {
     query: String,
     operations: NewestOperations,
@@ -34,7 +34,7 @@ impl Explanation {
         let View { ref snapshot, project, store, .. } = *view;
         let bytes = view.page_bytes();
         let operations = if person.created_at.is_none() {
-            // Those are of somebody whom nobody called that.
+            // The person is answered as not existing, so its operations must not show.
             NewestOperations::default()
         } else if query.is_today() {
             snapshot.operations_of_today(project, person, query.at, MAX_EVENTS, bytes)?
@@ -60,7 +60,7 @@ impl Explanation {
         Ok(told)
     }
 
-    /// Writes it.
+    /// Writes the explanation as JSON.
     pub fn write(&self, out: &mut Vec<u8>, project: ProjectId, query: &Query) {
         let mut object = Object::new(out);
         object.string("query", &self.query);
@@ -106,7 +106,7 @@ fn values<'v>(out: &mut Vec<u8>, values: impl Iterator<Item = (&'v Arc<str>, Opt
     object.end();
 }
 
-/// How the answer was read, in words.
+/// Describes in words how the answer was read.
 fn describe_read(query: &Query, person: &Person, head: &Head) -> String {
     if query.is_today() {
         return format!(

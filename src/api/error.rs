@@ -1,4 +1,4 @@
-//! Every error an answer can be: `{"type","code","detail","attr"}` and a status.
+//! The errors that requests are answered with: a status and `{"type","code","detail","attr"}`.
 
 use std::time::Duration;
 
@@ -13,11 +13,10 @@ use super::key::Scope;
 use super::write::NotAppended;
 use crate::store;
 
-/// After how many seconds a request that was turned away may come again.
+/// The `Retry-After` of temporary errors, in seconds.
 const RETRY_SECONDS: u64 = 1;
 
-/// What an error is, as `code` names it and as errors are counted. Each answer has its code among its
-/// extensions.
+/// The `code` of an error, by which errors are also counted. The response carries it as an extension.
 #[derive(Clone, Copy, Debug, strum::IntoStaticStr, strum::VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Code {
@@ -42,7 +41,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// The status and the `type` of an answer with this code.
+    /// Returns the status and the `type` of an answer with this code.
     fn class(self) -> (StatusCode, &'static str) {
         let invalid_request = "invalid_request";
         match self {
@@ -68,16 +67,16 @@ impl Code {
     }
 }
 
-/// An error as its caller reads it.
+/// An error as the caller sees it.
 #[derive(Debug)]
 pub struct Error {
     status: StatusCode,
     code: Code,
     detail: String,
     attr: Option<String>,
-    /// Whether the detail stands under `error` as well, where clients look for it there.
+    /// Whether the detail is repeated in the field `error`, where PostHog's clients look for it.
     repeated: bool,
-    /// After how many seconds trying again may help.
+    /// The `Retry-After` of the response, in seconds.
     retry_after: Option<u64>,
 }
 
@@ -88,21 +87,21 @@ impl Error {
         Self { status, code, detail, attr: None, repeated: false, retry_after: None }
     }
 
-    /// There is no key.
+    /// The request has no key.
     pub fn not_authenticated() -> Self {
         let detail = "Authentication credentials were not provided.";
         Self::new(Code::NotAuthenticated, detail)
     }
 
-    /// The key is nobody's.
+    /// No key has the secret of the request.
     pub fn authentication_failed() -> Self {
         let detail = "The personal API key is invalid.";
         Self::new(Code::AuthenticationFailed, detail)
     }
 
-    /// The key asks more often than it may.
+    /// The key exceeds its rate limit; `wait` is how long until it may send the next request.
     pub fn throttled(wait: Duration) -> Self {
-        // A second that has begun is a whole one, or the next request would come too early.
+        // Rounded up, or the next request would come too early.
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let detail = format!("Request was throttled. Expected available in {seconds} seconds.");
         let error = Self::new(Code::Throttled, detail);
@@ -113,35 +112,35 @@ impl Error {
         Self::new(Code::PermissionDenied, detail)
     }
 
-    /// The key has not the right that the route asks for.
+    /// The key lacks the scope that the route requires.
     pub fn missing_scope(scope: Scope) -> Self {
         Self::permission_denied(format!("API key missing required scope '{scope}'"))
     }
 
-    /// The project is none of the key's.
+    /// The key does not have access to the project.
     pub fn other_project(project: &str) -> Self {
         let detail =
             format!("API key does not have access to the requested project: ID {project}.");
         Self::permission_denied(detail)
     }
 
-    /// A parameter says what cannot be done.
+    /// A parameter or field is invalid.
     pub fn invalid(attr: &str, detail: impl Into<String>) -> Self {
         let error = Self::new(Code::InvalidInput, detail);
         error.about(attr)
     }
 
-    /// A parameter is missing.
+    /// A parameter or field is missing.
     pub fn required(attr: &str, detail: impl Into<String>) -> Self {
         Self::new(Code::Required, detail).about(attr)
     }
 
-    /// What was asked for is not there.
+    /// The requested resource does not exist.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(Code::NotFound, detail)
     }
 
-    /// The route knows other methods only.
+    /// The route does not support the method.
     pub fn method_not_allowed(detail: impl Into<String>) -> Self {
         Self::new(Code::MethodNotAllowed, detail)
     }
@@ -152,41 +151,41 @@ impl Error {
         Self::new(Code::UriTooLong, detail)
     }
 
-    /// Too many of the same are being read.
+    /// Too many reads of the same kind are running; `what` names the kind.
     pub fn overloaded(what: &str) -> Self {
         let detail = format!("Too many {what} are being read at once, try again soon.");
         Self::new(Code::Overloaded, detail).retry()
     }
 
-    /// An export has more columns than are held.
+    /// The columns of a CSV answer exceed the limit of its header.
     pub fn too_many_columns() -> Self {
         let detail = "There are too many columns for CSV: ask for JSON, or for fewer rows.";
         Self::invalid(format::PARAMETER, detail)
     }
 
-    /// A page of CSV is larger than a page may be, and has no link to another.
+    /// A page of CSV exceeds the page limit. It is not cut, since CSV cannot link to the next page.
     pub fn page_too_large() -> Self {
         let detail = "The page would be too large for CSV: leave limit out, or ask for less.";
         Self::invalid("limit", detail)
     }
 
-    /// An answer that cannot be shown in parts is larger than a page may be.
+    /// An answer that cannot be split into pages exceeds the page limit.
     pub fn answer_too_large(asked: &str) -> Self {
         Self::invalid(asked, "The answer would be larger than it may be: ask for less.")
     }
 
-    /// A read took longer than it may.
+    /// A read exceeded its deadline.
     pub fn query_timeout() -> Self {
         let detail = "The query took longer than it may; narrow it down or try again.";
         Self::new(Code::QueryTimeout, detail).retry()
     }
 
-    /// A body cannot be read at all.
+    /// The body cannot be received or parsed.
     pub fn unreadable(why: &str) -> Self {
         Self::new(Code::ParseError, format!("The body cannot be read: {why}."))
     }
 
-    /// A body of another kind than is read.
+    /// The content type of the body is not supported.
     pub fn unsupported_media_type(found: Option<&str>) -> Self {
         let found =
             found.map_or("no Content-Type".to_owned(), |found| format!("Content-Type {found}"));
@@ -194,14 +193,14 @@ impl Error {
         Self::new(Code::UnsupportedMediaType, detail)
     }
 
-    /// A body that is compressed.
+    /// A body is compressed.
     pub fn unsupported_encoding(found: &HeaderValue) -> Self {
         let found = String::from_utf8_lossy(found.as_bytes());
         let detail = format!("A body with Content-Encoding {found} is not read: send it as it is.");
         Self::new(Code::UnsupportedMediaType, detail)
     }
 
-    /// A write that is not known to be in the log.
+    /// A write was not appended to the log, or it is not known whether it was.
     pub fn not_appended(why: NotAppended) -> Self {
         match why {
             NotAppended::Nothing => {
@@ -213,18 +212,18 @@ impl Error {
         }
     }
 
-    /// The view is not as far as the caller wants it to be.
+    /// The positions that the caller asked for were not applied in time.
     pub fn position_not_reached() -> Self {
         let detail = "The position in min_position was not reached in time.";
         Self::new(Code::PositionNotReached, detail).retry()
     }
 
-    /// The server fails, and cannot say more than its log does.
+    /// The server failed; its log has the details.
     pub fn internal() -> Self {
         Self::new(Code::Error, "A server error occurred.")
     }
 
-    /// An error that was answered without a word, by its status.
+    /// Returns the error for a status that comes without a body of its own.
     pub fn of_status(status: StatusCode, method: &Method) -> Self {
         match status {
             StatusCode::NOT_FOUND => Self::not_found("Endpoint not found."),
@@ -249,7 +248,7 @@ impl Error {
         }
     }
 
-    /// Names the parameter that it is about.
+    /// Names the parameter or field that the error is about.
     fn about(mut self, attr: &str) -> Self {
         self.attr = Some(attr.to_owned());
         self
@@ -260,17 +259,17 @@ impl Error {
         self
     }
 
-    /// What is wrong, in words.
+    /// Returns what is wrong, in words.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// Whether it is the server that fails.
+    /// Whether the server is at fault rather than the request.
     pub fn is_internal(&self) -> bool {
         self.status.is_server_error()
     }
 
-    /// Repeats the detail under `error`.
+    /// Repeats the detail in the field `error`.
     pub fn repeated(mut self) -> Self {
         self.repeated = true;
         self

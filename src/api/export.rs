@@ -1,13 +1,13 @@
-//! Everything there is as CSV, read from one snapshot while it is sent.
+//! Exports: all rows as CSV, read from one snapshot while they are sent.
 //!
-//! The rows are gone through twice, since the header names the columns of all of them; nothing is
-//! kept of a row, so memory does not grow with their number.
+//! The rows are read twice, since the header names the columns of all of them. No row is kept, so memory does
+//! not grow with their number.
 //!
-//! The first pass may take longer than a request may (`api.request_timeout`). The headers are held
-//! back for half of that time, so that what fails by then is an error as any other. Whoever waits
-//! longer gets the headers, and the body begins where the first pass ends. From then on a failure
-//! breaks the body off. So does the end of the snapshot's life: it keeps the store from dropping
-//! what was overwritten since, and must not live on for a caller who reads slowly.
+//! The first pass may take longer than a request may (`api.request_timeout`). The response headers are held
+//! back for up to half of that time, so that a failure until then is answered as an ordinary error. If the
+//! first pass takes longer, the headers are sent anyway, and the body begins when the first pass ends. From
+//! then on a failure breaks the body off, and so does the end of the snapshot's life: a snapshot keeps the
+//! store from dropping overwritten values, so a slow reader must not keep it alive.
 
 use std::time::Instant;
 
@@ -23,20 +23,20 @@ use super::read::{POSITION, Read, View};
 use super::stream::{self, Sender};
 use super::table::{Columns, MAX_HEADER, Row, Table};
 
-/// About so much is sent at once, in bytes.
+/// The approximate size of a chunk of the body, in bytes.
 const CHUNK: usize = 64 << 10;
 
-/// Takes the JSON object of a row.
+/// A callback that takes a row as a JSON object.
 pub type Take<'t> = dyn FnMut(&[u8]) -> Result<(), Error> + 't;
 
 impl Read {
-    /// Whether everything is asked for: as CSV, and without a limit that would make it a page.
+    /// Whether all rows are requested: as CSV, and without a `limit`, which would make it a page.
     pub fn is_export(&self) -> bool {
         self.format.is_csv() && self.parameters.get("limit").is_none()
     }
 
-    /// Answers with everything, where not too many do so. `rows` hands on every row, and is
-    /// called twice.
+    /// Answers with all rows, or with 503 if too many exports are running. `rows` passes every row to its
+    /// callback, and is called twice.
     pub async fn export<F>(self, rows: F) -> Result<Response, Error>
     where
         F: Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error> + Send + 'static,
@@ -57,7 +57,7 @@ impl Read {
                 passes(&view, &rows, noted, sender, permit);
             }
         });
-        // Where the thread panics nobody sends.
+        // The sender is dropped without a message if the thread panics.
         let position = position.await.unwrap_or_else(|_| Err(Error::internal()))?;
         let mut response = match timeout_at(headers_by.into(), first_pass).await {
             Ok(Ok(Ok(()))) | Err(_) => format.respond(StatusCode::OK, body),
@@ -73,9 +73,9 @@ impl Read {
     }
 }
 
-/// Goes through the rows twice. How the first time ended is told, as long as somebody waits for
-/// it; what goes wrong later shows as a body without an end. The permit is given back before the caller
-/// knows the end, and may ask again.
+/// Runs both passes. Sends the result of the first one to `noted` if it is still awaited. A later failure
+/// leaves the body without its end. The permit is released before the caller sees the end, since the
+/// caller may ask again at once.
 fn passes<F>(
     view: &View<'_>,
     rows: &F,
@@ -87,7 +87,7 @@ fn passes<F>(
 {
     let sent = match columns(view, rows) {
         Ok(table) => {
-            // Headers that are sent already are as good.
+            // Nothing waits for this if the headers were sent already.
             let _ = noted.send(Ok(()));
             send(view, rows, table, &sender).and_then(|()| {
                 drop(permit);
@@ -112,7 +112,7 @@ fn passes<F>(
     }
 }
 
-/// The first pass: which columns there are.
+/// The first pass: collects the columns.
 fn columns<F>(view: &View<'_>, rows: &F) -> Result<Table, Error>
 where
     F: Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error>,
@@ -126,7 +126,7 @@ where
     Ok(columns.table()?)
 }
 
-/// The second pass: what stands in them.
+/// The second pass: sends the header and the rows.
 fn send<F>(view: &View<'_>, rows: &F, mut table: Table, sender: &Sender) -> Result<(), Error>
 where
     F: Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error>,
@@ -142,7 +142,7 @@ where
     taken(sender.send_by(view.deadline, table.take()?.into()))
 }
 
-/// Whether the caller took what was sent to it.
+/// Returns an error if the caller did not take what was sent to it.
 fn taken(is_sent: bool) -> Result<(), Error> {
     is_sent.then_some(()).ok_or_else(Error::query_timeout)
 }

@@ -1,4 +1,4 @@
-//! The fields of a write: those of its body, JSON or a form, and beside them those of its query.
+//! The fields of a request with a body: those of the body, JSON or a form, and those of the query.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::parameters::Parameters;
 use crate::person::Value;
 use crate::person::json;
 
-/// What a request says, by the names of the fields.
+/// The fields of a request, by name.
 #[derive(Debug, Default)]
 pub struct Fields {
     body: BTreeMap<String, Field>,
@@ -22,15 +22,15 @@ pub struct Fields {
 
 #[derive(Clone, Debug, PartialEq)]
 enum Field {
-    /// As it stands in a JSON body.
+    /// A value of a JSON body, as written there.
     Json(Value),
-    /// From a form or a query, where everything is text: JSON where it reads as such. One given several
-    /// times is a list; of what is none the last counts.
+    /// A value of a form or a query, where everything is text; it is read as JSON if it parses as such. A
+    /// field that is given several times is a list. If a single value is expected, the last one counts.
     Text { last: String, before: Vec<String> },
 }
 
 impl Fields {
-    /// Reads a body and the query.
+    /// Parses a body and the query.
     pub fn of(headers: &HeaderMap, body: &[u8], query: &Parameters) -> Result<Self, Error> {
         let mut fields = Self { query: texts(query), ..Self::default() };
         if body.is_empty() {
@@ -56,13 +56,12 @@ impl Fields {
         Ok(fields)
     }
 
-    /// A field as it stands in the body, else in the query.
+    /// Yields the field of the body, then that of the query.
     fn both(&self, name: &str) -> impl Iterator<Item = &Field> {
         [self.body.get(name), self.query.get(name)].into_iter().flatten()
     }
 
-    /// What is read of the body's field, else (also where that is absent by being empty or null) of the
-    /// query's.
+    /// Reads the field of the body, or that of the query if the former is missing, empty or null.
     fn first<T>(
         &self,
         name: &str,
@@ -71,22 +70,22 @@ impl Fields {
         self.both(name).map(read).find_map(Result::transpose).transpose()
     }
 
-    /// A field as JSON, where null and an empty text are values. A text that is not JSON is a string.
+    /// Returns a field as JSON; null and an empty text are values. A text that is not JSON is a string.
     pub fn json(&self, name: &str) -> Option<Value> {
         self.both(name).next().map(Field::json)
     }
 
-    /// A field as JSON, unless it is null or an empty text.
+    /// Returns a field as JSON; null and an empty text count as absent.
     pub fn filled(&self, name: &str) -> Option<Value> {
         self.both(name).find_map(Field::filled)
     }
 
-    /// A field that is a text, or a number as its text. An empty one and null are absent.
+    /// Returns a field that is a string, or a number as its text. Null and an empty text count as absent.
     pub fn text(&self, name: &str) -> Result<Option<String>, Error> {
         self.first(name, |field| field.text(name))
     }
 
-    /// A field that is an object, as its entries.
+    /// Returns the entries of a field that is an object.
     pub fn object(&self, name: &str) -> Result<Option<Vec<(String, Value)>>, Error> {
         let Some(value) = self.filled(name) else {
             return Ok(None);
@@ -99,7 +98,7 @@ impl Fields {
         entries.map_err(|_| Error::invalid(name, format!("{name} must be a JSON object")))
     }
 
-    /// A field that is an array of texts, or one text. Numbers count as their text.
+    /// Returns a field that is an array of strings, or a single string. Numbers count as their text.
     pub fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Error> {
         self.first(name, |field| field.texts(name))
     }
@@ -131,7 +130,7 @@ impl Field {
 
     fn text(&self, name: &str) -> Result<Option<String>, Error> {
         let text = match self {
-            // As the OpenAPI document has it for arrays, a text may stand there as JSON.
+            // A form gives a field that may be an array as JSON, so a single string may come in quotes.
             Self::Text { last: text, .. } => match self.json() {
                 value if value.as_json().starts_with('"') => value.text().into_owned(),
                 _ => text.clone(),

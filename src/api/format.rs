@@ -1,7 +1,7 @@
-//! Which format a request wants, and answers in it.
+//! Content negotiation: the format that a request asks for, and answers in that format.
 //!
-//! Every route makes its answer as JSON. Where CSV is wanted [`Format::body`] makes that of it, so
-//! that no route says twice what it answers. Errors stay JSON.
+//! Every route makes its answer as JSON. If CSV is requested, [`Format::body`] converts it, so that no route
+//! describes its answer twice. Errors are always JSON.
 
 use axum::body::Body;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, VARY};
@@ -21,15 +21,15 @@ const CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8; head
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Format {
     csv: bool,
-    /// The header `Accept` decided: another one may get another answer at the same URL.
+    /// Whether the `Accept` header decided, so that another one may get another answer at the same URL.
     varies: bool,
 }
 
 impl Format {
-    /// JSON, whatever is wanted.
+    /// JSON, whatever the request asks for.
     pub const JSON: Self = Self { csv: false, varies: false };
 
-    /// What the parameter says, and without it the header `Accept`.
+    /// Returns the format of the `format` parameter, or without it that of the `Accept` header.
     pub fn of(parameters: &Parameters, headers: &HeaderMap) -> Result<Self, Error> {
         match parameters.get(PARAMETER) {
             Some("json") => Ok(Self::JSON),
@@ -44,12 +44,12 @@ impl Format {
         self.csv
     }
 
-    /// The body of an answer that was made as JSON; one of several rows has at most so many bytes as CSV.
+    /// Converts an answer from JSON to a body of this format. CSV of several rows has at most `most` bytes.
     pub fn body(self, json: Vec<u8>, most: usize) -> Result<Vec<u8>, Error> {
         if self.csv { table::of_answer(&json, most) } else { Ok(json) }
     }
 
-    /// An answer with a [`body`](Self::body) of this format.
+    /// Returns a response with a [`body`](Self::body) of this format.
     pub fn respond(self, status: StatusCode, body: impl Into<Body>) -> Response {
         let mut response = Response::new(body.into());
         *response.status_mut() = status;
@@ -62,19 +62,20 @@ impl Format {
         response
     }
 
-    /// An answer that was made as JSON, in this format: of what is never many.
+    /// Converts an answer from JSON and returns the response, without a limit of its size: for answers
+    /// that never have many rows.
     pub fn answer(self, status: StatusCode, json: Vec<u8>) -> Result<Response, Error> {
         Ok(self.respond(status, self.body(json, usize::MAX)?))
     }
 }
 
-/// Whether the header `Accept` gives CSV more weight than JSON, or the same and names it more
-/// closely. A range that cannot be understood is passed over, as HTTP has it.
+/// Whether the `Accept` header gives CSV a higher weight than JSON, or the same weight and a more specific
+/// range. Invalid ranges are ignored.
 fn prefers_csv(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges: Vec<_> = values.flat_map(|value| value.split(',')).filter_map(range).collect();
     let judged = |kinds: [&str; 3]| {
-        // The closest range decides about a type, whatever its weight.
+        // The most specific range decides, whatever its weight.
         let closest = kinds.iter().enumerate().find_map(|(distance, kind)| {
             let found = ranges.iter().filter(|(range, _)| range == kind);
             let weight = found.map(|(_, weight)| *weight).max()?;
@@ -98,7 +99,7 @@ fn range(text: &str) -> Option<(String, u16)> {
     Some((range, weight))
 }
 
-/// A weight: `0` or `1`, with at most three decimals.
+/// Parses a weight, `0` or `1` with at most three decimals.
 fn thousandths(text: &str) -> Option<u16> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

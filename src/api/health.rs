@@ -1,4 +1,4 @@
-//! What monitors ask, without a key: is it alive, is it ready, what does it measure.
+//! Liveness, readiness and metrics: what monitors ask for, without a key.
 
 use axum::extract;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
@@ -12,7 +12,7 @@ use super::openapi::{answers, bodies};
 use crate::person::Time;
 use crate::progress::Status;
 
-/// Ask whether the process is alive
+/// Check whether the process is alive
 #[utoipa::path(
     get, path = "/_liveness", tag = "operation",
     responses((status = 200, description = "It answers, so it is alive.", body = bodies::Liveness), answers::OrAbsent),
@@ -21,9 +21,9 @@ pub async fn liveness() -> impl IntoResponse {
     ([(CONTENT_TYPE, CONTENT)], r#"{"status":"alive"}"#)
 }
 
-/// Ask whether requests may be sent here
+/// Check whether the server is ready for requests
 ///
-/// And component by component why not.
+/// Reports each component, with the reason if something is wrong.
 #[utoipa::path(
     get, path = "/_readiness", tag = "operation",
     responses(
@@ -48,11 +48,11 @@ pub async fn readiness(extract::State(state): extract::State<State>) -> impl Int
     (status, [(CONTENT_TYPE, CONTENT)], body)
 }
 
-/// A part of the program as readiness judges it.
+/// A component of the server, as readiness reports it.
 struct Component {
     name: &'static str,
     ok: bool,
-    /// Why it is not well, or what it suffers from while it is.
+    /// Why the component is not ok, or a problem that it has while it is.
     reason: Option<String>,
     lag_records: Option<u64>,
     /// When Kafka received the newest record that is applied.
@@ -90,7 +90,7 @@ fn components(status: &Status, poisoned: bool) -> [Component; 5] {
         last_record_at: status.last_record.map(Time),
         ..Component::new("caught_up", behind)
     };
-    // Reads go on without Kafka: whoever asks is told how far they are.
+    // Always ok: reads go on without Kafka, and every answer says how far the log is applied.
     let kafka = Component {
         reason: [
             status.kafka_cause.as_ref(),
@@ -113,9 +113,9 @@ fn components(status: &Status, poisoned: bool) -> [Component; 5] {
     ]
 }
 
-/// Read the metrics
+/// Get the metrics
 ///
-/// Every series in Prometheus' text format.
+/// All series in the Prometheus text format.
 #[utoipa::path(
     get, path = "/metrics", tag = "operation",
     responses(

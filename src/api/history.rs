@@ -1,5 +1,5 @@
-//! `GET …/persons/:id/history` and `GET …/persons/:id/diff`: what became of a person, operation by
-//! operation, and from one moment to another.
+//! `GET …/persons/:id/history` and `GET …/persons/:id/diff`: the timeline of a person, and what
+//! changed between two moments.
 
 use std::collections::BTreeMap;
 
@@ -23,10 +23,10 @@ use crate::store::{Moment, OperationDiff, OperationQuery, Person, PropertyDiff};
 const DEFAULT_LIMIT: u64 = 100;
 const MAX_LIMIT: u64 = 1_000;
 
-/// Operations that are read at once.
+/// Operations that are read per chunk.
 const CHUNK: usize = 100;
 
-/// Which part of a timeline is asked for.
+/// The part of a timeline that is requested.
 struct Query {
     person_ref: PersonRef,
     from: Time,
@@ -57,8 +57,8 @@ impl Query {
 
 /// List what happened to a person
 ///
-/// The operations on a person, newest first, and what each changed, `$set_once` included. A merge
-/// shows the properties that it brought.
+/// Returns the operations on a person, newest first, with what each changed, `$set_once` included. A merge
+/// shows the properties that it added.
 #[utoipa::path(
     get, path = "/persons/{id}/history", tag = "past",
     params(parameters::Timeline, parameters::Position, parameters::Answer),
@@ -108,7 +108,7 @@ fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
     Ok(out)
 }
 
-/// Every operation as a row.
+/// Passes every operation to `take`, as a row.
 fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Error> {
     let (id, head) = view.now(query.person_ref)?;
     let mut out = Vec::new();
@@ -120,14 +120,14 @@ fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Err
     })
 }
 
-/// Goes through operations on a person, newest first, as long as it is answered to go on.
+/// Calls `take` with the operations on a person, newest first, until it returns `false`.
 fn each(
     view: &View<'_>,
     person: (PersonId, &Head),
     query: &Query,
     mut take: impl FnMut(&OperationDiff) -> Result<bool, Error>,
 ) -> Result<(), Error> {
-    // One more than a page tells that it goes on.
+    // One more than a page, to see whether there is another page.
     let limit = CHUNK.min(query.limit.saturating_add(1));
     let mut until = Some(query.until);
     while let Some(place) = until {
@@ -144,7 +144,7 @@ fn each(
     Ok(())
 }
 
-/// The newest operations on a person up to a place, newest first and at most so many.
+/// Returns at most `limit` operations on a person up to a place, newest first.
 fn operations(
     view: &View<'_>,
     person: (PersonId, &Head),
@@ -153,7 +153,7 @@ fn operations(
 ) -> Result<Vec<OperationDiff>, Error> {
     let key = query.key.as_deref();
     let property = key.map(|key| view.store.dictionary().property(view.project, key));
-    // Nobody has a property that has no number.
+    // A property that has no number was never set on any person.
     if property == Some(None) {
         return Ok(Vec::new());
     }
@@ -186,8 +186,8 @@ fn entry(
 
 /// Compare a person at two moments
 ///
-/// The properties that were added, removed and changed from one moment to the other, `$set_once`
-/// included.
+/// Returns the properties that were added, removed or changed from one moment to the
+/// other, `$set_once` included.
 #[utoipa::path(
     get, path = "/persons/{id}/diff", tag = "past",
     params(parameters::Difference, parameters::Position, parameters::Answer, parameters::Known),

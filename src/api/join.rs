@@ -1,9 +1,10 @@
-//! `POST …/persons/properties_at_time`: the point-in-time join. A line of JSON for each person and
-//! moment comes in, and a line for each goes out in the same order, while they come.
+//! `POST …/persons/properties_at_time`: the point-in-time join. Each line of JSON in the request
+//! names a person and a moment, and is answered with one line, in the same order, while the
+//! request is still being received.
 //!
-//! Many clients read no answer before all of their lines are sent, and there may be millions: what
-//! comes is kept in a file without a name until it is answered, so that neither side waits for
-//! the other and memory does not grow. Whoever is further ahead of the answers than
+//! Many clients send all of their lines, which may be millions, before they read any answer. So the input
+//! is kept in an unnamed file until it is answered: neither side waits for the other, and memory does not
+//! grow. A caller that is further ahead of the answers than
 //! [`Settings::join_spool`](super::Settings::join_spool) waits for them.
 
 use std::io;
@@ -31,25 +32,26 @@ use super::stream::{self, PATIENCE};
 use crate::person::json;
 use crate::store::together;
 
-/// About so much is answered at once, in bytes; a line may be as long.
+/// The input that is read from the spool at once, in bytes; also the greatest length of a line.
 const CHUNK: usize = 64 << 10;
 
-/// So many lines are not worth another core.
+/// The fewest lines that are worth another core.
 const FEW: usize = 16;
 
-/// Once the answers of one read are this long, in bytes, the lines left wait for the next read.
+/// Once the answers of one read are this long, in bytes, the remaining lines wait for the next read.
 const MAX_ANSWER: usize = if cfg!(test) { 4 << 10 } else { 1 << 20 };
 
-/// The least that a caller may be ahead: a line of the greatest length, and what comes meanwhile.
+/// The smallest spool, in bytes: a line of the greatest length, and what arrives meanwhile.
 pub const LEAST_SPOOL: u64 = 2 * CHUNK as u64;
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
-/// Join lines with persons as they were
+/// Join lines with persons at a point in time
 ///
-/// A line of JSON for each line of JSON, in the same order, while they come: millions of lines in
-/// constant memory. A line that cannot be answered has `error` and its number in its place. What
-/// a line does not say of `known_at`, `include_set_once` and `identity` is taken from the query.
+/// Answers each line of JSON with one line of JSON, in the same order and while the request is being
+/// received, so that millions of lines take constant memory. A line that cannot be answered gets `error`
+/// and its number instead. `known_at`, `include_set_once` and `identity` may be given per line; otherwise
+/// those of the query apply.
 #[utoipa::path(
     post, path = "/persons/properties_at_time", tag = "past",
     params(parameters::AsOf, parameters::Position),
@@ -58,7 +60,7 @@ const CONTENT: HeaderValue = HeaderValue::from_static("application/x-ndjson");
     extensions(("x-required-scope" = json!("person:read"))),
 )]
 pub async fn join(mut read: Read, request: Request) -> Result<Response, Error> {
-    // What all lines have in common is understood before the first one is read.
+    // The shared parameters are validated before the first line is read.
     let common = Arc::new(as_of::common(std::mem::take(&mut read.parameters))?);
     let permit = read.wait_for_turn(&read.state.joins, "joins").await?;
     let file = read.state.store.spool().map_err(|error| {
@@ -73,10 +75,10 @@ pub async fn join(mut read: Read, request: Request) -> Result<Response, Error> {
     tokio::spawn(async move {
         let (state, project) = (read.state.clone(), read.project);
         let mut lines = Lines { spool, at: 0, seen: 0, number: 0, skips: false };
-        // Broken off where not all are answered.
+        // On an error, `answers` is dropped without an end, which breaks the body off.
         while let Ok(came) = lines.wait(&mut coming).await {
             let Some(came) = came else {
-                // Given back before the caller knows the end, and may ask again.
+                // Released before the caller sees the end, since it may ask again at once.
                 drop(permit);
                 answers.end().await;
                 return;
@@ -103,16 +105,16 @@ pub async fn join(mut read: Read, request: Request) -> Result<Response, Error> {
     Ok(response)
 }
 
-/// How much of a body came.
+/// How much of the request body has arrived.
 #[derive(Clone, Copy, Default)]
 struct Came {
     bytes: u64,
-    /// That is all of it.
+    /// Whether that is the whole body.
     whole: bool,
 }
 
-/// Takes what comes, as fast as it does and there is room for; a caller that sends nothing for long, while
-/// no answer is taken either, is left. Where it ends early, so does `came`.
+/// Receives the body into the spool, as fast as it arrives and there is room. Gives up if the caller sends
+/// nothing for [`PATIENCE`] while no answer is taken either. If the body ends early, `came` is dropped.
 async fn take(
     body: Body,
     spool: Arc<Spool>,
@@ -134,7 +136,7 @@ async fn take(
         while !part.is_empty() {
             let piece = part.split_to(part.len().min(CHUNK));
             let (spool, after) = (spool.clone(), bytes + piece.len() as u64);
-            // How long this may take is for the answers to say: they end where nobody takes them.
+            // Needs no timeout: if the caller takes no answers, the answering task ends, closing `answered`.
             let has_room = |answered: &u64| after - answered <= spool.size();
             if answered.wait_for(has_room).await.is_err() {
                 return;
@@ -152,36 +154,37 @@ async fn take(
     }
 }
 
-/// The lines of a body, as far as they are answered.
+/// The lines of a body, and how far they are answered.
 #[derive(Clone)]
 struct Lines {
     spool: Arc<Spool>,
-    /// Where the next line begins.
+    /// The position of the next line to answer.
     at: u64,
-    /// So much was looked at.
+    /// How much of the body was searched for the ends of lines, in bytes.
     seen: u64,
-    /// The number of the last line.
+    /// The number of the last line that was answered.
     number: u64,
-    /// The rest of a line is left out, which was too long.
+    /// Whether the rest of the current line is skipped because the line is too long.
     skips: bool,
 }
 
 impl Lines {
-    /// Waits for more than was looked at; `None` where everything is answered.
+    /// Waits until more has arrived than was searched; `None` if everything is answered.
     async fn wait(&self, coming: &mut watch::Receiver<Came>) -> io::Result<Option<Came>> {
         let more = coming.wait_for(|came| came.whole || came.bytes > self.seen).await;
         let came = *more.map_err(|_| io::Error::other("the body ended early"))?;
         Ok((!came.whole || came.bytes > self.at).then_some(came))
     }
 
-    /// Answers the lines that are there, as many as one read holds and one answer should.
+    /// Answers the complete lines that have arrived, as many as one chunk of the spool contains
+    /// and one answer should hold.
     fn answer(
         mut self,
         view: &View<'_>,
         common: &Parameters,
         came: Came,
     ) -> Result<(Self, Bytes), Error> {
-        // One more tells whether a line of the greatest length ends there.
+        // One byte more, to see whether a line of the greatest length ends there.
         let length = usize::try_from(came.bytes - self.at).unwrap_or(CHUNK).min(CHUNK + 1);
         let chunk = self.spool.read(length, self.at).map_err(|error| {
             tracing::error!(%error, "what a caller sent cannot be read again");
@@ -207,7 +210,7 @@ impl Lines {
         Ok((self, out.into()))
     }
 
-    /// The lines of a text that ends where a line does.
+    /// Splits a text, which ends where a line does, into its lines. Leaves out the rest of a skipped line.
     fn split<'c>(&mut self, text: &'c [u8]) -> Vec<Line<'c>> {
         let mut lines = Vec::new();
         let mut end = self.at;
@@ -223,7 +226,7 @@ impl Lines {
         lines
     }
 
-    /// Answers lines from the first on, as many as one answer should hold.
+    /// Answers lines from the first on, until the answer is long enough or half of the time is over.
     fn answer_lines(
         &mut self,
         view: &View<'_>,
@@ -231,7 +234,7 @@ impl Lines {
         lines: &[Line<'_>],
     ) -> Result<Vec<u8>, Error> {
         let (mut out, mut rest, mut group) = (Vec::new(), lines, FEW);
-        // Lines that take long are left to the next read, which has a time of its own.
+        // If lines take long, the rest is left to the next read, which has a deadline of its own.
         let began = Instant::now();
         let half = view.deadline.saturating_duration_since(began) / 2;
         while !rest.is_empty() && out.len() < MAX_ANSWER {
@@ -243,7 +246,7 @@ impl Lines {
             let answers = now.par_iter().with_min_len(FEW).map(|line| one(view, common, line));
             out.extend(together(|| answers.collect::<Result<Vec<_>, Error>>())?.concat());
             (rest, self.at) = (later, now[now.len() - 1].end);
-            // As many as there is room for, if they are as long as those so far.
+            // As many as there is room for, if their answers are as long as those so far.
             let usual = out.len() / (lines.len() - rest.len());
             group = (MAX_ANSWER.saturating_sub(out.len()) / usual.max(1)).max(1);
         }
@@ -257,11 +260,11 @@ struct Line<'c> {
     /// Counted from 1.
     number: u64,
     text: &'c [u8],
-    /// Where it ends in the body.
+    /// The position in the body at which it ends.
     end: u64,
 }
 
-/// The answer to one line; nothing to a line of nothing.
+/// Answers one line. An empty line gets no answer.
 fn one(view: &View<'_>, common: &Parameters, line: &Line<'_>) -> Result<Vec<u8>, Error> {
     if line.text.is_empty() {
         return Ok(Vec::new());
@@ -281,14 +284,14 @@ fn one(view: &View<'_>, common: &Parameters, line: &Line<'_>) -> Result<Vec<u8>,
     }
 }
 
-/// What a line asks for.
+/// Parses what a line asks for.
 fn query(common: &Parameters, line: &[u8]) -> Result<Query, Error> {
     let wrong = |why: &str| Error::invalid("line", format!("The line is {why}."));
     let text = std::str::from_utf8(line).map_err(|_| wrong("not UTF-8"))?;
     let (text, _) = json::repaired(text);
     let mut parameters = common.clone();
     let fields = json::fields(&text, |name, value| {
-        // `debug` is for one person, without a body; what is empty is absent, and hides nothing of the URL.
+        // `debug` is for single reads and ignored here. An empty value is absent, so that of the URL applies.
         if let Some(value) = json::text(value).filter(|it| name != "debug" && !it.is_empty()) {
             parameters.set(&name, &value);
         }

@@ -1,11 +1,10 @@
-//! Writing JSON straight into bytes: a person's values are JSON text already, and are not read
-//! again to be answered.
+//! Writes JSON straight into bytes: a person's values are JSON text already and need not be parsed again.
 
 use std::fmt::Display;
 
 use axum::http::HeaderValue;
 
-/// The content type of every answer.
+/// The content type of an answer in JSON.
 pub const CONTENT: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Writes a string with its quotes and escapes.
@@ -13,7 +12,7 @@ pub fn string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("memory takes every text");
 }
 
-/// Writes items between brackets.
+/// Writes an array; `each` writes one item.
 pub fn array<T>(
     out: &mut Vec<u8>,
     items: impl IntoIterator<Item = T>,
@@ -36,7 +35,7 @@ pub struct Object<'o> {
 }
 
 impl<'o> Object<'o> {
-    /// Opens it.
+    /// Opens the object.
     pub fn new(out: &'o mut Vec<u8>) -> Self {
         out.push(b'{');
         Self { out, empty: true }
@@ -53,17 +52,17 @@ impl<'o> Object<'o> {
         self.out
     }
 
-    /// A value that is JSON text.
+    /// Writes a field whose value is JSON text.
     pub fn raw(&mut self, name: &str, json: &str) {
         self.field(name).extend(json.as_bytes());
     }
 
-    /// A string.
+    /// Writes a string field.
     pub fn string(&mut self, name: &str, text: &str) {
         string(self.field(name), text);
     }
 
-    /// A string, or null.
+    /// Writes a field that is a string or null.
     pub fn optional_string(&mut self, name: &str, text: Option<&str>) {
         match text {
             Some(text) => self.string(name, text),
@@ -71,27 +70,27 @@ impl<'o> Object<'o> {
         }
     }
 
-    /// What is shown as a string, or null.
+    /// Writes a field with the `Display` text of a value as a string, or null.
     pub fn optional(&mut self, name: &str, value: Option<impl Display>) {
         self.optional_string(name, value.map(|value| value.to_string()).as_deref());
     }
 
-    /// A whole number.
+    /// Writes a field that is a whole number.
     pub fn number(&mut self, name: &str, number: u64) {
         self.raw(name, &number.to_string());
     }
 
-    /// True or false.
+    /// Writes a boolean field.
     pub fn flag(&mut self, name: &str, flag: bool) {
         self.raw(name, if flag { "true" } else { "false" });
     }
 
-    /// Strings.
+    /// Writes a field that is an array of strings.
     pub fn strings(&mut self, name: &str, texts: &[String]) {
         array(self.field(name), texts, |out, text| string(out, text));
     }
 
-    /// Closes it.
+    /// Closes the object.
     pub fn end(self) {
         self.out.push(b'}');
     }

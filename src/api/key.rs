@@ -1,7 +1,7 @@
-//! API keys: who may ask, for which projects, and for what.
+//! API keys: which projects and scopes a secret gives access to.
 //!
-//! A key's secret is kept nowhere. Its SHA-256 is, and that is enough, because a secret is forty
-//! random characters and not something that a person thought of: nothing can be guessed from it.
+//! Secrets are not stored, only their SHA-256. A plain hash is enough, since a secret is forty random
+//! characters rather than a password that a person chose, so it cannot be guessed from its hash.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -17,30 +17,30 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::rate::Rate;
 
-/// Every name that a key's `scopes` may hold.
+/// Every name that a key's `scopes` may contain.
 pub const SCOPE_NAMES: [&str; 6] =
     ["person:read", "person:write", "activity_log:read", "activity_log:write", "project:read", "*"];
 
-/// What every generated secret begins with, so that a leaked one is recognised for what it is.
+/// The prefix of every generated secret, so that a leaked one is recognised as a key.
 const SECRET_PREFIX: &str = "phx_";
-/// Random characters of a generated secret, each of 62: about 238 bits.
+/// The number of random characters of a generated secret, each one of 62: about 238 bits.
 const SECRET_CHARACTERS: usize = 40;
 
-/// Why a key could not be made.
+/// Why a key is invalid or could not be generated.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The name is no scope's.
+    /// The name is not a scope.
     #[error("`{0}` is no scope; write some of: {known}", known = SCOPE_NAMES.join(", "))]
     Scope(String),
-    /// The text is no SHA-256 in hexadecimal digits.
+    /// The text is not a SHA-256 in hexadecimal digits.
     #[error("a SHA-256 is 64 hexadecimal digits; `personview key hash` prints them for a key")]
     Hash,
-    /// The operating system gave no random bytes. Nothing else can stand in for them.
+    /// The operating system gave no random bytes. There is no other source for them.
     #[error("the operating system gave no random bytes")]
     Random(#[from] rand::rand_core::OsError),
 }
 
-/// One right that a route asks for.
+/// A right that a route requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// Read persons, now and in the past.
@@ -56,7 +56,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// All of them: what `*` stands for.
+    /// All scopes, which `*` stands for.
     pub const ALL: [Self; 5] = [
         Self::PersonRead,
         Self::PersonWrite,
@@ -77,7 +77,7 @@ impl Scope {
         }
     }
 
-    /// The scope that this one includes, if it includes one.
+    /// The scope that this one includes, if any.
     const fn included(self) -> Option<Self> {
         match self {
             Self::PersonWrite => Some(Self::PersonRead),
@@ -104,16 +104,16 @@ impl FromStr for Scope {
     }
 }
 
-/// The rights of a key, with everything that they include.
+/// The scopes of a key, with those that they include.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scopes(BTreeSet<Scope>);
 
 impl Scopes {
-    /// Reads scopes by their names; `*` is all of them.
+    /// Parses scopes from their names; `*` is all of them.
     ///
     /// # Errors
     ///
-    /// [`Error::Scope`] for the first name that is none of [`SCOPE_NAMES`].
+    /// [`Error::Scope`] for the first name that is not one of [`SCOPE_NAMES`].
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, Error> {
         let mut scopes = BTreeSet::new();
         for name in names {
@@ -128,7 +128,7 @@ impl Scopes {
         Ok(Self(scopes))
     }
 
-    /// Whether a route that asks for `scope` may be used.
+    /// Whether a route that requires `scope` may be used.
     #[must_use]
     pub fn allows(&self, scope: Scope) -> bool {
         self.0.contains(&scope)
@@ -138,15 +138,15 @@ impl Scopes {
 /// A key as the server knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiKey {
-    /// Who uses it, as the activity log names it.
+    /// The name of the key, by which the activity log names the author of a write.
     pub label: String,
     /// SHA-256 of the secret.
     pub sha256: [u8; 32],
     /// What it may do.
     pub scopes: Scopes,
-    /// Ids of the projects it reaches. Never empty when it comes from a checked configuration.
+    /// The ids of the projects that it gives access to. Never empty if it comes from a checked configuration.
     pub projects: BTreeSet<u32>,
-    /// The most requests a minute; `None` for any number.
+    /// The most requests per minute; `None` is unlimited.
     pub requests_per_minute: Option<NonZeroU32>,
 }
 
@@ -154,7 +154,7 @@ pub struct ApiKey {
 #[derive(Debug, Clone, Default)]
 pub struct Keys(Arc<[RatedKey]>);
 
-/// A key, and what is counted of it.
+/// A key and its rate limiter, if it has one.
 #[derive(Debug)]
 struct RatedKey {
     key: ApiKey,
@@ -162,7 +162,7 @@ struct RatedKey {
 }
 
 impl Keys {
-    /// Takes keys in any order. Of two with the same hash the later one counts.
+    /// Creates the set from keys in any order. If two have the same hash, the later one counts.
     #[must_use]
     pub fn new(keys: Vec<ApiKey>) -> Self {
         let held = keys.into_iter().map(|key| {
@@ -172,17 +172,17 @@ impl Keys {
         Self(held.collect())
     }
 
-    /// The key whose secret this is.
+    /// Returns the key with this secret.
     #[cfg(test)]
     #[must_use]
     pub fn find(&self, secret: &str) -> Option<&ApiKey> {
         self.with_rate(secret).map(|(key, _)| key)
     }
 
-    /// The key whose secret this is, and how often it may ask, where that is limited.
+    /// Returns the key with this secret and its rate limiter, if it has one.
     ///
-    /// Every key is compared, and all of each, so that the time taken says nothing about how much
-    /// of a guess was right, nor about which key it was.
+    /// Every key is compared in full, so that the time taken does not reveal how much of a guess was
+    /// right or which key matched.
     #[must_use]
     pub(super) fn with_rate(&self, secret: &str) -> Option<(&ApiKey, Option<&Rate>)> {
         let sha256 = hash(secret);
@@ -195,12 +195,12 @@ impl Keys {
     }
 }
 
-/// A new secret: `phx_` and 40 characters of A–Z, a–z and 0–9, from a generator that the operating
+/// Generates a secret: `phx_` and 40 characters of A–Z, a–z and 0–9, from a generator that the operating
 /// system seeds with 256 bits.
 ///
 /// # Errors
 ///
-/// [`Error::Random`] when the operating system gives no random bytes.
+/// [`Error::Random`] if the operating system gives no random bytes.
 pub fn generate_secret() -> Result<String, Error> {
     let mut secret = SECRET_PREFIX.to_owned();
     let mut generator = StdRng::try_from_rng(&mut OsRng)?;
@@ -208,23 +208,23 @@ pub fn generate_secret() -> Result<String, Error> {
     Ok(secret)
 }
 
-/// SHA-256 of a secret: what is kept in its place.
+/// Returns the SHA-256 of a secret, which is stored in its place.
 #[must_use]
 pub fn hash(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-/// A hash as configurations write it: 64 hexadecimal digits, small letters.
+/// Formats a hash as configurations write it: 64 hexadecimal digits, in lower case.
 #[must_use]
 pub fn to_hex(sha256: &[u8; 32]) -> String {
     hex::encode(sha256)
 }
 
-/// Reads a hash from 64 hexadecimal digits, small or capital.
+/// Parses a hash from 64 hexadecimal digits, in lower or upper case.
 ///
 /// # Errors
 ///
-/// [`Error::Hash`] when it is anything else. The text is not repeated: it could be a secret that
+/// [`Error::Hash`] for anything else. It does not repeat the text, which could be a secret that
 /// was put in the wrong place.
 pub fn from_hex(text: &str) -> Result<[u8; 32], Error> {
     let mut sha256 = [0; 32];

@@ -1,5 +1,5 @@
-//! What holds for every request: it is counted, limited in size and time, and answered in one
-//! shape whatever happens.
+//! The layer around every route: requests are counted, limited in size and time, and answered
+//! in one shape if they fail.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
@@ -20,13 +20,12 @@ use super::pieces::in_pieces;
 /// The longest path and query, in bytes.
 const MAX_URL: usize = 8 << 10;
 
-/// Puts what holds for every request around every route: one layer, as each costs every request
-/// some allocations.
+/// Wraps every route in one layer. It is a single one, as each layer costs every request some allocations.
 pub fn around(routes: Router, state: &State) -> Router {
     routes.layer(from_fn_with_state(state.clone(), observe))
 }
 
-/// Answers a request and counts it, and how long that took.
+/// Answers a request, and counts it and its duration.
 async fn observe(Extracted(state): Extracted<State>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let _in_flight = state.metrics.http_request();
@@ -47,7 +46,7 @@ async fn observe(Extracted(state): Extracted<State>, request: Request, next: Nex
     in_pieces(response)
 }
 
-/// Answers within the time that there is, whatever happens.
+/// Answers within the request timeout, even if the handler panics.
 async fn limited(state: &State, mut request: Request, next: Next) -> Response {
     let length = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
     if length > MAX_URL {
@@ -59,7 +58,7 @@ async fn limited(state: &State, mut request: Request, next: Next) -> Response {
     {
         return Error::unsupported_encoding(encoding).into_response();
     }
-    // The join reads lines as they come and has no limit: it takes no body as a whole.
+    // This does not limit the join, which reads its body as a stream and never as a whole.
     let most = usize::try_from(state.settings.body_limit).unwrap_or(usize::MAX);
     DefaultBodyLimit::max(most).apply(&mut request);
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
@@ -75,7 +74,7 @@ async fn limited(state: &State, mut request: Request, next: Next) -> Response {
     }
 }
 
-/// Gives errors that others answered with a text or nothing the shape of all errors.
+/// Gives an error that was answered with plain text or without a body, as by axum, the shape of all errors.
 fn shaped(response: Response, method: &Method) -> Response {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();

@@ -8,18 +8,18 @@ use axum::http::{HeaderMap, Uri, header::HOST};
 use super::error::Error;
 use super::parameters::others;
 
-/// A list's own URL, from which those of its other pages are made.
+/// The URL of a list, from which the links to its other pages are made.
 pub struct Link {
     /// Scheme, host and path.
     address: String,
-    /// Every parameter but those of paging, as it was written.
+    /// All parameters except `limit`, `offset` and `cursor`, as the caller wrote them.
     kept: String,
     limit: u64,
 }
 
 impl Link {
-    /// From a request: the host is the one that the caller used, or the one that a trusted proxy
-    /// says that it used.
+    /// Creates it from a request. The host is the one that the caller used, or the one
+    /// that a trusted proxy reports.
     pub fn of(uri: &Uri, headers: &HeaderMap, trusted: bool, limit: u64) -> Result<Self, Error> {
         let forwarded = |name: &str| {
             let value = headers.get(name).filter(|_| trusted)?;
@@ -29,7 +29,7 @@ impl Link {
         let host = forwarded("x-forwarded-host").or(host);
         let host = host.or(uri.authority().map(Authority::as_str));
         let host = host.unwrap_or("localhost").parse::<Authority>().ok();
-        // What stands before an `@` would make it look like another host than it is.
+        // User information before an `@` would make the link look as if it led to another host.
         let host = host.filter(|host| !host.as_str().contains('@'));
         let host = host.ok_or_else(|| Error::invalid("host", "The Host header names no host."))?;
         let secure =
@@ -43,7 +43,7 @@ impl Link {
         })
     }
 
-    /// The page that a parameter names.
+    /// Returns the link with a value of the paging parameter `name`.
     fn page_by(&self, name: &str, value: impl Display) -> String {
         let mine = [name];
         let mut query: Vec<_> = others(&self.kept, &mine).map(str::to_owned).collect();
@@ -51,22 +51,24 @@ impl Link {
         format!("{}?{}", self.address, query.join("&"))
     }
 
-    /// The page after a cursor.
+    /// Returns the link to the page after a cursor.
     pub fn cursor(&self, cursor: &str) -> String {
         self.page_by("cursor", cursor)
     }
 
-    /// The page with a number.
+    /// Returns the link to the page with a number.
     pub fn page(&self, number: u64) -> String {
         self.page_by("page", number)
     }
 
-    /// The page after the one at `offset` that has so many rows.
+    /// Returns the link to the page after the one at `offset` with `rows` rows; `None`
+    /// if that offset overflows.
     pub fn next(&self, offset: u64, rows: usize) -> Option<String> {
         offset.checked_add(rows as u64).map(|next| self.page_by("offset", next))
     }
 
-    /// The page before the one at `offset`; it may begin at 0 and overlap.
+    /// Returns the link to the page before the one at `offset`, which may overlap with it;
+    /// `None` on the first page.
     pub fn previous(&self, offset: u64) -> Option<String> {
         (offset > 0).then(|| self.page_by("offset", offset.saturating_sub(self.limit)))
     }

@@ -1,4 +1,4 @@
-//! `GET …/persons`
+//! `GET …/persons`: lists of persons.
 
 use std::cmp::Reverse;
 
@@ -18,29 +18,29 @@ use super::{body, cursor, person_ref};
 use crate::person::{Filter, Head, Needle, PersonId};
 use crate::store::{By, Row, Start, Wanted};
 
-/// Persons on a page, unless given.
+/// Persons on a page, if `limit` is not given.
 pub const DEFAULT_LIMIT: u64 = 100;
 /// The most persons on a page.
 pub const MAX_LIMIT: u64 = 10_000;
 
-/// Rows of an index that an export reads at once.
+/// Index rows that an export reads per chunk.
 const CHUNK: usize = 1_000;
 
-/// Distinct ids that a list shows of one person.
+/// The most distinct ids that a list shows per person.
 const MAX_DISTINCT_IDS: usize = 1_000;
 
-/// Which persons are asked for.
+/// The parsed parameters of a list.
 struct Query {
     limit: u64,
     start: Start,
-    /// Pages are walked by cursors, not by offsets.
+    /// Whether paging is by cursor rather than by offset.
     walks: bool,
     counts: bool,
     order: cursor::Order,
     distinct_id: Option<String>,
     email: Option<String>,
     wanted: Wanted,
-    /// CSV has no place for the link to the next page.
+    /// Whether the answer is CSV, which has no place for the link to the next page.
     is_csv: bool,
 }
 
@@ -88,7 +88,7 @@ fn order(parameters: &Parameters) -> Result<cursor::Order, Error> {
     Ok(cursor::Order { by, ascending })
 }
 
-/// Every `properties` parameter, joined by AND.
+/// Parses all `properties` parameters, joined by AND.
 fn filter(parameters: &Parameters) -> Result<Filter, Error> {
     let now = super::now();
     let given = parameters.all().filter(|(name, text)| *name == "properties" && !text.is_empty());
@@ -101,8 +101,8 @@ fn filter(parameters: &Parameters) -> Result<Filter, Error> {
 
 /// List persons
 ///
-/// Newest `created_at` first unless `order_by` says otherwise, among equals by uuid. All conditions
-/// given together hold.
+/// Sorted by `created_at`, newest first, unless `order_by` says otherwise; ties are broken by uuid. If
+/// several conditions are given, all must hold.
 #[utoipa::path(
     get, path = "/persons", tag = "persons",
     params(parameters::List, parameters::Properties, parameters::Position, parameters::Answer),
@@ -153,12 +153,12 @@ fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
 
 /// The rows of a page.
 struct Page {
-    /// How many there are on all pages.
+    /// The number of persons on all pages.
     count: u64,
     rows: Vec<Row>,
-    /// The head of the only one on all pages, where it was read on the way.
+    /// The head of the only person on all pages, if it was read along the way.
     only: Option<Head>,
-    /// Whether there is a row after them.
+    /// Whether more rows follow.
     more: bool,
 }
 
@@ -167,7 +167,7 @@ fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     let cursor::Order { by, ascending } = query.order;
     let walked = |among: Option<(&[PersonId], u64)>, count| {
-        // One more tells whether there is another page.
+        // One row more, to see whether there is another page.
         let (order, start) = ((by, ascending), query.start);
         let rows = snapshot.page(project, order, start, limit + 1, among)?;
         Ok::<_, Error>(rows.map(|mut rows| {
@@ -203,7 +203,7 @@ fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
     Ok(Page { count, rows, only, more })
 }
 
-/// Sorts rows, and answers how many of them are before the start.
+/// Sorts rows and returns how many of them come before the start.
 fn sorted(rows: &mut [Row], query: &Query) -> usize {
     let ascending = query.order.ascending;
     let key = |row: &Row| (Reverse(row.time), row.uuid);
@@ -222,8 +222,8 @@ fn sorted(rows: &mut [Row], query: &Query) -> usize {
     }
 }
 
-/// Everybody who is wanted, from the start on, as rows. Nobody is kept: those of a filter are found
-/// by asking of everybody in the order of the list.
+/// Passes every matching person from the start on to `take`, as a row. No persons are held in memory: a
+/// filter is checked for every person, in the order of the list.
 fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Error> {
     let View { ref snapshot, project, .. } = *view;
     let mut out = Vec::new();
@@ -266,7 +266,8 @@ fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Err
     }
 }
 
-/// The persons with the distinct id or email that is asked for who match the filter too; the head of one alone.
+/// Returns the persons with the requested distinct id or email that also match the filter, and the
+/// head if there is only one.
 fn few(view: &View<'_>, query: &Query) -> Result<(Vec<Row>, Option<Head>), Error> {
     let View { ref snapshot, project, .. } = *view;
     let persons = match (&query.distinct_id, &query.email) {
@@ -288,7 +289,7 @@ fn few(view: &View<'_>, query: &Query) -> Result<(Vec<Row>, Option<Head>), Error
             last = Some(head);
         }
     }
-    // An email may be everybody's: no more than one is kept.
+    // Many persons may have the same email, so at most one head is kept.
     let only = last.filter(|_| rows.len() == 1);
     Ok((rows, only))
 }
@@ -312,7 +313,7 @@ fn row_of(
     person(view, out, (id, &head))
 }
 
-/// A person as lists show it.
+/// Writes a person as lists show it.
 pub fn person(view: &View<'_>, out: &mut Vec<u8>, of: (PersonId, &Head)) -> Result<(), Error> {
     view.check()?;
     let View { ref snapshot, project, settings, .. } = *view;

@@ -1,15 +1,15 @@
-//! HTTP: who asks, what for, and the answer as JSON or CSV; and writes, handed to the log.
+//! The HTTP API: authorizes requests, answers reads as JSON or CSV, and appends writes to the command log.
 //!
-//! Reading order: [`router`] the whole URL surface on one page → [`read`] what every read of
-//! persons has in common: key, project, position, snapshot, `ETag` → [`list`], [`single`],
-//! [`as_of`], [`history`], [`activity`], [`change_feed`], [`batch`] and [`join`] the reads → [`body`] a
-//! person as JSON → [`mod@format`] an answer as CSV, [`export`] all rows as CSV → [`mod@write`] what
-//! every write has in common, [`mutations`] the writes → [`health`] what needs no key → [`mod@openapi`] how
-//! all of it is described → [`server`] connections and their end.
+//! Reading order: [`router`], the whole URL surface on one page → [`read`], what all reads of persons share:
+//! key, project, position, snapshot, `ETag` → [`list`], [`single`], [`as_of`], [`history`], [`activity`],
+//! [`change_feed`], [`batch`] and [`join`], the reads → [`body`], a person as JSON → [`mod@format`], an
+//! answer as CSV → [`export`], all rows as CSV → [`mod@write`], what all writes share → [`mutations`], the
+//! writes → [`health`], the routes for monitors → [`mod@openapi`], the description of the API → [`server`],
+//! connections and shutdown.
 //!
-//! Guarantees: an answer shows one consistent snapshot and names its position; every error, a
-//! panic's and a timeout's too, is JSON of one shape; a parameter whose value cannot be understood is
-//! an error, while unknown names are ignored; a body that cannot be brought to its end is broken off.
+//! Guarantees: an answer shows one consistent snapshot and names its position; every error, including one
+//! caused by a panic or a timeout, is JSON of the same shape; an invalid parameter value is an error, while
+//! unknown names are ignored; a body that cannot be completed is broken off, so that it never looks complete.
 
 mod access;
 mod activity;
@@ -72,60 +72,61 @@ use crate::person::Time;
 use crate::progress::{Positions, Progress};
 use crate::store::Store;
 
-/// Lists that are read at once; one more is turned away.
+/// The most lists that are read at the same time; further ones are rejected with 503.
 const LISTS_AT_ONCE: usize = 8;
 
-/// Exports that are read at once. They have places of their own, so that whoever reads one slowly
-/// keeps nobody from a list.
+/// The most exports that are read at the same time. They have permits of their own, so that slow readers of
+/// exports do not block lists.
 const EXPORTS_AT_ONCE: usize = 2;
 
-/// Joins at once. They have places of their own too, as whoever sends slowly may take hours.
+/// The most joins in progress. They have permits of their own, since a slow sender may take hours.
 const JOINS_AT_ONCE: usize = 8;
 
-/// Joins that read at one time; the others wait their turn.
+/// The most joins that read the store at the same time; the others wait for their turn.
 const JOINING_AT_ONCE: usize = 4;
 
-/// Reads of one person on threads of their own: the threads are shared with writes and metrics.
+/// The most reads of one person on blocking threads, which they share with writes and metrics.
 const APART_AT_ONCE: usize = 64;
 
 /// How long an export may read from one snapshot.
 pub const SNAPSHOT_LIFE: Duration = Duration::from_secs(600);
 
-/// How the server answers.
+/// The settings of the API server.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Properties that name a person, the first truthy one.
+    /// The properties that may name a person; the first one with a truthy value does.
     pub display_name_properties: Vec<String>,
     /// The most connections at once.
     pub connections: usize,
     /// The longest time that a request may take.
     pub request_timeout: Duration,
-    /// The longest time that an export may take: [`SNAPSHOT_LIFE`].
+    /// The longest time that an export may take: [`SNAPSHOT_LIFE`], except in tests.
     pub snapshot_life: Duration,
     /// The largest body of a request, in bytes.
     pub body_limit: u64,
-    /// The largest page of persons, in bytes. One of a single person may be larger.
+    /// The largest answer with several persons, operations or values, in bytes. An answer with a
+    /// single one may be larger.
     pub page_limit: u64,
-    /// The most that a join is sent and has not answered, in bytes of the store's disk. At least
-    /// [`LEAST_SPOOL`].
+    /// The most input of a join that may wait to be answered, in bytes on the store's disk.
+    /// At least [`LEAST_SPOOL`].
     pub join_spool: u64,
-    /// The longest time that a read waits for its position.
+    /// The longest time that a read waits for its position, or a write to be applied.
     pub position_wait: Duration,
-    /// Whether `X-Forwarded-Host` and `X-Forwarded-Proto` are believed.
+    /// Whether `X-Forwarded-Host` and `X-Forwarded-Proto` are trusted.
     pub trust_forwarded: bool,
-    /// Whether metrics and health are left out here, since they have a listener of their own.
+    /// Whether the main listener leaves out the metrics and health routes, because they have their own.
     pub metrics_separate: bool,
 }
 
 impl Settings {
-    /// When the reads of a request end that began then: a little earlier than the request, so that they
-    /// say themselves what became of them.
+    /// Returns the deadline for the reads of a request that began at `begun`. It is slightly before the
+    /// request times out, so that a read that takes too long fails with its own error.
     fn deadline(&self, begun: Instant) -> Instant {
         begun + self.request_timeout / 20 * 19
     }
 }
 
-/// What every request shares. Cheap to clone.
+/// The state shared by all requests. Cheap to clone.
 #[derive(Clone)]
 pub struct State(Arc<Shared>);
 
@@ -137,31 +138,31 @@ impl Deref for State {
     }
 }
 
-/// What [`State`] is a handle to.
+/// The data behind [`State`].
 pub struct Shared {
     store: Arc<Store>,
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
     settings: Settings,
     commands: Arc<dyn CommandLog>,
-    /// Replaced as a whole; a request goes on with the one it began with.
+    /// Replaced as a whole; a request keeps the one it started with.
     access: RwLock<Arc<Access>>,
-    /// One permit a list being read, kept until the reading has really ended.
+    /// One permit per list being read, held until the read has really ended.
     lists: Arc<Semaphore>,
-    /// One permit an export, kept until the reading has really ended.
+    /// One permit per export, held until the read has really ended.
     exports: Arc<Semaphore>,
-    /// One permit a read of one person on a thread of its own.
+    /// One permit per read of one person on a blocking thread.
     apart: Arc<Semaphore>,
-    /// One permit a join, from its first line to its last.
+    /// One permit per join, held until its last line is answered.
     joins: Arc<Semaphore>,
-    /// One permit a join that reads.
+    /// One permit per join that is reading the store.
     joining: Arc<Semaphore>,
-    /// So that the position is read once a commit, and not once a request.
+    /// Caches the position, so that it is read once per commit rather than once per request.
     cached_position: read::CachedPosition,
 }
 
 impl State {
-    /// What the requests to one server share.
+    /// Creates the state of one server.
     #[must_use]
     pub fn new(
         store: Arc<Store>,
@@ -171,7 +172,7 @@ impl State {
         access: Access,
         settings: Settings,
     ) -> Self {
-        // A series that is not there before its first error hides that error from `increase` and `rate`.
+        // Creates all series at 0: `increase` and `rate` do not count an error with which a series appears.
         for code in error::Code::VARIANTS {
             metrics.http_errors(code, 0);
         }
@@ -191,7 +192,7 @@ impl State {
         }))
     }
 
-    /// Takes other projects and keys from the next request on, here and in every clone.
+    /// Replaces the projects and keys for all later requests, also in every clone of this state.
     pub fn replace_access(&self, access: Access) {
         *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
     }
@@ -201,14 +202,14 @@ impl State {
         access.clone()
     }
 
-    /// Waits until the view has got as far as a caller wants it to be.
+    /// Waits until `wanted` is applied, for at most `within`.
     async fn wait_for(&self, wanted: &Positions, within: Duration) -> Result<(), error::Error> {
         let reached = wanted.is_empty() || self.progress.reached(wanted, within).await;
         reached.then_some(()).ok_or_else(error::Error::position_not_reached)
     }
 }
 
-/// Now, by this server's clock.
+/// Returns the current time of this server's clock.
 fn now() -> Time {
     Time(i64::try_from(clock::now().as_micros()).unwrap_or(i64::MAX))
 }

@@ -1,4 +1,4 @@
-//! The writes of persons: `PATCH`, `PUT` and `DELETE …/persons/:id`, and the `POST`s under them.
+//! Writes to persons: `PATCH`, `PUT` and `DELETE …/persons/:id`, and the `POST` routes under `…/persons`.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ use crate::store::{CommandOutcome, Moment};
 
 /// Set properties of a person
 ///
-/// Sets the given keys, null among the values, and leaves the others. `PUT` does the same.
+/// Sets the given keys and leaves the others; `null` is a value. `PUT` does the same.
 #[utoipa::path(
     patch, path = "/persons/{id}", tag = "writes",
     params(parameters::Position, parameters::Answer, parameters::Idempotency),
@@ -43,9 +43,9 @@ pub async fn patch(Path((_, id)): Path<(String, String)>, write: Write) -> Resul
     set_properties(write, &id, set).await
 }
 
-/// Set one property of a person, or some
+/// Set one or more properties of a person
 ///
-/// `{"key": …, "value": …}` or `{"$set": {…}}`; the others stay.
+/// Takes `{"key": …, "value": …}` or `{"$set": {…}}`; the other properties stay.
 #[utoipa::path(
     post, path = "/persons/{id}/update_property", tag = "writes",
     params(parameters::Position, parameters::Answer, parameters::Idempotency),
@@ -74,9 +74,9 @@ pub async fn update_property(
     set_properties(write, &id, set).await
 }
 
-/// Take properties of a person away
+/// Delete properties of a person
 ///
-/// One key, or several; done as well where the person has no such property.
+/// Takes one key or several. Succeeds even if the person has no such property.
 #[utoipa::path(
     post, path = "/persons/{id}/delete_property", tag = "writes",
     params(parameters::Position, parameters::Answer, parameters::Idempotency),
@@ -105,8 +105,8 @@ pub async fn delete_property(
 
 /// Delete a person
 ///
-/// With everyone merged into it and their history: nothing is found of them from then on, at no
-/// moment of the past either. A second time it is not found.
+/// Deletes the person with all persons merged into it and their history. From then on no read finds them, not
+/// even a read of the past. Deleting the person again is answered with 404.
 #[utoipa::path(
     delete, path = "/persons/{id}", tag = "writes",
     params(parameters::Position, parameters::Answer, parameters::Idempotency),
@@ -125,10 +125,10 @@ pub async fn delete(
     }
 }
 
-/// Give distinct ids to persons of their own
+/// Split distinct ids off into persons of their own
 ///
-/// From now on; history stays where it was. With neither field the first distinct id stays and
-/// all others leave.
+/// Takes effect from now on; history stays with the person. If neither field is given, the first distinct id
+/// stays and all others leave.
 #[utoipa::path(
     post, path = "/persons/{id}/split", tag = "writes",
     params(parameters::Position, parameters::Answer, parameters::Idempotency),
@@ -144,7 +144,7 @@ pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Resul
     let these = write.fields.texts("distinct_ids_to_split")?;
     let these = these.map(|ids| ids.into_iter().map(person_ref::distinct_id).collect::<Vec<_>>());
     let (named, attr, leaving) = match (main, these) {
-        // Only who says nothing means all but the first.
+        // An empty array is not the same as an absent one, which means all but the first.
         (_, Some(these)) if these.is_empty() => return Err(nothing_to_split()),
         (Some(_), Some(_)) => {
             let detail = "Cannot provide both main_distinct_id and distinct_ids_to_split";
@@ -167,7 +167,7 @@ pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Resul
     }
 }
 
-/// Refuses distinct ids that are not the person's now.
+/// Returns an error for distinct ids that do not belong to the person now.
 fn ensure_ids_of_person(
     view: &View<'_>,
     person_ref: PersonRef,
@@ -184,9 +184,10 @@ fn ensure_ids_of_person(
     Ok(())
 }
 
-/// Let a deleted person's distinct id be used again
+/// Allow a deleted person's distinct id to be used again
 ///
-/// Earlier events of it that still come count again. Not found where nobody ever had it.
+/// Events with the distinct id that arrive from now on count again, even if they are from before the
+/// deletion. If no person ever had the distinct id, the answer is 404.
 #[utoipa::path(
     post, path = "/persons/reset_person_distinct_id", tag = "writes",
     params(parameters::Position, parameters::Answer, parameters::Idempotency),
@@ -211,7 +212,8 @@ pub async fn reset(write: Write) -> Result<Response, Error> {
 
 /// Delete many persons
 ///
-/// At most 1,000, by `ids` or by `distinct_ids`; who is not found is passed over.
+/// Deletes at most 1,000 persons, given by `ids` or by `distinct_ids`. Persons that are not found are
+/// skipped.
 #[utoipa::path(
     post, path = "/persons/bulk_delete", tag = "writes",
     params(parameters::Position, parameters::Answer, parameters::Idempotency),
@@ -226,7 +228,7 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
     refuse_keep_person(&write)?;
     let (ids, distinct_ids) = (write.fields.texts("ids")?, write.fields.texts("distinct_ids")?);
     let (attr, asked) = match (ids, distinct_ids) {
-        // Whoever has a place for both in a body may leave one of them empty.
+        // A client that always sends both fields may leave one of them empty.
         (Some(ids), Some(none)) if none.is_empty() => ("ids", ids),
         (Some(none), Some(distinct_ids)) if none.is_empty() => ("distinct_ids", distinct_ids),
         (Some(_), Some(_)) => {
@@ -278,7 +280,7 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
     write.answer(StatusCode::ACCEPTED, move |_| Ok(body)).await
 }
 
-/// Each once, the same id by the same text.
+/// Removes duplicates, after writing each id in the same form.
 fn named_once(attr: &str, asked: Vec<String>) -> Result<BTreeSet<String>, Error> {
     if attr != "ids" {
         return Ok(asked.into_iter().collect());
@@ -293,14 +295,16 @@ fn named_once(attr: &str, asked: Vec<String>) -> Result<BTreeSet<String>, Error>
     asked.iter().map(same).collect()
 }
 
-/// Whom a bulk deletion is about: those of whom the same request told already, and the others.
+/// The persons of a bulk deletion: the outcomes of those that an earlier request with the same idempotency
+/// key handled, and the acts for the others.
 struct Found {
     outcomes: Vec<(Option<Uuid>, CommandOutcome)>,
     acts: Vec<KeyedAct>,
 }
 
-/// Whose uuid no person has. To delete nobody is how it is remembered that a name meant nobody, or somebody who is
-/// deleted by another name: the same request again must not delete whoever has the name by then.
+/// A uuid that no person has. With an idempotency key, a name of no person, or of one that is deleted under
+/// another name already, is remembered by a deletion of this uuid: the same request again must not delete a
+/// person that has the name by then.
 const NOBODY: Uuid = Uuid::nil();
 
 fn found(
@@ -356,18 +360,18 @@ fn tree(value: &Value) -> Tree {
     json::tree(value.as_json()).unwrap_or_else(|| value.as_json().into())
 }
 
-/// PostHog's deletions may spare the person and take its events. There are no events here, and whoever asks
-/// to keep somebody must not lose them.
+/// Returns an error for `keep_person`, with which PostHog deletes a person's events but not the person. There
+/// are no events here, and a caller that wants to keep a person must not lose it.
 fn refuse_keep_person(write: &Write) -> Result<(), Error> {
     let keep = write.fields.filled("keep_person");
-    // Python's clients write `False`.
+    // Python clients write `False`.
     let keeps = keep
         .is_some_and(|keep| keep.is_truthy() && !keep.text().trim().eq_ignore_ascii_case("false"));
     let detail = "keep_person cannot be asked for: there is nothing to delete but the person";
     if keeps { Err(Error::invalid("keep_person", detail)) } else { Ok(()) }
 }
 
-/// The answer where nothing else is due.
+/// Answers `{"success":true}`.
 async fn success(write: &Write, status: StatusCode) -> Result<Response, Error> {
     write.answer(status, |_| Ok(b"{\"success\":true}".to_vec())).await
 }

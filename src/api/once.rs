@@ -1,4 +1,4 @@
-//! A write of one thing: done once under an idempotency key, and judged by what became of it.
+//! A write of one command: done once per idempotency key, and answered by its outcome.
 
 use axum::response::Response;
 use serde_json::Value as Tree;
@@ -11,21 +11,21 @@ use super::write::{Write, Written, to_person};
 use crate::person::Act;
 use crate::store::CommandOutcome;
 
-/// What is done to a person, in words that are the same where the same is asked for: the order of an object's
-/// keys says nothing.
+/// Describes a write to a person, with the same text for the same request: the order of an
+/// object's keys does not matter.
 pub fn describe(doing: &str, person_ref: PersonRef, with: &Tree) -> String {
     format!("{doing} {person_ref} {with}")
 }
 
-/// What became of a command.
+/// How far a command got.
 pub enum Done {
     /// It was applied.
     Applied,
-    /// It is in the log, and this is the answer.
+    /// It is in the log and not yet applied; this is the answer.
     Accepted(Response),
 }
 
-/// Does something to the person that the path names; `what` is as [`once`] has it.
+/// Writes a command for the person that the path names. For `what`, see [`once`].
 pub async fn of_one(
     write: &Write,
     what: &str,
@@ -40,8 +40,8 @@ pub async fn of_one(
     once(write, what, async || write.view(read).await).await
 }
 
-/// Writes a command, unless the same was written before; `what` says all that is asked for, since another
-/// write under the same key must not be taken for this one.
+/// Writes a command, unless the same one was written before under the same idempotency key. `what` describes
+/// all that is requested, so that another write under the same key is not taken for this one.
 pub async fn once(
     write: &Write,
     what: &str,
@@ -59,7 +59,7 @@ pub async fn once(
     judge(outcome.ok_or_else(Error::internal)?).map(|()| Done::Applied)
 }
 
-/// What the caller is told of a command that was not done.
+/// Returns the error for a command that was not done.
 fn judge(outcome: CommandOutcome) -> Result<(), Error> {
     match outcome {
         CommandOutcome::Done => Ok(()),

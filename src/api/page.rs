@@ -1,9 +1,9 @@
-//! A page of results, no larger than one may be, so that memory is bounded however large each is.
+//! Pages of results within the page limit, so that memory is bounded however large a result is.
 
 use super::error::Error;
 use super::read::View;
 
-/// The results of a page between brackets, as they are written.
+/// A JSON array of results that is being written.
 pub struct Results<'o> {
     out: &'o mut Vec<u8>,
     began: usize,
@@ -19,10 +19,10 @@ impl<'o> Results<'o> {
         Self { out, began, most: view.page_bytes(), shown: 0 }
     }
 
-    /// Writes one more; answers whether there was room for it, as there is for the first one.
+    /// Writes one more result, and returns whether there was room for it. There always is for the first one.
     ///
     /// # Errors
-    /// That of `write`.
+    /// The error of `write`.
     pub fn push(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
@@ -41,18 +41,18 @@ impl<'o> Results<'o> {
         Ok(fits)
     }
 
-    /// Ends the page, and answers how many it has.
+    /// Ends the page and returns its number of results.
     pub fn end(self) -> usize {
         self.out.push(b']');
         self.shown
     }
 }
 
-/// Writes the results of a page between brackets, and answers how many: at least one, and fewer than there
-/// are where the page would be too large.
+/// Writes rows as a JSON array and returns how many: at least the first one, and fewer than given if
+/// the page would be too large.
 ///
 /// # Errors
-/// The first that `each` has.
+/// The first error of `each`.
 pub fn results<T>(
     view: &View<'_>,
     out: &mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! The query of a URL: a value that cannot be understood is an error; unknown names are ignored.
+//! The query parameters of a URL: an invalid value is an error; unknown names are ignored.
 
 use std::ops::RangeInclusive;
 
@@ -7,12 +7,12 @@ use percent_encoding::percent_decode_str;
 use super::error::Error;
 use crate::person::Time;
 
-/// The parameters of a request, in their order.
+/// The parameters of a request, in the order given.
 #[derive(Clone, Debug, Default)]
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// Reads a query.
+    /// Parses a query.
     pub fn parse(query: &str) -> Result<Self, Error> {
         let pairs = pairs(query).map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -23,28 +23,29 @@ impl Parameters {
         pairs.collect::<Result<_, _>>().map(Self)
     }
 
-    /// Every parameter, in their order.
+    /// Yields all parameters, in the order given.
     pub fn all(&self) -> impl DoubleEndedIterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// The value of a parameter, of one given several times the last. An empty one is absent.
+    /// Returns the value of a parameter, the last one if it is given several times. An
+    /// empty value counts as absent.
     pub fn get(&self, name: &str) -> Option<&str> {
         let mut given = self.all().filter(|(found, value)| *found == name && !value.is_empty());
         given.next_back().map(|(_, value)| value)
     }
 
-    /// Gives a parameter another value.
+    /// Sets the value of a parameter.
     pub fn set(&mut self, name: &str, value: &str) {
         self.0.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Takes a parameter away, however often it is given.
+    /// Removes a parameter, however often it is given.
     pub fn remove(&mut self, name: &str) {
         self.0.retain(|(found, _)| found != name);
     }
 
-    /// A whole number within bounds.
+    /// Returns a parameter that is a whole number within `bounds`.
     pub fn whole(&self, name: &str, bounds: RangeInclusive<u64>) -> Result<Option<u64>, Error> {
         let Some(text) = self.get(name) else {
             return Ok(None);
@@ -65,7 +66,7 @@ impl Parameters {
         }
     }
 
-    /// `true` or `false`; absent is `false`.
+    /// Returns a parameter that is `true` or `false`; an absent one is `false`.
     pub fn flag(&self, name: &str) -> Result<bool, Error> {
         let Some(text) = self.get(name) else {
             return Ok(false);
@@ -79,7 +80,7 @@ impl Parameters {
         }
     }
 
-    /// A moment.
+    /// Returns a parameter that is a time.
     pub fn time(&self, name: &str) -> Result<Option<Time>, Error> {
         let Some(text) = self.get(name) else {
             return Ok(None);
@@ -89,14 +90,14 @@ impl Parameters {
         Ok(Some(time))
     }
 
-    /// A parameter that means something also where it is empty.
+    /// Returns a parameter for which an empty value has a meaning.
     pub fn given(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().rev().find(|(found, _)| found == name);
         found.map(|(_, value)| value.as_str())
     }
 }
 
-/// The pairs of a query as they are written, without those in `without`.
+/// Yields the pairs of a query as they are written, except those with a name in `without`.
 pub fn others<'q>(query: &'q str, without: &[&str]) -> impl Iterator<Item = &'q str> {
     pairs(query).filter(move |pair| {
         let name = pair.split_once('=').map_or(*pair, |(name, _)| name);

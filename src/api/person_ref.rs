@@ -1,4 +1,4 @@
-//! How a caller names a person, or one of its distinct ids.
+//! How callers refer to a person, or to one of its distinct ids.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::error::Error;
 use crate::person::{PersonId, identity};
 
-/// How a caller names a person.
+/// A reference to a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PersonRef {
     /// By the integer id.
@@ -16,7 +16,7 @@ pub enum PersonRef {
     Uuid(Uuid),
 }
 
-/// The same for the same reference, however it was written.
+/// Gives the same text for the same reference, however the caller wrote it.
 impl fmt::Display for PersonRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -27,16 +27,16 @@ impl fmt::Display for PersonRef {
 }
 
 impl PersonRef {
-    /// Reads what stands in the parameter `attr`.
+    /// Parses the value of the parameter `attr`.
     pub fn parse(text: &str, attr: &str) -> Result<Self, Error> {
-        // A uuid without hyphens may be digits alone, but no integer id is that long.
+        // A uuid without hyphens may consist of digits alone, but no integer id is that long.
         if matches!(text.len(), 32 | 36)
             && let Ok(uuid) = Uuid::try_parse(text)
         {
             return Ok(Self::Uuid(uuid));
         }
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            // One that does not fit is one that nobody has.
+            // An id that does not fit belongs to no person, and neither does `PersonId::MAX`.
             return Ok(Self::Id(text.parse().unwrap_or(PersonId::MAX)));
         }
         let detail = "The ID provided does not look like a personID. If you are using a \
@@ -45,7 +45,7 @@ impl PersonRef {
     }
 }
 
-/// A distinct id as it is kept of an event that shows it, so that whoever sent it finds it.
+/// Normalizes a distinct id as ingestion does, so that the id of an event finds its person.
 pub fn distinct_id(text: String) -> String {
     identity::cut(if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text })
 }

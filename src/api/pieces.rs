@@ -1,5 +1,5 @@
-//! Splits long answers into pieces. A connection copies each piece into the buffer that it sends from, and
-//! keeps that buffer: small pieces bound what a connection holds to about two of them.
+//! Splits long bodies into pieces. A connection copies each piece into its send buffer and keeps that buffer,
+//! so small pieces bound the memory of a connection to about two of them.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,11 +14,11 @@ const PIECE: usize = 64 << 10;
 /// A body in pieces.
 struct Pieces {
     body: Body,
-    /// What is left of what the body had last.
+    /// The rest of the last frame of `body`.
     rest: Bytes,
 }
 
-/// An answer whose body is handed on in pieces where it is long.
+/// Returns a response whose body is sent in pieces if it may be longer than one.
 pub fn in_pieces(response: Response) -> Response {
     if response.body().size_hint().upper().is_some_and(|most| most <= PIECE as u64) {
         return response;

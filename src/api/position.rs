@@ -1,7 +1,7 @@
-//! How far the log is applied, as callers carry it from one answer to the next request.
+//! Positions: how far the log is applied, carried by callers from an answer to the next request.
 //!
-//! Opaque: URL-safe Base64 of a version byte, the topics with their partitions and next offsets,
-//! and a checksum, so that what was not made here is told from what was.
+//! Opaque to callers: URL-safe Base64 of a version byte, the topics with their partitions and next offsets,
+//! and a checksum, which detects values that were not made here.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,13 +10,13 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::error::Error;
 use crate::progress::Positions;
 
-/// The parameter that asks for a position.
+/// The name of the parameter with the position that an answer must reflect.
 pub const PARAMETER: &str = "min_position";
 
 const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = 4;
 
-/// Reads both forms: what [`opaque`] made, and `topic:partition:offset` of records that are to be
+/// Parses either form: a value of [`opaque`], or `topic:partition:offset` of records that must be
 /// applied, separated by commas.
 pub fn parse(text: &str) -> Result<Positions, Error> {
     let positions = if text.contains(':') { of_records(text) } else { of_opaque(text) };
@@ -44,7 +44,7 @@ fn of_records(text: &str) -> Option<Positions> {
     Some(positions)
 }
 
-/// The positions as one opaque value.
+/// Encodes positions as one opaque value.
 pub fn opaque(positions: &Positions) -> String {
     let mut bytes = vec![VERSION];
     let all: Vec<_> = positions.iter().collect();
@@ -83,7 +83,7 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM_BYTES] {
     [a, b, c, d]
 }
 
-/// Seven bits a byte, the least significant first; the highest bit says that more follow.
+/// Appends a varint: seven bits per byte, the least significant first; the highest bit says that more follow.
 fn push(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push((number & 0x7f) as u8 | 0x80);

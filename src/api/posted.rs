@@ -1,4 +1,4 @@
-//! A request with a body: the key is judged wherever it stands, and the fields are understood.
+//! Requests with a body: the key is checked, wherever it is given, and the fields are parsed.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use super::{State, access, position, read};
 use crate::person::ProjectId;
 use crate::progress::Positions;
 
-/// A request by someone who may.
+/// An authorized request with a body.
 pub struct Posted {
     /// The project that the path names.
     pub project: ProjectId,
@@ -27,36 +27,37 @@ pub struct Posted {
     pub format: Format,
     /// The label of the key.
     pub author: String,
-    /// When it came.
+    /// When it arrived.
     pub begun: Instant,
-    /// What has to be applied before it is answered.
+    /// The positions that must be applied before it is answered.
     pub wanted: Positions,
     /// The headers.
     pub headers: HeaderMap,
 }
 
 impl Posted {
-    /// Reads a request that asks for this scope.
+    /// Reads a request to a route that requires a scope.
     pub async fn of(request: Request, state: &State, scope: Scope) -> Result<Self, Error> {
         let begun = Instant::now();
         let (mut parts, body) = request.into_parts();
         let parameters = Parameters::parse(parts.uri.query().unwrap_or_default())?;
         let project = read::project_of(&mut parts, state).await?;
         let (method, headers) = (parts.method.clone(), parts.headers.clone());
-        // What it says to be too long is refused before it is sent.
+        // A body whose declared length is too large is rejected before it is received.
         if body.size_hint().lower() > state.settings.body_limit {
             return Err(Error::of_status(StatusCode::PAYLOAD_TOO_LARGE, &method));
         }
         let body = Bytes::from_request(Request::from_parts(parts, body), state);
         let left = state.settings.deadline(begun).saturating_duration_since(Instant::now());
-        // Whoever never sends all of it is told that nothing was done.
+        // If the body never ends, the caller learns that nothing was done.
         let body = tokio::time::timeout(left, body).await.map_err(|_| {
             Error::unreadable("it did not come to its end in time, and nothing was done")
         })?;
         let body =
             body.map_err(|error| Error::of_status(error.into_response().status(), &method))?;
         let fields = Fields::of(&headers, &body, &parameters);
-        // Whoever may not do it is not told what is wrong with what they sent.
+        // An error in the body is reported after authorization only, so that a caller
+        // without access does not see it.
         let named = match &fields {
             Ok(fields) => fields.text(access::KEY_PARAMETER)?,
             Err(_) => parameters.get(access::KEY_PARAMETER).map(str::to_owned),

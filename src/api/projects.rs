@@ -1,4 +1,4 @@
-//! `GET /api/projects` and `GET /api/projects/:project_id`: where connectors begin.
+//! `GET /api/projects` and `GET /api/projects/:project_id`: the projects of a key, where connectors begin.
 
 use axum::extract;
 use axum::http::StatusCode;
@@ -69,7 +69,7 @@ fn project(out: &mut Vec<u8>, Project { id, name }: &Project) {
     object.number("id", u64::from(*id));
     object.optional("uuid", Some(uuid(&format!("project:{id}"))));
     object.string("name", name);
-    // There is one: whoever runs this server.
+    // There is only one organization, the operator of this server.
     object.optional("organization", Some(uuid("organization")));
     object.string("timezone", "UTC");
     object.end();

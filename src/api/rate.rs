@@ -1,4 +1,4 @@
-//! How often a key may ask.
+//! The rate limit of a key.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use governor::clock::Clock;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-/// The requests of one key: so many a minute, and as many at once where none came before.
+/// The rate limiter of one key: a number of requests per minute, all of which may come at once after a pause.
 #[derive(Debug)]
 pub struct Rate(DefaultDirectRateLimiter);
 
 impl Rate {
-    /// At most so many requests a minute.
+    /// Creates a limiter of `requests` per minute.
     pub fn per_minute(requests: NonZeroU32) -> Self {
         Self(RateLimiter::direct(Quota::per_minute(requests)))
     }
 
-    /// Takes one request; of one too many it answers how long to wait.
+    /// Counts one request. If it is one too many, the error is how long to wait.
     pub fn take(&self) -> Result<(), Duration> {
         self.0.check().map_err(|until| until.wait_time_from(self.0.clock().now()))
     }

@@ -1,5 +1,5 @@
-//! What every read of persons has in common: the key is judged, the parameters are understood,
-//! the position is waited for, one snapshot answers, and the answer says how far that was.
+//! What all reads of persons share: the key is checked, the parameters are parsed, the position is waited
+//! for, one snapshot is read, and the answer names its position.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,28 +26,28 @@ use crate::store::{Moment, Snapshot, Store};
 /// The header that says how much of the log an answer reflects.
 pub const POSITION: HeaderName = HeaderName::from_static("x-personview-position");
 
-/// So long a thread that answers connections reads for one of them.
+/// How long a connection thread may read for one request, before the read is moved to a blocking thread.
 const INLINE_READ_LIMIT: Duration =
     if cfg!(test) { Duration::from_millis(2) } else { Duration::from_millis(10) };
 
-/// How far the view was, and what was made of it.
+/// The position of the view, and the body that was read from it.
 type Answered = (HeaderValue, Result<Vec<u8>, Error>);
 
-/// A read by someone who may.
+/// An authorized read.
 pub struct Read {
-    /// What requests share.
+    /// The state shared by all requests.
     pub state: State,
-    /// The project that is asked for.
+    /// The project that is read.
     pub project: ProjectId,
-    /// The query.
+    /// The query parameters.
     pub parameters: Parameters,
     /// The format of the answer.
     pub format: Format,
-    /// When it came.
+    /// When the request arrived.
     pub begun: Instant,
-    /// Under which name a list is kept as a file.
+    /// The `Content-Disposition` of a list in CSV, if it has one.
     pub file: Option<HeaderValue>,
-    /// What the answer has to reflect.
+    /// The positions that the answer must reflect.
     wanted: Positions,
     if_none_match: Vec<HeaderValue>,
 }
@@ -60,7 +60,7 @@ impl FromRequestParts<State> for Read {
     }
 }
 
-/// A read of what was done to persons, by someone who may.
+/// An authorized read of the activity log.
 pub struct Audit(pub Read);
 
 impl FromRequestParts<State> for Audit {
@@ -101,32 +101,32 @@ pub async fn project_of(parts: &mut Parts, state: &State) -> Result<String, Erro
     Ok(project.map_or("", |(_, value)| value).to_owned())
 }
 
-/// How a list is kept as a file: under the name of its route.
+/// Returns the `Content-Disposition` that names the file after its route.
 fn file(path: &str) -> Option<HeaderValue> {
     let name = path.trim_end_matches('/').rsplit('/').next()?;
     HeaderValue::try_from(format!("attachment; filename=\"{name}.csv\"")).ok()
 }
 
-/// What a read sees.
+/// The view of the store that a read has.
 pub struct View<'s> {
-    /// The store, for its names.
+    /// The store, for its dictionary and identity.
     pub store: &'s Store,
-    /// One consistent state.
+    /// One consistent state of the store.
     pub snapshot: Snapshot<'s>,
-    /// The project that is asked for.
+    /// The project that is read.
     pub project: ProjectId,
-    /// How the server answers.
+    /// The settings of the server.
     pub settings: &'s Settings,
-    /// When it ends.
+    /// When reads must end.
     pub deadline: Instant,
     cached_position: &'s CachedPosition,
 }
 
-/// The position of a state of the store that was told last, and the state's number.
+/// The number of the state of the store whose position was read last, and that position.
 pub type CachedPosition = Mutex<Option<(u64, HeaderValue)>>;
 
 impl Read {
-    /// A read that is asked for in a body.
+    /// Creates a read whose parameters are in the body of the request.
     pub fn of(
         state: State,
         project: ProjectId,
@@ -146,8 +146,8 @@ impl Read {
         }
     }
 
-    /// Answers with one person where that may take long: on a thread of its own, so that others are answered
-    /// meanwhile. Where there are too many of these it waits for one to end.
+    /// Answers with one person if reading it may take long: on a blocking thread, so that the connection
+    /// thread can answer others. Waits if too many of these reads are running.
     pub async fn person_apart<F>(self, body: F) -> Result<Response, Error>
     where
         F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
@@ -164,7 +164,7 @@ impl Read {
         Ok(self.respond_with_person(position, body))
     }
 
-    /// Answers with one person.
+    /// Answers with one person, read on the connection thread if that is quick.
     pub async fn person<F>(self, body: F) -> Result<Response, Error>
     where
         F: Fn(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
@@ -181,7 +181,7 @@ impl Read {
         with_position(position, body.map_or_else(IntoResponse::into_response, respond))
     }
 
-    /// Answers with a list of at most one person.
+    /// Answers with a list of at most one person, read on the connection thread if that is quick.
     pub async fn list_of_one<F>(self, body: F) -> Result<Response, Error>
     where
         F: Fn(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
@@ -193,8 +193,9 @@ impl Read {
         }
     }
 
-    /// Reads on this thread: a few look-ups take less time than handing them to another one. `None` where
-    /// they are not few, as of a person with very many distinct ids: other requests wait for this thread.
+    /// Reads on the connection thread, as a few lookups take less time than handing them to another
+    /// thread. `None` if they take too long, as for a person with very many distinct ids: other
+    /// requests wait for this thread.
     fn read_inline<F>(&self, body: &F) -> Result<Option<Answered>, Error>
     where
         F: Fn(&View<'_>) -> Result<Vec<u8>, Error>,
@@ -208,8 +209,8 @@ impl Read {
         Ok((!is_over).then_some((position, body)))
     }
 
-    /// Answers with a list, where not too many are being read. In CSV each of the `results` of
-    /// the body is a row.
+    /// Answers with a list, or with 503 if too many lists are being read. In CSV each of the
+    /// `results` of the body is a row.
     pub async fn list<F>(self, body: F) -> Result<Response, Error>
     where
         F: FnOnce(&View<'_>) -> Result<Vec<u8>, Error> + Send + 'static,
@@ -235,7 +236,7 @@ impl Read {
         with_position(position, body.map_or_else(IntoResponse::into_response, respond))
     }
 
-    /// Waits for the position, and takes one of some permits; `what` is told where none is left.
+    /// Waits for the position, then acquires a permit. If none is left, the error names `what`.
     pub async fn wait_for_turn(
         &self,
         permits: &Arc<Semaphore>,
@@ -245,13 +246,13 @@ impl Read {
         permits.clone().try_acquire_owned().map_err(|_| Error::overloaded(what))
     }
 
-    /// Waits for the position.
+    /// Waits until the positions that the caller asked for are applied.
     pub async fn wait(&self) -> Result<(), Error> {
         self.state.wait_for(&self.wanted, self.state.settings.position_wait).await
     }
 }
 
-/// What is made of a view as JSON, in a format.
+/// Reads an answer as JSON and converts it to a format.
 fn made(
     view: &View<'_>,
     format: Format,
@@ -265,8 +266,8 @@ fn with_position(position: HeaderValue, mut response: Response) -> Response {
     response
 }
 
-/// Reads on a thread that may block. Answers what was read, and how far the view was. Ends a little earlier
-/// than a request that began then may take, and where the caller is gone.
+/// Runs `read` on a blocking thread, and returns the position of the view and the result. The read ends
+/// slightly before a request that began at `begun` times out, or when the caller is gone.
 pub async fn on_thread<T: Send + 'static>(
     state: State,
     project: ProjectId,
@@ -287,7 +288,7 @@ pub async fn on_thread<T: Send + 'static>(
     }
 }
 
-/// Notes, when it is dropped, that nobody waits any more.
+/// Marks a read as abandoned when it is dropped.
 #[derive(Default)]
 struct Gone(Arc<AtomicBool>);
 
@@ -298,7 +299,7 @@ impl Drop for Gone {
 }
 
 impl<'s> View<'s> {
-    /// The store as it is now, until a deadline or until nobody waits any more.
+    /// Takes a snapshot of the store, whose reads end at the deadline or when they are abandoned.
     pub fn of(
         state: &'s State,
         project: ProjectId,
@@ -315,17 +316,17 @@ impl<'s> View<'s> {
         }
     }
 
-    /// The largest page, in bytes.
+    /// Returns the page limit, in bytes.
     pub fn page_bytes(&self) -> usize {
         usize::try_from(self.settings.page_limit).unwrap_or(usize::MAX)
     }
 
-    /// Ends a read that should not go on.
+    /// Returns an error if the deadline has passed or the read is abandoned.
     pub fn check(&self) -> Result<(), Error> {
         Ok(self.snapshot.check_not_ended()?)
     }
 
-    /// A person's integer id; `None` where nobody has the uuid.
+    /// Returns a person's integer id; `None` if no person has the uuid. An integer id is returned unchecked.
     pub fn person(&self, person_ref: PersonRef) -> Result<Option<PersonId>, Error> {
         Ok(match person_ref {
             PersonRef::Id(id) => Some(id),
@@ -333,14 +334,14 @@ impl<'s> View<'s> {
         })
     }
 
-    /// The person that is meant, or what it was merged into.
+    /// Returns the person that is referred to, or the one that it was merged into; 404 if there is none.
     pub fn now(&self, person_ref: PersonRef) -> Result<(PersonId, Head), Error> {
         let not_found = || Error::not_found("Not found.");
         let id = self.person(person_ref)?.ok_or_else(not_found)?;
         self.snapshot.became(self.project, id, Moment::NOW)?.ok_or_else(not_found)
     }
 
-    /// How far the view is. Between two commits it is the same for all, and told once.
+    /// Returns the position of the view, which is cached, as it only changes with a commit.
     pub fn position(&self) -> Result<HeaderValue, Error> {
         let state = self.snapshot.state();
         let cached = self.cached_position.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -364,8 +365,8 @@ impl<'s> View<'s> {
     }
 }
 
-/// An answer with a strong `ETag`; without its body where the caller has it. The header that says so may
-/// come several times.
+/// Returns an answer with a strong `ETag`, or 304 without a body if the caller has it. `If-None-Match`
+/// may be given several times.
 pub fn tagged<'h>(
     format: Format,
     body: Vec<u8>,

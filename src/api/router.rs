@@ -11,7 +11,7 @@ use super::{
     projects, single, values,
 };
 
-/// Where the routes of a project are; both mean the same.
+/// The prefixes of a project's routes, which are equivalent.
 const PREFIXES: [&str; 2] = ["/api/projects/{project}", "/api/environments/{project}"];
 
 /// The routes of a project.
@@ -43,7 +43,7 @@ fn of_project() -> Vec<Route> {
     ]
 }
 
-/// Where a key's projects are.
+/// The routes to the projects of a key.
 fn of_key() -> Vec<Route> {
     vec![
         route!("/api/projects", get projects::list),
@@ -51,7 +51,7 @@ fn of_key() -> Vec<Route> {
     ]
 }
 
-/// What this server is and can do; no key needed.
+/// The routes of the OpenAPI document; no key needed.
 fn of_document() -> Vec<Route> {
     vec![
         route!("/openapi.json", get page::document),
@@ -60,7 +60,7 @@ fn of_document() -> Vec<Route> {
     ]
 }
 
-/// What monitors ask; no key needed.
+/// The routes for monitors; no key needed.
 fn of_health() -> Vec<Route> {
     vec![
         route!("/_liveness", get health::liveness),
@@ -69,13 +69,13 @@ fn of_health() -> Vec<Route> {
     ]
 }
 
-/// Every route, as the OpenAPI document tells of it.
+/// Returns the OpenAPI document of all routes.
 pub fn document() -> utoipa::openapi::OpenApi {
     let others = of_key().into_iter().chain(of_document()).chain(of_health());
     openapi::document(&PREFIXES, &of_project(), &others.collect::<Vec<_>>())
 }
 
-/// Each path and, handler by handler, the one that is told of it.
+/// Returns the path of each route, with the path that each of its handlers documents.
 #[cfg(test)]
 pub fn told() -> Vec<(&'static str, String)> {
     let all = of_project().into_iter().chain(of_key()).chain(of_document()).chain(of_health());
@@ -83,7 +83,7 @@ pub fn told() -> Vec<(&'static str, String)> {
     told.collect()
 }
 
-/// The server's routes; with those of health unless these have a listener of their own.
+/// Returns the routes of the main listener, with those for monitors unless these have their own listener.
 pub fn main(state: &State) -> Router {
     let mut router = Router::new();
     for prefix in PREFIXES {
@@ -103,7 +103,7 @@ pub fn main(state: &State) -> Router {
     finish(router, state)
 }
 
-/// The routes of health alone.
+/// Returns the routes for monitors alone.
 pub fn health(state: &State) -> Router {
     finish(with_health(Router::new()), state)
 }
@@ -119,7 +119,7 @@ fn finish(router: Router<State>, state: &State) -> Router {
     layers::around(router.fallback(not_found).with_state(state.clone()), state)
 }
 
-/// Adds a path, with and without a slash at its end.
+/// Adds a path, with and without a trailing slash.
 fn with(router: Router<State>, path: &str, methods: &MethodRouter<State>) -> Router<State> {
     router.route(path, methods.clone()).route(&format!("{path}/"), methods.clone())
 }

@@ -1,4 +1,4 @@
-//! Connections: taken, served within limits, and brought to an end.
+//! Connections: accepted, served within limits, and shut down.
 
 use std::io;
 use std::net;
@@ -18,30 +18,29 @@ use tokio_io_timeout::TimeoutStream;
 use super::workers::Workers;
 use super::{State, router, stream};
 
-/// The longest time until a request's headers are all there; a connection that is silent for
-/// longer is closed.
+/// The longest time until a request's headers have arrived; a connection silent for longer is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The most bytes of a request's line and headers; beyond it the answer is 431.
+/// The most bytes of the request line and headers; a request with more is answered with 431.
 const MAX_HEAD: usize = 64 << 10;
 
-/// How long running requests may go on after the end was asked for.
+/// How long running requests may go on after shutdown was requested.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// How often it is told that all connections are taken.
+/// The least time between two warnings that all connections are in use.
 const CROWD_PAUSE: Duration = Duration::from_secs(60);
 
-/// A caller that takes nothing of its answer for so long is left.
+/// How long a caller may take nothing of its answer before its connection is closed.
 const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(100) } else { stream::PATIENCE };
 
-/// How long to wait before the next connection after one could not be taken.
+/// How long to wait after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
-/// Serves until `shutdown` completes and the requests running then are answered, or half a
-/// minute has passed. Health on a listener of its own answers as long as that takes.
+/// Serves until `shutdown` completes and the requests running then are answered, or half a minute has passed.
+/// If the health routes have their own listener, they are answered until then.
 ///
 /// # Errors
-/// Where the system has no threads to serve on.
+/// If the system has no threads to serve on.
 pub async fn serve(
     listener: TcpListener,
     metrics_listener: Option<TcpListener>,
@@ -55,7 +54,7 @@ pub async fn serve(
         main.await;
         return Ok(());
     };
-    // Places and a thread of its own: whoever fills the others keeps nobody from asking how it goes.
+    // It has its own connection limit and thread, so that monitors are answered even if all others are busy.
     let worker = Workers::single()?;
     let router = router::health(&state);
     let health = accept(metrics_listener, router, &worker, most, std::future::pending());
@@ -66,7 +65,8 @@ pub async fn serve(
     Ok(())
 }
 
-/// At most so many connections at once are taken; the others wait with the system.
+/// Serves at most `most` connections at a time, while the others wait in the system's
+/// backlog. Ends after `shutdown`.
 async fn accept(
     listener: TcpListener,
     router: Router,
@@ -108,18 +108,18 @@ async fn accept(
     }
 }
 
-/// The next connection, once there is a place for it.
+/// Accepts the next connection, once there is a permit for it.
 async fn next(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> (Option<OwnedSemaphorePermit>, io::Result<net::TcpStream>) {
     let place = places.clone().acquire_owned().await.ok();
     let accepted = listener.accept().await;
-    // It belongs to the runtime that polls it, which is another one.
+    // A stream belongs to the runtime that polls it, which here is another one.
     (place, accepted.and_then(|(stream, _)| stream.into_std()))
 }
 
-/// Tells once in a while that others wait for a place.
+/// Warns once in a while that all connections are in use.
 struct Crowd {
     most: usize,
     told: Option<Instant>,
@@ -144,10 +144,10 @@ async fn connection(
         Ok(stream) => stream,
         Err(error) => return tracing::warn!(%error, "a connection could not be taken"),
     };
-    // Answers are written whole; there is nothing to gather.
+    // Answers are written whole, so there is nothing to gain by delaying small packets.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
-    // What waits to be taken is memory, and nothing else gives up a caller that takes nothing.
+    // What the caller has not taken occupies memory, and nothing else gives up on such a caller.
     stream.set_write_timeout(Some(PATIENCE));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -172,7 +172,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        // More than a system holds for two ends.
+        // More than the socket buffers of both ends.
         let router = Router::new().route("/", get(async || vec![0; 64 << 20]));
         let graceful = GracefulShutdown::new();
         let stream = stream.into_std().unwrap();

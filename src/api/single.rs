@@ -1,4 +1,4 @@
-//! `GET …/persons/:id`
+//! `GET …/persons/:id`: one person as it is now.
 
 use axum::extract::Path;
 use axum::response::Response;
@@ -11,8 +11,8 @@ use super::read::{Read, View};
 
 /// Get one person
 ///
-/// As it is now. The id of a person merged away answers with the person that it became, and
-/// `merged_from` names the one that was asked for.
+/// Returns the person as it is now. The id of a person that was merged away returns the person that it
+/// became, and `merged_from` is the uuid of the requested one.
 #[utoipa::path(
     get, path = "/persons/{id}", tag = "persons",
     params(parameters::Position, parameters::Answer, parameters::Known),
@@ -24,7 +24,7 @@ pub async fn person(read: Read, Path((_, id)): Path<(String, String)>) -> Result
     read.person(move |view| current(view, person_ref)).await
 }
 
-/// The person that is called so, as it is now.
+/// Returns the person that is referred to as it is now, as JSON.
 pub fn current(view: &View<'_>, person_ref: PersonRef) -> Result<Vec<u8>, Error> {
     let View { ref snapshot, project, settings, .. } = *view;
     let (id, head) = view.now(person_ref)?;

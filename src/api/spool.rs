@@ -1,41 +1,41 @@
-//! Bytes on their way from a caller who sends to an answer that is made of them: a ring in a file,
-//! so that much may wait in little memory and the disk has an end.
+//! A ring buffer in a file for the input of a join until it is answered, so that much input takes little
+//! memory and a bounded part of the disk.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// A ring of bytes. Positions count from the first byte that ever came.
+/// A ring buffer of bytes. Positions count from the first byte that was ever written.
 pub struct Spool {
     file: File,
     size: u64,
 }
 
 impl Spool {
-    /// A ring of `size` bytes in a file of its own.
+    /// Creates a ring buffer of `size` bytes in a file that nothing else uses.
     pub fn new(file: File, size: u64) -> Self {
         Self { file, size }
     }
 
-    /// The most bytes that it holds.
+    /// Returns its capacity, in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Keeps bytes at a position, over those that came `size` before them.
+    /// Writes bytes at a position, over the bytes `size` before them.
     ///
     /// # Errors
-    /// Where the file takes no more.
+    /// If the file cannot be written.
     pub fn write(&self, bytes: &[u8], position: u64) -> io::Result<()> {
         let (start, first) = self.split(bytes.len(), position);
         self.file.write_all_at(&bytes[..first], start)?;
         self.file.write_all_at(&bytes[first..], 0)
     }
 
-    /// The bytes at a position, which must have come and still be held.
+    /// Reads the bytes at a position, which must have been written and not yet been overwritten.
     ///
     /// # Errors
-    /// Where the file cannot be read.
+    /// If the file cannot be read.
     pub fn read(&self, length: usize, position: u64) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
         let (start, first) = self.split(length, position);
@@ -44,7 +44,7 @@ impl Spool {
         Ok(bytes)
     }
 
-    /// Where a position is in the file, and how many of so many bytes come before the ring's end.
+    /// Returns the file offset of a position, and how many of `length` bytes come before the ring's end.
     fn split(&self, length: usize, position: u64) -> (u64, usize) {
         let start = position % self.size;
         let before_end = usize::try_from(self.size - start).unwrap_or(usize::MAX);

@@ -1,8 +1,8 @@
-//! Bodies that are made while they are read.
+//! Response bodies that are produced while they are read.
 //!
-//! A body is whole only where it was brought to its [end](Sender::end). One that was not is broken
-//! off: the connection ends without the last chunk that HTTP asks for, so that nobody takes some
-//! for all. That is so whatever the reason: a failure, a panic, a caller that was left.
+//! A body is complete only if it was brought to its [end](Sender::end). Any other body is broken off: the
+//! connection closes without the last chunk that HTTP requires, so that no caller takes a part for the whole.
+//! The reason does not matter: a failure, a panic, or a caller that was given up.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -13,20 +13,20 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-/// A caller that takes nothing for so long is left.
+/// How long a caller may take nothing before it is given up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Where the parts of a body go. Waits for the caller: one part is underway at a time.
+/// The sending half of a body. It waits for the caller: at most one part is buffered.
 #[derive(Clone)]
 pub struct Sender(mpsc::Sender<Frame>);
 
 enum Frame {
     Bytes(Bytes),
-    /// That was all.
+    /// The body is complete.
     End,
 }
 
-/// A body, and where its parts go.
+/// Creates a body and its sender.
 pub fn body() -> (Sender, Body) {
     let (sender, receiver) = mpsc::channel(1);
     let frames = stream::unfold(Some(receiver), |receiver| async {
@@ -41,27 +41,27 @@ pub fn body() -> (Sender, Body) {
 }
 
 impl Sender {
-    /// Sends a part; answers whether the caller takes more.
+    /// Sends a part; `false` if the caller is gone or was given up.
     pub async fn send(&self, bytes: Bytes) -> bool {
         self.put(Frame::Bytes(bytes), PATIENCE).await
     }
 
-    /// Ends the body: it is whole.
+    /// Ends the body, which is then complete.
     pub async fn end(self) -> bool {
         self.put(Frame::End, PATIENCE).await
     }
 
-    /// Sends a part from a thread that may block, by a deadline.
+    /// Sends a part from a blocking thread, by a deadline.
     pub fn send_by(&self, deadline: Instant, bytes: Bytes) -> bool {
         self.put_by(deadline, Frame::Bytes(bytes))
     }
 
-    /// Ends the body from a thread that may block, by a deadline.
+    /// Ends the body from a blocking thread, by a deadline.
     pub fn end_by(self, deadline: Instant) -> bool {
         self.put_by(deadline, Frame::End)
     }
 
-    /// Whether nobody reads the body any more.
+    /// Whether the body was dropped, so that nothing reads it any more.
     pub fn is_abandoned(&self) -> bool {
         self.0.is_closed()
     }

@@ -1,8 +1,8 @@
-//! JSON as CSV: an object is a row, and what is nested in it are columns of their own.
+//! JSON as CSV: an object is a row, and values nested in it have columns of their own.
 //!
-//! The header is the union of the columns of all rows, sorted by name, so rows are gone through
-//! twice: [`Columns`] notes what there is, [`Table`] writes it. `a.b` names both what is `b` within
-//! `a` and a key `a.b`; where both occur they stay apart, as two columns of that name.
+//! The header is the union of the columns of all rows, sorted by name, so the rows are read twice:
+//! [`Columns`] collects the columns, [`Table`] writes the rows. `a.b` names both a key `b` within `a` and a
+//! key `a.b`; if both occur, they are two columns with the same name.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -13,16 +13,17 @@ use csv::{Terminator, Writer, WriterBuilder};
 use super::error::Error;
 use crate::person::json;
 
-/// Before each step of a path. No key has it: NUL is replaced when a record is read.
+/// Precedes each step of a path. No key contains it: NUL is replaced when a record is read.
 const STEP: char = '\0';
 
-/// The column of what was asked for, where answers stand under that.
+/// The column of the requested id, if the results are keyed by it.
 const ASKED: &str = "asked";
 
-/// The longest header of several rows, in bytes: it is the one thing that grows with what persons have.
+/// The longest header of an answer with several rows, in bytes. It limits the columns, which must be held in
+/// memory and grow with the properties that persons have.
 pub const MAX_HEADER: usize = 1 << 20;
 
-/// What cannot be made a table.
+/// The error for an answer that cannot be written as a table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Broken;
 
@@ -33,7 +34,7 @@ impl From<Broken> for Error {
     }
 }
 
-/// A row: an object, and what was asked for where that is not in it.
+/// A row: a JSON object, and the requested id if the results are keyed by it.
 #[derive(Clone, Debug)]
 pub struct Row<'j> {
     asked: Option<Cow<'j, str>>,
@@ -41,12 +42,12 @@ pub struct Row<'j> {
 }
 
 impl<'j> Row<'j> {
-    /// The row of a JSON object.
+    /// Creates the row of a JSON object.
     pub fn of(json: &'j [u8]) -> Result<Self, Broken> {
         Ok(Self { asked: None, json: std::str::from_utf8(json).map_err(|_| Broken)? })
     }
 
-    /// Calls `each` with the path of every cell and what stands there.
+    /// Calls `each` with the path and the content of every cell.
     fn cells(&self, each: &mut Each<'_>) -> Result<(), Broken> {
         if let Some(asked) = &self.asked {
             each(&format!("{STEP}{ASKED}"), Cell::Text(asked))?;
@@ -57,10 +58,10 @@ impl<'j> Row<'j> {
 
 type Each<'e> = dyn FnMut(&str, Cell<'_>) -> Result<(), Broken> + 'e;
 
-/// What stands in a cell.
+/// The content of a cell.
 enum Cell<'j> {
     Text(&'j str),
-    /// Neither an object nor an array.
+    /// JSON that is neither an object nor an array.
     Json(&'j str),
 }
 
@@ -100,9 +101,9 @@ fn cells(path: &mut String, json: &str, each: &mut Each<'_>) -> Result<(), Broke
     }
 }
 
-/// A text that no spreadsheet runs: what would begin a formula gets an apostrophe before it.
-/// Blanks before it do not count, since some programs take them away, and wide forms do, since
-/// some take them for the narrow ones.
+/// Returns a text that no spreadsheet runs: one that would begin a formula gets an apostrophe before it.
+/// Leading blanks are ignored, since some programs strip them. Fullwidth characters count as well, since some
+/// programs take them for the ASCII ones.
 fn inert(text: Cow<'_, str>) -> Cow<'_, str> {
     let is_blank = |c: char| c.is_whitespace() || c == '\u{feff}';
     let shown = text.trim_start_matches(is_blank);
@@ -111,7 +112,7 @@ fn inert(text: Cow<'_, str>) -> Cow<'_, str> {
     if runs { Cow::Owned(format!("'{text}")) } else { text }
 }
 
-/// The columns of rows.
+/// The columns of all rows so far.
 #[derive(Debug, Default)]
 pub struct Columns {
     paths: HashSet<String>,
@@ -119,7 +120,7 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// Notes the columns of a row.
+    /// Adds the columns of a row.
     pub fn note(&mut self, row: &Row<'_>) -> Result<(), Broken> {
         row.cells(&mut |path, _| {
             if !self.paths.contains(path) {
@@ -130,12 +131,12 @@ impl Columns {
         })
     }
 
-    /// The length of the header, about, in bytes.
+    /// Returns the approximate length of the header, in bytes.
     pub fn length(&self) -> usize {
         self.bytes
     }
 
-    /// A table of these columns, its header written.
+    /// Creates a table of these columns and writes its header.
     pub fn table(self) -> Result<Table, Broken> {
         let name = |path: &str| path.trim_start_matches(STEP).replace(STEP, ".");
         let mut named: Vec<_> = self.paths.into_iter().map(|path| (name(&path), path)).collect();
@@ -153,17 +154,17 @@ impl Columns {
 
 /// A table being written.
 pub struct Table {
-    /// By their paths.
+    /// The index of each column, by its path.
     columns: HashMap<String, usize>,
-    /// The cells of a row, one after the other.
+    /// The cells of the current row, one after the other.
     text: String,
-    /// Where in the text each column is; nowhere is empty.
+    /// The range of each column in `text`; empty if the row has no such cell.
     cells: Vec<Range<usize>>,
     writer: Writer<Vec<u8>>,
 }
 
 impl Table {
-    /// Writes a row. Every column of it was noted before.
+    /// Writes a row. All of its columns must have been noted.
     pub fn row(&mut self, row: &Row<'_>) -> Result<(), Broken> {
         self.text.clear();
         self.cells.fill(0..0);
@@ -183,12 +184,12 @@ impl Table {
         Ok(())
     }
 
-    /// The length of what was written and not taken, about, in bytes.
+    /// Returns the approximate number of bytes that were written and not taken.
     pub fn length(&self) -> usize {
         self.writer.get_ref().len()
     }
 
-    /// Takes what was written.
+    /// Takes the bytes that were written.
     pub fn take(&mut self) -> Result<Vec<u8>, Broken> {
         std::mem::replace(&mut self.writer, writer()).into_inner().map_err(|_| Broken)
     }
@@ -198,8 +199,9 @@ fn writer() -> Writer<Vec<u8>> {
     WriterBuilder::new().terminator(Terminator::CRLF).from_writer(Vec::new())
 }
 
-/// An answer as CSV: a row for each of its `results`, or one where it has none. Of several rows a few with
-/// very many columns would make all of them long: they have a limit, as the whole has at `most` bytes.
+/// Converts an answer to CSV: a row for each of its `results`, or one row if it has none. If there are
+/// several rows, the header and the whole are limited, the latter to `most` bytes: a few rows with very many
+/// columns would make all rows long.
 pub fn of_answer(json: &[u8], most: usize) -> Result<Vec<u8>, Error> {
     let rows = rows(Row::of(json)?)?;
     let are_several = rows.len() > 1;

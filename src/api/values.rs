@@ -14,9 +14,9 @@ const MAX_LIMIT: u64 = 10_000;
 
 /// Count the values of a property
 ///
-/// The values that it has now, the most frequent first, then by name, and how many persons have
-/// each. Null and the empty text are left out; what is not a text is shown as JSON.
-/// `key=distinct_id` answers distinct ids, by name.
+/// Returns the current values and how many persons have each, the most frequent first, then by name. Null
+/// and the empty string are left out; values that are not strings are shown as JSON. `key=distinct_id`
+/// returns distinct ids, by name.
 #[utoipa::path(
     get, path = "/persons/values", tag = "persons",
     params(parameters::Values, parameters::Position, parameters::Answer),
@@ -57,10 +57,11 @@ fn value(out: &mut Vec<u8>, name: &str, count: u64) {
     object.end();
 }
 
-/// The most that the different values of an export may take in memory, in bytes.
+/// The most memory that the distinct values of an export may take, in bytes.
 const EXPORTED_BYTES: usize = 256 << 20;
 
-/// Every value as a row. Values are held while they are counted; distinct ids are not.
+/// Passes every value to `take`, as a row. Values are held in memory while they are
+/// counted; distinct ids are not.
 fn export(
     view: &View<'_>,
     key: &str,

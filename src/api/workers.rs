@@ -1,4 +1,4 @@
-//! Threads that answer requests: each serves its connections to their end, on a runtime of its own.
+//! The threads that answer requests: each has a runtime of its own and serves its connections until they end.
 
 use std::io;
 use std::thread::JoinHandle;
@@ -8,38 +8,38 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-/// How long what was begun may take to let go of what it holds, once nobody waits for it any more.
+/// How long reads in progress may take to release the store, once nothing waits for them any more.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Threads for requests, at least. Reads of one person run on them, and one that waits for the disk
-/// shall not hold up all others.
+/// The fewest threads for requests. Reads of one person run on them, and one that waits for the disk
+/// must not hold up all others.
 const MIN_THREADS: usize = 4;
 
-/// Threads with a runtime each. A connection stays on the thread that has it: to move requests
-/// between threads costs them more wake-ups than it saves them waiting.
+/// Threads with a runtime each. A connection stays on its thread: moving requests between threads costs more
+/// in wake-ups than it saves in waiting.
 ///
-/// Dropped, they end: tasks that are left are dropped, and reads that are under way are waited for as
-/// long as [`SHUTDOWN_TIMEOUT`], since the process must not end while they hold the store.
+/// Dropping it ends the threads: remaining tasks are dropped, and reads in progress are waited for up to
+/// [`SHUTDOWN_TIMEOUT`], since the process must not end while they hold the store.
 pub struct Workers(Vec<Worker>);
 
 struct Worker {
     handle: Handle,
-    /// Dropped first of all, which ends the thread.
+    /// Dropped to end the thread.
     running: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Workers {
-    /// A thread for each core, and a few where there are few cores.
+    /// Starts a thread for each core, and at least `MIN_THREADS`.
     ///
     /// # Errors
-    /// Where the system has no thread or no file for one.
+    /// If the system has no thread, or no file descriptor for its runtime.
     pub fn for_requests() -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         (0..cores.max(MIN_THREADS)).map(|_| Worker::start()).collect::<io::Result<_>>().map(Self)
     }
 
-    /// One thread, for what shall be answered also where all others are busy.
+    /// Starts one thread, for requests that must be answered even if all other threads are busy.
     ///
     /// # Errors
     /// See [`Workers::for_requests`].
@@ -47,7 +47,7 @@ impl Workers {
         Ok(Self(vec![Worker::start()?]))
     }
 
-    /// Runs a task on the thread that has the fewest.
+    /// Runs a task on the thread with the fewest tasks.
     pub fn spawn(&self, tasks: &mut JoinSet<()>, task: impl Future<Output = ()> + Send + 'static) {
         let handles = self.0.iter().map(|worker| &worker.handle);
         let idlest = handles.min_by_key(|handle| handle.metrics().num_alive_tasks());
@@ -76,7 +76,7 @@ fn run(runtime: Runtime, ended: oneshot::Receiver<()>) {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        // All at once, so that they need not wait for one another.
+        // All threads are signalled first, so that they end at the same time.
         for worker in &mut self.0 {
             worker.running.take();
         }

@@ -1,5 +1,5 @@
-//! What every write has in common: the key is judged, the fields are understood, a command goes
-//! to the log, and the answer waits until it was applied.
+//! What all writes share: the key is checked, the fields are parsed, a command is appended to the log, and
+//! the answer waits until it is applied.
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -24,38 +24,39 @@ use crate::person::{Act, Command, Head, PersonId, ProjectId};
 use crate::progress::Positions;
 use crate::store::CommandOutcome;
 
-/// A request with the key of an earlier one is answered as that one was, for a day.
+/// The header with the idempotency key: for a day, a write that repeats an earlier one under the
+/// same key is not done again.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// How long Kafka may take at least, whatever the caller has waited for before.
+/// The least time that Kafka has to accept a command, however long the caller has waited before.
 const LEAST_TO_APPEND: Duration = Duration::from_secs(1);
 
 /// The longest idempotency key, in bytes.
 const MAX_KEY: usize = 255;
 
-/// Where commands go.
+/// The log that commands are appended to.
 pub trait CommandLog: Send + Sync {
-    /// Adds a command to the log, and answers what has to be applied before it is.
+    /// Appends a command to the log, and returns the positions at which it is applied.
     fn append(&self, command: Command, within: Duration) -> Appending<'_>;
 }
 
-/// A command on its way to the log.
+/// The future of [`CommandLog::append`].
 pub type Appending<'a> = Pin<Box<dyn Future<Output = Result<Positions, NotAppended>> + Send + 'a>>;
 
 /// Why a command is not known to be in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAppended {
-    /// It is not there.
+    /// It is not in the log.
     Nothing,
-    /// It may be there, or come to be.
+    /// It may be in the log, or get there later.
     Unknown,
-    /// It is larger than the log takes.
+    /// It is larger than the log accepts.
     TooLarge,
 }
 
-/// A write by someone who may.
+/// An authorized write.
 pub struct Write {
-    /// What requests share.
+    /// The state shared by all requests.
     pub state: State,
     /// The project that is written to.
     pub project: ProjectId,
@@ -65,10 +66,10 @@ pub struct Write {
     format: Format,
     /// The label of the key.
     author: String,
-    /// What is waited for before anything is written.
+    /// The positions that must be applied before anything is written.
     wanted: Positions,
     idempotency_key: Option<String>,
-    /// By when it has to be answered.
+    /// When waiting for positions ends.
     deadline: Instant,
 }
 
@@ -77,7 +78,7 @@ impl FromRequest<State> for Write {
 
     async fn from_request(request: Request, state: &State) -> Result<Self, Error> {
         let posted = Posted::of(request, state, Scope::PersonWrite).await?;
-        // Counted from here: a slow body says nothing of Kafka.
+        // Counted from here, as a slow body says nothing about Kafka.
         let deadline = Instant::now() + state.settings.position_wait;
         let Posted { project, fields, format, author, wanted, headers, .. } = posted;
         let idempotency_key = idempotency_key(&headers)?;
@@ -96,20 +97,21 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Error> {
     Ok(Some(text.to_owned()))
 }
 
-/// A command to be written, and the key by which it is done once.
+/// An act to be written as a command, and the key under which it is done once.
 pub struct KeyedAct {
-    /// Under which it is done once.
+    /// The key under which it is done once.
     pub key: String,
     /// What it does.
     pub act: Act,
-    /// Uuids that the person may have instead.
+    /// Uuids that the person may have instead if the log is re-read in another order.
     pub other_uuids: Vec<Uuid>,
 }
 
-/// So many other uuids of a person stand in a command: one that leads to it is enough.
+/// The most other uuids of a person in a command; one that leads to the person is enough.
 const MAX_UUIDS: usize = 100;
 
-/// What is to be done to a person, and the uuids that it may have instead where the log is read anew.
+/// Returns an act on a person, and the uuids that the person may have instead if the log is
+/// re-read in another order.
 pub fn to_person(
     view: &View<'_>,
     of: (PersonId, &Head),
@@ -118,27 +120,28 @@ pub fn to_person(
     Ok((act(of.1.uuid), view.snapshot.other_uuids(view.project, of, MAX_UUIDS)?))
 }
 
-/// What became of commands.
+/// How far commands got.
 pub enum Written {
-    /// Each was applied.
+    /// All were applied, with these outcomes.
     Applied(Vec<CommandOutcome>),
-    /// The log has them, and they will be applied.
+    /// They are in the log up to these positions, and will be applied.
     Accepted(Positions),
 }
 
 impl Write {
-    /// A command. `what` names what is done to whom and with what, in the words of the request: a
-    /// repeated idempotency key counts for the same only.
+    /// Returns an act with its key. `what` says what is done to which person and with which values, as
+    /// requested: a repeated idempotency key counts for the same request only.
     pub fn keyed(&self, what: &str, (act, other_uuids): (Act, Vec<Uuid>)) -> KeyedAct {
         KeyedAct { key: self.key_of(what), act, other_uuids }
     }
 
-    /// Under which a command is done once.
+    /// Returns the key under which a command is done once; a random one if the caller gave no idempotency
+    /// key.
     pub fn key_of(&self, what: &str) -> String {
         match &self.idempotency_key {
-            // A distinct id or a value that it names does not outlive its person this way.
+            // Hashed, so that a distinct id or a value in `what` does not outlive its person.
             Some(key) => {
-                // The lengths keep one caller's key from being another's.
+                // The lengths ensure that keys of different callers never give the same text.
                 let of =
                     format!("{} {} {} {key} {what}", self.author.len(), key.len(), self.author);
                 format!("{:x}", Sha256::digest(of))
@@ -147,13 +150,13 @@ impl Write {
         }
     }
 
-    /// Whether the caller gave a key under which the request is done once.
+    /// Whether the caller gave an idempotency key.
     pub fn has_idempotency_key(&self) -> bool {
         self.idempotency_key.is_some()
     }
 
-    /// What became of the same command under the same idempotency key; `None` where there was
-    /// none in the last day.
+    /// Returns the outcome of the same command under the same idempotency key; `None` if there was none in
+    /// the last day, or no key is given.
     pub async fn repeated(&self, what: &str) -> Result<Option<CommandOutcome>, Error> {
         if !self.has_idempotency_key() {
             return Ok(None);
@@ -162,13 +165,13 @@ impl Write {
         self.view(move |view| Ok(view.snapshot.outcome(view.project, &key, now())?)).await
     }
 
-    /// Waits for what the caller wants to be applied first.
+    /// Waits until the positions that the caller asked for are applied.
     pub async fn wait(&self) -> Result<(), Error> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         self.state.wait_for(&self.wanted, left).await
     }
 
-    /// Reads something of the project.
+    /// Reads from the project on a blocking thread.
     pub async fn view<T: Send + 'static>(
         &self,
         read: impl FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
@@ -189,7 +192,7 @@ impl Write {
         Ok(response)
     }
 
-    /// Answers where the log has a write that is not applied yet.
+    /// Answers a write that is in the log but not applied yet.
     pub fn accepted(&self, positions: &Positions) -> Result<Response, Error> {
         let mut body = Vec::new();
         let mut object = Object::new(&mut body);
@@ -199,9 +202,9 @@ impl Write {
         self.format.answer(StatusCode::ACCEPTED, body)
     }
 
-    /// Writes commands to the log and waits until they were applied.
+    /// Writes commands to the log and waits until they are applied.
     pub async fn write(&self, acts: Vec<KeyedAct>) -> Result<Written, Error> {
-        // Of the store, which is never behind what the acts were made of.
+        // Those of the store, which is never behind the state that the acts are based on.
         let seen = self.view(|view| Ok(view.snapshot.positions()?)).await?.into_iter();
         let seen = seen.map(|(topic, partition, applied)| Seen {
             topic,
@@ -236,7 +239,7 @@ impl Write {
         Ok(Written::Applied(outcomes.await?))
     }
 
-    /// Adds commands to the log, all at once.
+    /// Appends commands to the log, all at once.
     async fn append(&self, commands: Vec<Command>, within: Duration) -> Result<Positions, Error> {
         let appending = commands.into_iter().map(|it| self.state.commands.append(it, within));
         let (mut positions, mut failed) = (Positions::new(), None);
@@ -254,7 +257,7 @@ impl Write {
         match failed {
             None => Ok(positions),
             Some(why) if positions.is_empty() => Err(Error::not_appended(why)),
-            // Some of it will be done.
+            // Some of the commands will be applied.
             Some(_) => Err(Error::not_appended(NotAppended::Unknown)),
         }
     }

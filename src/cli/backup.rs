@@ -1,5 +1,5 @@
-//! `personview backup` and `personview restore`: a copy of the store, also while a server runs on
-//! it, and a store from a copy.
+//! `personview backup` and `personview restore`: copy the store, even while a server runs on it, and
+//! create a store from a copy.
 
 use std::fs;
 use std::io::Write;
@@ -18,33 +18,33 @@ use crate::control::Lease;
 use crate::person::Time;
 use crate::store::{self, Backup, Backups, Checkpoint, Store};
 
-/// How often it is looked how far a copy is.
+/// How often the progress of a copy is measured.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What to copy, and where to.
+/// The arguments of `personview backup`.
 #[derive(Debug, Args)]
 pub struct BackupArguments {
-    /// Folder of the backups; made where missing
+    /// Folder of the backups; created if missing
     directory: PathBuf,
-    /// Keep so many backups, this one included, and take older ones away
+    /// Keep the newest N backups, including this one, and delete older ones
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     keep: Option<u32>,
 }
 
-/// What to make a store of.
+/// The arguments of `personview restore`.
 #[derive(Debug, Args)]
 pub struct RestoreArguments {
     /// Folder of the backups
     directory: PathBuf,
-    /// Number of the backup, as `--list` shows it; the newest one where it is left out
+    /// Number of the backup, as shown by `--list`; the newest one by default
     #[arg(long, value_name = "N")]
     backup: Option<u32>,
-    /// Show the backups that there are, and do nothing else
+    /// List the available backups, and do nothing else
     #[arg(long)]
     list: bool,
 }
 
-/// What is copied: of a server, or of a store that none runs on.
+/// Where the copied files come from: a running server, or a store that no server has open.
 enum Source {
     Running(Lease),
     Stopped(Box<Store>, Checkpoint),
@@ -78,10 +78,11 @@ impl Source {
     }
 }
 
-/// Refuses a folder within that of the store: whoever empties that to restore a backup would lose the backups.
+/// Refuses a backup folder inside the store's folder: clearing that folder to restore a backup
+/// would delete the backups too.
 fn ensure_outside_store(backups: &Path, store: &Path) -> anyhow::Result<()> {
     let absolute = std::path::absolute(backups)?;
-    // It need not be there yet.
+    // The folder may not exist yet, so its nearest existing ancestor is resolved.
     let there = absolute.ancestors().find_map(|folder| folder.canonicalize().ok());
     if there.zip(store.canonicalize().ok()).is_some_and(|(there, store)| there.starts_with(store)) {
         bail!("{} lies in store.path; keep backups elsewhere", backups.display());
@@ -89,11 +90,11 @@ fn ensure_outside_store(backups: &Path, store: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Adds a backup of the configured store to a folder, and says what it is.
+/// Adds a backup of the configured store to a folder, and prints a summary of it.
 ///
 /// # Errors
 ///
-/// There is no store, the server on it refuses, or the folder cannot be written.
+/// If there is no store, the server that runs on it refuses, or the folder cannot be written.
 pub fn back_up(
     config: &Config,
     wanted: &BackupArguments,
@@ -119,11 +120,11 @@ pub fn back_up(
     Ok(())
 }
 
-/// Makes the configured store of a backup, and says where it goes on.
+/// Restores the configured store from a backup, and prints the positions where it goes on.
 ///
 /// # Errors
 ///
-/// There is a store already, no such backup, or it is damaged.
+/// If there is a store already, or if the backup does not exist or is damaged.
 pub fn restore(
     config: &Config,
     from: &RestoreArguments,
@@ -131,7 +132,7 @@ pub fn restore(
 ) -> anyhow::Result<()> {
     let began = Instant::now();
     let nothing = || format!("there are no backups in {}", from.directory.display());
-    // RocksDB would make its folders anywhere.
+    // Checked first because opening a backup folder that does not exist would create it.
     if !from.directory.join("meta").is_dir() {
         bail!(nothing());
     }
@@ -169,7 +170,7 @@ fn text(Backup { number, time, bytes }: &Backup) -> String {
     format!("backup {number} of {time}, {}", ByteSize(*bytes))
 }
 
-/// Copies something into a folder and shows how much meanwhile; answers how many bytes it was.
+/// Runs a copy into a folder and shows its progress. Also returns by how many bytes the folder grew.
 fn watched<T: Send>(folder: &Path, copy: impl FnOnce() -> T + Send) -> (T, u64) {
     let before = bytes_of(folder);
     let mut pulse =
@@ -187,7 +188,7 @@ fn watched<T: Send>(folder: &Path, copy: impl FnOnce() -> T + Send) -> (T, u64) 
     (result, bytes_of(folder).saturating_sub(before))
 }
 
-/// Bytes of all files below a folder; those that go away meanwhile do not count.
+/// Returns the total size of all files below a folder. Files that disappear meanwhile do not count.
 fn bytes_of(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     let bytes = |entry: fs::DirEntry| match entry.metadata() {

@@ -1,4 +1,4 @@
-//! `personview dead-letters`: what could not be used, and why; and once more, when it can be.
+//! `personview dead-letters`: list the records that could not be used and why, and send them again.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -14,46 +14,47 @@ use crate::ingest::letters::{self, Letter};
 use crate::ingest::produce::Producer;
 use crate::person::event::Rejection;
 
-/// The longest key that is shown whole, in characters.
+/// The maximum number of characters shown of a key.
 const MAX_KEY: usize = 60;
 
-/// What to do with them.
+/// What to do with the dead letters.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show each with its offset, time, reason, origin and key, and how many there are
+    /// Show each dead letter with its offset, time, reason, origin and key, then their number by reason
     #[command(after_help = help::DEAD_LETTERS_LIST_EXAMPLES)]
     List(ListArguments),
-    /// Send the records to the topics that they came from
+    /// Send the records to their original topics again
     #[command(after_help = help::DEAD_LETTERS_REPLAY_HELP)]
     Replay(Selection),
 }
 
-/// Which dead letters.
+/// Which dead letters to list or send.
 #[derive(Debug, Args)]
 pub struct Selection {
-    /// Only those that were rejected for one of these reasons
+    /// Only dead letters with one of these reasons
     #[arg(long = "reason", value_name = "R", num_args = 1.., value_delimiter = ',')]
     #[arg(value_parser = PossibleValuesParser::new(reasons()))]
     reasons: Vec<String>,
-    /// Only those from this offset of the dead letter topic on
+    /// Only dead letters from this offset of the dead letter topic on
     #[arg(long, value_name = "OFFSET", default_value_t = 0)]
     from: u64,
-    /// Only those before this offset
+    /// Only dead letters before this offset
     #[arg(long, value_name = "OFFSET", default_value_t = u64::MAX, hide_default_value = true)]
     until: u64,
 }
 
-/// What to show of them.
+/// The arguments of `personview dead-letters list`.
 #[derive(Debug, Args)]
 pub struct ListArguments {
     #[command(flatten)]
     selection: Selection,
-    /// Print their values and nothing else, a line each, as `personview produce` takes them
+    /// Print only the values of the records, one per line, as `personview produce` reads them
     #[arg(long)]
     values: bool,
 }
 
-/// Every reason that a dead letter can have: a mistyped one would look like there were none.
+/// Returns every reason a dead letter can have. Any other is refused: with a mistyped reason the
+/// list would only look empty.
 fn reasons() -> impl Iterator<Item = &'static str> {
     let no_letter = Rejection::UnknownToken.reason();
     Rejection::VARIANTS.iter().copied().filter(move |reason| *reason != no_letter)
@@ -65,7 +66,7 @@ impl Selection {
         wanted && (self.from..self.until).contains(&letter.place.1)
     }
 
-    /// Visits every dead letter that is meant; answers how many there were for each reason.
+    /// Visits every selected dead letter; returns their number for each reason.
     fn each(
         &self,
         config: &Config,
@@ -85,11 +86,11 @@ impl Selection {
     }
 }
 
-/// Does what is asked for.
+/// Runs one of the subcommands.
 ///
 /// # Errors
 ///
-/// Those of the two commands.
+/// Those of the subcommand.
 pub fn run(config: &Config, command: &Command, output: &mut impl Write) -> anyhow::Result<()> {
     match command {
         Command::List(listing) => list(config, listing, output),
@@ -97,16 +98,16 @@ pub fn run(config: &Config, command: &Command, output: &mut impl Write) -> anyho
     }
 }
 
-/// Prints a line for each dead letter, and how many there are.
+/// Prints a line for each selected dead letter, and their number by reason.
 ///
 /// # Errors
 ///
-/// Kafka does not answer, or there is no such topic.
+/// If Kafka does not answer, or there is no dead letter topic.
 fn list(config: &Config, listing: &ListArguments, output: &mut impl Write) -> anyhow::Result<()> {
     let reasons = listing.selection.each(config, |letter| {
         if listing.values {
             let value = letter.value.as_deref().unwrap_or_default();
-            // A line break is white space in JSON, and the end of an event here.
+            // In JSON a line break is white space, but here it would end the event.
             let value: Vec<u8> =
                 value.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect();
             output.write_all(&value)?;
@@ -127,11 +128,11 @@ fn list(config: &Config, listing: &ListArguments, output: &mut impl Write) -> an
     Ok(())
 }
 
-/// Sends the records of dead letters to the topics that they came from.
+/// Sends the records of the selected dead letters to their original topics.
 ///
 /// # Errors
 ///
-/// Kafka does not answer or refuses records, or some of them were not kept whole.
+/// If Kafka does not answer or refuses records, or if the values of some records were not kept.
 fn replay(config: &Config, selection: &Selection, output: &mut impl Write) -> anyhow::Result<()> {
     let producer = Producer::connect(&config.kafka_connection())?;
     let (mut sent, mut lost) = (0_u64, Vec::new());

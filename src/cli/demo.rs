@@ -1,4 +1,4 @@
-//! `personview demo`: the whole path with nothing to install, and what it is good for.
+//! `personview demo`: the whole pipeline on sample events, with nothing to install.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,15 +16,15 @@ use crate::ingest::embedded::Broker;
 use crate::ingest::produce::Producer;
 use crate::progress::{Positions, Progress};
 
-/// The events of some people over half a year.
+/// Sample events of a few people over half a year.
 const EVENTS: &str = include_str!("../../config/sample-events.ndjson");
 
-/// The key that the demo accepts; it guards nothing but the sample events.
+/// The API key that the demo accepts. It protects nothing but the sample events.
 const KEY: &str = "phx_demo";
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The reads that are shown: what each is about, and its path.
+/// The reads that are shown: a title and a path each.
 const READS: [(&str, &str); 5] = [
     ("Ann now", "/api/projects/1/persons?distinct_id=ann"),
     (
@@ -42,7 +42,7 @@ const READS: [(&str, &str); 5] = [
     ("everybody, newest first", "/api/projects/1/persons"),
 ];
 
-/// Runs the service on a broker in memory, shows some reads, and goes on serving.
+/// Runs the service on an in-memory broker, shows some reads, and keeps serving.
 pub fn run(mut config: Config) -> anyhow::Result<()> {
     let topic = config.kafka.topics.first().context("kafka.topics is empty")?.clone();
     let dead_letters = config.kafka.dead_letter_topic();
@@ -64,7 +64,7 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
     serve::runtime()?.block_on(async {
         let listener = bind_near(config.api.listen).await?;
         let address = listener.local_addr()?;
-        // Nobody reads the configuration again.
+        // The demo never reloads its configuration.
         let (_, reloads) = tokio::sync::mpsc::channel(1);
         let start = Start {
             listener,
@@ -99,7 +99,7 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
     })
 }
 
-/// The configured address, or any free port where that one is in use.
+/// Binds the configured address, or any free local port if that address is in use.
 async fn bind_near(address: SocketAddr) -> anyhow::Result<TcpListener> {
     if let Ok(listener) = TcpListener::bind(address).await {
         return Ok(listener);
@@ -131,14 +131,15 @@ fn show(address: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The part of an answer that matters here; the `curl` line shows the whole.
+/// Prints the part of an answer that matters for the demo. The `curl` line fetches the rest.
 fn print_answer(answer: &Value) {
     let persons = answer["results"].as_array().map_or(std::slice::from_ref(answer), Vec::as_slice);
     for person in persons {
         let mut properties = person["properties"].clone();
         let mut others = String::new();
         if let Some(properties) = properties.as_object_mut() {
-            // Told as well in the answer, and much of it; the story is in the rest.
+            // Properties that begin with `$` are many and not needed to follow the example, so
+            // only their number is shown.
             let all = properties.len();
             properties.retain(|name, _| !name.starts_with('$'));
             if properties.len() < all {

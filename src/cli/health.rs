@@ -1,5 +1,5 @@
-//! `personview health`: asks a server on this machine whether it is ready. Containers, which have
-//! no `curl`, use it as their health check.
+//! `personview health`: asks the server on this machine whether it is ready. It serves as the health check of
+//! containers, which have no `curl`.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,18 +10,18 @@ use ureq::Agent;
 
 use crate::config::Config;
 
-/// Longest time to wait for the whole answer.
+/// The longest wait for the complete answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks for `/_readiness` where `config` says that health is answered, and prints the answer.
+/// Requests `/_readiness` at the address configured for health, and prints the answer.
 ///
 /// # Errors
 ///
-/// No answer within three seconds, or one that says that the server is not ready.
+/// If there is no answer within three seconds, or the server is not ready.
 pub fn run(config: &Config, output: &mut impl Write) -> anyhow::Result<()> {
     let url = format!("http://{}/_readiness", reachable(config.api.health_address()));
-    // Not through a proxy, whatever the environment says, and with every status taken as an answer:
-    // it is the body that tells what the server lacks.
+    // Never through a proxy, whatever the environment says. Error statuses are read as ordinary answers,
+    // because the body says what the server lacks.
     let agent: Agent = Agent::config_builder()
         .timeout_global(Some(TIMEOUT))
         .http_status_as_error(false)
@@ -36,8 +36,8 @@ pub fn run(config: &Config, output: &mut impl Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An address to connect to, for one to listen on: a server on all addresses is also on this
-/// machine's own.
+/// Returns the address to connect to for an address to listen on: a server that listens on all addresses is
+/// also reachable on loopback.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
@@ -55,7 +55,7 @@ mod tests {
 
     use super::*;
 
-    /// What `run` prints, and how it ends, when the server answers with this status line and body.
+    /// Returns what `run` prints and its result if the server answers with this status line and body.
     fn health(status: &'static str, body: &'static str) -> (String, Result<(), String>) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");

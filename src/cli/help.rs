@@ -1,4 +1,4 @@
-//! What `--help` says besides: examples, and what a line has no room for.
+//! Texts that `--help` shows below the options: examples and details.
 
 pub const EXAMPLES: &str = "\
 Examples:

@@ -1,4 +1,4 @@
-//! `personview inspect person`: one person and its timeline, to be read by somebody on call.
+//! `personview inspect person`: shows one person and its timeline to the engineer on call.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -11,16 +11,16 @@ use crate::config::Config;
 use crate::person::{Head, Lives, PersonId, PersonRow, ProjectId, PropertyId, Tombstone, Value};
 use crate::store::{Effect, Moment, NewestOperations, OperationWithValues, Snapshot, Store};
 
-/// Distinct ids that are shown; all are counted.
+/// The maximum number of distinct ids shown; all are counted.
 const MAX_IDS: usize = 50;
 
-/// The longest value that is shown whole, in characters.
+/// The maximum number of characters shown of a value.
 const MAX_VALUE: usize = 100;
 
-/// An event that was learned so much later than it happened is late, in microseconds.
+/// An operation learned more than this long after its event time is shown as late, in microseconds.
 const LATE: i64 = 60_000_000;
 
-/// Whom to show.
+/// Which person to show.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("whom").required(true).args(["distinct_id", "id"]))]
 pub struct Arguments {
@@ -30,10 +30,10 @@ pub struct Arguments {
     /// One of the person's distinct ids
     #[arg(long, value_name = "D")]
     distinct_id: Option<String>,
-    /// The person's integer id or uuid, also of one merged away
+    /// The person's integer id or uuid; also of a person that was merged into another or deleted
     #[arg(long, value_name = "P", value_parser = parse_name)]
     id: Option<Name>,
-    /// The most operations to show: the newest ones
+    /// How many of the newest operations to show
     #[arg(long, default_value_t = 200)]
     limit: usize,
 }
@@ -50,11 +50,11 @@ fn parse_name(text: &str) -> Result<Name, String> {
         .map_err(|_| "it is neither an integer nor a uuid".to_owned())
 }
 
-/// Prints who a person is, what it has, and what happened to it.
+/// Prints a person's identity, its distinct ids and properties, and its timeline.
 ///
 /// # Errors
 ///
-/// Nobody is called that, or the store cannot be read.
+/// If there is no such person, or the store cannot be read.
 pub fn person(config: &Config, asked: &Arguments, output: &mut impl Write) -> anyhow::Result<()> {
     let store = Store::open_to_read(&config.store_config())?;
     let snapshot = store.snapshot();
@@ -142,7 +142,7 @@ impl View<'_> {
         Ok(())
     }
 
-    /// A person in one line, also of one that is not there any more.
+    /// Returns a one-line description of a person, including one that was deleted.
     fn name_of(&self, id: PersonId) -> anyhow::Result<String> {
         Ok(match self.snapshot.person_row(self.project, id)? {
             Some(PersonRow::Head(head)) => format!("{} (id {id})", head.uuid),
@@ -257,7 +257,7 @@ impl View<'_> {
     }
 }
 
-/// What an operation did to a property.
+/// Returns the word for what an operation did to a property.
 fn word(effect: Effect) -> &'static str {
     match effect {
         Effect::Set => "set",
@@ -268,11 +268,11 @@ fn word(effect: Effect) -> &'static str {
     }
 }
 
-/// Rows with their columns one below the other.
+/// Prints rows as a table with aligned columns.
 fn table<const N: usize>(rows: &[[String; N]], output: &mut impl Write) -> anyhow::Result<()> {
     let width = |column: usize| {
         let widths = rows.iter().map(|row| row[column].chars().count());
-        // One long name does not push everything else away.
+        // Bounded, so that one long name does not push the other columns far to the right.
         widths.max().unwrap_or(0).min(40)
     };
     let widths: [usize; N] = std::array::from_fn(width);
@@ -292,7 +292,7 @@ fn cut(value: &Value) -> String {
     }
 }
 
-/// Text of events without what a terminal would act on.
+/// Replaces control characters in text from events, which a terminal would act on.
 fn clean(text: &str) -> String {
     text.chars().map(|each| if each.is_control() { '\u{fffd}' } else { each }).collect()
 }

@@ -1,4 +1,4 @@
-//! `personview key`: makes API keys, of which only the hash is kept.
+//! `personview key`: creates API keys, of which only the hash is stored.
 
 use std::io::{BufRead, Write};
 
@@ -8,18 +8,18 @@ use serde::Serialize;
 use crate::api::key;
 use crate::config::ApiKey;
 
-/// A configuration file with nothing but one key in it.
+/// A configuration file that contains only one key.
 #[derive(Serialize)]
 struct Document<'a> {
     api_keys: [&'a ApiKey; 1],
 }
 
-/// Makes a key with the label, scopes and projects of `wanted`. Prints its secret on the first line
-/// and then its table for the configuration file.
+/// Creates a key with the label, scopes and projects of `wanted`. Prints its secret on the first line,
+/// followed by its table for the configuration file.
 ///
 /// # Errors
 ///
-/// No random bytes, or nowhere to print.
+/// If the system provides no random bytes, or the output cannot be written.
 pub fn create(wanted: ApiKey, output: &mut impl Write) -> anyhow::Result<()> {
     let secret = key::generate_secret()?;
     let api_key = ApiKey { sha256: key::to_hex(&key::hash(&secret)), ..wanted };
@@ -37,7 +37,7 @@ pub fn create(wanted: ApiKey, output: &mut impl Write) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// No secret, or nowhere to print.
+/// If the line is empty or cannot be read, or the output cannot be written.
 pub fn hash(input: impl BufRead, output: &mut impl Write) -> anyhow::Result<()> {
     let mut lines = input.lines();
     let secret = lines.next().transpose().context("standard input cannot be read")?;

@@ -1,4 +1,5 @@
-//! The command line: flags, then configuration, then logging, then the command, then an exit code.
+//! The command line: parses flags, loads the configuration, starts logging, runs the command
+//! and returns an exit code.
 
 mod backup;
 mod dead_letters;
@@ -28,14 +29,14 @@ use crate::logging;
 pub const EXIT_DONE: u8 = 0;
 /// The command failed.
 pub const EXIT_FAILED: u8 = 1;
-/// The configuration cannot be used; nothing was opened or bound. (2, for wrong flags, is clap's.)
+/// The configuration cannot be used; nothing was opened or bound. (clap exits with 2 on wrong usage.)
 pub const EXIT_CONFIGURATION: u8 = 78;
 
 /// A materialized view of persons from Kafka: who they are now, and who they were at any moment.
 #[derive(Debug, Parser)]
 #[command(name = "personview", version, after_help = help::EXAMPLES)]
 struct Cli {
-    /// Settings that lie over the defaults; the environment lies over both
+    /// Configuration file; it overrides the defaults, and PERSONVIEW_* variables override it
     #[arg(long, global = true, value_name = "FILE", env = config::FILE_VARIABLE)]
     config: Option<PathBuf>,
 
@@ -47,46 +48,46 @@ struct Cli {
 enum Command {
     /// Keep the view up to date and answer requests, until SIGTERM or SIGINT
     Serve {
-        /// Go on at the earliest record where those in between have expired: they stay missing
+        /// Continue at the earliest record in Kafka if records not yet read have expired; they stay missing
         #[arg(long)]
         accept_gap: bool,
     },
 
-    /// Run the whole path with sample events, on a broker inside this process
+    /// Run the whole pipeline with sample events, on a Kafka broker inside this process
     Demo,
 
-    /// Send capture events from a file to the first of the configured topics
+    /// Send capture events from a file to the first configured topic
     #[command(after_help = help::PRODUCE_EXAMPLES)]
     Produce {
-        /// File with one event a line in JSON, or - for standard input
+        /// File with one JSON event per line, or - for standard input
         file: String,
     },
 
-    /// Make API keys
+    /// Create API keys
     #[command(subcommand)]
     Key(KeyCommand),
 
-    /// Look at the configuration
+    /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
 
-    /// Look at what the store holds, also while a server runs on it
+    /// Inspect the contents of the store, even while a server runs on it
     #[command(subcommand)]
     Inspect(InspectCommand),
 
-    /// Check that the store keeps the laws, also while a server runs on it
+    /// Check that the store is consistent, even while a server runs on it
     #[command(after_help = help::VERIFY_HELP)]
     Verify,
 
-    /// Copy the store into a folder of backups, also while a server runs on it
+    /// Back up the store to a folder, even while a server runs on it
     #[command(after_help = help::BACKUP_HELP)]
     Backup(backup::BackupArguments),
 
-    /// Make the store of a backup, where there is none yet
+    /// Restore the store from a backup; there must be no store yet
     #[command(after_help = help::RESTORE_HELP)]
     Restore(backup::RestoreArguments),
 
-    /// Look at records that could not be used, and send them once more
+    /// List records that could not be used, or send them again
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
 
@@ -100,48 +101,48 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum InspectCommand {
-    /// Show one person: who it is, what it has, and what happened to it
+    /// Show one person: its identity, distinct ids and properties, and its timeline
     #[command(after_help = help::INSPECT_EXAMPLES)]
     Person(inspect::Arguments),
 }
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Make a key and print it together with its table for the configuration
+    /// Create a key and print it with its table for the configuration file
     #[command(after_help = help::KEY_CREATE_EXAMPLES)]
     Create {
-        /// Who uses the key, as the activity log names it
+        /// Name for the key's user; the activity log shows it as the author
         #[arg(long, value_parser = NonEmptyStringValueParser::new())]
         label: String,
-        /// What it may do; `:write` includes `:read`, '*' (in quotes) is everything
+        /// What the key may do; `:write` includes `:read`, '*' (in quotes) allows everything
         #[arg(long = "scope", required = true, num_args = 1.., value_delimiter = ',')]
         #[arg(value_name = "SCOPE", value_parser = SCOPE_NAMES)]
         scopes: Vec<String>,
-        /// Ids of the projects it reaches
+        /// Ids of the projects that the key may access
         #[arg(long = "project", required = true, num_args = 1.., value_delimiter = ',')]
         #[arg(value_name = "ID", value_parser = clap::value_parser!(u32).range(1..=PROJECT_ID_MAX.into()))]
         projects: Vec<u32>,
-        /// The most requests a minute; any number where it is left out
+        /// Maximum number of requests per minute; unlimited by default
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         requests_per_minute: Option<u32>,
     },
 
-    /// Print the hash of the key on standard input
+    /// Print the hash of the key given on standard input
     #[command(after_help = help::KEY_HASH_EXAMPLES)]
     Hash,
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Say whether the server could start with it, and if not, everything that is wrong
+    /// Check whether the server could start with the configuration, and list everything that is wrong
     Check,
-    /// Print what is in force, as TOML, without secrets
+    /// Print the effective configuration as TOML, without secrets
     Show,
 }
 
-/// Does what the process's arguments say. Errors go to standard error.
+/// Runs the command given by the process's arguments. Errors are printed to standard error.
 ///
-/// Wrong flags, `--help` and `--version` end the process here.
+/// Wrong usage, `--help` and `--version` end the process here.
 #[must_use]
 pub fn run() -> ExitCode {
     match dispatch(Cli::parse()) {
@@ -156,7 +157,7 @@ pub fn run() -> ExitCode {
 fn dispatch(cli: Cli) -> anyhow::Result<()> {
     let file = cli.config;
     let load = move || Config::load(file.as_deref(), environment());
-    // For commands that log what they do.
+    // Also starts logging, for commands that log what they do.
     let logged = || -> anyhow::Result<Config> {
         let config = load()?;
         logging::start()?;
@@ -200,8 +201,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
-/// The process's environment. Variables whose name is no text are none of ours; what is no text in
-/// a value is replaced, so that the value is told rather than passed over.
+/// Returns the process's environment. Variables whose name is not valid UTF-8 are not ours and are skipped.
+/// Invalid UTF-8 in a value is replaced, so that the value is reported as wrong instead of being ignored.
 fn environment() -> impl Iterator<Item = (String, String)> {
     env::vars_os().filter_map(|(name, value)| {
         Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))

@@ -1,4 +1,4 @@
-//! `personview produce`: capture events from a file to the topic.
+//! `personview produce`: sends capture events from a file to the first configured topic.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -14,10 +14,10 @@ use crate::ingest::Partitions;
 use crate::ingest::produce::{Delivered, Producer};
 use crate::person::json::{self, Fault};
 
-/// How long Kafka may take for the last events.
+/// How long to wait for Kafka to acknowledge the last events.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Sends every usable line; tells of each other one and goes on.
+/// Sends every usable line. Every other line is reported and skipped.
 pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
     let topic = config.kafka.topics.first().context("kafka.topics is empty")?;
     let producer = Producer::connect(&config.kafka_connection())?;
@@ -31,7 +31,7 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
     let mut pulse = Pulse::new("sending", "{spinner} {human_pos} events sent, {per_sec}");
     let mut counts = Counts::default();
     let ended = send(config, (file, reader), (&producer, topic), &mut counts, &mut pulse);
-    // Whatever ended it, what was sent until then is in Kafka and told.
+    // However sending ended, what was sent until then is in Kafka and must be reported.
     let finished = finish(&producer, config, "events");
     pulse.end();
     let Counts { sent, bad, unknown } = counts;
@@ -54,7 +54,7 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many events were sent, lines left out, and events sent whose token no project has.
+/// Counts of events sent, lines skipped, and sent events whose token belongs to no project.
 #[derive(Default)]
 struct Counts {
     sent: u64,
@@ -78,7 +78,7 @@ fn send(
         }
         match judge(&line) {
             Ok(event) => {
-                // Instances that share the partitions ask for each project in one of them.
+                // Instances that share the partitions need all events of a project in one partition.
                 let key = match config.ingest.partitions {
                     Partitions::All => format!("{}:{}", event.token, event.distinct_id),
                     Partitions::Share { .. } => event.token.clone(),
@@ -97,14 +97,14 @@ fn send(
     Ok(())
 }
 
-/// Waits until Kafka has answered for everything that was sent.
+/// Waits until Kafka has acknowledged or refused everything that was sent.
 pub fn finish(producer: &Producer, config: &Config, what: &str) -> anyhow::Result<Delivered> {
     producer.finish(PATIENCE).with_context(|| {
         format!("Kafka at {} did not take all {what}", config.kafka.bootstrap_servers)
     })
 }
 
-/// Says what Kafka refused, and answers how many.
+/// Prints what Kafka refused and why, and returns how many records these are.
 pub fn tell_refused(delivered: &Delivered, what: &str) -> u64 {
     for (reason, count) in &delivered.refused {
         eprintln!("{count} {what} were refused by Kafka: {reason}");
@@ -112,7 +112,7 @@ pub fn tell_refused(delivered: &Delivered, what: &str) -> u64 {
     delivered.refused.values().sum()
 }
 
-/// A line that is an event: its value, and what its message key is made of.
+/// A line that is an event: its value, and the parts of its message key.
 #[derive(Debug, PartialEq)]
 struct Line<'a> {
     token: String,
@@ -120,7 +120,7 @@ struct Line<'a> {
     value: &'a str,
 }
 
-/// A line as an event, or why it is none.
+/// Reads a line as an event, or returns why it is not one.
 fn judge(line: &[u8]) -> Result<Line<'_>, String> {
     let text = std::str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?.trim();
     let (mut token, mut api_key, mut properties, mut distinct_id) = (None, None, None, None);
@@ -131,7 +131,7 @@ fn judge(line: &[u8]) -> Result<Line<'_>, String> {
         "distinct_id" => distinct_id = json::text(value),
         _ => {}
     });
-    // Where SDKs put it.
+    // SDKs put the token here.
     let of_properties = || {
         let mut token = None;
         let read = json::fields(properties?, |key, value| {

@@ -1,11 +1,11 @@
-//! Shows that long work goes on: a bar on a terminal, log lines elsewhere.
+//! Shows the progress of long-running work: a bar on a terminal, log lines elsewhere.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// How often a line is logged where there is no terminal.
+/// How often a line is logged if there is no terminal.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// The progress of one piece of work.
@@ -16,7 +16,7 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// Of work that is called `doing` in the log, and has a bar of this template.
+    /// Starts the display for work that the log calls `doing`; `template` is the layout of the bar.
     pub fn new(doing: &'static str, template: &str) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template(template);
@@ -26,7 +26,7 @@ impl Pulse {
         Self { doing, bar, last: Instant::now() }
     }
 
-    /// So much is done, of about so much where that is known.
+    /// Reports that `done` units of work are done, of `about` this many in total if that is known.
     pub fn tick(&mut self, done: u64, about: Option<u64>) {
         if let Some(bar) = &self.bar {
             match about {
@@ -40,7 +40,7 @@ impl Pulse {
         }
     }
 
-    /// The work has ended.
+    /// Removes the bar once the work has ended.
     pub fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! `personview serve`: the service until a signal ends it.
+//! `personview serve`: runs the service until a signal ends it.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -14,9 +14,9 @@ use crate::config::{self, Config};
 use crate::progress::Progress;
 use crate::{Start, api};
 
-/// Runs the service on a runtime of its own.
+/// Runs the service on its own runtime.
 ///
-/// `load` reads the configuration again, at every SIGHUP.
+/// `load` reads the configuration again on every SIGHUP.
 pub fn run(
     config: Config,
     accept_gap: bool,
@@ -40,17 +40,17 @@ pub fn run(
         let shutdown = signalled()?;
         Ok(crate::run(config, start, Arc::<Progress>::default(), shutdown).await?)
     });
-    // The last task that holds the store closes it, and the process must not end meanwhile: RocksDB
-    // would find its locks gone. Whatever waits for Kafka longer is left where it is.
+    // The store is closed by the last task that uses it. The process must not exit before that, or RocksDB
+    // would destroy locks that are still in use. Tasks that wait for Kafka longer than this are abandoned.
     runtime.shutdown_timeout(api::SHUTDOWN_TIMEOUT);
     ended
 }
 
-/// Files that the process needs beside its connections: the store's, Kafka's, its own.
+/// Open files needed besides connections: those of the store, of Kafka clients and of the process.
 const OTHER_FILES: u64 = 1_000;
 
-/// Lets the process have as many files open as the system allows it, since a store that cannot open
-/// one more fails. Shells and service managers often begin with far fewer.
+/// Raises the limit of open files to the maximum the system allows, since a store that cannot open another
+/// file fails. Shells and service managers often start processes with a much lower limit.
 fn allow_files(connections: usize) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
@@ -65,7 +65,7 @@ fn allow_files(connections: usize) {
     }
 }
 
-/// The configuration, read again at every SIGHUP.
+/// Returns a channel that receives the configuration, read again on every SIGHUP.
 fn reloads(
     load: impl Fn() -> Result<Config, config::Error> + Send + 'static,
 ) -> anyhow::Result<mpsc::Receiver<Result<Config, config::Error>>> {
@@ -81,13 +81,14 @@ fn reloads(
     Ok(reloads)
 }
 
-/// The runtime of all but requests, which have threads of their own: there is little to do.
+/// Builds the runtime for everything except requests, which have their own threads. One
+/// worker is enough for the rest.
 pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(1).enable_all().build().context("the runtime cannot be started")
 }
 
-/// Binds the address of a setting, or says what stands in the way.
+/// Binds the address of a setting. The error says what prevents it and which setting to change.
 pub async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         ErrorKind::AddrInUse => anyhow::anyhow!(
@@ -97,8 +98,8 @@ pub async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListe
     })
 }
 
-/// Resolves at the first SIGTERM or SIGINT. A second one ends the process at once, which loses
-/// nothing: what was not committed is read again.
+/// Returns a future that resolves at the first SIGTERM or SIGINT. A second signal ends the process at once,
+/// which loses nothing: what was not committed is read again.
 pub fn signalled() -> anyhow::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,4 +1,4 @@
-//! `personview verify`: whether a store keeps the laws, also while a server runs on it.
+//! `personview verify`: checks that a store is consistent, even while a server runs on it.
 
 use std::io::Write;
 
@@ -15,7 +15,7 @@ const BAR: &str = "{bar:40} {human_pos} of about {human_len} rows, {per_sec}, {e
 ///
 /// # Errors
 ///
-/// The store cannot be read, or there are differences; the first ones are printed.
+/// If the store cannot be read, or there are differences; the first ones are printed.
 pub fn run(config: &Config, output: &mut impl Write) -> anyhow::Result<()> {
     let store = Store::open_to_read(&config.store_config())?;
     let mut pulse = Pulse::new("verifying", BAR);

@@ -1,7 +1,6 @@
-//! What must hold beyond names and kinds, so that nothing that cannot work is begun.
+//! Validation of values beyond their names and types, so that nothing is started that cannot work.
 //!
-//! Everything that is wrong is told in one go, with the setting, what was found there and what to
-//! write instead.
+//! All problems are reported in one go. Each names the setting, the value found and what to write instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,22 +10,22 @@ use bytesize::{ByteSize, MIB};
 use super::{Api, ApiKey, Config, Ingest, Kafka, Problem, Project, Store, names};
 use crate::api::{LEAST_SPOOL, key};
 
-/// Least value of `store.memory`, in bytes.
+/// Minimum of `store.memory`, in bytes.
 const MEMORY_MIN: u64 = 64 * MIB;
-/// Least value of `ingest.queue`, in bytes: one message of Kafka's default limit.
+/// Minimum of `ingest.queue`, in bytes: one message of Kafka's default size limit.
 const QUEUE_MIN: u64 = MIB;
-/// Greatest id of a project: what clients hold in a signed number of 32 bits.
+/// Maximum id of a project: clients store it in a signed 32-bit integer.
 pub const PROJECT_ID_MAX: u32 = i32::MAX.unsigned_abs();
-/// Longest name that Kafka allows for a topic, in bytes.
+/// Maximum length of a topic name in Kafka, in bytes.
 const TOPIC_NAME_MAX: usize = 249;
-/// librdkafka's settings that are decided by one of ours.
+/// librdkafka settings that are controlled by one of ours.
 const RENAMED: [(&str, &str); 3] = [
     ("bootstrap.servers", "kafka.bootstrap_servers"),
     ("metadata.broker.list", "kafka.bootstrap_servers"),
     ("group.id", "kafka.group"),
 ];
-/// librdkafka's settings without whose fixed values records would be lost or applied twice, or
-/// lag and readiness would be wrong.
+/// librdkafka settings that must keep our fixed values. With others, records would be lost or applied twice,
+/// or lag and readiness would be wrong.
 const FIXED: [&str; 6] = [
     "auto.offset.reset",
     "enable.auto.commit",
@@ -36,7 +35,7 @@ const FIXED: [&str; 6] = [
     "statistics.interval.ms",
 ];
 
-/// Everything that does not hold.
+/// Returns every problem with the values of `config`.
 pub(super) fn check(config: &Config) -> Vec<Problem> {
     let mut check = Check { problems: Vec::new() };
     check.kafka(&config.kafka);
@@ -53,7 +52,7 @@ struct Check {
 }
 
 impl Check {
-    /// Adds a problem about `key`, unless `holds`.
+    /// Adds a problem about `key` unless `holds` is true.
     fn expect(&mut self, holds: bool, key: &str, text: impl FnOnce() -> String) {
         if !holds {
             self.problems.push(Problem::new(key, format!("`{key}` {}", text())));
@@ -66,7 +65,7 @@ impl Check {
         });
     }
 
-    /// Each of `values` once only. `seen` holds those of before, with the keys they stand at.
+    /// Adds a problem if `value` is in `seen`, which maps earlier values to the keys of their settings.
     fn unique<T: Ord>(&mut self, seen: &mut BTreeMap<T, String>, key: &str, value: T, what: &str) {
         if let Some(other) = seen.get(&value) {
             let text = format!("`{key}` is the same as `{other}`; {what}");
@@ -237,7 +236,7 @@ impl Check {
         }
     }
 
-    /// The projects of one key. Where there are no projects at all, another line says so.
+    /// Checks the projects of one API key. If no projects are configured at all, that is reported elsewhere.
     fn reach(&mut self, key: &str, projects: &[u32], ids: &BTreeSet<u32>) {
         self.expect(!projects.is_empty(), key, || {
             "is empty, so the key reaches nothing; write the ids of its projects".to_owned()

@@ -1,34 +1,34 @@
-//! Settings that are handed to librdkafka as they are, some of which are secrets.
+//! Settings passed to librdkafka unchanged, some of which are secrets.
 
 use std::collections::BTreeMap;
 use std::{fmt, fs, mem};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// What a setting's name holds when its value may be a secret. Rather too many than one too few.
+/// Parts of a setting's name that mark its value as a possible secret. Better too broad than too narrow.
 const SECRET: [&str; 6] = ["password", "secret", "key", "token", "jaas", "oauthbearer.config"];
-/// How the name of a setting ends that gives the file with the value.
+/// Suffix of a setting that names the file containing the value.
 const FILE: &str = "_file";
 
-/// librdkafka's settings by librdkafka's names, such as `sasl.password`. Neither `Debug` nor
-/// `Serialize` shows what may be a secret.
+/// librdkafka settings by librdkafka's own names, such as `sasl.password`. Neither `Debug` nor `Serialize`
+/// reveals a possible secret.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Client(BTreeMap<String, String>);
 
 impl Client {
-    /// Names and values, secrets in clear: for librdkafka, and for nobody else.
+    /// Returns names and values with secrets in clear text. Only for passing them to librdkafka.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Whether there is a setting of this name.
+    /// Returns whether a setting of this name is present.
     pub(super) fn names(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
-    /// Replaces each `<name>_file` by `<name>` with what that file holds, less one line end, which
-    /// editors and `echo` put there. Returns the settings that this did not work for, and why.
+    /// Replaces each `<name>_file` by `<name>` with the contents of that file, without one trailing line
+    /// break, which editors and `echo` append. Returns the settings for which this failed, and why.
     pub(super) fn read_files(&mut self) -> Vec<(String, String)> {
         let (files, values): (BTreeMap<_, _>, BTreeMap<_, _>) =
             mem::take(&mut self.0).into_iter().partition(|(name, _)| name.ends_with(FILE));
@@ -51,7 +51,7 @@ impl Client {
         failures
     }
 
-    /// Names and values, `***` for what may be a secret.
+    /// Returns names and values, with `***` for possible secrets.
     fn masked(&self) -> impl Iterator<Item = (&str, &str)> {
         let secret = |name: &str| SECRET.iter().any(|part| name.contains(part));
         self.iter().map(move |(name, value)| (name, if secret(name) { "***" } else { value }))

@@ -1,21 +1,21 @@
 //! Settings from the environment: `PERSONVIEW_STORE__PATH` is `store.path`.
 //!
-//! A variable's value is text; the kind of the setting decides what becomes of it, so that a
-//! password of digits stays one.
+//! The value of a variable is text. The type of the setting decides how it is read, so a password
+//! made of digits stays a text.
 
 use toml::{Table, Value};
 
 use super::names::{self, Names};
 use super::{Problem, layer};
 
-/// What the name of every variable of ours begins with.
+/// Prefix of all our variables.
 const PREFIX: &str = "PERSONVIEW_";
-/// The variable that names the file of `--config`, and is no setting.
+/// The variable that names the configuration file, like `--config`. It is not a setting.
 pub const FILE_VARIABLE: &str = "PERSONVIEW_CONFIG";
-/// What stands between the names of table and setting, in place of a dot.
+/// Separates table and setting in a variable's name, in place of a dot.
 const SEPARATOR: &str = "__";
 
-/// The table that the variables make. What makes no sense is added to `problems`.
+/// Builds a table from the variables. Variables that make no sense are added to `problems`.
 pub(super) fn read(
     environment: impl Iterator<Item = (String, String)>,
     names: &Names,
@@ -34,7 +34,7 @@ pub(super) fn read(
     table
 }
 
-/// The variable that sets `key`.
+/// Returns the name of the variable that sets `key`.
 pub(super) fn variable(key: &str) -> String {
     let key = match names::client_setting(key) {
         Some(name) => format!("{}.{}", names::CLIENT, name.replace('.', "_")),
@@ -43,7 +43,7 @@ pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', SEPARATOR).to_uppercase())
 }
 
-/// The setting of one variable: its full name, and the value in the setting's kind.
+/// Returns the setting for one variable: its full name, and the value in the setting's type.
 fn setting(path: &str, text: &str, names: &Names) -> Result<(String, Value), Problem> {
     let key = path.to_lowercase().replace(SEPARATOR, ".");
     if let Some(name) = names::client_setting(&key).filter(|name| !name.is_empty()) {
@@ -65,8 +65,8 @@ fn setting(path: &str, text: &str, names: &Names) -> Result<(String, Value), Pro
     }
 }
 
-/// librdkafka's name for one with underscores: its names have dots, and only our `_file` at the end
-/// has none.
+/// Converts a name with underscores to librdkafka's name: its names have dots, and only our suffix
+/// `_file` keeps its underscore.
 fn client_name(name: &str) -> String {
     match name.strip_suffix("_file") {
         Some(name) => format!("{}_file", name.replace('_', ".")),
@@ -74,7 +74,7 @@ fn client_name(name: &str) -> String {
     }
 }
 
-/// The text as a value of the kind of `example`.
+/// Parses a text as a value of the type of `example`.
 fn coerce(key: &str, text: &str, example: &Value) -> Result<Value, Problem> {
     let value = match example {
         Value::Integer(_) => text.trim().parse().map(Value::Integer).ok(),
@@ -93,7 +93,7 @@ fn coerce(key: &str, text: &str, example: &Value) -> Result<Value, Problem> {
     value.ok_or_else(|| names::wrong_kind(key, &Value::String(text.to_owned()), example))
 }
 
-/// What stands between commas, without blanks around it.
+/// Splits a text at commas into trimmed, non-empty elements.
 fn list(text: &str) -> Vec<Value> {
     text.split(',')
         .map(str::trim)
@@ -102,7 +102,7 @@ fn list(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Puts a value into its table, which is made where it is missing.
+/// Inserts a value into its table, creating the table if it is missing.
 fn insert(table: &mut Table, key: &str, value: Value) {
     let (section, name) = match names::client_setting(key) {
         Some(name) => (names::CLIENT, name),
@@ -117,8 +117,8 @@ fn insert(table: &mut Table, key: &str, value: Value) {
     inner.insert(name.to_owned(), value);
 }
 
-/// Whether Kubernetes may have set the variable, which it does in every pod for each Service, here
-/// for one named `personview`.
+/// Returns whether Kubernetes may have set the variable. In every pod it sets such variables for each
+/// Service, here for one named `personview`.
 fn is_service_link(path: &str) -> bool {
     let after_name = ["SERVICE_HOST", "SERVICE_PORT", "PORT"];
     let is_link = after_name.iter().any(|end| path.ends_with(end))
@@ -138,7 +138,7 @@ fn service_link(key: &str) -> Problem {
 mod tests {
     use super::*;
 
-    /// The table of some variables, or what is wrong with them.
+    /// Returns the table built from some variables, or the problems with them.
     fn read_all(variables: &[(&str, &str)]) -> Result<String, Vec<String>> {
         let environment =
             variables.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));

@@ -1,4 +1,4 @@
-//! Where settings come from, and which of several counts: environment, else file, else default.
+//! Where settings come from and which takes precedence: environment over file over defaults.
 
 use std::fs;
 use std::path::Path;
@@ -9,16 +9,16 @@ use toml::{Table, Value};
 use super::names::{self, Names};
 use super::{Config, Problem, check, environment};
 
-/// The defaults, complete and commented: the same text that an operator reads.
+/// The complete defaults with comments: the text that operators read.
 pub(super) const DEFAULTS: &str = include_str!("../../config/default.toml");
 
-/// Settings of one origin, with known names and values of the right kinds.
+/// The settings of one origin, with known names and values of the right types.
 pub(super) struct Layer {
     origin: Origin,
     table: Table,
 }
 
-/// What a layer was read from.
+/// Where a layer was read from.
 #[derive(PartialEq, Eq)]
 enum Origin {
     Default,
@@ -27,12 +27,12 @@ enum Origin {
     Environment,
 }
 
-/// A text that is part of the program as a table.
+/// Parses a TOML text that is embedded in the program.
 pub(super) fn embedded(text: &str) -> Table {
     text.parse().expect("a test reads every embedded text")
 }
 
-/// All layers, the one that counts least first. What had to be left out is added to `problems`.
+/// Returns all layers, lowest precedence first. Settings that had to be left out are added to `problems`.
 pub(super) fn collect(
     file: Option<&Path>,
     environment: impl Iterator<Item = (String, String)>,
@@ -46,8 +46,8 @@ pub(super) fn collect(
     layers
 }
 
-/// The layers as one configuration, as far as their values can be read. What could not be read, or
-/// cannot work, is added to `problems`.
+/// Merges the layers into one configuration. Values that cannot be read or cannot work are added to
+/// `problems`. `None` if a value that cannot be read is in no layer above the defaults.
 pub(super) fn merge(mut layers: Vec<Layer>, problems: &mut Vec<Problem>) -> Option<Config> {
     let mut config = loop {
         match deserialize(&layers) {
@@ -55,7 +55,8 @@ pub(super) fn merge(mut layers: Vec<Layer>, problems: &mut Vec<Problem>) -> Opti
             Err(error) => {
                 let (key, text) = describe(&error);
                 problems.push(locate(&layers, told(&layers, &key, &text)));
-                // On to the next problem, with the value of the layer below in this one's place.
+                // Drops the value, so that the next lower layer's applies, and
+                // continues with the next problem.
                 layers.iter_mut().rev().find_map(|layer| layer.remove(&key))?;
             }
         }
@@ -69,7 +70,7 @@ pub(super) fn merge(mut layers: Vec<Layer>, problems: &mut Vec<Problem>) -> Opti
     Some(config)
 }
 
-/// A file's settings, if it can be read at all.
+/// Reads the settings of a file; `None` if the file cannot be read or is not TOML.
 fn read(path: &Path, names: &Names, problems: &mut Vec<Problem>) -> Option<Layer> {
     let mut found = Vec::new();
     let table = fs::read_to_string(path)
@@ -85,8 +86,8 @@ fn read(path: &Path, names: &Names, problems: &mut Vec<Problem>) -> Option<Layer
     Some(Layer { origin: Origin::File(path), table: table.ok()? })
 }
 
-/// What is wrong with a file that is no TOML. The line's own text stays unsaid, unlike in the
-/// error's full form: it could hold a secret.
+/// Describes why a file is not valid TOML. Unlike the error's own display, this does not quote the line,
+/// which may contain a secret.
 fn syntax(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
@@ -101,14 +102,14 @@ fn deserialize(layers: &[Layer]) -> Result<Config, ConfigError> {
     builder.build()?.try_deserialize()
 }
 
-/// Which setting an error is about, and what it says.
+/// Returns which setting an error is about, and what it says.
 fn describe(error: &ConfigError) -> (String, String) {
     match error {
         ConfigError::Type { key: Some(key), expected, .. } => {
             (key.clone(), format!("expected {expected}"))
         }
         ConfigError::At { key: Some(key), error, .. } => (key.clone(), error.to_string()),
-        // It leaves out the dot after an index.
+        // This variant omits the dot after an index.
         ConfigError::NotFound(key) => {
             (key.replace("].", "]").replace(']', "]."), "missing".to_owned())
         }
@@ -116,7 +117,7 @@ fn describe(error: &ConfigError) -> (String, String) {
     }
 }
 
-/// A value that could not be read, as it was found.
+/// Describes a value that could not be read, quoting it as it was found.
 fn told(layers: &[Layer], key: &str, text: &str) -> Problem {
     let found = layers.iter().rev().find_map(|layer| layer.find(key));
     let text = match found {
@@ -126,7 +127,7 @@ fn told(layers: &[Layer], key: &str, text: &str) -> Problem {
     Problem::new(key, text)
 }
 
-/// The problem with the place that its setting comes from, if that is any but the defaults.
+/// Adds the origin of the setting to a problem, unless that is the defaults.
 fn locate(layers: &[Layer], problem: Problem) -> Problem {
     let setting = setting(&problem.key);
     match layers.iter().rev().find(|layer| layer.find(setting).is_some()) {
@@ -141,13 +142,13 @@ fn locate(layers: &[Layer], problem: Problem) -> Problem {
     }
 }
 
-/// The setting that a key is in: a list comes whole from one layer.
+/// Returns the setting that contains a key. A list always comes from one layer as a whole.
 pub(super) fn setting(key: &str) -> &str {
     key.split('[').next().unwrap_or(key)
 }
 
 impl Layer {
-    /// The value at a full name such as `store.path` or `projects[0].id`.
+    /// Returns the value at a full name such as `store.path` or `projects[0].id`.
     fn find(&self, key: &str) -> Option<&Value> {
         if let Some(name) = names::client_setting(key) {
             return self.find(names::CLIENT)?.get(name);
@@ -160,8 +161,7 @@ impl Layer {
         })
     }
 
-    /// Takes the setting that `key` is in out of the layer and returns it, if it was there; the
-    /// defaults keep theirs.
+    /// Removes the setting that contains `key` and returns it if it was present. The defaults keep theirs.
     fn remove(&mut self, key: &str) -> Option<Value> {
         if self.origin == Origin::Default {
             return None;

@@ -1,12 +1,11 @@
-//! What an operator may decide, in one value: [`Config`].
+//! The operator's settings, in one value: [`Config`].
 //!
-//! The defaults are `config/default.toml`, which is part of the program. A file lies over them, and
-//! the environment over both. Nothing is guessed: a name that means nothing, a value of the wrong
-//! kind and a value that cannot work are each told, all of them at once, before anything is opened
-//! or bound.
+//! The defaults are `config/default.toml`, which is compiled into the program. A configuration file overrides
+//! them, and environment variables override both. Nothing is guessed: unknown names, values of the wrong type
+//! and values that cannot work are all reported at once, before anything is opened or bound.
 //!
-//! Reading order: `sections` (what there is), `layer` and `environment` (where it comes from),
-//! `names` (what may be said), `check` (what must hold).
+//! Reading order: `sections` (the settings), `layer` and `environment` (where values come from), `names`
+//! (which names and types are valid), `check` (which values are valid).
 
 mod check;
 mod client;
@@ -32,35 +31,35 @@ pub use sections::{Api, ApiKey, Ingest, Kafka, Project, Store};
 
 use crate::api::key;
 
-/// Everything that can be configured.
+/// The complete configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Config {
-    /// Where the log is.
+    /// The Kafka log that is read.
     pub kafka: Kafka,
-    /// Where the view is kept.
+    /// The database that holds the view.
     pub store: Store,
-    /// How it is read.
+    /// The HTTP server.
     pub api: Api,
     /// How records become persons.
     pub ingest: Ingest,
-    /// Whose persons there are. Ids and tokens are unique.
+    /// The projects. Ids and tokens are unique.
     #[serde(default)]
     pub projects: Vec<Project>,
-    /// Who may ask.
+    /// The keys that may use the API.
     #[serde(default)]
     pub api_keys: Vec<ApiKey>,
 }
 
 impl Config {
-    /// Reads the configuration: the defaults, over them `file`, over that the variables of
-    /// `environment` that begin with `PERSONVIEW_` (`PERSONVIEW_STORE__PATH` is `store.path`; lists
-    /// are separated by commas). Settings under `kafka.client` that end in `_file` are replaced by
-    /// what their file holds.
+    /// Loads the configuration: the defaults, overridden by `file`, overridden by the variables of
+    /// `environment` that begin with `PERSONVIEW_` (`PERSONVIEW_STORE__PATH` is `store.path`; lists are
+    /// separated by commas). A setting `<name>_file` under `kafka.client` is replaced by `<name>` with
+    /// the contents of that file.
     ///
     /// # Errors
     ///
-    /// [`Error`] with everything that is wrong: a file that cannot be read, unknown names, values
-    /// of the wrong kind, values that cannot work.
+    /// [`Error`] with everything that is wrong: an unreadable file, unknown names, values of the wrong
+    /// type, values that cannot work.
     pub fn load(
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
@@ -74,13 +73,13 @@ impl Config {
         }
     }
 
-    /// Whether the server could start with it; asks no broker. A start, `config check` and a reload ask
-    /// the same, so that none takes what another refuses. Other commands do without.
+    /// Checks whether the server could start with this configuration, without contacting a
+    /// broker. Start, `config check` and reload all use this check, so none accepts what another
+    /// refuses. Other commands skip it.
     ///
     /// # Errors
     ///
-    /// [`Error`] that tells how to add a project when there is none, or what librdkafka says against
-    /// its settings.
+    /// [`Error`] that explains how to add a project if there is none, or why librdkafka rejects its settings.
     pub fn check_start(&self) -> Result<(), Error> {
         let checks = [self.check_projects(), self.check_kafka()];
         let problems = checks.into_iter().filter_map(Result::err).flat_map(|error| error.problems);
@@ -98,7 +97,7 @@ impl Config {
         Err(Error { problems: vec![Problem::new("projects", text)] })
     }
 
-    /// The API keys, ready to be asked.
+    /// Returns the parsed API keys.
     ///
     /// # Errors
     ///
@@ -108,20 +107,20 @@ impl Config {
         Ok(key::Keys::new(keys))
     }
 
-    /// The configuration as TOML that [`Config::load`] reads back, but for the values of
-    /// `kafka.client` that may be secrets, which are `***`.
+    /// Returns the configuration as TOML that [`Config::load`] reads back, except that values of
+    /// `kafka.client` that may be secrets are shown as `***`.
     #[must_use]
     pub fn show(&self) -> String {
-        // Plain tables, lists, text and numbers always can be written; an operator who asks for the
-        // configuration is still better off with a comment than with a panic.
+        // Serializing plain tables, lists, texts and numbers cannot fail. If it did, a comment would still
+        // serve the operator better than a panic.
         toml::to_string_pretty(self).unwrap_or_else(|error| format!("# {error}\n"))
     }
 }
 
-/// Something in the configuration that cannot stand, told so that it can be mended.
+/// A problem in the configuration, described so that the operator can fix it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Full name of the setting, such as `store.path` or `projects[0].id`; empty when it is none.
+    /// Full name of the setting, such as `store.path` or `projects[0].id`; empty if it is not about one.
     key: String,
     text: String,
 }
@@ -131,7 +130,7 @@ impl Problem {
         Self { key: key.into(), text: text.into() }
     }
 
-    /// Adds the place that the value came from.
+    /// Appends the origin of the value to the text.
     fn located(mut self, origin: impl fmt::Display) -> Self {
         self.text = format!("{} ({origin})", self.text);
         self
@@ -144,7 +143,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A configuration that cannot be used, with all reasons.
+/// A configuration that cannot be used, with all problems.
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration cannot be used:{}", lines(.problems))]
 pub struct Error {
@@ -152,14 +151,14 @@ pub struct Error {
 }
 
 impl Error {
-    /// What is wrong; never empty.
+    /// Returns all problems; never empty.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
 }
 
-/// Each problem on a line of its own, after the line that they follow.
+/// Formats each problem on its own line, after the line that introduces them.
 fn lines(problems: &[Problem]) -> String {
     let mut lines = vec![String::new()];
     lines.extend(problems.iter().map(ToString::to_string));

@@ -1,6 +1,6 @@
-//! What may be said: the names and the kinds of all settings, and the nearest one to a wrong name.
+//! The names and types of all settings, and the best match for a wrong name.
 //!
-//! The defaults hold every setting, so they are the list. The two tables that have no defaults,
+//! The defaults contain every setting, so they serve as the list. The two tables without defaults,
 //! `[[projects]]` and `[[api_keys]]`, are added here.
 
 use strsim::normalized_damerau_levenshtein;
@@ -8,9 +8,9 @@ use toml::{Table, Value};
 
 use super::{Problem, layer};
 
-/// The table whose names are librdkafka's and not ours.
+/// The table whose names are librdkafka's, not ours.
 pub(super) const CLIENT: &str = "kafka.client";
-/// One example of each table that only a file can hold.
+/// One example of each table that can only come from a file.
 const FILE_ONLY: &str = r#"
 [[projects]]
 id = 1
@@ -24,10 +24,10 @@ scopes = [""]
 projects = [1]
 requests_per_minute = 1
 "#;
-/// How alike two names must be, 0 to 1, for one to be taken as meant by the other.
+/// Minimum similarity, from 0 to 1, for suggesting a known name in place of a wrong one.
 const ALIKE: f64 = 0.6;
 
-/// All settings: names, each with a value of its kind. An array holds one example of its elements.
+/// All settings by name, each with an example value of its type. An array holds one example element.
 pub(super) struct Names {
     known: Table,
 }
@@ -39,7 +39,7 @@ impl Names {
         Self { known }
     }
 
-    /// The example for a full name such as `store.path`.
+    /// Returns the example for a full name such as `store.path`.
     pub(super) fn example(&self, key: &str) -> Option<&Value> {
         let (first, rest) =
             key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
@@ -47,12 +47,12 @@ impl Names {
         rest.map_or(Some(value), |rest| value.as_table()?.get(rest))
     }
 
-    /// Whether the setting is a list of tables, which only a file can hold.
+    /// Returns whether the setting is a list of tables, which can only come from a file.
     pub(super) fn is_file_only(&self, key: &str) -> bool {
         matches!(self.example(key), Some(Value::Array(list)) if list.iter().any(Value::is_table))
     }
 
-    /// Says that `key` is none, and which one may have been meant.
+    /// Returns the problem that `key` is not a setting, suggesting the one that may have been meant.
     pub(super) fn unknown(&self, key: &str) -> Problem {
         let text = match self.nearest(key) {
             Some(name) => format!("unknown key `{key}`; did you mean `{name}`?"),
@@ -61,15 +61,15 @@ impl Names {
         Problem::new(key, text)
     }
 
-    /// Takes out of a file's table whatever is unknown or of the wrong kind, and says so for each.
-    /// What stays has known names, and values of the kind of the defaults.
+    /// Removes everything unknown or of the wrong type from a file's table, and returns a problem for each.
+    /// What remains has known names and values of the same types as the defaults.
     pub(super) fn sift(&self, table: &mut Table) -> Vec<Problem> {
         let mut sieve = Sieve { names: self, problems: Vec::new(), wrong_kinds: 0 };
         sieve.table("", table, &self.known);
         sieve.problems
     }
 
-    /// The known name most like `key`: one beside it, or the same one in another table.
+    /// Returns the known name most similar to `key`: in the same table, or the same name in another table.
     fn nearest(&self, key: &str) -> Option<String> {
         let (table, name) = key.rsplit_once('.').unwrap_or(("", key));
         let table = layer::setting(table);
@@ -90,7 +90,7 @@ impl Names {
             .map(|(_, known)| known)
     }
 
-    /// Every known name with the table it belongs to.
+    /// Returns every known name with the table it belongs to.
     fn all(&self) -> Vec<(String, String)> {
         let mut all = Vec::new();
         for (section, value) in &self.known {
@@ -106,7 +106,7 @@ impl Names {
     }
 }
 
-/// One pass over a file's tables, beside the known ones.
+/// One pass over a file's tables, compared with the known ones.
 struct Sieve<'a> {
     names: &'a Names,
     problems: Vec<Problem>,
@@ -125,7 +125,7 @@ impl Sieve<'_> {
         });
     }
 
-    /// Whether a value of a known name stays.
+    /// Checks a value whose name is known; returns whether to keep it.
     fn keeps(&mut self, key: &str, value: &mut Value, known: &Value) -> bool {
         match (known, &mut *value) {
             (Value::Table(_), Value::Table(table)) if key == CLIENT => {
@@ -147,8 +147,8 @@ impl Sieve<'_> {
         }
     }
 
-    /// Whether a list stays, which it does as a whole: half a project would be told as one that
-    /// lacks something.
+    /// Checks a list; returns whether to keep it. A list is kept or dropped as a whole: a project without its
+    /// invalid field would be reported again, as lacking that field.
     fn list(&mut self, key: &str, list: &mut [Value], known: Option<&Value>) -> bool {
         let Some(known) = known else { return true };
         let before = self.wrong_kinds;
@@ -163,8 +163,8 @@ impl Sieve<'_> {
         self.problems.push(problem);
     }
 
-    /// librdkafka's settings under their dotted names and as text, also where the dots were not
-    /// quoted and TOML has made tables of them.
+    /// Returns librdkafka's settings under their dotted names and as text, including names written without
+    /// quotes, whose dots TOML reads as nested tables.
     fn flat(&mut self, prefix: &str, table: &Table) -> Table {
         let mut flat = Table::new();
         for (name, value) in table {
@@ -189,7 +189,7 @@ impl Sieve<'_> {
     }
 }
 
-/// Says that a value is of another kind than its setting. librdkafka's values stay unsaid.
+/// Returns the problem that a value has the wrong type. Values of librdkafka's settings are not quoted.
 pub(super) fn wrong_kind(key: &str, value: &Value, known: &Value) -> Problem {
     let found = match value {
         Value::Table(_) | Value::Array(_) => kind(value).to_owned(),
@@ -212,7 +212,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// librdkafka's name, if `key` is a setting under `kafka.client`.
+/// Returns librdkafka's name if `key` is a setting under `kafka.client`.
 pub(super) fn client_setting(key: &str) -> Option<&str> {
     key.strip_prefix(CLIENT)?.strip_prefix('.')
 }

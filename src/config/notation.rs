@@ -1,6 +1,6 @@
-//! How durations, sizes and addresses are written, in the form that serde's `with` asks for.
+//! The notation of durations, sizes and addresses, as modules for serde's `with` attribute.
 //!
-//! The crates that read them say little about what they had expected; an operator gets an example.
+//! The errors of the crates that parse them say little about what was expected; these give an example.
 
 /// A duration with its unit: `"20ms"`, `"1m 30s"`.
 pub mod duration {
@@ -18,7 +18,7 @@ pub mod duration {
     }
 }
 
-/// A number of bytes, bare or with its unit: `"512MiB"`, `"1MB"`.
+/// A number of bytes, with or without a unit: `"512MiB"`, `"1MB"`.
 pub mod size {
     use bytesize::{ByteSize, GIB, KIB, MIB};
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
@@ -29,7 +29,7 @@ pub mod size {
             .map_err(|_| D::Error::custom("expected a size with its unit, such as \"64MiB\""))
     }
 
-    /// Writes the largest unit that loses nothing, which `ByteSize` itself does not: it rounds.
+    /// Writes the size in the largest unit that represents it exactly. `ByteSize` itself would round.
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
     pub fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         [(GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")]
@@ -60,7 +60,7 @@ pub mod address {
     }
 }
 
-/// An address and a port, or nothing, written as an empty text: TOML has no null.
+/// An optional address and port; `None` is written as an empty text, because TOML has no null.
 pub mod optional_address {
     use std::net::SocketAddr;
 

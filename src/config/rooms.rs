@@ -1,11 +1,11 @@
-//! The configuration as each room wants it.
+//! Converts the configuration to the settings of each room (top-level module).
 
 use super::{Config, Error as ConfigError, Problem};
 use crate::api::key::Error;
 use crate::{api, ingest, person, store};
 
 impl Config {
-    /// What the store needs to know. The queues are charged to the same memory.
+    /// Returns the settings of the store. `ingest.queue` is deducted from the memory they share.
     #[must_use]
     pub fn store_config(&self) -> store::Config {
         store::Config {
@@ -15,7 +15,7 @@ impl Config {
         }
     }
 
-    /// How Kafka is reached.
+    /// Returns how to connect to Kafka.
     #[must_use]
     pub fn kafka_connection(&self) -> ingest::Connection {
         let client = self.kafka.client.iter();
@@ -26,7 +26,7 @@ impl Config {
         }
     }
 
-    /// Whether librdkafka takes the settings under `kafka.client`; asks no broker.
+    /// Checks whether librdkafka accepts the settings under `kafka.client`, without contacting a broker.
     pub(super) fn check_kafka(&self) -> Result<(), ConfigError> {
         self.kafka_connection().check().map_err(|error| {
             let text = format!("`kafka.client` is not what librdkafka takes: {error}");
@@ -34,7 +34,7 @@ impl Config {
         })
     }
 
-    /// How records become persons, at a start that asks for nothing out of the ordinary.
+    /// Returns the settings of ingestion, for a start without special flags.
     #[must_use]
     pub fn ingest_settings(&self) -> ingest::Settings {
         ingest::Settings {
@@ -56,7 +56,7 @@ impl Config {
         }
     }
 
-    /// How records are understood, and whose they are.
+    /// Returns the rules for parsing records, including the project of each token.
     #[must_use]
     pub fn rules(&self) -> person::Rules {
         let projects = self.projects.iter();
@@ -65,7 +65,7 @@ impl Config {
         person::Rules { promote: self.ingest.promote_event_properties, projects: tokens.collect() }
     }
 
-    /// How requests are answered.
+    /// Returns the settings of the API.
     #[must_use]
     pub fn api_settings(&self) -> api::Settings {
         api::Settings {
@@ -82,7 +82,7 @@ impl Config {
         }
     }
 
-    /// Which projects there are, and who may ask.
+    /// Returns the projects and the API keys.
     ///
     /// # Errors
     /// [`Error`] for a hash or a scope that [`Config::load`] would have refused.

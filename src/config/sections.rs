@@ -1,5 +1,5 @@
-//! The tables of the configuration. The meaning of each setting to an operator stands in
-//! `config/default.toml`; the names are the same.
+//! The tables of the configuration. `config/default.toml` explains every setting to the
+//! operator under the same name.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -11,23 +11,23 @@ use serde::{Deserialize, Serialize};
 use super::{Client, Partitions, notation};
 use crate::api::key;
 
-/// `[kafka]`: the log that everything comes from.
+/// `[kafka]`: the log that is read.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Kafka {
-    /// Brokers to begin with: `host:port`, separated by commas.
+    /// Bootstrap brokers: `host:port`, separated by commas.
     pub bootstrap_servers: String,
-    /// Topics with capture events. At least one, all different.
+    /// Topics with capture events. At least one, without duplicates.
     pub topics: Vec<String>,
-    /// Topic for writes that come over the API. None of `topics`.
+    /// Topic for writes made through the API. Must not be in `topics`.
     pub command_topic: String,
-    /// Consumer group that monitors see, and first part of the dead letter topic's name.
+    /// Consumer group under which monitors see the lag, and first part of the dead letter topic's name.
     pub group: String,
-    /// Settings for librdkafka. None of those that this program decides itself.
+    /// Settings for librdkafka, except those that this program controls itself.
     pub client: Client,
 }
 
 impl Kafka {
-    /// Name of the topic for records that could not be used: `<group>_dlq`.
+    /// Returns the name of the topic for records that could not be used: `<group>_dlq`.
     #[must_use]
     pub fn dead_letter_topic(&self) -> String {
         format!("{}_dlq", self.group)
@@ -37,15 +37,15 @@ impl Kafka {
 /// `[store]`: the database.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Store {
-    /// Directory, created when missing.
+    /// Directory, created if missing.
     pub path: PathBuf,
-    /// Bytes for block cache, write buffers, rows and columns that readers asked for lately, histories that
-    /// late events ask for, and queues together. At least 64 MiB.
+    /// Total bytes for the block cache, write buffers, rows and columns recently requested by readers,
+    /// histories needed for late events, and the ingestion queue. At least 64 MiB.
     #[serde(with = "notation::size")]
     pub memory: u64,
-    /// Whether a batch is on the disk before the next one begins.
+    /// Whether each batch is synced to disk before the next one begins.
     pub sync_writes: bool,
-    /// How often the bytes of deleted persons are taken off the disk. Not zero.
+    /// Interval at which the bytes of deleted persons are removed from the disk. Not zero.
     #[serde(with = "notation::duration")]
     pub erase_interval: Duration,
 }
@@ -53,90 +53,90 @@ pub struct Store {
 /// `[api]`: the HTTP server.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Api {
-    /// Where it listens. Port 0 takes any free one.
+    /// Address to listen on. Port 0 picks any free port.
     #[serde(with = "notation::address")]
     pub listen: SocketAddr,
-    /// Where metrics and health listen; `None`: at `listen`, too.
+    /// Address for metrics and health; `None` serves them at `listen`.
     #[serde(with = "notation::optional_address")]
     pub metrics_listen: Option<SocketAddr>,
-    /// Most connections at once. Not zero.
+    /// Maximum number of simultaneous connections. Not zero.
     pub connections: usize,
-    /// Longest time that a request may take. Not zero.
+    /// Maximum duration of a request. Not zero.
     #[serde(with = "notation::duration")]
     pub request_timeout: Duration,
-    /// Largest body of a request, in bytes. Not zero.
+    /// Maximum size of a request body, in bytes. Not zero.
     #[serde(with = "notation::size")]
     pub body_limit: u64,
-    /// Largest answer of several persons, operations or values, in bytes. One of a single one may be larger.
-    /// Not zero.
+    /// Maximum size of an answer with several persons, operations or values, in bytes. An answer with a
+    /// single one may be larger. Not zero.
     #[serde(with = "notation::size")]
     pub page_limit: u64,
-    /// Most that a join is sent and has not answered, in bytes. At least 128 KiB.
+    /// Maximum input that a join has received but not answered yet, in bytes. At least 128 KiB.
     #[serde(with = "notation::size")]
     pub join_spool: u64,
-    /// Longest time that a read waits for its position, or a write for being applied. Less than
-    /// `request_timeout`.
+    /// Maximum time that a read waits for its position, or a write waits until it is applied.
+    /// Less than `request_timeout`.
     #[serde(with = "notation::duration")]
     pub position_wait: Duration,
-    /// Whether `X-Forwarded-*` headers are believed.
+    /// Whether to trust `X-Forwarded-*` headers.
     pub trust_forwarded: bool,
 }
 
 impl Api {
-    /// Where health and metrics answer: `metrics_listen`, or else `listen`.
+    /// Returns the address of health and metrics: `metrics_listen`, or else `listen`.
     #[must_use]
     pub fn health_address(&self) -> SocketAddr {
         self.metrics_listen.unwrap_or(self.listen)
     }
 }
 
-/// `[ingest]`: from records to persons.
+/// `[ingest]`: how records become persons.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Ingest {
-    /// Whether listed event properties are set on the person, too.
+    /// Whether device, page and campaign properties of events are also set on the person.
     pub promote_event_properties: bool,
-    /// Whether a change to nothing but volatile properties is recorded on its own.
+    /// Whether a change to volatile properties only is recorded on its own.
     pub record_volatile_properties: bool,
-    /// Properties that name a person, the first that is there.
+    /// Properties that may give a person's display name; the first truthy one does.
     pub display_name_properties: Vec<String>,
-    /// Most records in a batch. At least one.
+    /// Maximum number of records in a batch. At least one.
     pub batch_records: usize,
-    /// Bytes of records fetched ahead of the batch at work. At least 1 MiB, less than
-    /// `store.memory`, which it is part of.
+    /// Maximum bytes of records fetched ahead of the current batch. At least 1 MiB and less than
+    /// `store.memory`, of which it is a part.
     #[serde(with = "notation::size")]
     pub queue: u64,
-    /// Largest properties of one person, in bytes of JSON. Not zero.
+    /// Maximum size of one person's properties, in bytes of JSON. Not zero.
     #[serde(with = "notation::size")]
     pub person_properties_limit: u64,
-    /// Records behind the end at which the view first counts as ready.
+    /// Lag, in records, at or below which the view first counts as ready.
     pub ready_lag: u64,
     /// Which partitions this instance owns.
     pub partitions: Partitions,
 }
 
-/// `[[projects]]`: one project, whose persons are apart from all others'.
+/// `[[projects]]`: one project. Its persons are separate from those of all other projects.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Project {
-    /// 1 to 2147483647, unique.
+    /// The project id, from 1 to 2147483647. Unique.
     pub id: u32,
-    /// For people to read.
+    /// A human-readable name.
     pub name: String,
-    /// Tokens by which events name the project. At least one, each of one project only.
+    /// Tokens by which events name the project. At least one; a token belongs to one project only.
     pub tokens: Vec<String>,
 }
 
-/// `[[api_keys]]`: one key, as text. [`key::ApiKey`] is the one that can be asked.
+/// `[[api_keys]]`: one API key as it is configured. [`key::ApiKey`] is its parsed form.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 pub struct ApiKey {
-    /// Who uses it, as the activity log names it. Unique.
+    /// Name for the key's user; the activity log shows it as the author. Unique.
     pub label: String,
     /// SHA-256 of the secret in 64 hexadecimal digits. Unique.
     pub sha256: String,
-    /// Names out of [`key::SCOPE_NAMES`]. At least one.
+    /// Names from [`key::SCOPE_NAMES`]. At least one.
     pub scopes: Vec<String>,
-    /// Ids of the projects it reaches. At least one; they exist.
+    /// Ids of existing projects that the key may access. At least one.
     pub projects: Vec<u32>,
-    /// The most requests a minute. Not zero; any number where it is left out.
+    /// Maximum number of requests per minute. Not zero; unlimited if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests_per_minute: Option<u32>,
 }

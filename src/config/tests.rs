@@ -1,4 +1,4 @@
-//! The configuration as an operator meets it: files and variables in, settings or complaints out.
+//! Tests of the configuration from the operator's view: files and variables in, settings or errors out.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use crate::fuzz;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Loads a file with this text under these variables.
+/// Loads a file with this text, and these environment variables.
 fn load(file: &str, variables: &[(&str, &str)]) -> Result<Config, Error> {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("test.toml");
@@ -18,7 +18,7 @@ fn load(file: &str, variables: &[(&str, &str)]) -> Result<Config, Error> {
     Config::load(Some(&path), environment)
 }
 
-/// What is wrong, each without the place in parentheses, which is `test.toml` or a variable.
+/// Returns the problems, each without its origin in parentheses, which is `test.toml`.
 fn problems(file: &str, variables: &[(&str, &str)]) -> Vec<String> {
     let error = load(file, variables).expect_err("something wrong");
     let text = |problem: &Problem| {
@@ -66,7 +66,7 @@ fn the_defaults_name_every_setting_and_no_other() {
     assert_eq!(names(&shown), names(&written));
 }
 
-/// Name, default and explanation of every setting, as the file of defaults has them.
+/// Returns the name, default and explanation of every setting in the file of defaults.
 fn explained() -> Vec<(String, String, String)> {
     let (mut settings, mut section, mut explanation) = (Vec::new(), "", Vec::new());
     for line in layer::DEFAULTS.lines() {
@@ -105,7 +105,7 @@ fn the_page_on_configuration_says_of_every_setting_what_the_defaults_say() {
 fn the_example_files_can_be_served() {
     for file in ["config/local.toml", "config/production.toml"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
-        // Which stands in no file.
+        // The files do not contain the password.
         let password = ("PERSONVIEW_KAFKA__CLIENT__SASL_PASSWORD".to_owned(), "x".to_owned());
         let config = Config::load(Some(&path), std::iter::once(password)).expect(file);
         config.check_start().expect(file);
@@ -339,7 +339,7 @@ fn without_a_project_there_is_nothing_to_serve() {
 fn no_configuration_does_harm_however_it_is_changed() {
     let files = ["config/default.toml", "config/local.toml", "config/production.toml"];
     let lines = files.map(|file| fs::read_to_string(file).expect("a file of this folder"));
-    // Whole files, and each line of them alone.
+    // Seeds are whole files, and each of their lines alone.
     let seeds = lines.iter().flat_map(|file| [file.as_str()].into_iter().chain(file.lines()));
     let seeds: Vec<_> = seeds.map(|text| text.as_bytes().to_vec()).collect();
     fuzz::run(&seeds, 50, |bytes| {

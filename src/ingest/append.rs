@@ -11,7 +11,7 @@ use super::kafka::Connection;
 use super::outlet::Outlet;
 use crate::person::Command;
 
-/// How long librdkafka may take to tell what became of a command that was given up.
+/// How long to wait for librdkafka to report what became of a command that was given up.
 const LAST_WORD: Duration = Duration::from_millis(100);
 
 /// Writes commands to their topic.
@@ -23,11 +23,11 @@ pub struct Commands {
 /// Why a command is not known to be in the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotAppended {
-    /// It is not there.
+    /// It was not written.
     Nothing,
-    /// It was sent, and Kafka did not answer.
+    /// It may have been written: Kafka did not answer.
     Unknown,
-    /// It is larger than Kafka takes.
+    /// It is larger than Kafka accepts.
     TooLarge,
 }
 
@@ -35,31 +35,32 @@ impl Commands {
     /// Connects to Kafka; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Kafka`] where librdkafka refuses the settings.
+    /// [`Error::Kafka`] if librdkafka refuses the settings.
     pub fn connect(connection: &Connection, topic: &str) -> Result<Self, Error> {
         let mut config = connection.config();
         config.set("acks", "all");
-        // A command that is there twice is done once, by its idempotency key; and what was never
-        // sent can be taken back without a gap in the numbers of an idempotent producer.
+        // A command written twice is applied once, by its idempotency key. And an unsent command can be
+        // purged without a gap in the sequence numbers of an idempotent producer.
         config.set("enable.idempotence", "false");
-        // What was sent once and not answered would be queued again, and be taken back as if it had never
-        // been sent. A broker that did not lead the partition, or could not be reached, is tried again all the same.
+        // With retries, a command that was sent but not answered would be queued again, and purged as if it
+        // had never been sent. If the broker is not the leader or not reachable, librdkafka retries all the
+        // same.
         config.set("message.send.max.retries", "0");
-        // Somebody waits for each.
+        // A caller waits for each command.
         config.set("linger.ms", "0");
         Ok(Self { outlet: Outlet::connect(config)?, topic: topic.to_owned() })
     }
 
-    /// The topic that they are written to.
+    /// Returns the topic that commands are written to.
     #[must_use]
     pub fn topic(&self) -> &str {
         &self.topic
     }
 
-    /// Appends a command; answers its partition and offset.
+    /// Appends a command and returns its partition and offset.
     ///
     /// # Errors
-    /// [`NotAppended`], where Kafka did not take it in time.
+    /// [`NotAppended`] if Kafka did not take it in time.
     pub async fn append(
         &self,
         command: &Command,
@@ -72,11 +73,11 @@ impl Commands {
         let mut delivery = producer.send_result(record).map_err(|(error, _)| judge(&error))?;
         let mut answer = tokio::time::timeout(within, &mut delivery).await;
         if answer.is_err() {
-            // What was not sent yet is not sent any more, and that is told at once.
+            // What was not sent yet is purged, and its delivery fails at once.
             let purge = move || producer.purge(PurgeConfig::default().queue());
-            // It waits for librdkafka's threads, each of which may be waiting for a name server.
+            // It waits for librdkafka's threads, each of which may be blocked in a DNS lookup.
             let purging = tokio::time::timeout(LAST_WORD, tokio::task::spawn_blocking(purge));
-            // Whatever became of that, the command's own delivery tells.
+            // The result does not matter: the command's delivery says what became of it.
             let _ = purging.await;
             answer = tokio::time::timeout(LAST_WORD, delivery).await;
         }

@@ -1,17 +1,17 @@
-//! What goes from stage to stage: records that are parsed, applied and committed together.
+//! The unit of work of the stages: records that are parsed, applied and committed together.
 
 use super::Settings;
 use crate::person::Record;
 use crate::store::Applied;
 
-/// Records that expired before they were applied, and were given up.
+/// Records that expired before they were applied, and that are skipped.
 #[derive(Clone, Debug)]
 pub struct Gap {
     /// The topic's number.
     pub topic: u16,
     /// The topic and the partition.
     pub partition: (String, u32),
-    /// Where reading goes on.
+    /// The position at which reading continues.
     pub applied: Applied,
 }
 
@@ -21,9 +21,9 @@ pub struct Batch {
     /// In the order in which they are applied.
     pub records: Vec<Record>,
     bytes: u64,
-    /// Nothing more was in Kafka when the batch was closed.
+    /// Whether Kafka had no more records when the batch was closed.
     pub drained: bool,
-    /// Positions given up since the last batch.
+    /// Records skipped since the last batch.
     pub gaps: Vec<Gap>,
 }
 
@@ -34,13 +34,14 @@ impl Batch {
         self.records.push(record);
     }
 
-    /// Whether there is nothing to be done about it.
+    /// Whether it has neither records nor gaps.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records.is_empty() && self.gaps.is_empty()
     }
 
-    /// Whether it takes no more: the queue's bytes are shared by the batches under way.
+    /// Whether it takes no more records. The batches in flight share the queue's bytes, so each gets an
+    /// eighth.
     #[must_use]
     pub fn is_full(&self, settings: &Settings) -> bool {
         self.records.len() >= settings.batch_records || self.bytes >= settings.queue_bytes / 8

@@ -1,4 +1,4 @@
-//! The last stage: dead letters are kept, then rows and positions are committed, then it is told.
+//! The last stage: sends dead letters, then commits rows and positions, then reports the positions.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -12,20 +12,20 @@ use super::dead_letter::DeadLetters;
 use super::{Error, Stage, count, priority};
 use crate::store::Sealed;
 
-/// What is handed to the last stage, which takes one after the other.
+/// Work for the last stage, which takes one item after the other.
 pub enum Work<'s> {
-    /// The positions of a batch that go on after expired records, to be given up once.
+    /// The gaps of a batch: positions to be moved past expired records.
     Gaps(Arc<Batch>),
-    /// Some records of a batch that were applied.
+    /// Applied records of a batch.
     Records { batch: Arc<Batch>, records: Range<usize>, sealed: Box<Sealed<'s>>, tally: Tally },
-    /// A batch without records: the news that everything was read.
+    /// A batch without records, which may report that everything was read.
     News(Arc<Batch>),
-    /// Nothing: it tells who hands it on that everything before is committed.
+    /// Nothing: taking it tells the sender that everything before is committed.
     Nothing,
 }
 
 impl Stage {
-    /// Owns the queue's end, so that the stages before end with this one.
+    /// Commits work in order. Owns `works`: dropping the receiver at the end ends the earlier stages.
     pub(super) fn commit(
         &self,
         works: Receiver<Work<'_>>,

@@ -1,5 +1,4 @@
-//! What librdkafka tells of itself while it is read from: lag, the brokers, and whether
-//! Kafka is there.
+//! The callbacks of Kafka clients: lag, broker statistics, and whether Kafka is reachable.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,19 +15,19 @@ use super::kafka::nobody_answers;
 use crate::metrics::{BrokerMeasure, Metrics};
 use crate::progress::Progress;
 
-/// What librdkafka tells of itself.
+/// Receives the callbacks of the consumer: statistics, errors and logs.
 pub struct Context {
-    /// Takes lag and trouble.
+    /// Receives lag and connection trouble.
     progress: Arc<Progress>,
-    /// Takes lag, brokers and bytes.
+    /// Receives lag, broker statistics and bytes.
     metrics: Arc<Metrics>,
-    /// What this client has counted already.
+    /// The totals at this client's last report.
     counted: Mutex<Counted>,
-    /// Another client reads now: what this one tells is of no interest.
+    /// Whether another client has taken over: callbacks of this one are then ignored.
     is_abandoned: AtomicBool,
 }
 
-/// What one client counts of itself, from its beginning on.
+/// What librdkafka counts since the client was created.
 #[derive(Default)]
 struct Counted {
     received_bytes: u64,
@@ -37,12 +36,12 @@ struct Counted {
 }
 
 impl Context {
-    /// Takes what a new client tells.
+    /// Creates the context of a new client.
     pub fn new(progress: Arc<Progress>, metrics: Arc<Metrics>) -> Self {
         Self { progress, metrics, counted: Mutex::default(), is_abandoned: AtomicBool::new(false) }
     }
 
-    /// Takes nothing any more.
+    /// Ignores all further callbacks.
     pub fn leave(&self) {
         self.is_abandoned.store(true, Ordering::Release);
     }
@@ -61,10 +60,11 @@ impl Context {
         self.metrics.kafka_bytes(received, waiting);
     }
 
-    /// What is not applied yet of every topic and partition that is read, where that is known.
+    /// Returns how many records of each partition that is read are not applied yet, `None` for a partition
+    /// whose end is unknown. `None` for all while there is trouble with Kafka.
     fn lags<'a>(&self, statistics: &'a Statistics) -> Option<Vec<(&'a str, u32, Option<u64>)>> {
         let status = self.progress.status();
-        // What was known before Kafka went away says nothing of now.
+        // Numbers from before Kafka went away say nothing about now.
         if status.kafka_trouble.is_some() {
             return None;
         }
@@ -75,7 +75,8 @@ impl Context {
                 let number = partition.partition.unsigned_abs();
                 let applied = status.positions.get(&(topic.clone(), number)).copied();
                 let lag = lag(partition, applied);
-                // Its end is told by answers to fetches alone, and forgotten where one is refused.
+                // Only answers to fetches report a partition's end, and a refused fetch clears it, so a known
+                // lag means that the partition is read.
                 if lag.is_some() {
                     self.progress.note_read(&(topic.clone(), Some(number)));
                 }
@@ -91,13 +92,13 @@ impl ClientContext for Context {
         if self.is_abandoned.load(Ordering::Acquire) {
             return;
         }
-        // Those with a number are brokers that Kafka told of.
+        // Brokers with a node id were named by Kafka; the others are bootstrap addresses.
         let brokers = statistics.brokers.values().filter(|broker| broker.nodeid >= 0);
         let mut brokers: Vec<_> = brokers.map(measure).collect();
         if brokers.iter().any(|broker| broker.is_up) {
             self.progress.clear_trouble();
         } else if !self.progress.is_in_trouble() {
-            // Says less than why, which may be known already.
+            // Less specific than a reason that is already known.
             self.progress.note_trouble("no broker is connected");
         }
         self.count(&statistics, &mut brokers);
@@ -106,7 +107,7 @@ impl ClientContext for Context {
         self.metrics.ingest_lag(lags.as_deref().unwrap_or_default());
         let found = lags.as_ref().map_or(0, Vec::len);
         let all = lags.and_then(|lags| lags.iter().map(|(.., lag)| *lag).sum());
-        // Of what is not read yet nobody knows how much there is, and these may be numbers of before it was.
+        // The lag is unknown until every partition is read, and these statistics may be from before that.
         self.progress.update(|status| {
             status.lag_records = all.filter(|_| status.assigned && status.partitions == found);
         });
@@ -125,19 +126,19 @@ impl ClientContext for Context {
     }
 }
 
-/// Notes an error of a client: as the cause of the trouble where it is one.
+/// Notes an error of a client: as trouble if no broker answers, otherwise as the cause of it.
 pub fn note_error(progress: &Progress, error: &KafkaError, reason: &str) {
     match error.rdkafka_error_code() {
-        // Comes through the partition's queue as well, which is where it is wanted.
+        // Also comes through the partition's queue, where it is handled.
         Some(RDKafkaErrorCode::PartitionEOF) => {}
-        // Says less than why they are, which may be known already.
+        // Less specific than a reason that is already known.
         Some(RDKafkaErrorCode::AllBrokersDown) if progress.is_in_trouble() => {}
         Some(code) if nobody_answers(code) => progress.note_trouble(&format!("{error}: {reason}")),
         _ => progress.note_cause(&format!("{error}: {reason}")),
     }
 }
 
-/// What a client tells that is there beside the consumer, or before it: what is wrong.
+/// The context of clients other than the consumer: notes errors.
 #[derive(Clone)]
 pub struct Preparing(pub Arc<Progress>);
 
@@ -151,7 +152,7 @@ impl ConsumerContext for Preparing {}
 
 impl ConsumerContext for Context {}
 
-/// By how much a count has grown since it was last looked at.
+/// Returns how much a total has grown since the last report.
 fn grown(before: &mut u64, now: u64) -> u64 {
     now.saturating_sub(std::mem::replace(before, now))
 }
@@ -167,15 +168,15 @@ fn measure(broker: &Broker) -> BrokerMeasure {
     }
 }
 
-/// Records of a partition that are not applied; `None` before its end is known.
+/// Returns how many records of a partition are not applied yet; `None` until its end is known.
 fn lag(partition: &statistics::Partition, applied: Option<u64>) -> Option<u64> {
     let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
     let end = u64::try_from(end).ok()?;
     let applied = applied.unwrap_or(u64::try_from(partition.lo_offset).unwrap_or(0));
     let read_to_end = u64::try_from(partition.eof_offset).is_ok_and(|eof| eof >= end);
     if read_to_end {
-        // Markers of transactions have offsets too, and nothing to apply: what is left is what was
-        // handed over.
+        // Transaction markers take up offsets but are never applied, so the lag ends at what was handed over,
+        // not at the end of the log.
         let handed_over = u64::try_from(partition.app_offset).unwrap_or(0);
         return Some(handed_over.saturating_sub(applied));
     }

@@ -1,4 +1,4 @@
-//! What ingestion counts for those who watch it.
+//! What ingestion counts and logs about records.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::person::event::{Rejection, Warning};
 use crate::person::{Position, Record, Time};
 use crate::store::Dictionary;
 
-/// Begins every count at zero: a series that is not there before its first event hides that event
-/// from `increase` and `rate`.
+/// Starts every counter at zero: a series that first appears with its first event hides that event from
+/// `increase` and `rate`.
 pub fn begin(metrics: &Metrics, settings: &Settings) {
     for topic in settings.topics.iter().chain([&settings.command_topic]) {
         for outcome in Outcome::VARIANTS {
@@ -34,7 +34,7 @@ pub fn begin(metrics: &Metrics, settings: &Settings) {
     }
 }
 
-/// Logs the first record of each reason why some cannot be used, by its place: a wrong token shows nowhere else.
+/// Logs the position of the first record of each rejection reason: an unknown token shows up nowhere else.
 pub fn first_of_each(told: &mut BTreeSet<&'static str>, records: &[Record], tally: &Tally) {
     for &(index, rejection) in &tally.rejections {
         let (reason, record) = (rejection.reason(), &records[index]);
@@ -51,7 +51,7 @@ pub fn first_of_each(told: &mut BTreeSet<&'static str>, records: &[Record], tall
     }
 }
 
-/// Counts a batch that was applied.
+/// Counts an applied batch.
 pub fn applied(metrics: &Metrics, names: &Dictionary, records: &[Record], tally: &Tally) {
     metrics.ingest_batch(records.len() as u64);
     for (&(topic, outcome), &count) in &tally.records {
@@ -71,7 +71,7 @@ pub fn applied(metrics: &Metrics, names: &Dictionary, records: &[Record], tally:
     }
     metrics.ingest_late_operations(tally.late);
     let now = clock::now();
-    // A record without Kafka's timestamp does not say when it came.
+    // A record without a Kafka timestamp does not say when it arrived.
     for record in records.iter().filter(|record| record.timestamp > Time::EPOCH) {
         let received = Duration::from_micros(record.timestamp.0.unsigned_abs());
         metrics.ingest_freshness(now.saturating_sub(received).as_secs_f64());

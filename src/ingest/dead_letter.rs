@@ -1,7 +1,7 @@
 //! Records that could not be used, kept on a topic with the reason and where they came from.
 //!
-//! A batch is committed only after its dead letters are in Kafka, so none is lost; a crash in
-//! between may repeat one, and its origin tells.
+//! A batch is committed only after its dead letters are in Kafka, so none is lost. A crash in between may
+//! repeat one, which its origin shows.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use super::kafka::Connection;
 use super::outlet::Outlet;
 use crate::person::{Record, Rejection};
 
-/// How long failed dead letters rest before they are sent again.
+/// How long to wait before failed dead letters are sent again.
 const REST: Duration = Duration::from_secs(1);
 
-/// How much of a record its dead letter keeps: less where Kafka finds it too large.
+/// How much of a record its dead letter keeps: less if Kafka finds it too large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
     Whole,
     WithoutValue,
-    /// Neither key nor headers: reason and origin alone.
+    /// Neither value, key nor headers: only reason and origin.
     OriginOnly,
 }
 
@@ -37,7 +37,7 @@ impl Extent {
     }
 }
 
-/// Writes dead letters.
+/// Writes dead letters to their topic.
 pub struct DeadLetters {
     outlet: Outlet,
     topic: String,
@@ -47,20 +47,20 @@ impl DeadLetters {
     /// Connects to Kafka; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Kafka`] where librdkafka refuses the settings.
+    /// [`Error::Kafka`] if librdkafka refuses the settings.
     pub fn connect(connection: &Connection, topic: &str) -> Result<Self, Error> {
         let mut config = connection.config();
         config.set("enable.idempotence", "true");
-        // Short, so that whoever waits is asked soon whether it still should.
+        // Short, so that `go_on` is soon asked whether to keep trying.
         config.set("message.timeout.ms", "5000");
         Ok(Self { outlet: Outlet::connect(config)?, topic: topic.to_owned() })
     }
 
-    /// Sends every dead letter and waits until Kafka has them all. Tries again for as long as
-    /// `go_on`, which is told what is wrong, holds; ingestion waits meanwhile, and reads go on.
+    /// Sends every dead letter and waits until Kafka has them all. On failure it passes the error to `go_on`
+    /// and retries while that returns `true`. Meanwhile ingestion waits, and reads go on.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] where `go_on` ended it, with something not yet in Kafka.
+    /// [`Error::Interrupted`] if `go_on` returned `false`; some dead letters are then not in Kafka.
     pub async fn send(
         &self,
         letters: &[(&Record, Rejection)],
@@ -81,7 +81,8 @@ impl DeadLetters {
                         failed.push((letter, extent));
                         continue;
                     }
-                    // Kafka judges by all that was sent together: by itself it may be small enough.
+                    // Kafka judges the size of everything sent together: alone, the record may be small
+                    // enough.
                     let alone = delivered(self.begin(&producer, letter, extent)).await;
                     let Err(judged) = alone else { continue };
                     error = judged;
@@ -89,7 +90,8 @@ impl DeadLetters {
                 if let Some(smaller) = extent.smaller().filter(|_| is_too_large(&error)) {
                     failed.push((letter, smaller));
                 } else {
-                    // Where not even its origin fits somebody has to allow more: then all of it may fit.
+                    // If not even the origin fits, the operator has to raise the limit; then all of it may
+                    // fit.
                     let extent = if is_too_large(&error) { Extent::Whole } else { extent };
                     failed.push((letter, extent));
                     trouble = Some(error);
@@ -136,14 +138,14 @@ fn is_too_large(error: &KafkaError) -> bool {
     error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge)
 }
 
-/// Headers of a record, for another one.
+/// Converts a record's headers to those of a record to be sent.
 pub fn owned_headers(own: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
     own.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
         headers.insert(Header { key, value: value.as_deref() })
     })
 }
 
-/// The record's own headers, then why and whence.
+/// Returns the record's own headers, followed by reason and origin.
 fn headers(record: &Record, rejection: Rejection, extent: Extent) -> OwnedHeaders {
     let own = if extent == Extent::OriginOnly { &[] } else { record.headers.as_slice() };
     let mut headers = owned_headers(own);

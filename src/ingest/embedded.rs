@@ -1,5 +1,5 @@
-//! A Kafka broker inside this process: librdkafka's own, which keeps everything in memory. For
-//! the demo, where nothing is to be installed.
+//! A Kafka broker inside this process: librdkafka's own mock cluster, which keeps everything in memory. For
+//! the demo, which needs no installation.
 
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -13,7 +13,7 @@ impl Broker {
     /// Starts a broker with these topics, each with a number of partitions.
     ///
     /// # Errors
-    /// [`Error::Kafka`] where librdkafka refuses.
+    /// [`Error::Kafka`] if librdkafka refuses.
     pub fn start(topics: &[(&str, i32)]) -> Result<Self, Error> {
         let cluster = MockCluster::new(1)?;
         for &(topic, partitions) in topics {
@@ -22,7 +22,7 @@ impl Broker {
         Ok(Self(cluster))
     }
 
-    /// Where clients find it.
+    /// Returns the address for clients.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
         self.0.bootstrap_servers()

@@ -1,4 +1,4 @@
-//! How much of the log was handed on: what a command waits for.
+//! Tracks how much of the log was handed on, which commands wait for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use crate::person::time::DAY;
 use crate::person::{Position, Record, Time};
 use crate::store::Applied;
 
-/// Whoever wrote a command cannot have seen records of so much later, in microseconds: no broker's clock is ahead
-/// by that, and producers' clocks are held to the broker's where Kafka is not told otherwise.
+/// The author of a command cannot have seen records this much later, in microseconds: no broker's clock is
+/// that far ahead, and unless configured otherwise, Kafka holds producers' timestamps to its own clock.
 const LATER: i64 = DAY;
 
-/// A partition, by the number of its topic and its own.
+/// A partition: the number of its topic, and its own.
 pub type Part = (u16, u32);
 
 /// How much of the log was handed on.
@@ -21,18 +21,18 @@ pub type Part = (u16, u32);
 pub struct Handed {
     topics: BTreeMap<Arc<str>, u16>,
     owned: Partitions,
-    /// The next offset of every partition, and Kafka's timestamp of the one before it.
+    /// The next offset of every partition, and the Kafka timestamp of the record before it.
     next: BTreeMap<Part, (u64, Time)>,
     /// The partitions that are read.
     read: BTreeSet<Part>,
     /// Partitions that commands waited for and Kafka does not have.
     absent: BTreeSet<Part>,
-    /// Every partition that this instance owns is read.
+    /// Whether every partition that this instance owns is read.
     pub is_complete: bool,
 }
 
 impl Handed {
-    /// Of these topics, by their numbers, of which so much is in the store.
+    /// Starts from the positions in the store, for these topics and their numbers.
     pub fn new(
         topics: BTreeMap<Arc<str>, u16>,
         owned: Partitions,
@@ -46,7 +46,7 @@ impl Handed {
         Self { next: stored.collect(), topics, owned, read, absent, is_complete: false }
     }
 
-    /// Notes that a partition is read from an offset on. What was before that is over, handed on or expired.
+    /// Notes that a partition is read from an offset on. Records before it were handed on or have expired.
     pub fn reads(&mut self, topic: u16, partition: u32, from: u64) {
         let of = (topic, partition);
         self.read.insert(of);
@@ -60,10 +60,10 @@ impl Handed {
         self.next.insert((topic, partition), (offset + 1, record.timestamp));
     }
 
-    /// Whether so much was handed on as the author of a command had seen who wrote it at a time; `coming` is
-    /// Kafka's timestamp of what a partition hands on next. What another instance owns is not waited for, nor
-    /// what Kafka does not have, nor a topic that was made anew since: its offsets say nothing of the one that
-    /// the author had seen.
+    /// Whether a position that a command's author had seen was handed on. `written` is when the command was
+    /// written; `coming` returns the Kafka timestamp of a partition's next record. Not waited for: partitions
+    /// that another instance owns, partitions that Kafka does not have, and a topic that was re-created
+    /// since, because its offsets say nothing about the one that the author had seen.
     pub fn has(&self, seen: &Seen, written: Time, coming: impl Fn(Part) -> Option<Time>) -> bool {
         match self.of(seen).filter(|of| self.read.contains(of)) {
             Some(of) => self.next.get(&of).is_some_and(|(next, last)| {
@@ -74,14 +74,14 @@ impl Handed {
         }
     }
 
-    /// The partition, where it is this instance's to read and not read yet: it may have been added since
-    /// Kafka was asked last.
+    /// Returns the partition if this instance has to read it but does not yet: it may have been added since
+    /// Kafka was last asked.
     pub fn unread(&self, seen: &Seen) -> Option<Part> {
         let is_unread = |of: &Part| !self.read.contains(of) && !self.absent.contains(of);
         self.of(seen).filter(|of| self.owned.reads(of.0, of.1)).filter(is_unread)
     }
 
-    /// Notes that Kafka was asked for partitions, and what of them is not read now it does not have.
+    /// Notes that Kafka was asked for these partitions: those that are still not read do not exist.
     pub fn asked_for(&mut self, partitions: Vec<Part>) {
         self.absent.extend(partitions);
     }

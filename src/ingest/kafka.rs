@@ -13,10 +13,10 @@ use super::Error;
 use super::context::Preparing;
 use crate::progress::Progress;
 
-/// How Kafka is reached.
+/// How to connect to Kafka.
 #[derive(Clone, Debug)]
 pub struct Connection {
-    /// `host:port`, separated by commas.
+    /// Brokers as `host:port`, separated by commas.
     pub bootstrap_servers: String,
     /// The consumer group that lag monitors see.
     pub group: String,
@@ -27,18 +27,17 @@ pub struct Connection {
 /// Settings of a topic, by name.
 pub type TopicConfig = &'static [(&'static str, &'static str)];
 
-/// Of a topic whose records are kept for ever: a store that is built anew reads all of them again, and
-/// without the oldest commands it would have deleted persons again.
+/// The settings of a topic whose records are kept forever: a rebuilt store reads all of them again, and
+/// without the oldest commands, deleted persons would come back.
 pub const KEPT: TopicConfig =
     &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
 
-/// How long an answer of Kafka is waited for before it is asked again.
+/// How long to wait for an answer from Kafka before the request is given up.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long a client is believed to come back by itself. librdkafka forgets every broker where Kafka
-/// names none, as it does while its only one or all of them restart, and asks nobody from then on
-/// (<https://github.com/confluentinc/librdkafka/issues/5301>); a client made anew asks the bootstrap
-/// servers.
+/// How long a client may fail before it is replaced. librdkafka forgets all brokers when Kafka names none, as
+/// it does while its only broker or all of them restart, and then never asks again
+/// (<https://github.com/confluentinc/librdkafka/issues/5301>). A new client asks the bootstrap servers.
 const LOST: Duration = Duration::from_secs(15);
 
 /// Whether an error says that no broker answers, whatever the cause is.
@@ -52,8 +51,8 @@ pub fn nobody_answers(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Whether a client should be made anew: it has been failing for long, without a success in between.
-/// `since` is when that began.
+/// Whether a client should be replaced: it has been failing for at least `LOST` without a success in between.
+/// `since` keeps when that began.
 pub fn is_lost(since: &mut Option<Instant>, is_failing: bool) -> bool {
     if !is_failing {
         *since = None;
@@ -62,7 +61,7 @@ pub fn is_lost(since: &mut Option<Instant>, is_failing: bool) -> bool {
 }
 
 impl Connection {
-    /// Settings that every client shares.
+    /// Returns the settings that every client shares.
     #[must_use]
     pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -76,32 +75,31 @@ impl Connection {
         config.extend(self.client.clone());
     }
 
-    /// Settings of a consumer whose positions are kept by the store. Each partition has a queue
+    /// Returns the settings of a consumer whose positions are kept by the store. Each partition has a queue
     /// of its own, of at most `queue_bytes`.
     #[must_use]
     pub fn consumer_config(&self, queue_bytes: u64) -> ClientConfig {
         let mut config = ClientConfig::new();
         let kilobytes = (queue_bytes / 1024).clamp(16, 16_384);
         config.set("queued.max.messages.kbytes", kilobytes.to_string());
-        // What one answer adds to a queue that is not full yet.
+        // What one response adds to a queue that is not full yet.
         let added = (kilobytes * 1024).min(1 << 20);
         config.set("fetch.message.max.bytes", added.to_string());
         config.set("queued.min.messages", "10000");
-        // A full queue is looked at again soon: the default of a second would starve what is read.
+        // Check a full queue again soon: the default of one second would starve the source.
         config.set("fetch.queue.backoff.ms", "5");
-        // How long a partition without news may keep those with news waiting.
+        // How long partitions without new records may delay those that have some.
         config.set("fetch.wait.max.ms", "100");
-        // An answer that is so late does not come any more; the default is a minute in which nothing is
-        // read.
+        // A later response will not come any more; with the default, nothing would be read for a minute.
         config.set("socket.timeout.ms", "10000");
-        // A damaged record is refused and not applied as it came.
+        // Refuse a damaged record instead of applying it.
         config.set("check.crcs", "true");
-        // The operator's word counts for these, and not for what follows.
+        // The operator's settings override those above, but not those below.
         self.shared(&mut config);
         config.set("group.id", &self.group);
         config.set("enable.auto.commit", "false");
         config.set("enable.auto.offset.store", "false");
-        // A position that Kafka no longer has is never skipped silently.
+        // Never silently skip a position that Kafka no longer has.
         config.set("auto.offset.reset", "error");
         config.set("isolation.level", "read_committed");
         config.set("enable.partition.eof", "true");
@@ -109,7 +107,8 @@ impl Connection {
         config
     }
 
-    /// How many partitions some topics have together, as far as Kafka tells now; at least one.
+    /// Returns how many partitions the topics have in total, counting those that Kafka answers for now; at
+    /// least one.
     #[must_use]
     pub fn count_partitions<'t>(&self, topics: impl IntoIterator<Item = &'t String>) -> u32 {
         let probe = self.config().set("group.id", &self.group).create::<BaseConsumer>();
@@ -121,10 +120,10 @@ impl Connection {
         all.max(1)
     }
 
-    /// Whether librdkafka takes the settings; asks no broker.
+    /// Checks whether librdkafka accepts the settings, without contacting a broker.
     ///
     /// # Errors
-    /// [`Error::Kafka`] where it does not.
+    /// [`Error::Kafka`] if it does not.
     pub fn check(&self) -> Result<(), Error> {
         self.consumer_config(0).create::<BaseConsumer>()?;
         super::DeadLetters::connect(self, "")?;
@@ -132,10 +131,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Whether Kafka takes records of a topic away that others of the same key follow.
+    /// Whether a topic is compacted: Kafka deletes records that later ones of the same key supersede.
     ///
     /// # Errors
-    /// [`Error::Kafka`] where Kafka does not answer or refuses.
+    /// [`Error::Kafka`] if Kafka does not answer or refuses.
     pub async fn is_compacted(&self, topic: &str) -> Result<bool, Error> {
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
@@ -150,16 +149,16 @@ impl Connection {
         Ok(false)
     }
 
-    /// Creates topics of one partition that are missing, with settings of their own.
+    /// Creates the topics that are missing, with one partition and the given settings each.
     ///
     /// # Errors
-    /// [`Error::Kafka`] where Kafka does not answer or refuses.
+    /// [`Error::Kafka`] if Kafka does not answer or refuses.
     pub async fn create_missing_topics(
         &self,
         topics: &[(&str, TopicConfig)],
         context: &Preparing,
     ) -> Result<(), Error> {
-        // A consumer asks without making the broker create what it asks for.
+        // A consumer's metadata request does not make the broker create the topic.
         let mut config = self.config();
         config.set("group.id", &self.group);
         let probe: BaseConsumer<Preparing> = config.create_with_context(context.clone())?;
@@ -187,10 +186,10 @@ impl Connection {
     }
 }
 
-/// How many partitions a topic has; `None` where it does not exist.
+/// Returns how many partitions a topic has; `None` if it does not exist.
 ///
 /// # Errors
-/// [`Error::Kafka`] where Kafka does not answer or refuses.
+/// [`Error::Kafka`] if Kafka does not answer or refuses.
 pub fn partitions<C: ClientContext>(
     client: &rdkafka::client::Client<C>,
     topic: &str,
@@ -208,10 +207,10 @@ pub fn partitions<C: ClientContext>(
     }
 }
 
-/// The earliest offset that a partition still has, and the first one that it does not have yet.
+/// Returns the earliest offset of a partition, and the offset of the next record to be written.
 ///
 /// # Errors
-/// [`Error::Kafka`] where Kafka does not answer or refuses.
+/// [`Error::Kafka`] if Kafka does not answer or refuses.
 pub fn watermarks<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
@@ -221,20 +220,20 @@ pub fn watermarks<C: ConsumerContext>(
     Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
 }
 
-/// An offset, as librdkafka takes it.
+/// Converts an offset to librdkafka's type.
 #[must_use]
 pub fn at(offset: u64) -> Offset {
     Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX))
 }
 
-/// The number of a partition, as librdkafka takes it.
+/// Converts a partition number to librdkafka's type.
 #[must_use]
 pub fn number(partition: u32) -> i32 {
     i32::try_from(partition).unwrap_or(i32::MAX)
 }
 
-/// Tells Kafka how far the store is. Lag monitors read the group's offsets; nothing here depends on
-/// them, so nothing waits for Kafka to take them.
+/// Commits the store's positions as the group's offsets. Lag monitors read them; nothing here depends on
+/// them, so the result is not awaited.
 pub fn commit_offsets<C: ConsumerContext>(consumer: &BaseConsumer<C>, progress: &Progress) {
     if progress.is_in_trouble() {
         return;

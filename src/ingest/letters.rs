@@ -1,4 +1,4 @@
-//! Dead letters, read again: to see why, and to send them once more.
+//! Reads dead letters, to show why they were rejected and to send them again.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,23 +16,23 @@ use super::produce::Producer;
 use super::{Connection, Error};
 use crate::person::{Time, identity};
 
-/// How long Kafka may be silent before it is given up.
+/// How long Kafka may be silent before reading gives up.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// A record that could not be used.
+/// A dead letter: a record that could not be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Letter {
     /// Its partition and offset in the topic of dead letters.
     pub place: (u32, u64),
     /// Why it could not be used.
     pub reason: String,
-    /// Topic, partition and offset of the record.
+    /// Topic, partition and offset of the original record.
     pub origin: (String, u32, u64),
-    /// When Kafka took the record, and `None` where that is not known.
+    /// When Kafka received the record; `None` if unknown.
     pub received: Option<Time>,
     /// When it became a dead letter.
     pub rejected: Time,
-    /// The record was too large for its value to be kept.
+    /// Whether the record was too large for its value to be kept.
     pub truncated: bool,
     /// The record's key.
     pub key: Option<Vec<u8>>,
@@ -43,8 +43,8 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// What the record lacks and its origin knows: the time at which it was captured at the latest,
-    /// and the uuid by which a record that is sent twice is known as one.
+    /// Returns headers that the record lacks and that its origin provides: the latest time at which it can
+    /// have been captured, and the uuid by which a repeated record is recognised.
     fn lent(&self) -> Vec<(&'static str, String)> {
         let lacks = |name: &str| !self.headers.iter().any(|(key, _)| key == name);
         let mut lent = Vec::new();
@@ -59,11 +59,11 @@ impl Letter {
     }
 }
 
-/// Reads the dead letters that there are at this moment, partition by partition, from an offset on.
+/// Reads the dead letters that exist at this moment, partition by partition, from an offset on.
 ///
 /// # Errors
-/// [`Error::Kafka`] where Kafka does not answer or refuses, [`Error::NoTopic`] where there is no
-/// such topic, and what `visit` ends it with.
+/// [`Error::Kafka`] if Kafka does not answer or refuses, [`Error::NoTopic`] if there is no such topic, and
+/// any error of `visit`.
 pub fn read<E: From<Error>>(
     connection: &Connection,
     topic: &str,
@@ -149,12 +149,12 @@ fn letter(message: &BorrowedMessage<'_>) -> Letter {
     letter
 }
 
-/// Sends a record once more, as it was, to the partition that it came from, by which an instance owns its
-/// project, or by its key where the topic has no such partition any more. It is understood as it would
-/// have been when it came first, with the same times and the same uuid, and so no more than once.
+/// Sends a record again, unchanged, to the partition that it came from, since partitions decide which
+/// instance owns its project; by its key if the topic no longer has that partition. It is parsed as it would
+/// have been the first time, with the same times and uuid, so it counts at most once.
 ///
 /// # Errors
-/// [`Error::Kafka`] where it cannot be sent at all.
+/// [`Error::Kafka`] if it cannot be sent at all.
 pub fn replay(producer: &Producer, letter: &Letter) -> Result<(), Error> {
     let mut headers = owned_headers(&letter.headers);
     for (key, value) in letter.lent() {

@@ -1,4 +1,4 @@
-//! A message of librdkafka → a record of ours.
+//! Converts librdkafka's messages to records.
 
 use std::sync::Arc;
 
@@ -23,11 +23,11 @@ pub fn record(message: &BorrowedMessage<'_>, (topic, number): (Arc<str>, u16)) -
     }
 }
 
-/// A message's headers that can be read, in their order.
+/// Returns the readable headers of a message, in order.
 pub fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
     let Some(headers) = message.headers() else { return Vec::new() };
-    // The client library panics on a header whose name is not UTF-8, which anybody may send. Such
-    // a header is as absent as one whose value is not.
+    // rdkafka panics on a header whose name is not UTF-8, which any producer may send. Such a header counts
+    // as absent, like one whose value is not UTF-8.
     let readable = |index| {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let header = headers.get(index);

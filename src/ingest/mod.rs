@@ -1,12 +1,12 @@
-//! The write path, and the only room that names rdkafka.
+//! The write path, from Kafka to the store, and the only module that uses rdkafka.
 //!
 //! ```text
 //! source (one thread) ─► parse (all cores) ─► apply (one thread) ─► commit (one thread)
 //! ```
 //!
-//! A stage hands a batch on when the next one is free for it, so a slow store slows fetching, and
-//! while it works the next batch grows: batches are large under load and small when it is quiet.
-//! [`source`] is where a batch comes from, [`apply`] what happens to it, and [`commit`] how it ends.
+//! A stage hands its batch over when the next stage is free, so a slow store slows down fetching. While the
+//! later stages work, the next batch grows: batches are large under load and small when it is quiet. Batches
+//! come from [`source`], [`apply`] applies them to the store, and [`commit`] commits them.
 
 mod append;
 pub mod apply;
@@ -55,52 +55,52 @@ use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::store::{Applied, Store, Transaction};
 
-/// How often Kafka is told how far the store is.
+/// How often the store's positions are committed to Kafka as the group's offsets.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long the source rests where nothing came; a record that comes wakes it earlier.
+/// How long the source sleeps when nothing came. A new record wakes it earlier.
 const REST: Duration = Duration::from_millis(50);
 
-/// How long it rests where the stages behind are at work, whatever comes meanwhile: to take up records
-/// one by one takes the time that the others need.
+/// How long the source sleeps while the later stages are busy, even if records arrive: taking up records one
+/// by one would use CPU time that those stages need.
 const SHORT_REST: Duration = Duration::from_millis(2);
 
-/// What ingestion needs to know.
+/// The settings of ingestion.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// How Kafka is reached.
+    /// How to connect to Kafka.
     pub kafka: Connection,
     /// Topics of capture events.
     pub topics: Vec<String>,
-    /// Created where missing; carries the writes of the API.
+    /// The topic of API writes. Created if missing.
     pub command_topic: String,
-    /// Created where missing; takes what could not be used.
+    /// The topic of records that could not be used. Created if missing.
     pub dead_letter_topic: String,
-    /// How records are understood.
+    /// How records are parsed.
     pub rules: SharedRules,
     /// How operations are recorded.
     pub apply: apply::Settings,
-    /// The most records of one batch.
+    /// Maximum number of records in a batch.
     pub batch_records: usize,
-    /// Bytes of records in memory, from librdkafka's buffers to the batch at work.
+    /// Maximum bytes of records in memory, from librdkafka's buffers to the batch being applied.
     pub queue_bytes: u64,
-    /// Records behind the end at which the view first counts as caught up.
+    /// The view counts as caught up once it is at most this many records behind the end.
     pub ready_lag: u64,
     /// The partitions that this instance owns.
     pub partitions: Partitions,
-    /// Go on at the earliest record where those in between are gone.
+    /// Whether to continue at the earliest record if the records before it expired unapplied.
     pub accept_gap: bool,
-    /// Topics that Kafka compacts are refused, where it tells.
+    /// Whether to refuse compacted topics, if Kafka tells which are.
     pub refuse_compacted: bool,
 }
 
-/// Ingestion at work on threads of its own.
+/// Running ingestion, on its own threads.
 pub struct Ingest {
     going: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
-/// What every stage shares.
+/// What all stages share.
 #[derive(Clone)]
 struct Stage {
     settings: Arc<Settings>,
@@ -112,7 +112,8 @@ struct Stage {
 }
 
 impl Ingest {
-    /// Starts to read. Where it cannot go on, reads of the store go on, and `progress` says why.
+    /// Starts ingestion. If it cannot continue, reads of the store still work, and `progress` holds the
+    /// reason.
     #[must_use]
     pub fn start(
         settings: Settings,
@@ -136,19 +137,19 @@ impl Ingest {
             progress.update(|status| {
                 (status.stopped, status.lag_records) = (Some(reason.clone()), None);
             });
-            // Nobody measures them any more.
+            // They are no longer measured.
             metrics.ingest_lag(&[]);
             metrics.kafka_brokers(&[]);
-            // Whoever reads this line finds it in readiness too.
+            // Logged last: when this line appears, readiness already shows the reason.
             tracing::error!(reason, "ingestion has ended; reads go on with what is in the store");
         });
         Self { going, thread }
     }
 
-    /// Stops fetching, commits the batch in hand and ends.
+    /// Stops fetching, finishes the work under way and waits for the threads to end.
     pub fn stop(self) {
         self.going.store(false, Ordering::Release);
-        // A panic was told when it happened.
+        // A panic was reported when it happened.
         let _ = self.thread.join();
     }
 }
@@ -159,12 +160,12 @@ impl Stage {
     }
 
     fn run(&self) -> Result<(), Error> {
-        // Readers wait for what the store has, whether Kafka is there or not.
+        // Readers may wait for positions that the store already has, whether Kafka is reachable or not.
         self.report_applied(self.applied()?.into_iter());
         self.create_topics()?;
         let letters = DeadLetters::connect(&self.settings.kafka, &self.settings.dead_letter_topic)?;
-        // librdkafka bounds what it holds of each partition, so the bound is shared among them. Counted
-        // now, as Kafka is there: whoever connects anew may find nobody to ask.
+        // librdkafka limits its buffer per partition, so the total is divided by their number. Counted now,
+        // while Kafka is reachable: on a reconnect no broker may answer.
         let topics = self.settings.topics.iter().chain([&self.settings.command_topic]);
         let mut counted = self.settings.kafka.count_partitions(topics);
         let mut stage = self.clone();
@@ -178,7 +179,7 @@ impl Stage {
                 ended => return ended,
             }
             if self.progress.status().assigned {
-                // That was for what had expired at the start.
+                // --accept-gap was for records that had expired at the start.
                 stage.settings =
                     Arc::new(Settings { accept_gap: false, ..(*self.settings).clone() });
             }
@@ -186,8 +187,8 @@ impl Stage {
         }
     }
 
-    /// Reads with one consumer, from where the store is, until the end or until Kafka is out of its
-    /// reach.
+    /// Runs all stages with one consumer, from the store's positions, until ingestion ends or a new consumer
+    /// is needed.
     fn read(&self, letters: &DeadLetters, counted: u32) -> Result<(), Error> {
         let source = self.source(counted)?;
         let (reader, kept) = (source.reader(), source.reader());
@@ -195,7 +196,7 @@ impl Stage {
         let (parsed, to_apply) = sync_channel(0);
         let (applied, to_commit) = sync_channel(0);
         let committing = &AtomicBool::new(true);
-        // Each has its own: one for both would first parse the next batch.
+        // Each stage has its own pool: a shared one would parse the next batch first.
         let [parsers, appliers] = ["parse", "apply"].map(priority::threads);
         let no_threads = |_| Error::Internal("there are no threads");
         let (parsers, appliers) = (parsers.map_err(no_threads)?, appliers.map_err(no_threads)?);
@@ -204,7 +205,7 @@ impl Stage {
             scope.spawn(move || parsers.install(move || self.parse(&to_parse, &parsed)));
             let apply = move || appliers.install(|| self.apply(to_apply, &applied, &reader));
             let applying = scope.spawn(apply);
-            // The last stage ends where an earlier one did, and the first where the last one did.
+            // The last stage ends when an earlier one does, and the first one when the last one does.
             let committed = scope.spawn(move || self.commit(to_commit, letters)).join();
             committing.store(false, Ordering::Release);
             let ended = |panicked| move |_| Error::Internal(panicked);
@@ -219,7 +220,8 @@ impl Stage {
         ended
     }
 
-    /// Dead letters must have a place to go before the first record is read.
+    /// Creates the command and dead-letter topics if missing, and retries until they exist. Dead letters need
+    /// a topic before the first record is read.
     fn create_topics(&self) -> Result<(), Error> {
         let commands = self.settings.command_topic.as_str();
         let topics = [(commands, KEPT), (&self.settings.dead_letter_topic, &[][..])];
@@ -254,13 +256,13 @@ impl Stage {
         Source::connect(settings, counted, runtime, progress, metrics, numbers, applied)
     }
 
-    /// How far the store is in each partition.
+    /// Returns the store's position in each partition.
     fn applied(&self) -> Result<BTreeMap<(String, u32), Applied>, Error> {
         let positions = self.store.snapshot().positions()?.into_iter();
         Ok(positions.map(|(topic, partition, applied)| ((topic, partition), applied)).collect())
     }
 
-    /// Owns the queue's beginning, so that the stages behind end with this one.
+    /// Fetches batches. Owns `batches`: dropping the sender at the end ends the later stages.
     #[expect(clippy::needless_pass_by_value, reason = "what is dropped at the end ends the others")]
     fn fetch(
         &self,
@@ -277,7 +279,7 @@ impl Stage {
             if news || (drained && !told_drained) {
                 match batches.try_send(std::mem::take(&mut batch)) {
                     Ok(()) => told_drained = drained,
-                    // The stages behind are at work: the batch grows meanwhile.
+                    // The later stages are busy; the batch keeps growing.
                     Err(TrySendError::Full(unsent)) => {
                         batch = unsent;
                         thread::sleep(SHORT_REST);
@@ -306,7 +308,7 @@ impl Stage {
         }
     }
 
-    /// Owns the queue's end, so that the stages before end with this one.
+    /// Applies batches. Owns `batches`: dropping the receiver at the end ends the earlier stages.
     #[expect(clippy::needless_pass_by_value, reason = "what is dropped at the end ends the others")]
     fn apply<'s>(
         &'s self,
@@ -320,11 +322,11 @@ impl Stage {
             let going = match batches.recv_timeout(COMMIT_INTERVAL) {
                 Ok((batch, parsed)) => {
                     let going = self.apply_batch(Arc::new(batch), &parsed, &mut next, applied)?;
-                    // To let go of so many pieces of memory takes a while, for which nobody has to wait.
+                    // Freeing this many allocations takes a while, so another thread does it.
                     rayon::spawn(move || drop(parsed));
                     going
                 }
-                // What was handed on before is committed once this is taken.
+                // The channel has no buffer: once this is taken, everything sent before is committed.
                 Err(RecvTimeoutError::Timeout) => {
                     let is_committed = applied.send(Work::Nothing).is_ok();
                     if let Some(next) = next.as_mut().filter(|_| is_committed) {
@@ -344,8 +346,8 @@ impl Stage {
         }
     }
 
-    /// Applies a batch and hands it on, in several transactions where it is too much for one; answers
-    /// whether somebody takes it.
+    /// Applies a batch and hands it to the last stage, in several transactions if it is too large for one.
+    /// Returns `false` if the last stage has ended.
     fn apply_batch<'s>(
         &'s self,
         batch: Arc<Batch>,
@@ -381,7 +383,7 @@ impl Stage {
         Ok(!records.is_empty() || applied.send(Work::News(batch)).is_ok())
     }
 
-    /// Tells readers and monitors how far the store is.
+    /// Reports the store's positions to waiting readers and to metrics.
     fn report_applied(&self, applied: impl Iterator<Item = ((String, u32), Applied)>) {
         self.progress.update(|status| {
             for (partition, applied) in applied {

@@ -1,9 +1,9 @@
 //! One order for the records of several partitions.
 //!
-//! Kafka orders records within a partition only. Here the buffered record with the least Kafka
-//! timestamp comes first, and a partition that has more to give is waited for, so that a rebuild
-//! from the same log reads it in the same order. A partition that stays silent is waited for a
-//! bounded time only. A command waits until everything was handed on that its author had seen.
+//! Kafka orders records only within a partition. Here the buffered record with the least Kafka timestamp
+//! comes first, and a partition that has more records is waited for, so that a rebuild from the same log
+//! reads them in the same order. A silent partition is waited for only for a bounded time. A command waits
+//! until everything that its author had seen was handed on.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -12,30 +12,30 @@ use super::handed::Part;
 use crate::person::command::Seen;
 use crate::person::{Record, Time};
 
-/// How long a partition that should have records is waited for. Longer than a busy Kafka takes to
-/// answer, or its delays would decide the order; one that is down holds the others up no longer.
+/// How long to wait for a partition that should have records. Longer than a busy Kafka takes to answer, since
+/// its delays would otherwise decide the order; a partition that is down blocks the others only this long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Records of one partition, fetched and not yet handed on.
 #[derive(Debug)]
 pub struct Lane {
-    /// Each with what must be handed on before it.
+    /// Each record with the positions that must be handed on before it.
     buffered: VecDeque<(Record, Vec<Seen>)>,
-    /// Length of what is buffered.
+    /// Bytes of the buffered records.
     bytes: u64,
-    /// Kafka said that there is nothing more for now.
+    /// Whether Kafka reported that there is nothing more for now.
     at_end: bool,
     empty_since: Instant,
 }
 
 impl Lane {
-    /// A partition of which nothing was fetched yet.
+    /// Creates the lane of a partition from which nothing was fetched yet.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self { buffered: VecDeque::new(), bytes: 0, at_end: false, empty_since: now }
     }
 
-    /// Takes a fetched record, and what must be handed on before it.
+    /// Adds a fetched record, with the positions that must be handed on before it.
     pub fn push(&mut self, record: Record, seen: Vec<Seen>) {
         self.at_end = false;
         self.bytes += record.bytes();
@@ -47,25 +47,25 @@ impl Lane {
         self.at_end = true;
     }
 
-    /// Whether everything there is was fetched and handed on.
+    /// Whether all available records were fetched and handed on.
     #[must_use]
     pub fn is_drained(&self) -> bool {
         self.at_end && self.buffered.is_empty()
     }
 
-    /// How much waits here.
+    /// Returns the bytes of the buffered records.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// What the next record waits for.
+    /// Returns the next record and the first position that it waits for; `None` if it waits for nothing.
     pub fn waits_for(&self, is_reached: impl Fn(&Seen, Time) -> bool) -> Option<(&Record, &Seen)> {
         let (record, seen) = self.buffered.front()?;
         Some((record, seen.iter().find(|seen| !is_reached(seen, record.timestamp))?))
     }
 
-    /// Kafka's timestamp of the next record, where that is of a partition.
+    /// Returns the Kafka timestamp of the next record if this is the lane of the given partition.
     pub fn comes(&self, (topic, partition): Part) -> Option<Time> {
         let (record, _) = self.buffered.front()?;
         let of = record.position;
@@ -77,9 +77,10 @@ impl Lane {
     }
 }
 
-/// The next record, or `None` while a partition must be waited for or nothing is buffered that
-/// may be handed on. `is_reached` tells whether so much of the log was handed on as
-/// somebody had seen at a time, by that time and by when what comes next of a partition was written.
+/// Takes the next record. Returns `None` while a partition must be waited for, or if no buffered record may
+/// be handed on. `is_reached` says whether a position that a command's author had seen was handed on; it gets
+/// the time at which the command was written, and a function for the Kafka timestamp of a partition's next
+/// record.
 pub fn next(
     lanes: &mut [&mut Lane],
     now: Instant,

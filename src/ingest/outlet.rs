@@ -1,4 +1,4 @@
-//! A producer that is made anew where it does not reach Kafka any more.
+//! A producer that is replaced when it no longer reaches Kafka.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use rdkafka::producer::FutureProducer;
 use super::Error;
 use super::kafka::is_lost;
 
-/// How often it is looked whether somebody still uses a lost producer.
+/// How often to check whether a lost producer is still in use.
 const REST: Duration = Duration::from_millis(500);
 
-/// Where records go out. It is told what became of them, and so knows when its producer is lost.
+/// Hands out a producer. Callers report what became of each attempt, so it knows when the producer is lost.
 pub struct Outlet {
     config: ClientConfig,
     state: Mutex<State>,
@@ -20,7 +20,7 @@ pub struct Outlet {
 
 struct State {
     producer: Arc<FutureProducer>,
-    /// Since when nothing has come through.
+    /// Since when every attempt has failed.
     failing: Option<Instant>,
 }
 
@@ -28,13 +28,13 @@ impl Outlet {
     /// Connects to Kafka; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Kafka`] where librdkafka refuses the settings.
+    /// [`Error::Kafka`] if librdkafka refuses the settings.
     pub fn connect(config: ClientConfig) -> Result<Self, Error> {
         let state = Mutex::new(State { producer: Arc::new(config.create()?), failing: None });
         Ok(Self { config, state })
     }
 
-    /// The producer, for one attempt.
+    /// Returns the producer, for one attempt.
     pub fn producer(&self) -> Arc<FutureProducer> {
         self.state().producer.clone()
     }
@@ -43,13 +43,13 @@ impl Outlet {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes whether an attempt came through.
+    /// Notes whether an attempt succeeded, and replaces a lost producer.
     pub fn note(&self, came_through: bool) {
         let is_lost = {
             let mut state = self.state();
             let is_lost = is_lost(&mut state.failing, !came_through);
             if is_lost {
-                // Whoever fails meanwhile makes no other one.
+                // Attempts that fail meanwhile must not create another producer.
                 state.failing = None;
             }
             is_lost
@@ -57,12 +57,12 @@ impl Outlet {
         if !is_lost {
             return;
         }
-        // The settings were good once; where this one cannot be made, the old one tries on.
+        // The settings worked once; if no new producer can be created, the old one keeps trying.
         let Ok(producer) = self.config.create().map(Arc::new) else { return };
         tracing::warn!("nothing reaches Kafka; connecting anew");
         let lost = std::mem::replace(&mut self.state().producer, producer);
-        // Whoever lets go of it last waits for librdkafka's threads: nobody here should, and none of those
-        // who still wait for an answer of it.
+        // Dropping the last reference waits for librdkafka's threads. Neither this caller nor those that
+        // still wait for an answer should do that.
         std::thread::spawn(move || {
             while Arc::strong_count(&lost) > 1 {
                 std::thread::sleep(REST);

@@ -1,4 +1,4 @@
-//! One partition that is read: what came of it and waits, and what has to come next.
+//! One partition that is read: its buffered records, and the record that must come next.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use crate::person::command::Command;
 use crate::progress::TopicPart;
 use crate::store::Applied;
 
-/// One owned partition.
+/// One partition that is read.
 pub struct Partition {
     pub topic: Arc<str>,
     pub topic_number: u16,
     pub number: u32,
     pub queue: PartitionQueue<Context>,
     pub lane: Lane,
-    /// The record that must come first: the last one applied.
+    /// The record that must come first: the last applied one, which is read again to verify the log.
     pub expected: Option<Applied>,
-    /// The offset taken last.
+    /// The offset of the last record taken.
     pub last: Option<u64>,
 }
 
@@ -35,8 +35,7 @@ impl Partition {
         (self.topic.clone(), self.topic_number)
     }
 
-    /// Takes a record that comes after those before it: gaps between offsets are legal, going back
-    /// is not.
+    /// Takes the next record. Gaps between offsets are legal, going backwards is not.
     pub fn take(&mut self, record: Record) -> Result<(), Error> {
         let offset = record.position.offset;
         let changed = |last| Stop::changed(self.topic.to_string(), self.number, last, offset);
@@ -49,7 +48,7 @@ impl Partition {
         } else {
             let command = record.position.is_command().then(|| Command::parse(&record).ok());
             let seen = command.flatten().map_or_else(Vec::new, |command| command.seen);
-            // What comes before a command on its own topic is handed on before it anyhow.
+            // Records before a command in its own topic are handed on before it anyway.
             let seen = seen.into_iter().filter(|seen| *seen.topic != *self.topic).collect();
             self.lane.push(record, seen);
         }

@@ -23,14 +23,14 @@ pub enum Partitions {
 }
 
 impl Partitions {
-    /// Whether this instance reads the partition with this number of the topic with this one. Every instance
-    /// reads every command: whose person it is about is not known before.
+    /// Whether this instance reads a partition, given its number and that of its topic. Every instance reads
+    /// all commands: which instance owns a command's person is not known beforehand.
     #[must_use]
     pub fn reads(self, topic: u16, partition: u32) -> bool {
         topic >= FIRST_COMMAND_TOPIC || self.owns(partition)
     }
 
-    /// Whether this instance owns the partition of events with this number.
+    /// Whether this instance owns the event partition with this number.
     #[must_use]
     pub fn owns(self, partition: u32) -> bool {
         match self {
@@ -40,7 +40,7 @@ impl Partitions {
     }
 }
 
-/// The text is neither `all` nor an ordinal and a number of instances above it.
+/// The text is neither `all` nor an ordinal with a larger number of instances.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "expected \"all\", or \"ordinal/of\" with an ordinal from 0 that is less than the number of \

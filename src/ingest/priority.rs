@@ -1,22 +1,21 @@
-//! Ingestion gives way to reads: they take a core for less than a millisecond, and it takes all of them
-//! while it catches up.
+//! Lowers the priority of ingestion below that of reads: a read needs a core for less than a millisecond,
+//! while ingestion uses all cores during catch-up.
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// How much lower than that of the others the priority of ingestion's threads is.
+/// The nice value of ingestion's threads, relative to the others.
 const NICENESS: i32 = 5;
 
-/// Lets the threads of others go first before the one that calls this. Where the system refuses, nothing
-/// changes.
+/// Lowers the priority of the calling thread. If the system refuses, nothing changes.
 pub fn give_way() {
     let _ = rustix::process::nice(NICENESS);
 }
 
-/// Threads of one stage, as many as there are cores. The stage itself runs on one of them for as long as it goes:
-/// what it hands to the others needs another one, also where there is one core.
+/// Creates the threads of one stage, one per core and at least two: the stage itself runs on one of them
+/// until it ends, so its parallel work needs another.
 ///
 /// # Errors
-/// Where the system has no more threads.
+/// If the system cannot create more threads.
 pub fn threads(stage: &'static str) -> Result<ThreadPool, ThreadPoolBuildError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = ThreadPoolBuilder::new().num_threads(cores.max(2));
@@ -28,7 +27,7 @@ pub fn threads(stage: &'static str) -> Result<ThreadPool, ThreadPoolBuildError> 
 mod tests {
     use super::*;
 
-    /// The kernel's word for the thread that calls it.
+    /// Returns the nice value of the calling thread, as the kernel reports it.
     fn niceness() -> i32 {
         let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
         let fields = stat.rsplit_once(')').unwrap().1;

@@ -13,12 +13,12 @@ use super::context::note_error;
 use super::{Connection, Error, kafka};
 use crate::progress::Progress;
 
-/// How far Kafka has taken the records: the next offset of each partition, and what it refused.
+/// What Kafka has taken: the next offset of each partition, and what it refused.
 #[derive(Clone, Debug, Default)]
 pub struct Delivered {
-    /// The offset after the last record, by partition; of use where all went to one topic.
+    /// The offset after the last record, by partition; only useful if all records went to one topic.
     pub next_offsets: BTreeMap<u32, u64>,
-    /// Why some were not taken, and how many.
+    /// The number of refused records, by error.
     pub refused: BTreeMap<String, u64>,
 }
 
@@ -55,7 +55,7 @@ impl ProducerContext for Context {
 pub struct Producer {
     client: BaseProducer<Context>,
     delivered: Arc<Mutex<Delivered>>,
-    /// How many partitions topics have that were asked for.
+    /// The partition counts of topics that were asked for.
     partitions: Mutex<BTreeMap<String, u32>>,
 }
 
@@ -63,13 +63,13 @@ impl Producer {
     /// Connects to Kafka; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Kafka`] where librdkafka refuses the settings.
+    /// [`Error::Kafka`] if librdkafka refuses the settings.
     pub fn connect(connection: &Connection) -> Result<Self, Error> {
         let mut config = connection.config();
         config.set("enable.idempotence", "true");
         config.set("compression.type", "lz4");
         config.set("linger.ms", "20");
-        // How large a record may be is for the broker to say, of each one.
+        // The broker decides, for each record, whether it is too large.
         config.set("message.max.bytes", "1000000000");
         config.extend(connection.client.clone());
         let delivered = Arc::<Mutex<Delivered>>::default();
@@ -78,15 +78,15 @@ impl Producer {
         Ok(Self { client, delivered, partitions: Mutex::default() })
     }
 
-    /// Sends one event to a topic; waits where librdkafka's queue is full.
+    /// Sends one event to a topic; waits while librdkafka's queue is full.
     ///
     /// # Errors
-    /// [`Error::Kafka`] where it cannot be sent at all.
+    /// [`Error::Kafka`] if it cannot be sent at all.
     pub fn send(&self, topic: &str, key: &str, value: &str) -> Result<(), Error> {
         self.send_record((topic, None), (Some(key.as_bytes()), Some(value.as_bytes())), None)
     }
 
-    /// Sends one record of any form; to a partition where that is given, or else by its key.
+    /// Sends one record of any form, to the given partition or else by its key.
     pub(super) fn send_record(
         &self,
         (topic, partition): (&str, Option<u32>),
@@ -113,7 +113,7 @@ impl Producer {
     /// Whether a topic has a partition.
     ///
     /// # Errors
-    /// [`Error::Kafka`] where Kafka does not answer or refuses.
+    /// [`Error::Kafka`] if Kafka does not answer or refuses.
     pub(super) fn has_partition(&self, topic: &str, partition: u32) -> Result<bool, Error> {
         let mut counts = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         if !counts.contains_key(topic) {
@@ -126,7 +126,7 @@ impl Producer {
     /// Waits until Kafka has answered for every event.
     ///
     /// # Errors
-    /// [`Error::Kafka`] where that takes longer than `within`.
+    /// [`Error::Kafka`] if that takes longer than `within`.
     pub fn finish(&self, within: Duration) -> Result<Delivered, Error> {
         self.client.flush(within)?;
         Ok(self.delivered.lock().unwrap_or_else(PoisonError::into_inner).clone())

@@ -1,4 +1,4 @@
-//! How records are understood, replaceable while they are read.
+//! The rules for parsing records, replaceable at run time.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -9,18 +9,18 @@ use crate::person::Rules;
 pub struct SharedRules(Arc<RwLock<Arc<Rules>>>);
 
 impl SharedRules {
-    /// Rules to begin with.
+    /// Starts with these rules.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
         Self(Arc::new(RwLock::new(Arc::new(rules))))
     }
 
-    /// Takes other rules, from the next batch on.
+    /// Replaces the rules, from the next batch on.
     pub fn replace(&self, rules: Rules) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
     }
 
-    /// Those in force now.
+    /// Returns the rules in force now.
     #[must_use]
     pub fn current(&self) -> Arc<Rules> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()

@@ -1,8 +1,8 @@
-//! Topics → batches of records, from where the store left off.
+//! Reads topics into batches of records, from where the store left off.
 //!
-//! Partitions are assigned, not subscribed: one instance owns its share, so there is no
-//! rebalance to survive. Positions come from the store alone. The last record that was applied
-//! is read once more at start, and must be the one that the store knows.
+//! Partitions are assigned, not subscribed: an instance owns a fixed share, so there is no rebalance.
+//! Positions come only from the store. At start, the last applied record of each partition is read again and
+//! must be the one that the store knows.
 
 mod judge;
 
@@ -33,17 +33,17 @@ use crate::store::Applied;
 /// How often Kafka is asked whether topics have more partitions.
 const DISCOVERY: Duration = Duration::from_secs(30);
 
-/// How often it is asked while a topic is missing.
+/// How often it is asked while a topic or partition is missing.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The consumer of every owned partition.
+/// The consumer that reads all partitions.
 pub type Reader = BaseConsumer<Context>;
 
-/// Reads the owned partitions in one order.
+/// Reads the owned partitions, merged into one order.
 pub struct Source {
     consumer: Arc<Reader>,
     settings: Arc<Settings>,
-    /// Among how many partitions librdkafka's memory is shared.
+    /// The number of partitions that librdkafka's memory is divided among.
     counted: u32,
     runtime: Handle,
     progress: Arc<Progress>,
@@ -56,26 +56,25 @@ pub struct Source {
     judged: BTreeSet<Arc<str>>,
     /// Topics that have fewer partitions than were applied, and since when.
     fewer: BTreeMap<Arc<str>, Instant>,
-    /// The command that was told to be waiting.
+    /// The waiting command that was logged last.
     told: Option<Position>,
     /// Since when Kafka has been out of reach.
     lost: Option<Instant>,
     /// When Kafka was last asked for the topics' partitions.
     asked: Option<Instant>,
-    /// Every owned partition of every topic is being read.
+    /// Whether every owned partition of every topic is being read.
     is_assigned: bool,
-    /// Kafka told once of every topic which partitions there are.
+    /// Whether Kafka has once answered, for all topics, which partitions there are.
     is_told: bool,
-    /// Stored positions that were given up for later ones, to be written.
+    /// Skipped records that are still to be noted in the store.
     gaps: Vec<Gap>,
 }
 
 impl Source {
-    /// Connects to Kafka; nothing is read yet. What librdkafka may hold is shared among so many
-    /// partitions as were `counted`.
+    /// Connects to Kafka; nothing is read yet. librdkafka's memory is divided among `counted` partitions.
     ///
     /// # Errors
-    /// [`Error::Kafka`] where librdkafka refuses the settings.
+    /// [`Error::Kafka`] if librdkafka refuses the settings.
     pub fn connect(
         settings: Arc<Settings>,
         counted: u32,
@@ -86,7 +85,7 @@ impl Source {
         applied: BTreeMap<(String, u32), Applied>,
     ) -> Result<Self, Error> {
         let context = Context::new(progress.clone(), metrics);
-        // A quarter: another one waits for its turn, and each of four batches has an eighth.
+        // librdkafka gets a quarter of the queue, the lanes another, and each of four batches an eighth.
         let queue_bytes = settings.queue_bytes / 4 / u64::from(counted.max(1));
         let config = settings.kafka.consumer_config(queue_bytes);
         let consumer = Arc::new(config.create_with_context(context)?);
@@ -112,7 +111,7 @@ impl Source {
         })
     }
 
-    /// The consumer, to tell Kafka how far the store is.
+    /// Returns the consumer, to report the store's positions to Kafka.
     #[must_use]
     pub fn reader(&self) -> Arc<Reader> {
         self.consumer.clone()
@@ -124,18 +123,18 @@ impl Source {
         self.is_assigned && self.partitions.iter().all(|partition| partition.lane.is_drained())
     }
 
-    /// Adds records to a batch until it is full or nothing more is there just now.
+    /// Adds records to a batch until it is full or no more are available right now.
     ///
     /// # Errors
-    /// [`Error::Stopped`] where going on would skip or repeat records, [`Error::OutOfReach`] where
-    /// another consumer should try.
+    /// [`Error::Stopped`] if continuing would skip or repeat records, [`Error::OutOfReach`] or
+    /// [`Error::MorePartitions`] if a new consumer is needed.
     pub fn fill(&mut self, batch: &mut Batch) -> Result<(), Error> {
         self.discover()?;
         self.fetch()?;
         if is_lost(&mut self.lost, self.progress.is_in_trouble()) {
             return Err(Error::OutOfReach);
         }
-        // Of a partition that is not read yet nobody knows what comes first.
+        // Until all partitions are known, it is not known which record comes first.
         if !self.is_told {
             return Ok(());
         }
@@ -156,7 +155,7 @@ impl Source {
         Ok(())
     }
 
-    /// The commands that wait, each with what it waits for first.
+    /// Returns the waiting commands, each with the first position that it waits for.
     fn waiting(&self) -> impl Iterator<Item = (&Record, &Seen)> {
         let lanes = self.partitions.iter().map(|partition| &partition.lane);
         let coming = |of| self.partitions.iter().find_map(|partition| partition.lane.comes(of));
@@ -165,7 +164,7 @@ impl Source {
         })
     }
 
-    /// A command that waits although everything else was handed on is told of, once.
+    /// Logs, once, a command that still waits after everything else was handed on.
     fn tell_who_waits(&mut self) {
         let drained = self.partitions.iter().filter(|partition| partition.lane.is_drained());
         if drained.count() + self.waiting().count() < self.partitions.len() {
@@ -185,7 +184,7 @@ impl Source {
         }
     }
 
-    /// Assigns partitions that are not read yet. What Kafka does not tell now it is asked again.
+    /// Assigns partitions that are not read yet. If Kafka does not answer, it is asked again later.
     fn discover(&mut self) -> Result<(), Error> {
         let unread = self.waiting().filter_map(|(_, seen)| self.handed.unread(seen));
         let waited_for: Vec<_> = unread.collect();
@@ -207,14 +206,14 @@ impl Source {
                     let reason = format!("topic {topic} does not exist yet; waiting for it");
                     self.progress.note_not_read(part, &reason);
                     if self.partitions.iter().any(|known| known.topic == topic) {
-                        // One of that name that comes back is another one, which is judged anew.
+                        // If a topic of this name comes back, it is another one and must be checked again.
                         return Err(Error::OutOfReach);
                     }
                 }
                 Err(Error::Kafka(error)) => {
                     is_assigned = false;
                     let reason = format!("Kafka does not tell about topic {topic}: {error}");
-                    // Where no broker is there it is not about the topic.
+                    // If no broker is reachable, the error is not about the topic.
                     if !self.progress.is_in_trouble() {
                         self.progress.note_not_read(part, &reason);
                     }
@@ -222,7 +221,7 @@ impl Source {
                 Err(error) => return Err(error),
             }
         }
-        // Many more than it was shared among would hold many times what they may.
+        // librdkafka limits its buffer per partition, so many more partitions would exceed the total.
         let found = u32::try_from(self.partitions.len()).unwrap_or(u32::MAX);
         if found / 2 > self.counted {
             return Err(Error::MorePartitions(found));
@@ -264,7 +263,7 @@ impl Source {
                 }
             };
             let partition = kafka::number(number);
-            // The queue first: no record comes past it then.
+            // Split the queue first, so that no record bypasses it.
             let queue = self.consumer.split_partition_queue(topic, partition);
             let mut queue = queue.ok_or(Error::Internal("a partition has no queue"))?;
             let reading = std::thread::current();
@@ -303,7 +302,7 @@ impl Source {
                     }
                     Some(Err(KafkaError::PartitionEOF(_))) => partition.lane.reached_end(),
                     Some(Err(error)) => {
-                        // It may have been deleted, which is asked for at once.
+                        // The topic may have been deleted: ask Kafka without waiting for the next discovery.
                         self.is_assigned &= !is_unknown(&error);
                         if is_passed_over(&error) {
                             let (topic, number) = (partition.topic.to_string(), partition.number);
@@ -336,8 +335,9 @@ impl Source {
     }
 }
 
-/// Lets go of a consumer that does not reach Kafka, which may take as long as Kafka is away: it closes once what it
-/// has under way is answered, and one that has lost all brokers (see [`kafka::is_lost`]) never does.
+/// Drops a consumer that does not reach Kafka, on a thread of its own. It closes only once its pending
+/// requests are answered, which may take as long as Kafka is away, and never happens if it has lost all
+/// brokers (see [`kafka::is_lost`]).
 pub fn leave(reader: Arc<Reader>) {
     reader.context().leave();
     std::thread::spawn(move || drop(reader));

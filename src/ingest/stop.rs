@@ -1,4 +1,4 @@
-//! Why ingestion stops rather than skip or repeat records, and what an operator may do.
+//! Why ingestion ends rather than skip or repeat records, and what an operator can do.
 
 use std::fmt;
 
@@ -10,25 +10,25 @@ use crate::store;
 /// Why ingestion ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Kafka refused.
+    /// Kafka or its client failed.
     #[error("Kafka: {0}")]
     Kafka(#[from] KafkaError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// A topic that must be there is not.
+    /// A required topic does not exist.
     #[error("there is no topic {0}")]
     NoTopic(String),
-    /// Kafka did not answer this client for so long that another one should try.
+    /// Kafka did not answer this client for so long that a new one should try.
     #[error("Kafka is out of reach")]
     OutOfReach,
-    /// There are many more partitions than memory is shared among.
+    /// There are many more partitions than memory was divided among.
     #[error("there are {0} partitions now")]
     MorePartitions(u32),
-    /// Going on would skip or repeat records.
+    /// Continuing would skip or repeat records.
     #[error("{0}")]
     Stopped(Stop),
-    /// It was asked to end.
+    /// Ingestion was asked to end.
     #[error("interrupted")]
     Interrupted,
     /// An invariant broke.
@@ -37,7 +37,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether no broker was there to refuse anything.
+    /// Whether no broker could be reached.
     #[must_use]
     pub fn is_out_of_reach(&self) -> bool {
         let Self::Kafka(error) = self else { return false };
@@ -47,24 +47,24 @@ impl Error {
     }
 }
 
-/// The log is not the one that the store was built from, or has lost what comes next.
+/// The log is not the one that the store was built from, or has lost the records that come next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// Records that were never applied are gone.
     Gap(Mismatch),
     /// The log ends before what was applied.
     Truncated(Mismatch),
-    /// Another record stands where the last applied one stood.
+    /// Another record is at the offset of the last applied one.
     Changed(Mismatch),
     /// Kafka does not have the offset that comes next.
     OutOfRange(String),
-    /// Kafka takes records of this topic away that others of the same key follow.
+    /// The topic is compacted: Kafka deletes records that later ones of the same key supersede.
     Compacted(String),
-    /// What Kafka sent of a partition cannot be read, and why.
+    /// What Kafka sent for a partition cannot be read, and why.
     Unreadable(String, u32, String),
 }
 
-/// The partition, and the two offsets that do not fit.
+/// The partition, and the two offsets that do not match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
     topic: String,
@@ -74,19 +74,20 @@ pub struct Mismatch {
 }
 
 impl Stop {
-    /// `next` is the first offset not applied, `earliest` the first one that Kafka still has.
+    /// A gap between `next`, the first offset not applied, and `earliest`, the first that Kafka still has.
     #[must_use]
     pub fn gap(topic: String, partition: u32, next: u64, earliest: u64) -> Self {
         Self::Gap(Mismatch { topic, number: partition, stored: next, found: earliest })
     }
 
-    /// `next` is the first offset not applied, `end` that of the next record to be written.
+    /// A log whose `end`, the offset of the next record to be written, is before `next`, the first not
+    /// applied.
     #[must_use]
     pub fn truncated(topic: String, partition: u32, next: u64, end: u64) -> Self {
         Self::Truncated(Mismatch { topic, number: partition, stored: next, found: end })
     }
 
-    /// `last` is the offset of the last applied record, `found` that of the one read there.
+    /// A log in which the record read at `found` is not the last applied one, whose offset is `last`.
     #[must_use]
     pub fn changed(topic: String, partition: u32, last: u64, found: u64) -> Self {
         Self::Changed(Mismatch { topic, number: partition, stored: last, found })

@@ -1,4 +1,4 @@
-//! Each type of series out of a line of the table.
+//! How each type of series is built from one line of the table in `metrics.rs`.
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -6,12 +6,12 @@ use prometheus::{
     IntGaugeVec, Opts,
 };
 
-/// How each type of series is made of one line of the table.
+/// A type of series that can be built from one line of the table.
 pub trait Build: Collector + Sized {
-    /// The series `personview_<name>`.
+    /// Builds the series `personview_<name>`.
     ///
     /// # Errors
-    /// Where Prometheus allows no such name, label or bucket.
+    /// If Prometheus does not allow the name, a label or a bucket.
     fn build(
         name: &str,
         help: &str,

@@ -1,4 +1,4 @@
-//! What Prometheus reads is what was recorded.
+//! Tests that the text for Prometheus contains what was recorded.
 
 use strum::VariantNames;
 

@@ -1,5 +1,5 @@
-//! What the API writes: commands on a topic of their own, so that the log stays the truth and no
-//! client of a capture endpoint can forge one.
+//! Commands: what the API writes. They have a topic of their own, so that the log stays the only source of
+//! truth and no client of a capture endpoint can forge one.
 //!
 //! ```json
 //! {"command": "split", "uuid": "…", "project": 1, "person": "…", "distinct_ids": ["a"],
@@ -18,23 +18,23 @@ use super::event::Rejection;
 use super::event::clock::Clock;
 use super::{Action, ProjectId, Record, Time, Update, Value, json};
 
-/// One write of the API.
+/// One write made through the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// Names it in the timeline.
+    /// Identifies it in the timeline.
     pub uuid: Uuid,
     /// The project.
     pub project: ProjectId,
-    /// A command with the key of an earlier one is not done again.
+    /// A command with the same key as one of the past day is not applied again.
     pub idempotency_key: String,
     /// The label of the API key that wrote it.
     pub author: String,
     /// When it was written.
     pub known: Time,
-    /// How much of the log its author had seen: it is not applied before that.
+    /// The positions that its author had seen applied; it is not applied before they are.
     pub seen: Vec<Seen>,
-    /// Uuids that the person may have instead, where the log is read in another order: those that its other
-    /// distinct ids would have made it.
+    /// Uuids that the person may have instead if the log is read in another order: those derived
+    /// from its other distinct ids.
     pub other_uuids: Vec<Uuid>,
     /// What it does.
     pub act: Act,
@@ -57,18 +57,18 @@ pub struct Seen {
 pub enum Act {
     /// Sets properties of a person.
     Set(Uuid, BTreeMap<String, Value>),
-    /// Takes properties of a person away.
+    /// Removes properties of a person.
     Unset(Uuid, BTreeSet<String>),
-    /// Deletes a person, with everything that is known of it.
+    /// Deletes a person and everything that is known of it.
     Delete(Uuid),
-    /// Gives distinct ids of a person to persons of their own.
+    /// Moves distinct ids of a person to separate persons.
     Split(Uuid, Leaving),
-    /// No longer drops events of a distinct id whose person was deleted.
+    /// Stops dropping the events of a distinct id whose person was deleted.
     Reset(String),
 }
 
 impl Act {
-    /// The uuid of the person that it is about; `None` where it is about a distinct id.
+    /// Returns the uuid of the person that it is about; `None` if it is about a distinct id.
     #[must_use]
     pub fn person(&self) -> Option<Uuid> {
         match self {
@@ -80,7 +80,7 @@ impl Act {
         }
     }
 
-    /// What it does to properties.
+    /// Returns what it does to properties.
     #[must_use]
     pub fn updates(&self) -> Vec<Update> {
         let update = |name: &String, action| Update {
@@ -102,13 +102,13 @@ impl Act {
 /// Which distinct ids a split takes from a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leaving {
-    /// These.
+    /// The listed ones.
     These(Vec<String>),
-    /// All but this one; with `None` all but the first.
+    /// All but this one, or with `None` all but the first.
     AllBut(Option<String>),
 }
 
-/// A command as it is written.
+/// The JSON form of a command.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Wire<'a> {
@@ -148,7 +148,7 @@ impl Command {
     /// Reads a record of the command topic.
     ///
     /// # Errors
-    /// [`Rejection::InvalidCommand`] where it is no command.
+    /// [`Rejection::EmptyValue`] if it has no value, [`Rejection::InvalidCommand`] if that is not a command.
     pub fn parse(record: &Record) -> Result<Self, Rejection> {
         let bytes = record.value.as_deref().ok_or(Rejection::EmptyValue)?;
         let text = std::str::from_utf8(bytes).map_err(|_| Rejection::InvalidCommand)?;
@@ -171,16 +171,16 @@ impl Command {
         })
     }
 
-    /// Whether it nests more levels than [`Command::parse`] reads.
+    /// Returns whether its JSON nests deeper than [`Command::parse`] accepts.
     #[must_use]
     pub fn is_too_deep(&self) -> bool {
         json::is_too_deep(&self.to_json())
     }
 
-    /// The text that [`Command::parse`] reads.
+    /// Returns the JSON text that [`Command::parse`] reads.
     ///
     /// # Panics
-    /// Never: texts and numbers are JSON.
+    /// Never: texts, numbers and property values can always be written as JSON.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut wire = Wire {
@@ -223,7 +223,7 @@ impl Command {
         serde_json::to_string(&wire).expect("texts and numbers are JSON")
     }
 
-    /// The name of its operation in a timeline.
+    /// Returns the event name of its operation in a timeline.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match &self.act {
@@ -237,7 +237,7 @@ impl Command {
 }
 
 impl Wire<'_> {
-    /// What the command does; `None` where a field is missing.
+    /// Returns what the command does; `None` if a required field is missing.
     fn act(self) -> Option<Act> {
         Some(match self.command {
             Kind::Set => {

@@ -1,5 +1,5 @@
-//! Which persons a list asks for, by their properties: `[{"key", "value", "operator"}, …]`, and
-//! groups of such joined by `AND` and `OR`.
+//! Filters that select persons of a list by their properties: `[{"key", "value", "operator"}, …]`, and groups
+//! of these joined by `AND` and `OR`.
 
 mod condition;
 mod pattern;
@@ -10,10 +10,10 @@ pub use self::condition::Condition;
 use self::condition::Parsed;
 use super::{Time, Value, json};
 
-/// The most conditions of one filter.
+/// The maximum number of conditions in one filter.
 pub const MAX_CONDITIONS: usize = 100;
 
-/// The most levels of groups.
+/// The maximum nesting depth of groups.
 pub const MAX_DEPTH: usize = 10;
 
 /// A filter of persons.
@@ -21,38 +21,38 @@ pub const MAX_DEPTH: usize = 10;
 pub enum Filter {
     /// All of these hold.
     All(Vec<Filter>),
-    /// One of these holds.
+    /// At least one of these holds.
     Any(Vec<Filter>),
-    /// One property is like this.
+    /// One property meets a condition.
     Property(PropertyCondition),
 }
 
-/// What is asked of one property.
+/// A condition on one property.
 #[derive(Clone, Debug)]
 pub struct PropertyCondition {
     /// The property.
     pub key: String,
-    /// What is asked of a value that is there and not null.
+    /// The condition on a value that is present and not null.
     pub condition: Condition,
-    /// The condition must not hold.
+    /// Whether `condition` must not hold.
     pub negated: bool,
-    /// What a property that is missing or null answers.
+    /// The result for a property that is missing or null.
     pub missing: bool,
 }
 
 /// Why a filter could not be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// It is no filter at all.
+    /// It is not a filter at all.
     #[error("Properties are unparsable!")]
     Unparsable,
-    /// A filter of something else than persons.
+    /// It filters by something other than persons.
     #[error("A filter of type '{0}' is not known here: type must be person.")]
     Type(String),
-    /// An operator that nobody knows.
+    /// The operator is unknown.
     #[error("The operator '{0}' is not known.")]
     Operator(String),
-    /// A value that the operator cannot use.
+    /// The operator cannot use the value.
     #[error("The value of '{key}' cannot be used by the operator {operator}: {due}.")]
     Value {
         /// The property.
@@ -68,10 +68,10 @@ pub enum Error {
 }
 
 impl Filter {
-    /// Reads a filter; relative dates count from `now`.
+    /// Parses a filter. Relative dates count back from `now`.
     ///
     /// # Errors
-    /// [`Error`], with words for whoever wrote it.
+    /// [`Error`], worded for the author of the filter.
     pub fn parse(json: &str, now: Time) -> Result<Self, Error> {
         let tree = json::tree(json).ok_or(Error::Unparsable)?;
         let mut seen = Seen::default();
@@ -82,13 +82,13 @@ impl Filter {
         }
     }
 
-    /// Whether it asks nothing, and so holds for everybody.
+    /// Returns whether it has no conditions, and so holds for every person.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::All(all) if all.is_empty())
     }
 
-    /// The properties that it is about, each as often as it stands there.
+    /// Returns the properties that it is about, each as often as it occurs.
     #[must_use]
     pub fn keys(&self) -> Vec<&str> {
         match self {
@@ -99,7 +99,7 @@ impl Filter {
         }
     }
 
-    /// A property that everybody has for whom the filter holds; `None` where there is none.
+    /// Returns a property that every person must have for the filter to hold; `None` if there is none.
     #[must_use]
     pub fn driver(&self) -> Option<&str> {
         match self {
@@ -112,7 +112,7 @@ impl Filter {
         }
     }
 
-    /// Whether a value may take long to look at.
+    /// Returns whether it has a regular expression, so that checking one value may take long.
     #[must_use]
     pub fn has_pattern(&self) -> bool {
         match self {
@@ -121,7 +121,7 @@ impl Filter {
         }
     }
 
-    /// Whether it holds for a person, whose values `value` gives.
+    /// Returns whether it holds for a person. `value` returns the person's value of a property.
     pub fn holds<'v>(&self, value: &impl Fn(&str) -> Option<&'v Value>) -> bool {
         match self {
             Self::All(filters) => filters.iter().all(|filter| filter.holds(value)),
@@ -132,7 +132,7 @@ impl Filter {
 }
 
 impl PropertyCondition {
-    /// Whether it holds for a value of the property.
+    /// Returns whether it holds for a value of the property; `None` if the property is missing.
     #[must_use]
     pub fn holds(&self, value: Option<&Value>) -> bool {
         match value.filter(|value| !value.is_null()) {
@@ -142,7 +142,7 @@ impl PropertyCondition {
     }
 }
 
-/// How much of a filter was understood so far.
+/// How many parts of a filter were parsed so far.
 #[derive(Default)]
 struct Seen {
     conditions: usize,

@@ -6,48 +6,48 @@ use uuid::Uuid;
 use super::history::State;
 use super::{FIRST_PROPERTY, Life, Merged, PersonId, PropertyId, Time, Value};
 
-/// What a person is now, and what the next operation needs to know of it.
+/// The current state of a person, with everything needed to apply the next operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     /// The person's uuid.
     pub uuid: Uuid,
-    /// The least event time of its events, and of the persons merged into it.
+    /// The earliest event time of its events and of those of the persons merged into it.
     pub created_at: Time,
     /// Its own first event.
     pub began: Fact,
-    /// Its first identifying event.
+    /// Its first identifying event; `None` if it is not identified.
     pub identified: Option<Fact>,
-    /// 0 at creation, one more for every recorded operation.
+    /// 0 at creation, plus one for every recorded operation.
     pub version: u64,
-    /// The newest time in its timeline: what comes after cannot be a duplicate.
+    /// The newest time noted on its timeline; an event after it cannot be a duplicate.
     pub newest: Option<Time>,
-    /// How much later than it was learned, at most, an operation stands in its timeline, in
-    /// microseconds: a merge or a command may be moved there, an event is not.
+    /// By how much, at most, an operation on its timeline is later than the time at which it was learned, in
+    /// microseconds. Merges and commands may be moved there; events are not.
     pub ahead: i64,
-    /// When it last took a distinct id over from another person, or gave one up.
+    /// When it last took over a distinct id from another person, or gave one up.
     pub ownership_changed: Option<Time>,
     /// The number of its newest life.
     pub life: u32,
-    /// The number of its oldest life: those before it were deleted.
+    /// The number of its oldest life that was not deleted.
     pub first_life: u32,
-    /// When its newest life began, where that was by a split.
+    /// When its newest life began, if it began by a split.
     pub lives_on: Option<Time>,
-    /// How many distinct ids ever joined its newest life.
+    /// How many members ever joined its newest life: distinct ids, and bundles of them as one each.
     pub distinct_ids: u32,
     /// The merge that ended its newest life, if one did.
     pub merged: Option<Merged>,
-    /// Length of its current properties as JSON, in bytes, and of the names of those that it no longer
-    /// has, since they are kept.
+    /// The length of its current properties as JSON, in bytes. Includes the names of properties that were
+    /// removed, since their entries are kept.
     pub json_bytes: u64,
     /// Every property that it ever had, by number.
     pub entries: Entries,
 }
 
-/// Properties by number, in one piece of memory: heads are read and copied far more often than a
-/// property is added.
+/// Properties by number, stored contiguously: heads are read and copied far more often
+/// than a property is added.
 pub type Entries = LiteMap<PropertyId, Entry>;
 
-/// From when on something holds of a person, and when that was learned.
+/// Since when something holds for a person, and when that was learned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fact {
     /// From this event time on.
@@ -57,7 +57,7 @@ pub struct Fact {
 }
 
 impl Fact {
-    /// Whether this one says all that the other would: it holds as early and was known as early.
+    /// Returns whether this fact implies the other: it holds as early and was known as early.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         self.time <= other.time && self.known <= other.known
@@ -67,36 +67,36 @@ impl Fact {
 /// One property of a head.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
-    /// The event time of the property's newest row, merges that bring nothing aside.
+    /// The time of the property's newest row, ignoring merges that bring nothing.
     pub newest: Option<Time>,
-    /// What the property is.
+    /// The property's current value under each mode.
     pub state: State,
 }
 
-/// What stays of a deleted person.
+/// What remains of a deleted person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tombstone {
     /// The person's uuid.
     pub uuid: Uuid,
-    /// Its version: one born anew goes on above it.
+    /// The person's version. If the person is created again, its version continues above this.
     pub version: u64,
-    /// The number of its last life.
+    /// The number of the person's last life.
     pub life: u32,
-    /// When it was deleted: events up to that time are dropped.
+    /// When it was deleted; events up to that time are dropped.
     pub deleted: Fact,
 }
 
-/// What a store has of a person by its id.
+/// What the store holds under a person's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PersonRow {
-    /// It is there, be it merged into another.
+    /// The person exists, possibly merged into another.
     Head(Head),
-    /// What stays of one that was deleted.
+    /// The person was deleted.
     Tombstone(Tombstone),
 }
 
 impl PersonRow {
-    /// The person's uuid, which it keeps when it is deleted.
+    /// Returns the person's uuid, which it keeps when it is deleted.
     #[must_use]
     pub fn uuid(&self) -> Uuid {
         match self {
@@ -107,7 +107,7 @@ impl PersonRow {
 }
 
 impl Head {
-    /// A person that begins.
+    /// Creates the head of a new person.
     #[must_use]
     pub fn new(uuid: Uuid, began: Fact) -> Self {
         Self {
@@ -129,7 +129,7 @@ impl Head {
         }
     }
 
-    /// A person that is born anew after it was deleted.
+    /// Creates the head of a person that is created again after it was deleted.
     #[must_use]
     pub fn anew(tombstone: &Tombstone, began: Fact) -> Self {
         let life = tombstone.life + 1;
@@ -137,39 +137,39 @@ impl Head {
         Self { version, life, first_life: life, ..Self::new(tombstone.uuid, began) }
     }
 
-    /// What stays of the person when it is deleted.
+    /// Returns what remains of the person when it is deleted.
     #[must_use]
     pub fn tombstone(&self, deleted: Fact) -> Tombstone {
         Tombstone { uuid: self.uuid, version: self.version, life: self.life, deleted }
     }
 
-    /// Notes where an operation stands that was learned at `known`.
+    /// Updates [`Head::ahead`] for an operation at `time` that was learned at `known`.
     pub fn note_ahead(&mut self, time: Time, known: Time) {
         self.ahead = self.ahead.max(time.0.saturating_sub(known.0));
     }
 
-    /// Until when a read at `time` has to look by what was known at `known`: what stands later was
-    /// learned later.
+    /// Returns the time up to which a read at `time`, by what was known at `known`, has to look: every later
+    /// operation was learned after `known`.
     #[must_use]
     pub fn known_until(&self, time: Time, known: Time) -> Time {
         time.min(known.plus(self.ahead))
     }
 
-    /// The newest life of the person `id`, whose head this is.
+    /// Returns the newest life of the person, which has the id `id`.
     #[must_use]
     pub fn newest_life(&self, id: PersonId) -> Life {
         Life { person: id, number: self.life }
     }
 
-    /// The entries that are properties: those before them are facts of the person.
+    /// Returns the entries that are properties. Entries with smaller numbers are facts of the person.
     pub fn properties(&self) -> impl Iterator<Item = (PropertyId, &Entry)> {
         let properties =
             self.entries.iter().skip_while(|(property, _)| **property < FIRST_PROPERTY);
         properties.map(|(property, entry)| (*property, entry))
     }
 
-    /// The length of the properties as JSON after one of them, whose name takes `name_bytes`, is
-    /// replaced.
+    /// Returns the length of the properties as JSON after one of them is replaced; its
+    /// name has `name_bytes` bytes.
     #[must_use]
     pub fn json_bytes_with(&self, property: PropertyId, name_bytes: usize, entry: &Entry) -> u64 {
         let bytes = |entry: &Entry| entry_bytes(name_bytes, entry.state.current.as_ref());
@@ -177,22 +177,22 @@ impl Head {
         self.json_bytes + bytes(entry) - old
     }
 
-    /// Replaces one property, whose name takes `name_bytes`.
+    /// Replaces one property, whose name has `name_bytes` bytes.
     pub fn put(&mut self, property: PropertyId, name_bytes: usize, entry: Entry) {
         self.json_bytes = self.json_bytes_with(property, name_bytes, &entry);
         self.entries.insert(property, entry);
     }
 }
 
-/// What one property adds to the length of the properties as JSON: key, colon, value, comma.
+/// Returns how many bytes one property adds to the properties as JSON: quoted key, colon, value, comma.
 #[must_use]
 pub fn entry_bytes(name_bytes: usize, value: Option<&Value>) -> u64 {
     let value_bytes = value.map_or(0, |value| value.as_json().len());
     (name_bytes + value_bytes + 4) as u64
 }
 
-/// The name under which a person is shown: the first truthy one of the display properties, else
-/// the first distinct id, else the uuid.
+/// Returns the name under which a person is shown: the first truthy display property, else the first
+/// distinct id, else the uuid.
 #[must_use]
 pub fn display_name<'a>(
     display: impl IntoIterator<Item = Option<&'a Value>>,

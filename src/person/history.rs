@@ -1,10 +1,9 @@
-//! The fold: what one property was at a moment, from the rows that decide it.
+//! The fold: computes what one property was at a moment from the rows that decide it.
 //!
-//! [`State::then`] is the definition: sort the rows of a property by place, apply one after the
-//! other. [`value`] finds the same answer without reading them all. It can, because rows fall
-//! into classes: a `$set` or an `$unset` decides whatever came before it (an *anchor*), while a
-//! `$set_once` or a merge matters only where the property is absent, so that of those only the
-//! first one after the anchor counts.
+//! [`State::then`] is the definition: sort the rows of a property by place and apply them in order. [`value`]
+//! finds the same answer without reading all of them, because rows fall into classes. A `$set` or an `$unset`
+//! (an *anchor*) overrides everything before it. A `$set_once` or a merge matters only if the property is
+//! absent, so only the first of them after the anchor counts.
 
 mod beginning;
 mod row;
@@ -13,12 +12,12 @@ pub use self::beginning::{began, began_by, began_merged, created};
 pub use self::row::{Class, Row, State, Stored};
 use super::{Life, PersonId, Place, PropertyId, Time, Value};
 
-/// Which operations a fold sees.
+/// Which operations a fold takes into account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// All of them: current properties, and `include_set_once=true`.
+    /// All of them: for current properties, and `include_set_once=true`.
     WithOnce,
-    /// As if `$set_once` did not exist: `include_set_once=false`.
+    /// As if `$set_once` did not exist: for `include_set_once=false`.
     SetOnly,
 }
 
@@ -27,15 +26,15 @@ impl Mode {
     pub const ALL: [Self; 2] = [Self::WithOnce, Self::SetOnly];
 }
 
-/// The rows of all properties of the persons of one project.
+/// Access to the rows of all properties of the persons of one project.
 pub trait Histories {
     /// Why rows could not be read.
     type Error;
 
-    /// The newest row of a class at or before a place.
+    /// Returns the newest row of a class at or before a place.
     ///
     /// # Errors
-    /// Where the rows cannot be read.
+    /// If the rows cannot be read.
     fn last(
         &self,
         person: PersonId,
@@ -44,10 +43,10 @@ pub trait Histories {
         until: Place,
     ) -> Result<Option<Stored>, Self::Error>;
 
-    /// The oldest row of a class after a place; with `None` the oldest of all.
+    /// Returns the oldest row of a class after a place, or with `None` the oldest of all.
     ///
     /// # Errors
-    /// Where the rows cannot be read.
+    /// If the rows cannot be read.
     fn first(
         &self,
         person: PersonId,
@@ -56,33 +55,33 @@ pub trait Histories {
         after: Option<Place>,
     ) -> Result<Option<Stored>, Self::Error>;
 
-    /// Where a life began that goes on after a merge: what was before it does not count. `None`
-    /// of a life that is the person's first one, or followed a deletion.
+    /// Returns the place where a life began by a split; rows before it do not belong to the life. `None` if
+    /// the life is the person's first one, or began after a deletion.
     ///
     /// # Errors
-    /// Where that cannot be read.
+    /// If that cannot be read.
     fn lives_on(&self, life: Life) -> Result<Option<Place>, Self::Error>;
 }
 
-/// What a read asks of one property: how it was at `until`, by what was known at `known`.
+/// A read of one property: its state at `until`, by what was known at `known`.
 #[derive(Clone, Copy, Debug)]
 pub struct Query {
     /// The person.
     pub person: PersonId,
     /// The property.
     pub property: PropertyId,
-    /// Only rows after this place: where the life began that is asked for.
+    /// Only rows after this place count: where the requested life began.
     pub after: Option<Place>,
-    /// Up to and including this place.
+    /// Only rows up to and including this place count.
     pub until: Place,
-    /// Only rows learned by then.
+    /// Only rows learned up to this time count.
     pub known: Time,
 }
 
-/// The property's state under both modes.
+/// Returns the property's state under both modes.
 ///
 /// # Errors
-/// Where the rows cannot be read.
+/// If the rows cannot be read.
 pub fn state<H: Histories>(rows: &H, query: Query) -> Result<State, H::Error> {
     let anchors = anchors(rows, query)?;
     Ok(State {
@@ -91,19 +90,19 @@ pub fn state<H: Histories>(rows: &H, query: Query) -> Result<State, H::Error> {
     })
 }
 
-/// The property's value under one mode: the fold, by a few seeks.
+/// Returns the property's value under one mode: the result of the fold, found with a few seeks.
 ///
 /// # Errors
-/// Where the rows cannot be read.
+/// If the rows cannot be read.
 pub fn value<H: Histories>(rows: &H, query: Query, mode: Mode) -> Result<Option<Value>, H::Error> {
     settled(rows, query, mode, &anchors(rows, query)?)
 }
 
-/// The anchors that decide a property, which are the same under both modes.
+/// The anchors that decide a property; they are the same under both modes.
 struct Anchors {
-    /// The newest one that depends on nothing before it.
+    /// The newest anchor that does not depend on the value before it.
     base: Option<Stored>,
-    /// Those after it, newest first: each depends on what was before it.
+    /// The anchors after `base`, newest first. Each depends on the value before it.
     dependent: Vec<Stored>,
 }
 
@@ -123,7 +122,7 @@ fn anchors<H: Histories>(rows: &H, query: Query) -> Result<Anchors, H::Error> {
     Ok(Anchors { base: None, dependent })
 }
 
-/// What the anchors, and where they leave the property absent what fills it, come to.
+/// Folds the anchors in order, filling the property wherever it is absent before or after one of them.
 fn settled<H: Histories>(
     rows: &H,
     query: Query,
@@ -145,11 +144,11 @@ fn settled<H: Histories>(
     }
 }
 
-/// The time of the property's newest row at or before a place, of any class but those merges
-/// that bring nothing.
+/// Returns the time of the property's newest row at or before `query.until`, ignoring
+/// merges that bring nothing.
 ///
 /// # Errors
-/// Where the rows cannot be read.
+/// If the rows cannot be read.
 pub fn newest<H: Histories>(rows: &H, query: Query) -> Result<Option<Time>, H::Error> {
     let mut newest = None;
     for class in Class::ALL.into_iter().filter(|class| *class != Class::MergeAbsent) {
@@ -159,15 +158,15 @@ pub fn newest<H: Histories>(rows: &H, query: Query) -> Result<Option<Time>, H::E
     Ok(newest)
 }
 
-/// So many rows that depend on what was before them may follow one another. A read walks over them,
-/// and anybody may send as many as they like.
+/// The maximum number of consecutive anchors that depend on the value before them. A read walks over all of
+/// them, and a client may send any number of such events.
 const MAX_DEPENDENT: usize = if cfg!(test) { 2 } else { 64 };
 
-/// Whether one more dependent row at a place would be one too many: what it comes to is decided
-/// then by what is known, once.
+/// Returns whether one more dependent row at a place would exceed this limit. Its result is then decided
+/// once, from what is known at that time, and stored instead ([`Row::Decided`]).
 ///
 /// # Errors
-/// Where the rows cannot be read.
+/// If the rows cannot be read.
 pub fn is_crowded<H: Histories>(
     rows: &H,
     person: PersonId,
@@ -205,13 +204,14 @@ fn known_anchor<H: Histories>(rows: &H, query: Query) -> Result<Option<Stored>, 
     Ok(None)
 }
 
-/// Merges of merges are read one inside the other, to any depth: a caller may make a chain as long
-/// as it likes, and the stack must not be what ends it.
+/// Runs `read` with enough stack, which grows if needed. Merges within merges are read recursively, and a
+/// client may build a chain of any length, which must not overflow the stack.
 pub(crate) fn with_room<T>(read: impl FnOnce() -> T) -> T {
     stacker::maybe_grow(64 << 10, 1 << 20, read)
 }
 
-/// What fills the absent property after `from`: the first `$set_once` or merge with a value.
+/// Returns the value that fills the absent property after `from`: that of the first
+/// `$set_once` or merge that has one.
 fn filled<H: Histories>(
     rows: &H,
     query: Query,
@@ -236,8 +236,8 @@ fn filled<H: Histories>(
         let Some(stored) = next else { return Ok(None) };
         after = Some(stored.place);
         if stored.known > query.known {
-            // What was not known yet did not fill it. A merge's own `$set_once` is no more
-            // known than the merge, so nothing at this place is passed over.
+            // A row that was not known yet fills nothing. A merge event's own `$set_once` was learned
+            // together with the merge, so skipping this whole place skips nothing that was known.
             continue;
         }
         let is_merge = matches!(stored.row, Row::Merge { .. });
@@ -260,7 +260,7 @@ fn filled<H: Histories>(
     }
 }
 
-/// The `$set_once` of the merge event itself, where the merge brought nothing.
+/// Returns the value of the merge event's own `$set_once`, which applies if the merge brought nothing.
 fn own_once<H: Histories>(
     rows: &H,
     query: Query,

@@ -1,4 +1,4 @@
-//! What a person is called, whether and whom a record merges, and when that takes effect.
+//! How persons are identified, whether and whom a record merges, and when a merge takes effect.
 
 use uuid::{Uuid, uuid};
 
@@ -7,54 +7,54 @@ use super::{PersonId, ProjectId, Time};
 /// The namespace of every uuid that the product derives.
 pub const NAMESPACE: Uuid = uuid!("932979b4-65c3-4424-8467-0b66ec27bc22");
 
-/// The uuid of an event that has none: that of the record it came in.
+/// Returns the uuid of an event that has none, derived from the position of its record.
 #[must_use]
 pub fn origin_uuid(topic: &str, partition: u32, offset: u64) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{topic}:{partition}:{offset}").as_bytes())
 }
 
-/// The uuid under which an event is recorded of which only the merge was applied, as its properties were
-/// refused: where it comes again, its properties alone are.
+/// Returns the uuid under which an event is recorded if only its merge was applied and its properties were
+/// refused. If the event comes again, only its properties are applied.
 #[must_use]
 pub fn identity_only_uuid(event: Uuid) -> Uuid {
     Uuid::new_v5(&event, b"identity")
 }
 
-/// The longest distinct id that is kept, in characters; longer ones are cut.
+/// The maximum length of a stored distinct id, in characters; longer ones are truncated.
 pub const MAX_DISTINCT_ID: usize = 200;
 
-/// The longest id that may take part in a merge, in characters, judged before the cut.
+/// The maximum length of an id that may take part in a merge, in characters, before truncation.
 const MAX_MERGED_ID: usize = 400;
 
-/// The most operations of the source that a merge copies. If there would be more, the merge takes effect later.
-/// Tests have few.
+/// The maximum number of operations of the source that a merge copies. If there are more, the merge takes
+/// effect as much later as needed. Small in tests.
 pub const MAX_COPIED: usize = if cfg!(test) { 4 } else { 100_000 };
 
-/// The most that the values of these operations may take, in bytes of JSON: a merge is one transaction, which has to
-/// fit into memory.
+/// The maximum size of the values of these operations, in bytes of JSON. A merge is a single transaction, which
+/// has to fit into memory.
 pub const MAX_COPIED_BYTES: usize = if cfg!(test) { 40 } else { 32 << 20 };
 
-/// The uuid of a person created with this distinct id.
+/// Returns the uuid of a person created with this distinct id.
 #[must_use]
 pub fn person_uuid(project: ProjectId, distinct_id: &str) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{project}:{distinct_id}").as_bytes())
 }
 
-/// The integer id that belongs to a uuid: its low 53 bits. Where it is taken within the project
-/// the next free one upward is used.
+/// Returns the integer id for a uuid: its low 53 bits. If that is taken within the project, the
+/// next free one upward is used.
 #[must_use]
 pub fn person_id(uuid: Uuid) -> PersonId {
     const LOW_53_BITS: u128 = (1 << 53) - 1;
     PersonId::try_from(uuid.as_u128() & LOW_53_BITS).unwrap_or_default()
 }
 
-/// The id after this one, within 53 bits.
+/// Returns the id after this one, wrapping around at 53 bits.
 #[must_use]
 pub fn next_person_id(id: PersonId) -> PersonId {
     (id + 1) & ((1 << 53) - 1)
 }
 
-/// Cuts a distinct id to the length that is kept.
+/// Truncates a distinct id to [`MAX_DISTINCT_ID`].
 #[must_use]
 pub fn cut(mut distinct_id: String) -> String {
     if let Some((end, _)) = distinct_id.char_indices().nth(MAX_DISTINCT_ID) {
@@ -63,8 +63,8 @@ pub fn cut(mut distinct_id: String) -> String {
     distinct_id
 }
 
-/// Whether a distinct id looks like one that an SDK made up for an unknown visitor: five
-/// lowercase alphanumeric groups joined by `-`.
+/// Returns whether a distinct id looks like one that an SDK generated for an unknown visitor: five lowercase
+/// alphanumeric groups joined by `-`.
 #[must_use]
 pub fn is_anonymous(distinct_id: &str) -> bool {
     let group = |group: &str| {
@@ -88,7 +88,7 @@ const ILLEGAL_IN_ANY_CASE: [&str; 10] = [
     "false",
 ];
 
-/// Whether an id is one that many people would share by mistake, so that it may not merge.
+/// Returns whether an id may not take part in a merge because many people would share it by mistake.
 #[must_use]
 pub fn is_illegal(id: &str) -> bool {
     let quoted = |quote: char| id.strip_prefix(quote)?.strip_suffix(quote);
@@ -103,13 +103,13 @@ pub fn is_illegal(id: &str) -> bool {
 /// What a merge event asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MergeRequest {
-    /// The other id: the person it belongs to is the source.
+    /// The other id; its person is the source.
     pub other: String,
-    /// `$merge_dangerously`: an identified source is merged as well.
+    /// Whether to merge an identified source too: `$merge_dangerously`.
     pub dangerously: bool,
 }
 
-/// What is known of one side of a merge when the event is applied.
+/// One side of a merge, as it is when the event is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Side {
     /// The person that owns the id now.
@@ -118,14 +118,14 @@ pub struct Side {
     pub identified: bool,
 }
 
-/// Whether and whom a merge event merges.
+/// What a merge event does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Both ids are one person already.
+    /// Both ids already belong to one person.
     SamePerson,
-    /// The source is identified: refused.
+    /// The source is identified, so the merge is refused.
     Refused,
-    /// Neither exists: one person with both ids.
+    /// Neither person exists: one person is created with both ids.
     CreateBoth,
     /// The event's distinct id is attached to the source's person.
     AttachTarget(PersonId),
@@ -140,7 +140,7 @@ pub enum Decision {
     },
 }
 
-/// Decides what a merge event does, from the owners of the moment it is applied.
+/// Decides what a merge event does, from the owners at the moment it is applied.
 #[must_use]
 pub fn decide(target: Option<Side>, source: Option<Side>, dangerously: bool) -> Decision {
     match (target, source) {
@@ -155,16 +155,17 @@ pub fn decide(target: Option<Side>, source: Option<Side>, dangerously: bool) -> 
     }
 }
 
-/// When a merge takes effect: at the event, but after the target id joined its owner, after the
-/// target lives on from a split and after the source's newest change of ownership, so that
-/// identity at any time is a forest. First owners own all time before and set no bound.
+/// Returns when a merge takes effect: at the event, but at least 1 µs after every bound. The bounds are
+/// when the target id joined its owner, when the target began to live on after a split, and the
+/// source's newest change of ownership, so that identity at any time is a forest. First owners own all
+/// time before and set no bound.
 #[must_use]
 pub fn effective_time(event: Time, bounds: impl IntoIterator<Item = Option<Time>>) -> Time {
     bounds.into_iter().flatten().fold(event, |time, bound| time.max(bound.plus(1)))
 }
 
-/// The uuids that a person made for this distinct id may have, in the order in which they are
-/// tried: one that is in use by somebody else is passed over.
+/// Returns the uuids that a person created for this distinct id may have, in the order in which they are
+/// tried. One that another person uses is skipped.
 pub fn person_uuids(project: ProjectId, distinct_id: &str) -> impl Iterator<Item = Uuid> {
     (0_u64..).map(move |number| match number {
         0 => person_uuid(project, distinct_id),

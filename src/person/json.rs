@@ -1,5 +1,5 @@
-//! Reading JSON text without building trees of it: an event has some forty properties, of which
-//! a person keeps a few.
+//! Reads JSON text without building trees of it: an event has some forty properties, of
+//! which a person keeps a few.
 
 mod tree;
 
@@ -14,25 +14,25 @@ pub use self::tree::tree;
 #[cfg(test)]
 pub use self::tree::wrapped;
 
-/// How many levels of objects and arrays one JSON text may have.
+/// The maximum number of nested levels of objects and arrays in one JSON text.
 pub const MAX_DEPTH: usize = 128;
 
 /// Why a text could not be read as an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// It is no JSON.
+    /// It is not JSON.
     #[error("not JSON")]
     Syntax,
-    /// It is JSON, but no object.
+    /// It is JSON, but not an object.
     #[error("JSON, but no object")]
     NoObject,
 }
 
-/// Calls `each` with every key of a JSON object and the text of its value, in their order, so
-/// that of a key given twice the last one wins where the caller overwrites.
+/// Calls `each` with every key of a JSON object and the text of its value, in order. If a key occurs twice,
+/// the last one wins if the caller overwrites.
 ///
 /// # Errors
-/// [`Fault`] where the text is not one JSON object.
+/// [`Fault`] if the text is not one JSON object.
 pub fn fields<'a>(text: &'a str, each: impl FnMut(Cow<'a, str>, &'a str)) -> Result<(), Fault> {
     fill(text, &mut Each(each)).map_err(|_| match serde_json::from_str::<IgnoredAny>(text) {
         Ok(_) => Fault::NoObject,
@@ -40,10 +40,10 @@ pub fn fields<'a>(text: &'a str, each: impl FnMut(Cow<'a, str>, &'a str)) -> Res
     })
 }
 
-/// The text of every element of a JSON array, in their order.
+/// Returns the text of every element of a JSON array, in order.
 ///
 /// # Errors
-/// Where the text is not one JSON array.
+/// If the text is not one JSON array.
 pub fn elements(text: &str) -> serde_json::Result<Vec<&str>> {
     let elements: Vec<&RawValue> = serde_json::from_str(text)?;
     Ok(elements.into_iter().map(RawValue::get).collect())
@@ -62,13 +62,13 @@ impl<'a, F: FnMut(Cow<'a, str>, &'a str)> Fill<'a> for Each<F> {
     }
 }
 
-/// What is filled from a JSON object while that is read. An object within it is read on the way, which
-/// by [`fields`] takes two passes: one that looks for its end, and one over its fields.
+/// A value that is filled from a JSON object while that is parsed. Objects nested in it are filled in the
+/// same pass, whereas [`fields`] takes two: one to find the end of a nested object, one over its fields.
 pub trait Fill<'a> {
-    /// Takes the value of a field off `values`.
+    /// Reads the value of a field from `values`.
     ///
     /// # Errors
-    /// Where it is not what the field is filled from.
+    /// If the value does not fit the field.
     fn field<V: MapAccess<'a>>(
         &mut self,
         key: Cow<'a, str>,
@@ -76,42 +76,42 @@ pub trait Fill<'a> {
     ) -> Result<(), V::Error>;
 }
 
-/// Fills from a JSON object, field by field in their order.
+/// Fills a value from a JSON object, field by field in order.
 ///
 /// # Errors
-/// Where the text is no JSON object, or a field of it not what it should be.
+/// If the text is not a JSON object, or the value of a field does not fit.
 pub fn fill<'a>(text: &'a str, filled: &mut impl Fill<'a>) -> serde_json::Result<()> {
     let mut json = serde_json::Deserializer::from_str(text);
     json.deserialize_map(Filling(filled))?;
     json.end()
 }
 
-/// The JSON text of a value; `None` for `null`, which is as absent.
+/// Returns the JSON text of a value; `None` for `null`, which counts as absent.
 #[must_use]
 pub fn given(raw: &str) -> Option<&str> {
     (raw != "null").then_some(raw)
 }
 
-/// The JSON text of the next value.
+/// Reads the JSON text of the next value.
 ///
 /// # Errors
-/// Where it is no JSON.
+/// If it is not JSON.
 pub fn next_raw<'a, V: MapAccess<'a>>(values: &mut V) -> Result<&'a str, V::Error> {
     Ok(values.next_value::<&RawValue>()?.get())
 }
 
-/// The string that is the next value; `None` for `null`.
+/// Reads the next value as a string; `None` for `null`.
 ///
 /// # Errors
-/// Where it is something else.
+/// If it is of another type.
 pub fn next_string<'a, V: MapAccess<'a>>(values: &mut V) -> Result<Option<Cow<'a, str>>, V::Error> {
     Ok(values.next_value::<Option<Text<'a>>>()?.map(|Text(text)| text))
 }
 
-/// What is filled from the object that is the next value; `None` for `null`.
+/// Reads the next value as an object that fills an `F`; `None` for `null`.
 ///
 /// # Errors
-/// Where it is something else.
+/// If it is of another type.
 pub fn next_object<'a, F: Fill<'a> + Default, V: MapAccess<'a>>(
     values: &mut V,
 ) -> Result<Option<F>, V::Error> {
@@ -145,12 +145,12 @@ impl<'a, F: Fill<'a>> Visitor<'a> for Filling<'_, F> {
     }
 }
 
-/// A string, borrowed where it has no escapes.
+/// A string, borrowed if it has no escapes.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The string that a JSON text is; `None` where it is another type.
+/// Returns the string that a JSON text encodes; `None` if it is of another type.
 #[must_use]
 pub fn string(text: &str) -> Option<Cow<'_, str>> {
     if !text.starts_with('"') {
@@ -162,20 +162,20 @@ pub fn string(text: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(text).ok().map(Cow::Owned)
 }
 
-/// A JSON text as text: of a string its content, of anything else its compact JSON. `None` for
-/// `null`.
+/// Converts a JSON text to text: a string to its content, anything else to its
+/// compact JSON. `None` for `null`.
 #[must_use]
 pub fn text(json: &str) -> Option<Cow<'_, str>> {
     given(json).map(|json| string(json).unwrap_or_else(|| compact(json)))
 }
 
-/// A value's text, where it is not null and not blank.
+/// Returns a value's [`text`]; `None` if it is null or blank.
 #[must_use]
 pub fn filled(json: &str) -> Option<Cow<'_, str>> {
     text(json).filter(|text| !text.trim().is_empty())
 }
 
-/// How long a text is within the quotes of JSON, in bytes.
+/// Returns the length of a text when it is escaped for a JSON string, in bytes, without the quotes.
 #[must_use]
 pub fn quoted_bytes(text: &str) -> usize {
     let bytes = text.bytes().map(|byte| match byte {
@@ -186,7 +186,7 @@ pub fn quoted_bytes(text: &str) -> usize {
     bytes.sum()
 }
 
-/// The JSON text without white space between its tokens.
+/// Returns the JSON text without white space between its tokens.
 #[must_use]
 pub fn compact(json: &str) -> Cow<'_, str> {
     if !json.starts_with(['{', '[']) || !json.contains([' ', '\n', '\t', '\r']) {
@@ -205,10 +205,10 @@ pub fn compact(json: &str) -> Cow<'_, str> {
     Cow::Owned(kept.collect())
 }
 
-/// Whether a JSON text nests objects and arrays deeper than [`MAX_DEPTH`].
+/// Returns whether a JSON text nests objects and arrays deeper than [`MAX_DEPTH`].
 #[must_use]
 pub fn is_too_deep(json: &str) -> bool {
-    // Nearly every text has fewer brackets than allowed levels: one pass, no state.
+    // Nearly every text has fewer brackets than the levels allowed, which this fast pass detects.
     if memchr::memchr2_iter(b'{', b'[', json.as_bytes()).nth(MAX_DEPTH).is_none() {
         return false;
     }
@@ -232,9 +232,9 @@ pub fn is_too_deep(json: &str) -> bool {
     false
 }
 
-/// A JSON text in which every escape names a character that text may hold: NUL and halves of
-/// surrogate pairs (emoji that an SDK cut in two) become U+FFFD. The flag says whether there
-/// was a NUL. A byte order mark before it, as some editors write one, is left out.
+/// Returns a JSON text in which every escape is a character that text may contain: NUL and unpaired
+/// surrogates (emoji that an SDK cut in two) become U+FFFD. The flag says whether there was a NUL. A leading
+/// byte order mark, which some editors write, is dropped.
 #[must_use]
 pub fn repaired(json: &str) -> (Cow<'_, str>, bool) {
     let json = json.strip_prefix('\u{feff}').unwrap_or(json);
@@ -271,7 +271,7 @@ pub fn repaired(json: &str) -> (Cow<'_, str>, bool) {
     (Cow::Owned(out), had_nul)
 }
 
-/// The code unit of the escape `\uXXXX` that begins at `start`.
+/// Returns the code unit of the escape `\uXXXX` that begins at `start`.
 fn escape(json: &str, start: usize) -> Option<u32> {
     let digits = json.get(start..start + 6)?.strip_prefix("\\u")?;
     let hexadecimal = digits.bytes().all(|digit| digit.is_ascii_hexdigit());

@@ -1,12 +1,11 @@
-//! The model: values in, values out.
+//! The model: pure functions on values.
 //!
-//! Who a person is and what a record does to one, as functions of values. No I/O, no clock, no
-//! async, no randomness, no logging, so that every rule can be read and tested by itself.
+//! Defines who a person is and what a record does to it. No I/O, no clock, no async, no randomness and no
+//! logging, so that every rule can be read and tested in isolation.
 //!
-//! Reading order: [`event`] what a record says → [`operation`] what that does to properties →
-//! [`history`] the fold → [`ownership`] who owns a distinct id → [`identity`] who merges →
-//! [`head`] the newest state of a person → [`command`] what the API writes → [`filter`] which persons
-//! a list asks for.
+//! Reading order: [`event`] what a record says → [`operation`] what that does to properties → [`history`] the
+//! fold → [`ownership`] which person owns a distinct id → [`identity`] which persons merge → [`head`] the
+//! newest state of a person → [`command`] what the API writes → [`filter`] which persons a list selects.
 
 pub mod command;
 pub mod event;
@@ -41,15 +40,16 @@ pub type ProjectId = u32;
 /// A person's integer id within its project: at most 53 bits, safe in JavaScript.
 pub type PersonId = u64;
 
-/// The number of a property's name in its project's dictionary. Numbers below
-/// [`FIRST_PROPERTY`] are no properties but facts of a person that have a history as well.
+/// The number of a property's name in its project's dictionary. Numbers below [`FIRST_PROPERTY`] are not
+/// properties but facts of a person that have a history as well.
 pub type PropertyId = u32;
 
-/// When a person began: its first event, and the beginnings of persons merged into it.
+/// The fact that a person exists, and since when: its first event, or the beginning
+/// of a person merged into it.
 pub const CREATED: PropertyId = 0;
 
-/// Since when a person is identified.
+/// The fact that a person is identified, and since when.
 pub const IDENTIFIED: PropertyId = 1;
 
-/// The least number of a real property; those below are reserved.
+/// The smallest number of a real property; smaller ones are reserved.
 pub const FIRST_PROPERTY: PropertyId = 16;

@@ -1,53 +1,55 @@
-//! A text that is looked for in others, upper and lower case alike.
+//! Case-insensitive search for a text in other texts.
 
 use std::borrow::Cow;
 
 use memchr::memmem::Finder;
 
-/// What is looked for.
+/// The text that is searched for, in lowercase.
 #[derive(Clone, Debug)]
 pub struct Needle(Box<Finder<'static>>);
 
 impl Needle {
-    /// Looks for a text, in whatever case it is written.
+    /// Creates a search for a text, ignoring case.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(Box::new(Finder::new(lowercase(text).as_bytes()).into_owned()))
     }
 
-    /// Whether a text has it somewhere.
+    /// Returns whether a text contains it, ignoring case.
     #[must_use]
     pub fn is_in(&self, text: &str) -> bool {
         self.find(lowercase(text).as_bytes()).is_some()
     }
 
-    /// Where texts in lowercase first have it.
+    /// Returns the byte offset of its first occurrence in text that is already lowercase.
     #[must_use]
     pub fn find(&self, lowercase: &[u8]) -> Option<usize> {
         self.0.find(lowercase)
     }
 
-    /// Whether a text in lowercase begins with it.
+    /// Returns whether a lowercase text begins with it.
     #[must_use]
     pub fn begins(&self, lowercase: &str) -> bool {
         lowercase.as_bytes().starts_with(self.0.needle())
     }
 
-    /// Whether it is made of these bytes only.
+    /// Returns whether it consists of allowed bytes only.
     #[must_use]
     pub fn is_of(&self, allowed: impl Fn(u8) -> bool) -> bool {
         self.0.needle().iter().all(|byte| allowed(*byte))
     }
 }
 
-/// A text in lowercase. Most are already, and a copy is expensive where very many are asked.
+/// Converts a text to lowercase. Most texts already are; those are not copied, since copies are expensive
+/// when very many texts are searched.
 #[must_use]
 pub fn lowercase(text: &str) -> Cow<'_, str> {
     let is_lowercase = !text.bytes().any(|byte| byte.is_ascii_uppercase() || !byte.is_ascii());
     if is_lowercase {
         return Cow::Borrowed(text);
     }
-    // Letter by letter: of a whole word the last sigma would be another one than within a longer word.
+    // Converted letter by letter: `str::to_lowercase` maps a sigma at the end of a word differently, so a
+    // part of a word would not be found in the whole.
     let letters = text.chars().flat_map(char::to_lowercase);
     Cow::Owned(letters.map(|letter| if letter == 'ς' { 'σ' } else { letter }).collect())
 }

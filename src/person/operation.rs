@@ -1,4 +1,4 @@
-//! What one event does to the properties of one person, and which of it is worth a row.
+//! What one event does to the properties of one person, and which of that is worth a row.
 
 use std::borrow::Cow;
 
@@ -15,15 +15,15 @@ pub enum Action {
     Once(Value),
     /// `$unset`.
     Unset,
-    /// `$set` and `$unset` of one key in one event: where the key was present it is removed,
-    /// where it was absent the value lands.
+    /// `$set` and `$unset` of one key in one event: the key is removed if it was present, and set to
+    /// the value if it was absent.
     SetUnset(Value),
     /// `$set_once` and `$unset` of one key in one event, likewise.
     OnceUnset(Value),
 }
 
 impl Action {
-    /// The row that records this action.
+    /// Returns the row that records this action.
     #[must_use]
     pub fn into_row(self) -> Row {
         match self {
@@ -36,18 +36,18 @@ impl Action {
     }
 }
 
-/// What one event does to one property, by the property's name.
+/// What one event does to one property, with the property's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Update {
     /// The property's name.
     pub name: Cow<'static, str>,
     /// What is done.
     pub action: Action,
-    /// Whether it was promoted from the event's properties and not asked for explicitly.
+    /// Whether it was promoted from the event's properties rather than set explicitly.
     pub promoted: bool,
 }
 
-/// The operations that an event names, before they are joined per key.
+/// The operations named in an event, before they are joined per key.
 #[derive(Debug, Default)]
 pub struct Draft {
     given: Vec<(Cow<'static, str>, Named)>,
@@ -58,14 +58,14 @@ pub struct Draft {
 #[derive(Debug)]
 enum Named {
     Set(Value),
-    /// `None` is a `null`: it sets nothing, but it names the key.
+    /// `None` stands for `null`: it sets nothing, but it names the key.
     Once(Option<Value>),
     Unset,
     PromotedSet(Value),
     PromotedOnce(Value),
 }
 
-/// What an event names of one key.
+/// All operations that an event names for one key.
 #[derive(Default)]
 struct Joined {
     set: Option<(Value, bool)>,
@@ -74,29 +74,29 @@ struct Joined {
 }
 
 impl Draft {
-    /// One of an event with so many promoted properties.
+    /// Creates the draft of an event with `promoted` promoted properties.
     #[must_use]
     pub fn of(promoted: usize) -> Self {
         Self { given: Vec::new(), promoted: Vec::with_capacity(2 * promoted) }
     }
 
-    /// `$set` of one key; a later one of the same key wins.
+    /// Adds a `$set` of one key. A later one of the same key wins.
     pub fn set(&mut self, key: String, value: Value) {
         self.given.push((key.into(), Named::Set(value)));
     }
 
-    /// `$set_once` of one key; `null` sets nothing.
+    /// Adds a `$set_once` of one key. `null` sets nothing.
     pub fn once(&mut self, key: String, value: Value) {
         let value = (!value.is_null()).then_some(value);
         self.given.push((key.into(), Named::Once(value)));
     }
 
-    /// `$unset` of one key.
+    /// Adds an `$unset` of one key.
     pub fn unset(&mut self, key: String) {
         self.given.push((key.into(), Named::Unset));
     }
 
-    /// A promoted event property: yields to what the event sets explicitly.
+    /// Adds a promoted event property. It yields to what the event sets explicitly.
     pub fn promote(&mut self, names: promotion::Promoted, value: &Value) {
         self.promoted.push((names.name, Named::PromotedSet(value.clone())));
         if !value.is_null() {
@@ -104,11 +104,11 @@ impl Draft {
         }
     }
 
-    /// One update per key, by name: `$set` shadows `$set_once`, and `$unset` joins either.
+    /// Returns one update per key, sorted by name. `$set` shadows `$set_once`, and `$unset` joins either.
     #[must_use]
     pub fn finish(self) -> Vec<Update> {
         let Self { given: mut all, mut promoted } = self;
-        // What is named of one key keeps its order.
+        // The sorts are stable, so operations on one key keep their order.
         promoted.sort_by_key(|(name, _)| name.rank);
         let is_sorted = all.is_empty();
         all.extend(promoted.into_iter().map(|(name, named)| (name.text.into(), named)));
@@ -141,7 +141,7 @@ impl Joined {
         }
     }
 
-    /// What is done, and whether it was promoted.
+    /// Returns what is done, and whether it was promoted.
     fn action(self) -> Option<(Action, bool)> {
         let once = self.once.and_then(|(value, promoted)| Some((value?, promoted)));
         match (self.set, once, self.unset) {
@@ -155,30 +155,30 @@ impl Joined {
     }
 }
 
-/// How much an update matters at its own place in the timeline.
+/// How much an update matters at its place in the timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weight {
-    /// It changes nothing there: no row.
+    /// It changes nothing there, so it gets no row.
     Nothing,
-    /// Recorded only where something else of the same event is.
+    /// It is recorded only if another update of the same event is.
     RidesAlong,
-    /// Recorded.
+    /// It is recorded.
     Recorded,
 }
 
-/// Whether an update repeats what the property is at its own place, in both fold modes.
+/// Returns whether an update sets the value that the property already has at its place, in both fold modes.
 fn is_unchanged(update: &Update, before: &State) -> bool {
     let Action::Set(value) = &update.action else { return false };
     let (Some(current), Some(set_only)) = (&before.current, &before.set_only) else { return false };
-    // Mostly both are one part of the head's text.
+    // Usually both are the same part of the head's text.
     current == value && (set_only.is_same_part(current) || set_only == value)
 }
 
-/// Weighs an update against the state before it at its own place. An explicit `$set` that
-/// repeats the value asserts it anew, but once an hour: `newest_row` is the time of the
-/// property's newest row at or before that place, asked for in that case only.
+/// Weighs an update against the state just before it at its place in the timeline. An explicit `$set` that
+/// repeats the value re-asserts it, but at most once an hour. `newest_row` returns the time of the property's
+/// newest row at or before that place; it is called only in that case.
 ///
-/// With `record_volatile` volatile keys are like any other.
+/// With `record_volatile`, volatile keys are treated like any other.
 ///
 /// # Errors
 /// Those of `newest_row`.
@@ -210,7 +210,7 @@ pub fn weigh<E>(
     }
 }
 
-/// Whether an event of this name records whatever changes, volatile or not.
+/// Returns whether an event of this name records every change, volatile or not.
 #[must_use]
 pub fn records_volatile(event: &str) -> bool {
     matches!(event, "$identify" | "$create_alias" | "$merge_dangerously" | "$set" | "$set_once")

@@ -1,10 +1,10 @@
-//! Who a distinct id belonged to, from when on.
+//! Which person a distinct id belonged to, and since when.
 //!
-//! A distinct id belongs to a *life* of a person: from the person's birth, or from the split by
-//! which it lives on, to the merge that ends it. A merge writes a new owner for every distinct id
-//! of the source where those are few. Where they are many it writes none: who asks follows the
-//! merges of lives ([`Lives`]), so that a merge costs the same however many ids come with it. A
-//! chain of merges may be long: the store finds its way in few steps ([`Lives::became`]).
+//! A distinct id belongs to a *life* of a person. A life lasts from the person's creation, or from the split
+//! by which it lives on, to the merge that ends it. If a merged person has few distinct ids, the merge writes
+//! a new owner for each. If it has many it writes none: a read then follows the merges of lives ([`Lives`]),
+//! so that a merge costs the same however many ids come with it. A chain of merges may be long; the store
+//! follows it in a few steps ([`Lives::became`]).
 
 use super::{PersonId, Place, Time};
 
@@ -13,16 +13,16 @@ use super::{PersonId, Place, Time};
 pub struct Life {
     /// The person.
     pub person: PersonId,
-    /// 0 is the first one; a person that lives on after a merge or a deletion has one more.
+    /// 0 for the first life; one more each time the person lives on after a merge or a deletion.
     pub number: u32,
 }
 
 /// The merge that ended a life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Merged {
-    /// The life that it went on in.
+    /// The life in which it continued.
     pub into: Life,
-    /// At which ordinal of that life its distinct ids are listed, where they came as a bundle.
+    /// The ordinal under which that life lists the distinct ids, if they were moved as a bundle.
     pub bundle: u32,
     /// The merge's effective time and record.
     pub place: Place,
@@ -31,7 +31,7 @@ pub struct Merged {
 }
 
 impl Merged {
-    /// The entry that every distinct id of the life has by it.
+    /// Returns the ownership entry that the merge implies for every distinct id that belongs to the life.
     fn owned(self) -> Owned {
         let seat = Seat::Bundle(self.bundle);
         Owned { from: self.place.time, known: self.known, life: self.into, seat }
@@ -40,20 +40,20 @@ impl Merged {
 
 /// How the lives of one project's persons ended.
 pub trait Lives {
-    /// Why that could not be read.
+    /// Why a life could not be read.
     type Error;
 
-    /// The merge that ended a life; `None` where it did not end by one.
+    /// Returns the merge that ended a life; `None` if no merge did.
     ///
     /// # Errors
-    /// Where that cannot be read.
+    /// If that cannot be read.
     fn merged(&self, life: Life) -> Result<Option<Merged>, Self::Error>;
 
-    /// By which merge a life became what it was at `time` by what was known at `known`: the newest
-    /// one in effect of those that it went through. `None` where it was still itself.
+    /// Returns the merge by which a life had become another one at `time`, by what was known at `known`: the
+    /// newest in effect of the merges that it went through. `None` if it was still itself.
     ///
     /// # Errors
-    /// Where that cannot be read.
+    /// If that cannot be read.
     fn became(&self, life: Life, time: Time, known: Time) -> Result<Option<Merged>, Self::Error> {
         let mut newest = None;
         each_merge(self, life, |merged| {
@@ -64,17 +64,18 @@ pub trait Lives {
         Ok(newest)
     }
 
-    /// The life that a life is now, by everything known: itself, or what it became in the end.
+    /// Returns the life in which a life continues now, by everything known: itself, or the last
+    /// one that it was merged into.
     ///
     /// # Errors
-    /// Where that cannot be read.
+    /// If that cannot be read.
     fn now(&self, life: Life) -> Result<Life, Self::Error> {
         let became = self.became(life, Time::MAX, Time::MAX)?;
         Ok(became.map_or(life, |merged| merged.into))
     }
 }
 
-/// One entry of an ownership: from a moment on, a distinct id belonged to a person.
+/// One entry of an ownership: from a moment on, a distinct id belonged to a life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owned {
     /// From this event time on.
@@ -87,18 +88,17 @@ pub struct Owned {
     pub seat: Seat,
 }
 
-/// Where a distinct id is listed among those of a life, which stand in the order in which they
-/// joined.
+/// Where a distinct id is listed among those of a life. They are listed in the order in which they joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seat {
     /// At this ordinal.
     Own(u32),
-    /// In the bundle at this ordinal, and there where it was listed before.
+    /// In the bundle at this ordinal; within the bundle, where it was listed before.
     Bundle(u32),
 }
 
 impl Owned {
-    /// The row that lists it; `None` where it came in a bundle.
+    /// Returns the row that lists the distinct id; `None` if it came in a bundle.
     #[must_use]
     pub fn row(&self) -> Option<(Life, u32)> {
         match self.seat {
@@ -108,37 +108,37 @@ impl Owned {
     }
 }
 
-/// Who a distinct id belonged to. The later owners stand in the order in which they were added,
-/// which is that of their `from`. After the last of them it went where the merges of lives lead.
+/// The owners of a distinct id over time. The later owners are in the order in which they were added, which
+/// is also the order of their `from`. After the last one, the id follows the merges of lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ownership {
-    /// The first owner, who also owns all time before.
+    /// The first owner, which also owns all time before its entry.
     pub first: Owned,
     /// The owners after it.
     pub later: Vec<Owned>,
-    /// Events up to this time are dropped: the person that they belonged to was deleted.
+    /// Events up to this time are dropped, because the person that they belonged to was deleted.
     pub deleted: Option<Time>,
 }
 
 impl Ownership {
-    /// Of a distinct id that belongs to its first owner.
+    /// Creates the ownership of a distinct id that belongs to its first owner.
     #[must_use]
     pub fn new(first: Owned) -> Self {
         Self { first, later: Vec::new(), deleted: None }
     }
 
-    /// The entry added last.
+    /// Returns the entry added last.
     #[must_use]
     pub fn last(&self) -> &Owned {
         self.later.last().unwrap_or(&self.first)
     }
 
-    /// Every entry, the first owner first.
+    /// Returns every entry, beginning with the first owner.
     pub fn entries(&self) -> impl Iterator<Item = &Owned> {
         std::iter::once(&self.first).chain(&self.later)
     }
 
-    /// The owner by what is known now, whatever the time asked for.
+    /// Returns the current owner, by everything known.
     ///
     /// # Errors
     /// Those of `lives`.
@@ -146,8 +146,8 @@ impl Ownership {
         lives.now(self.last().life)
     }
 
-    /// The owner at `time` by what was known at `known`: the newest one in effect. `None` before
-    /// the id was known.
+    /// Returns the owner at `time`, by what was known at `known`: that of the newest entry in effect. `None`
+    /// if the id was not known yet.
     ///
     /// # Errors
     /// Those of `lives`.
@@ -160,7 +160,7 @@ impl Ownership {
         Ok(self.entry_at(lives, time, known)?.map(|owned| owned.life))
     }
 
-    /// The entry that tells who the owner was at `time` by what was known at `known`.
+    /// Returns the entry that determines the owner at `time`, by what was known at `known`.
     ///
     /// # Errors
     /// Those of `lives`.
@@ -178,8 +178,8 @@ impl Ownership {
         Ok((newest.known <= known).then_some(*newest))
     }
 
-    /// The row that lists the distinct id for an entry: its own, or the one that it had before it came
-    /// on in bundles.
+    /// Returns the row that lists the distinct id for an entry: the entry's own, or if it came in a bundle
+    /// that of the last entry before it that has one.
     #[must_use]
     pub fn row_of(&self, entry: &Owned) -> Option<(Life, u32)> {
         let mut row = None;
@@ -192,8 +192,8 @@ impl Ownership {
         row
     }
 
-    /// When it joined its current owner; `None` where that is the first one, who owns all time
-    /// before.
+    /// Returns when the distinct id joined its current owner; `None` if that is the first owner,
+    /// which owns all time before.
     ///
     /// # Errors
     /// Those of `lives`.
@@ -203,7 +203,8 @@ impl Ownership {
         Ok(merged.map(|merged| merged.place.time).or(joined))
     }
 
-    /// Writes out where the merges of lives led so far: what is added then comes after them.
+    /// Adds an entry for every merge of lives that the id has followed so far, so that
+    /// new entries come after them.
     ///
     /// # Errors
     /// Those of `lives`.
@@ -213,7 +214,8 @@ impl Ownership {
     }
 }
 
-/// The merges that a life went through, in their order, which is that of their effective times.
+/// Calls `each` with the merges that a life went through, in order, which is also that
+/// of their effective times.
 fn each_merge<L: Lives + ?Sized>(
     lives: &L,
     life: Life,
@@ -252,7 +254,7 @@ mod tests {
         Owned { from: Time(from), known: Time(known), life: life(person), seat: Seat::Own(0) }
     }
 
-    /// Person 2 was merged into 3 at 30, learned at 60, and that into 4 at 40, learned at 55.
+    /// Person 2 was merged into 3 at 30, learned at 60, and person 3 into 4 at 40, learned at 55.
     fn ended() -> Ended {
         let merge = |into, time, known| {
             let place = Place { time: Time(time), ..Place::default() };

@@ -1,30 +1,30 @@
-//! Event properties that become properties of the person, and those that change too often to be
-//! worth a row of their own.
+//! Event properties that are promoted to properties of the person, and properties that change too often for a
+//! change to be worth a row of its own.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use hashbrown::{HashMap, HashSet};
 
-/// The names under which a promoted event property is kept.
+/// The names under which a promoted event property is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Promoted {
-    /// Its own name: the newest value.
+    /// Its own name, for the newest value.
     pub name: Ranked,
-    /// `$initial_…`: the first value.
+    /// `$initial_…`, for the first value.
     pub initial: Ranked,
 }
 
-/// A name that a promoted value is kept under.
+/// A name under which a promoted value is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ranked {
     /// The name.
     pub text: &'static str,
-    /// How many of these names are before it: to sort by numbers takes less than to sort by texts.
+    /// Its rank among all such names, since sorting by numbers is cheaper than sorting by texts.
     pub rank: usize,
 }
 
-/// The name of each, and that of its first value.
+/// Pairs each name with the name of its first value.
 macro_rules! names {
     ($prefix:literal $($name:literal)*) => {
         [$((concat!($prefix, $name), concat!("$initial_", $name))),*]
@@ -45,10 +45,10 @@ const CAMPAIGN: [(&str, &str); 25] = names!(
     "mc_cid" "igshid" "ttclid" "rdt_cid" "irclid" "_kx" "epik" "qclid" "sccid"
 );
 
-/// The operating system's name as older SDKs send it: it fills `$os` and is not kept itself.
+/// The operating system's name as older SDKs send it. It fills `$os` and is not stored itself.
 pub const OS_NAME: &str = "$os_name";
 
-/// The operating system, filled from [`OS_NAME`] where absent.
+/// The operating system, filled from [`OS_NAME`] if it is absent.
 pub const OS: &str = "$os";
 
 static PROMOTED: LazyLock<HashMap<&str, Promoted>> = LazyLock::new(|| {
@@ -95,19 +95,19 @@ static VOLATILE: LazyLock<HashSet<&str>> = LazyLock::new(|| {
     ])
 });
 
-/// How an event property of this name is promoted, if it is.
+/// Returns how an event property of this name is promoted, if it is.
 #[must_use]
 pub fn promoted(name: &str) -> Option<Promoted> {
     PROMOTED.get(name).copied()
 }
 
-/// Whether a change to this property alone is not worth recording.
+/// Returns whether a change to this property alone is not worth recording.
 #[must_use]
 pub fn is_volatile(name: &str) -> bool {
     name.starts_with('$') && VOLATILE.contains(name)
 }
 
-/// Whether the property tells an operating system: a server's is not the person's.
+/// Returns whether the property describes an operating system. That of a server is not the person's.
 #[must_use]
 pub fn is_operating_system(name: &str) -> bool {
     matches!(name, "$os" | "$os_name" | "$os_version")

@@ -1,11 +1,11 @@
-//! What Kafka gave, and where: the record, its position, and its place in a timeline.
+//! Kafka records, their position in the log, and their place in a timeline.
 
 use std::sync::Arc;
 
 use super::Time;
 
-/// Names one record. Its order breaks ties of event time: topic in the order of first
-/// appearance in the store, then partition, then offset.
+/// Identifies one record. Its order breaks ties of event time: by topic in the order of first appearance in
+/// the store, then by partition, then by offset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// The topic's number in the store.
@@ -16,21 +16,22 @@ pub struct Position {
     pub offset: u64,
 }
 
-/// The least number of a topic of commands: those sort after every event of their time.
+/// The smallest topic number of a command topic. Event topics have smaller numbers, so that commands sort
+/// after every event of the same time.
 pub const FIRST_COMMAND_TOPIC: u16 = 0xff00;
 
 impl Position {
-    /// After every position.
+    /// The maximum position.
     pub const MAX: Self = Self { topic: u16::MAX, partition: u32::MAX, offset: u64::MAX };
 
-    /// Whether this is a command, and no event.
+    /// Returns whether the record is a command rather than an event.
     #[must_use]
     pub fn is_command(self) -> bool {
         self.topic >= FIRST_COMMAND_TOPIC
     }
 }
 
-/// Where an operation stands in a timeline: event time, then position.
+/// The place of an operation in a timeline: its event time, then its position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// The event time, or the effective time of a merge.
@@ -40,16 +41,16 @@ pub struct Place {
 }
 
 impl Place {
-    /// After every place.
+    /// The maximum place.
     pub const MAX: Self = Self::end_of(Time::MAX);
 
-    /// The last place of a moment: reads at `time` are inclusive of it.
+    /// Returns the last place of a moment, so that reads at `time` include everything at `time`.
     #[must_use]
     pub const fn end_of(time: Time) -> Self {
         Self { time, position: Position::MAX }
     }
 
-    /// The place just before this one; `None` before the first.
+    /// Returns the place just before this one; `None` if this is the first.
     #[must_use]
     pub fn before(self) -> Option<Self> {
         let Position { topic, partition, offset } = self.position;
@@ -66,25 +67,25 @@ impl Place {
     }
 }
 
-/// One Kafka message of the capture topic.
+/// One Kafka message of a capture topic or the command topic.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    /// Where it stands in the log.
+    /// Its position in the log.
     pub position: Position,
-    /// The topic's name: with partition and offset the origin of a flat event without uuid.
+    /// The topic's name. With partition and offset it gives the uuid of a flat event that has none.
     pub topic: Arc<str>,
-    /// Kafka's timestamp of the record; the Unix epoch where Kafka has none.
+    /// Kafka's timestamp of the record; the Unix epoch if it has none.
     pub timestamp: Time,
-    /// The message key, kept for the dead letter only.
+    /// The message key, kept only for the dead letter.
     pub key: Option<Vec<u8>>,
     /// The message value; `None` is a Kafka tombstone.
     pub value: Option<Vec<u8>>,
-    /// The message headers in their order.
+    /// The message headers in their original order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Record {
-    /// About the memory that it takes, in bytes.
+    /// Returns approximately how much memory the record takes, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
@@ -92,7 +93,7 @@ impl Record {
         (200 + length(&self.key) + length(&self.value) + headers.sum::<usize>()) as u64
     }
 
-    /// The last header of this name, where it is valid UTF-8 and not blank, which is as absent.
+    /// Returns the last header of this name; `None` if it is missing, not valid UTF-8, or blank.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().rev().find(|(key, _)| key == name)?;

@@ -1,4 +1,4 @@
-//! A moment in microseconds, the resolution of every time in the product.
+//! Moments in microseconds, the resolution of every time in the product.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use speedate::{MicrosecondsPrecisionOverflowBehavior, TimeConfig};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub i64);
 
-/// Nanoseconds are cut, not refused.
+/// Truncates nanoseconds instead of rejecting them.
 const TRUNCATE: TimeConfig = TimeConfig {
     microseconds_precision_overflow_behavior: MicrosecondsPrecisionOverflowBehavior::Truncate,
     unix_timestamp_offset: None,
@@ -30,27 +30,28 @@ pub const DAY: i64 = 24 * HOUR;
 impl Time {
     /// The Unix epoch.
     pub const EPOCH: Self = Self(0);
-    /// After every time that a record can carry.
+    /// Later than every time that a record can carry.
     pub const MAX: Self = Self(i64::MAX);
 
-    /// Reads RFC 3339 and ISO 8601; without an offset it is UTC, a date alone is its midnight.
-    /// `None` where it is neither, years outside 0..=9999 included.
+    /// Parses RFC 3339 and ISO 8601. Without an offset the time is UTC; a date alone is its midnight. Returns
+    /// `None` for anything else, including years outside 0..=9999.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::parse_any(text).filter(|time| time.is_writable())
     }
 
-    /// As [`Time::parse`], of a text that came in a URL: the `+` of an offset may have become a blank there.
+    /// Parses like [`Time::parse`], but for a text from a URL, where the `+` of an
+    /// offset may have become a space.
     #[must_use]
     pub fn parse_from_url(text: &str) -> Option<Self> {
         let text = text.trim();
         let plus = text.rsplit_once(' ').map(|(moment, offset)| format!("{moment}+{offset}"));
-        // `2026-03-01 12:00` has no offset, and is no moment with a `+` in it.
+        // `2026-03-01 12:00` has no offset: with a `+` it does not parse, so it is parsed as it is.
         plus.and_then(|plus| Self::parse(&plus)).or_else(|| Self::parse(text))
     }
 
-    /// As [`Time::parse`], but it may be out of the years 0..=9999, by an offset or as it is written: it is not
-    /// [writable](Time::is_writable) then.
+    /// Parses like [`Time::parse`], but accepts times outside the years 0..=9999, whether written so or moved
+    /// there by an offset. Such a time is not [writable](Time::is_writable).
     #[must_use]
     pub fn parse_any(text: &str) -> Option<Self> {
         let text = text.trim();
@@ -59,7 +60,7 @@ impl Time {
         };
         match u16::try_from(year) {
             Ok(year @ 0..=9999) => Self::parse_usual(&format!("{year:04}{rest}")),
-            // A leap year, where every day is one.
+            // 2000 is a leap year, so every valid month and day parses.
             _ => Self::parse_usual(&format!("2000{rest}"))
                 .map(|_| Self(if year < 0 { i64::MIN } else { i64::MAX })),
         }
@@ -76,34 +77,34 @@ impl Time {
         Some(Self(date.timestamp() * 1_000_000))
     }
 
-    /// Whether the year is one that RFC 3339 can write, 0..=9999.
+    /// Returns whether the year is one that RFC 3339 can write, 0..=9999.
     #[must_use]
     pub fn is_writable(self) -> bool {
         (YEAR_0..YEAR_10000).contains(&self.0)
     }
 
-    /// Epoch milliseconds, as Kafka has them; what RFC 3339 cannot write is the nearest that it
-    /// can.
+    /// Converts epoch milliseconds, as Kafka uses them. A time that RFC 3339 cannot write
+    /// becomes the nearest that it can.
     #[must_use]
     pub fn from_milliseconds(milliseconds: i64) -> Self {
         Self(milliseconds.saturating_mul(1000).clamp(YEAR_0, YEAR_10000 - 1))
     }
 
-    /// The beginning of this clock hour (UTC).
+    /// Returns the beginning of this clock hour (UTC).
     #[must_use]
     pub fn floor_to_hour(self) -> Self {
         Self(self.0.div_euclid(HOUR).saturating_mul(HOUR))
     }
 
-    /// This moment moved by some microseconds; stays at the bounds of what can be held.
+    /// Returns this moment moved by some microseconds, saturating at the limits of `i64`.
     #[must_use]
     pub fn plus(self, microseconds: i64) -> Self {
         Self(self.0.saturating_add(microseconds))
     }
 }
 
-/// A year of more digits than four, and what follows it. ISO 8601 and JavaScript write such a year with a
-/// sign and six digits.
+/// Splits off a year of more than four digits from what follows it. ISO 8601 and JavaScript write such a year
+/// with a sign and six digits.
 fn long_year(text: &str) -> Option<(i64, &str)> {
     let digits = text.trim_start_matches(['+', '-']);
     let length = digits.find(|it: char| !it.is_ascii_digit()).filter(|length| *length > 4)?;
@@ -111,7 +112,7 @@ fn long_year(text: &str) -> Option<(i64, &str)> {
     Some((year.parse().ok()?, rest)).filter(|(_, rest)| rest.starts_with('-'))
 }
 
-/// ISO 8601 may leave the minutes of an offset out, as databases do.
+/// Completes an offset without minutes, which ISO 8601 allows and databases write.
 fn whole_offset(text: &str) -> Cow<'_, str> {
     let of_hours = |(rest, offset): (&str, &str)| {
         let digits = offset.strip_prefix(['+', '-'])?;
@@ -122,7 +123,7 @@ fn whole_offset(text: &str) -> Cow<'_, str> {
     split.and_then(of_hours).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
-/// RFC 3339, UTC, ending in `Z`; microseconds only when not zero.
+/// Writes RFC 3339 in UTC, ending in `Z`; microseconds only if they are not zero.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(moment) = DateTime::from_timestamp_micros(self.0) else {

@@ -1,4 +1,4 @@
-//! A property's value: JSON that keeps the form in which it came, compared by its meaning.
+//! A property's value: JSON that keeps the notation in which it came, but compares by meaning.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,20 +14,21 @@ use super::json;
 /// Equality is structural: `1` equals `1.0`, and the order of an object's keys does not matter.
 #[derive(Clone)]
 pub struct Value {
-    /// The values of a head are parts of one text, so that reading one takes no piece of memory for each.
+    /// The text that contains the value. All values of a head share one text, so that reading a head does not
+    /// allocate for each of them.
     whole: Arc<str>,
     begin: u32,
     end: u32,
 }
 
 impl Value {
-    /// Takes over a text that is known to be JSON.
+    /// Creates a value from a text that is known to be JSON.
     #[must_use]
     pub fn from_json(json: &str) -> Self {
         Self::whole(&json::compact(json))
     }
 
-    /// A JSON string of this text.
+    /// Creates a JSON string with this content.
     #[must_use]
     pub fn string(text: &str) -> Self {
         Self::whole(&Tree::from(text).to_string())
@@ -38,8 +39,8 @@ impl Value {
         Self { whole: json.into(), begin: 0, end }
     }
 
-    /// A part of a text that is known to be JSON without white space between tokens; `None` where the text
-    /// has no such part.
+    /// Creates a value from a part of a text, known to be JSON without white space between tokens. `None` if
+    /// the range is not within the text.
     #[must_use]
     pub fn part(whole: &Arc<str>, part: Range<u32>) -> Option<Self> {
         let (begin, end) = (usize::try_from(part.start).ok()?, usize::try_from(part.end).ok()?);
@@ -47,7 +48,8 @@ impl Value {
         Some(Self { whole: whole.clone(), begin: part.start, end: part.end })
     }
 
-    /// The value whose JSON stands in `text`, as a part of `whole`, which is the same text.
+    /// Creates the value of `json`, a slice of `text`, sharing `whole`, which has the same content as `text`.
+    /// If that is not possible the value gets its own text.
     #[must_use]
     pub fn within(whole: &Arc<str>, text: &str, json: &str) -> Self {
         let Cow::Borrowed(json) = json::compact(json) else {
@@ -60,32 +62,32 @@ impl Value {
         part.filter(|part| part.as_json() == json).unwrap_or_else(|| Self::from_json(json))
     }
 
-    /// The JSON text.
+    /// Returns the JSON text.
     #[must_use]
     pub fn as_json(&self) -> &str {
         &self.whole[self.begin as usize..self.end as usize]
     }
 
-    /// Whether it is the same part of the same text: equal without a look at it.
+    /// Returns whether both are the same part of the same text, and so equal without a comparison.
     #[must_use]
     pub fn is_same_part(&self, other: &Self) -> bool {
         (self.begin, self.end) == (other.begin, other.end) && Arc::ptr_eq(&self.whole, &other.whole)
     }
 
-    /// Whether it is JSON's `null`.
+    /// Returns whether the value is JSON's `null`.
     #[must_use]
     pub fn is_null(&self) -> bool {
         self.as_json() == "null"
     }
 
-    /// Of a string its content, of anything else its JSON text.
+    /// Returns the content of a string, or the JSON text of any other value.
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
         let json = self.as_json();
         json::string(json).unwrap_or(Cow::Borrowed(json))
     }
 
-    /// Whether a display name may be made of it: not null, false, zero or empty.
+    /// Returns whether the value can serve as a display name: it is not null, false, zero or empty.
     #[must_use]
     pub fn is_truthy(&self) -> bool {
         match self.as_json() {
@@ -108,7 +110,8 @@ impl PartialEq for Value {
         if is_number(a) && is_number(b) {
             return Decimal::of(a) == Decimal::of(b);
         }
-        // Two texts of which none can be written in another way are what they look like.
+        // Different texts are different values unless one of them can be written in several ways: an object,
+        // an array, or a string with escapes.
         let may_vary = |text: &str| text.starts_with(['{', '[']) || text.contains('\\');
         if a.as_bytes().first() != b.as_bytes().first() || !(may_vary(a) || may_vary(b)) {
             return false;
@@ -145,7 +148,7 @@ fn is_number(json: &str) -> bool {
     json.starts_with(|c: char| c == '-' || c.is_ascii_digit())
 }
 
-/// A number by its meaning: significant digits and the power of ten of the last one.
+/// A number in normal form: its significant digits, and the power of ten of the last one.
 #[derive(PartialEq)]
 struct Decimal {
     negative: bool,
@@ -165,8 +168,8 @@ impl Decimal {
         let dropped = all.len() - all.trim_end_matches('0').len();
         let shift = i64::try_from(dropped).unwrap_or(i64::MAX)
             - i64::try_from(fraction.len()).unwrap_or(i64::MAX);
-        // An exponent beyond i64 is one and the same infinity or nothing; such numbers compare
-        // by their digits alone.
+        // An exponent outside i64 is clamped to the limit, so numbers with such exponents may compare
+        // equal if their digits are.
         let limit = if exponent.starts_with('-') { i64::MIN } else { i64::MAX };
         let exponent: i64 = exponent.trim_start_matches('+').parse().unwrap_or(limit);
         Self {

@@ -1,28 +1,28 @@
-//! The activity log, newest first: of a project, or of one person.
+//! Reads of the activity log, newest first: of a whole project, or of one person.
 
 use super::keys;
 use super::snapshot::Snapshot;
 use super::{Error, Family, Result, codec, corrupt, decode};
 use crate::person::{PersonId, Place, ProjectId, Time};
 
-/// What was done to a person, as the activity log keeps it: without any value, so that it may
-/// outlive the person. The values stand in the person's history.
+/// An entry of the activity log: what was done to a person. It contains no values, so that it may outlive the
+/// person; the values are in the person's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activity {
     /// The person.
     pub person: PersonId,
     /// What was done.
     pub deed: Deed,
-    /// Where its operation stands in the person's timeline.
+    /// The place of its operation in the person's timeline.
     pub place: Place,
     /// When it was learned.
     pub known: Time,
-    /// The label of the API key that did it; `None` where an event did.
+    /// The label of the API key that did it; `None` if an event did.
     pub author: Option<String>,
 }
 
 impl Activity {
-    /// In whose logs it stands: the person's, and that of one that was merged into it.
+    /// Returns the persons in whose logs the entry is listed: the person and, for a merge, also the source.
     pub fn persons(&self) -> impl Iterator<Item = PersonId> + use<> {
         let source = match self.deed {
             Deed::Merged(source) => Some(source),
@@ -32,35 +32,36 @@ impl Activity {
     }
 }
 
-/// What was done to a person. The numbers of the codec are part of the format.
+/// What was done to a person. The numbers that the codec gives the variants are part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
     /// Properties were set.
     Updated,
-    /// Properties were taken away.
+    /// Properties were deleted.
     PropertiesDeleted,
-    /// Distinct ids were given to persons of their own.
+    /// Distinct ids were split off to other persons.
     Split,
-    /// It was deleted.
+    /// The person was deleted.
     Deleted,
-    /// This person was merged into it.
+    /// The person with this id was merged into it.
     Merged(PersonId),
 }
 
-/// A part of the activity log.
+/// A page of the activity log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ActivityPage {
-    /// How many entries there are in all.
+    /// The total number of entries in the log.
     pub count: u64,
-    /// The entries of this part, the newest first.
+    /// The entries of this page, newest first.
     pub entries: Vec<Activity>,
 }
 
 impl Snapshot<'_> {
-    /// What was done in a project, at most `limit` after the newest `skip`. Costs what is answered.
+    /// Returns a page of a project's log: at most `limit` entries after the newest `skip`. The cost depends
+    /// on the number of entries returned, not on `skip`.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn activity(&self, project: ProjectId, skip: u64, limit: usize) -> Result<ActivityPage> {
         let prefix = keys::activities(project);
         let mut iterator = self.iterator(Family::Activity);
@@ -82,10 +83,11 @@ impl Snapshot<'_> {
         Ok(log)
     }
 
-    /// What was done to a person, at most `limit` after the newest `skip`. Its entries are counted one by one.
+    /// Returns a page of a person's log: at most `limit` entries after the newest `skip`. The entries are
+    /// counted one by one, so the cost grows with the length of the log.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn activity_of(
         &self,
         project: ProjectId,

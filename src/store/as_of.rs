@@ -1,4 +1,4 @@
-//! A person at a moment of the past.
+//! Reads of a person as of a past moment.
 
 use super::codec;
 use super::lives::Spans as _;
@@ -10,11 +10,12 @@ use super::{Family, Operation, Result, corrupt, decode, keys};
 use crate::person::{Head, IDENTIFIED, Life, Mode, PersonId, Place, ProjectId, Time, history};
 
 impl Snapshot<'_> {
-    /// Whether a life had begun at a moment. A distinct id has its first owner for all time before, and
-    /// so may lead to a life that began later by a split: what the person was before is none of its.
+    /// Returns whether a life had begun at a moment. The first owner of a distinct id also owns it at all
+    /// earlier times, so an id may resolve to a life that only began later, by a split. What the person was
+    /// before that split does not belong to this life.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn had_begun(&self, project: ProjectId, life: Life, at: Moment) -> Result<bool> {
         if life.number == 0 {
             return Ok(true);
@@ -24,11 +25,11 @@ impl Snapshot<'_> {
         Ok(began.is_none_or(|(place, learned)| place <= until && learned <= at.known))
     }
 
-    /// A person as it was at a moment, whose cost follows the number of properties it ever had,
-    /// not the age of the read or the length of the timeline.
+    /// Returns a person as it was at a moment. The cost depends on the number of properties the person ever
+    /// had, not on the age of the moment or the length of the timeline.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn as_of(
         &self,
         project: ProjectId,
@@ -57,7 +58,7 @@ impl Snapshot<'_> {
             };
             values.extend(value.map(|value| (property, value)));
         }
-        // Nobody merged into it began earlier: the head has it.
+        // `created_at` is the time of the person's own first event, so it is the same at all times.
         let created_at = if all_known && head.created_at == head.began.time {
             Some(head.created_at).filter(|began| *began <= known_until)
         } else {
@@ -81,7 +82,7 @@ impl Snapshot<'_> {
         })
     }
 
-    /// The newest event time among the operations up to a moment, floored to the hour.
+    /// Returns the newest event time among the operations up to a moment, floored to the hour.
     fn last_seen_as_of(
         &self,
         project: ProjectId,
@@ -96,8 +97,8 @@ impl Snapshot<'_> {
                     return Ok(true);
                 }
                 seen = seen.max(Some(operation.event_time));
-                // Only a merge happened before the place where it stands: what came before it, here
-                // and on its source, may be newer.
+                // Only the event time of a merge can be before its place. Operations before that place, on
+                // this timeline and on the source's, may then have a newer event time.
                 let source = operation.merged.filter(|_| operation.event_time < place.time);
                 timelines.extend(source.map(|source| (source, place.time)));
                 Ok(seen < Some(place.time))
@@ -106,7 +107,7 @@ impl Snapshot<'_> {
         Ok(seen.map(Time::floor_to_hour))
     }
 
-    /// Calls `each` with the operations up to a moment, newest first, until it answers `false`.
+    /// Calls `each` with the operations up to a moment, newest first, until it returns `false`.
     pub(super) fn each_operation(
         &self,
         project: ProjectId,
@@ -118,7 +119,7 @@ impl Snapshot<'_> {
     }
 
     /// Calls `each` with the operations up to and including a place that were known at a time, newest first,
-    /// until it answers `false`.
+    /// until it returns `false`.
     pub(super) fn each_operation_until(
         &self,
         project: ProjectId,
@@ -127,7 +128,8 @@ impl Snapshot<'_> {
         known: Time,
         mut each: impl FnMut(Place, Operation) -> Result<bool>,
     ) -> Result<()> {
-        // A read of many short timelines makes no walk that is long enough to ask by itself.
+        // A walk checks only after many rows whether the read has ended. A read of many short timelines would
+        // never get that far.
         self.check_not_ended()?;
         let prefix = keys::person(project, person);
         let mut iterator = Walk::new(self, Family::Timeline);

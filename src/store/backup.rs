@@ -1,8 +1,8 @@
-//! A copy of the store as it is at one moment, and a store from a copy.
+//! Backups: consistent copies of the store, and restoring a store from one.
 //!
-//! A [`Checkpoint`] is made by the process that writes: the files of that moment under a second
-//! name, which costs no space and no time. Whoever likes copies it into a folder of backups
-//! ([`Backups`]), where files that are there already are not copied again.
+//! The process that writes the store makes a [`Checkpoint`]: hard links to the files of that moment, which
+//! cost next to no space or time. Any process can then copy it into a folder of backups ([`Backups`]); files
+//! that are already there are not copied again.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -19,23 +19,23 @@ use super::{
     Applied, Config, Error, Family, Result, Store, check_format, create_private, exists, options,
 };
 
-/// Where a checkpoint stands, in the store's folder.
+/// The folder of the checkpoint, within the store's folder.
 const CHECKPOINT: &str = "checkpoint";
 
-/// Where a restored store grows until it is whole, in the store's folder.
+/// The folder, within the store's folder, in which a restored store is built until it is complete.
 const RESTORING: &str = "restoring";
 
-/// What RocksDB keeps in a folder of backups.
+/// The entries that RocksDB creates in a folder of backups.
 const PARTS: [&str; 4] = ["meta", "private", "shared", "shared_checksum"];
 
-/// The files of a store at one moment. They are taken away when this is dropped.
+/// The files of a store at one moment. They are deleted on drop.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
 }
 
 impl Checkpoint {
-    /// Its folder.
+    /// Returns its folder.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -44,20 +44,21 @@ impl Checkpoint {
 
 impl Drop for Checkpoint {
     fn drop(&mut self) {
-        // What is left is taken away at the next start.
+        // Whatever is left is deleted at the next start.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
 impl Store {
-    /// Gives the files of this moment a second name.
+    /// Makes a checkpoint of the current state, as hard links to its files.
     ///
     /// # Errors
-    /// Where RocksDB fails, as on a full disk, and where there is a checkpoint already.
+    /// If a checkpoint exists or is being made, or if RocksDB fails, for example on a full disk.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         let path = fs::canonicalize(self.db.path()).unwrap_or_else(|_| self.db.path().to_owned());
         let path = path.join(CHECKPOINT);
-        // RocksDB looks for the finished one alone, and takes away what another is about to make.
+        // RocksDB only checks for a finished checkpoint, and would delete the temporary folder of one that is
+        // being made, so concurrent calls are excluded here.
         let making = self.checkpointing.try_lock();
         if making.is_err() || path.exists() {
             let reason = "another backup is being made".to_owned();
@@ -67,16 +68,17 @@ impl Store {
         Ok(Checkpoint { path })
     }
 
-    /// Notes that a backup came to its end, at a time in seconds since 1970.
+    /// Records when a backup was completed, in seconds since 1970.
     ///
     /// # Errors
-    /// Where RocksDB fails.
+    /// If RocksDB fails.
     pub fn note_backup(&self, time: u64) -> Result<()> {
         let (family, key) = (self.family(Family::Meta), Meta::Backup.key());
         Ok(self.db.put_cf(family, key, time.to_be_bytes())?)
     }
 
-    /// When the last backup came to its end, in seconds since 1970.
+    /// Returns when the last backup was completed, in seconds since 1970; `None` if there was none, or if it
+    /// cannot be read.
     #[must_use]
     pub fn last_backup(&self) -> Option<u64> {
         let value = self.get(Family::Meta, &Meta::Backup.key()).ok()??;
@@ -84,7 +86,7 @@ impl Store {
     }
 }
 
-/// Takes away the checkpoint that a process left which was killed.
+/// Deletes the checkpoint that a killed process left behind.
 pub(super) fn clean(store: &Path) -> io::Result<()> {
     for left in [CHECKPOINT.to_owned(), format!("{CHECKPOINT}.tmp")] {
         match fs::remove_dir_all(store.join(left)) {
@@ -101,14 +103,14 @@ pub struct Backups {
     path: PathBuf,
 }
 
-/// One backup of a folder.
+/// One backup in a folder of backups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {
-    /// Its number; later ones have higher ones.
+    /// Its number; later backups have higher numbers.
     pub number: u32,
     /// When it was made, in seconds since 1970.
     pub time: u64,
-    /// Bytes of its files, some of which it may have in common with other backups.
+    /// The size of its files in bytes; it may share some of them with other backups.
     pub bytes: u64,
 }
 
@@ -120,10 +122,10 @@ impl From<BackupEngineInfo> for Backup {
 }
 
 impl Backups {
-    /// Opens the folder, or makes a new one.
+    /// Opens a folder of backups, or creates it.
     ///
     /// # Errors
-    /// Where it cannot be written, or holds something else.
+    /// If the folder cannot be written, contains a store, or contains something other than backups.
     pub fn open(path: &Path) -> Result<Self> {
         let refuse = |reason: String| Error::Backups { path: path.to_owned(), reason };
         if exists(path)? {
@@ -145,37 +147,36 @@ impl Backups {
         Ok(Self { engine, path: path.to_owned() })
     }
 
-    /// Its backups, the oldest first.
+    /// Returns the backups, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<Backup> {
         self.engine.get_backup_info().into_iter().map(Backup::from).collect()
     }
 
-    /// Copies a checkpoint, and of that only what no earlier backup has.
+    /// Copies a checkpoint into a new backup. Files that an earlier backup already has are not copied again.
     ///
     /// # Errors
-    /// Where a file cannot be read or written; what there was before stays.
+    /// If a file cannot be read or written. Earlier backups stay as they are.
     pub fn add(&mut self, checkpoint: &Path) -> Result<Backup> {
         let db = options::open_to_copy(checkpoint)?;
         self.engine.create_new_backup(&db).map_err(|error| self.failed(&error))?;
         self.list().pop().ok_or(Error::Broken("the new backup is not listed"))
     }
 
-    /// Keeps only the newest backups, and the files that these need.
+    /// Deletes all but the newest backups, and the files that only those needed.
     ///
     /// # Errors
-    /// Where a file cannot be taken away.
+    /// If a file cannot be deleted.
     pub fn keep(&mut self, newest: usize) -> Result<()> {
         self.engine.purge_old_backups(newest).map_err(|error| self.failed(&error))
     }
 
-    /// Makes a store of a backup, in an empty folder. It gets an identity of its own: what it is
-    /// going to number after the backup is not what others may have read from the first one. Answers
-    /// how far each partition is applied there.
+    /// Restores a backup as a new store, in an empty folder. The store gets a new identity: the changes that
+    /// it numbers after the backup may differ from those that readers have already seen from the original
+    /// store. Returns how far each partition is applied in it.
     ///
     /// # Errors
-    /// Where there is a store already, where a file is not what was written, or the disk is full.
-    /// The folder holds no store then.
+    /// If a store exists already, a file of the backup is damaged, or the disk is full. No store is created.
     pub fn restore(&mut self, number: u32, config: &Config) -> Result<Vec<(String, u32, Applied)>> {
         let path = &config.path;
         let io_error =
@@ -211,11 +212,11 @@ impl Backups {
     }
 }
 
-/// The first thing, from here down, that is neither a file nor a folder. RocksDB follows links: it would
-/// read and take away what is elsewhere.
+/// Returns the first entry at or below `path` that is neither a file nor a folder. RocksDB follows symbolic
+/// links, so it would read and delete files elsewhere.
 fn odd_one(path: &Path) -> io::Result<Option<PathBuf>> {
     let kind = match fs::symlink_metadata(path) {
-        // Another process may be at work here, which takes files away.
+        // Another process may be using this folder of backups and have deleted the file.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         found => found?.file_type(),
     };
@@ -230,7 +231,7 @@ fn odd_one(path: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// Moves all files one folder up. `CURRENT` makes a store of them, so it comes last.
+/// Moves all files one folder up. `CURRENT` is what makes them a store, so it is moved last.
 fn move_up(from: &Path, to: &Path) -> io::Result<()> {
     let files = fs::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
     let (current, others): (Vec<_>, Vec<_>) =
@@ -241,8 +242,8 @@ fn move_up(from: &Path, to: &Path) -> io::Result<()> {
     fs::remove_dir(from)
 }
 
-/// Takes away what [`move_up`] had moved when it was killed, which left `CURRENT` where it was: as much as
-/// would be taken for somebody else's. The rest is written over.
+/// Undoes a [`move_up`] that was killed before it moved `CURRENT`. Deletes only the numbered files, which
+/// would be taken for files that are not the store's; the others are overwritten.
 fn take_back(from: &Path, to: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(from.join("CURRENT")).is_ok_and(|found| found.is_file()) {
         return Ok(());
@@ -256,7 +257,7 @@ fn take_back(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether it is a file of a store to which RocksDB gives a number.
+/// Returns whether `name` is a numbered file of a store, such as a table or a write-ahead log.
 fn is_numbered(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     let before = ["MANIFEST-", "OPTIONS-"].iter().find_map(|start| name.strip_prefix(start));
@@ -264,9 +265,9 @@ fn is_numbered(name: &OsStr) -> bool {
     number.is_some_and(|text| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit()))
 }
 
-/// Whether something in a store's folder is no store and may be there all the same.
+/// Returns whether an entry may be in the folder of a new store although it does not belong to a store.
 pub(super) fn is_harmless(name: &OsStr) -> bool {
-    // A file system of its own has the first.
+    // The root folder of a file system contains `lost+found`.
     name == OsStr::new("lost+found") || name == OsStr::new(RESTORING)
 }
 

@@ -1,4 +1,4 @@
-//! Persons in the order of their last change, for those who follow them.
+//! Persons in the order of their last change, for readers that follow changes.
 
 use super::keys::{self, KeyReader};
 use super::snapshot::Snapshot;
@@ -6,11 +6,11 @@ use super::{Family, Result, corrupt};
 use crate::person::{PersonId, ProjectId};
 
 impl Snapshot<'_> {
-    /// Persons whose last change has a number above `after`, in the order of these numbers and at
-    /// most `limit`; those merged away or deleted are among them.
+    /// Returns the persons whose last change has a number above `after`, in the order of these numbers and at
+    /// most `limit`. Persons that were merged away or deleted are included.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn persons_by_change(
         &self,
         project: ProjectId,
@@ -33,11 +33,11 @@ impl Snapshot<'_> {
         Ok(changed)
     }
 
-    /// The number of the last change in a project; 0 where there was none. Whoever changed last has
-    /// it, so it is always in the index.
+    /// Returns the number of the last change in a project; 0 if there was none. It belongs to the person that
+    /// changed last, so the index always contains it.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn last_change(&self, project: ProjectId) -> Result<u64> {
         let prefix = project.to_be_bytes();
         let mut iterator = self.iterator(Family::ByChange);

@@ -1,7 +1,7 @@
-//! Values of the store as bytes: numbers as varints, times as differences from a time nearby.
+//! The encoding of values: numbers as varints, times as differences from a nearby time.
 //!
-//! The first byte of every value tells its form; a form once used is never given another meaning.
-//! Any bytes decode to a value or to [`Corrupt`], and take memory in proportion to their length at most.
+//! The first byte of every value is its form, and the meaning of a form never changes. Any bytes decode to a
+//! value or to [`Corrupt`], using at most memory proportional to their length.
 
 mod identity;
 mod wire;
@@ -16,22 +16,22 @@ use crate::person::{
     Entries, Entry, Head, PersonRow, Place, PropertyId, Row, State, Stored, Time, Tombstone, Value,
 };
 
-/// Bytes that are no value of the kind asked for.
+/// The error for bytes that are not a valid value of the requested kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corrupt;
 
-/// What bytes mean, unless they are [`Corrupt`].
+/// The result of decoding.
 type Decoded<T> = Result<T, Corrupt>;
 
 const FORM: u8 = 1;
 
-/// The form of an outcome that says when its command was known.
+/// The form of a command's outcome that includes the command's known time.
 const DATED: u8 = 2;
 
-/// The form of a tombstone, which stands where a head was.
+/// The form of a tombstone, which is stored in place of a head.
 const TOMBSTONE: u8 = 2;
 
-/// A person, or what stays of one.
+/// Encodes a row of family `person`: a head or a tombstone.
 #[must_use]
 pub fn encode_person(row: &PersonRow) -> Vec<u8> {
     match row {
@@ -47,7 +47,7 @@ pub fn encode_person(row: &PersonRow) -> Vec<u8> {
     }
 }
 
-/// A person, or what stays of one.
+/// Decodes a row of family `person`.
 pub fn decode_person(bytes: &[u8]) -> Decoded<PersonRow> {
     if bytes.first() != Some(&TOMBSTONE) {
         return decode_head(bytes).map(PersonRow::Head);
@@ -59,7 +59,7 @@ pub fn decode_person(bytes: &[u8]) -> Decoded<PersonRow> {
     Ok(PersonRow::Tombstone(Tombstone { uuid, version, life, deleted }))
 }
 
-/// A row of family `history`; its place stands in the key.
+/// Encodes a row of family `history`. Its place is in the key.
 #[must_use]
 pub fn encode_row(stored: &Stored) -> Vec<u8> {
     let form = match &stored.row {
@@ -87,7 +87,7 @@ pub fn encode_row(stored: &Stored) -> Vec<u8> {
     writer.0
 }
 
-/// A row of family `history`.
+/// Decodes a row of family `history`.
 pub fn decode_row(place: Place, bytes: &[u8]) -> Decoded<Stored> {
     let form = *bytes.first().ok_or(Corrupt)?;
     let mut reader = Reader::new(bytes, form)?;
@@ -159,9 +159,9 @@ fn decode_head(bytes: &[u8]) -> Decoded<Head> {
     Ok(head)
 }
 
-/// All values become parts of one text.
+/// Decodes the properties of a head. All values become parts of one text, which takes one allocation.
 fn decode_entries(reader: &mut Reader<'_>, base: Time) -> Decoded<Entries> {
-    /// Number, newest time and state take a byte each at least.
+    /// Property number, newest time and state take at least one byte each.
     const MIN_BYTES: usize = 3;
     let count = reader.unsigned()?;
     let most = reader.len() / MIN_BYTES;
@@ -186,7 +186,7 @@ fn decode_entries(reader: &mut Reader<'_>, base: Time) -> Decoded<Entries> {
     Ok(entries)
 }
 
-/// A row of family `timeline`; its place stands in the key.
+/// Encodes a row of family `timeline`. Its place is in the key.
 #[must_use]
 pub fn encode_operation(place: Place, operation: &Operation) -> Vec<u8> {
     let mut writer = Writer::new(FORM);
@@ -206,7 +206,7 @@ pub fn encode_operation(place: Place, operation: &Operation) -> Vec<u8> {
     writer.0
 }
 
-/// A row of family `timeline`.
+/// Decodes a row of family `timeline`.
 pub fn decode_operation(place: Place, bytes: &[u8]) -> Decoded<Operation> {
     let mut reader = Reader::new(bytes, FORM)?;
     let uuid = reader.uuid()?;
@@ -224,7 +224,7 @@ pub fn decode_operation(place: Place, bytes: &[u8]) -> Decoded<Operation> {
     Ok(Operation { uuid, event_time, known, event, distinct_id, author, merged, split, effects })
 }
 
-/// How far a partition was applied.
+/// Encodes how far a partition was applied.
 #[must_use]
 pub fn encode_applied(applied: &Applied) -> Vec<u8> {
     let mut writer = Writer::new(FORM);
@@ -235,7 +235,7 @@ pub fn encode_applied(applied: &Applied) -> Vec<u8> {
     writer.0
 }
 
-/// How far a partition was applied.
+/// Decodes how far a partition was applied.
 pub fn decode_applied(bytes: &[u8]) -> Decoded<Applied> {
     let mut reader = Reader::new(bytes, FORM)?;
     let (next_offset, last_offset) = (reader.unsigned()?, reader.unsigned()?);
@@ -245,7 +245,7 @@ pub fn decode_applied(bytes: &[u8]) -> Decoded<Applied> {
     Ok(Applied { next_offset, last_offset, last_timestamp, last_hash: u64::from_be_bytes(hash) })
 }
 
-/// A row of family `recency`.
+/// Encodes a row of family `recency`.
 #[must_use]
 pub fn encode_recency(recency: &Recency) -> Vec<u8> {
     let mut writer = Writer::new(FORM);
@@ -254,7 +254,7 @@ pub fn encode_recency(recency: &Recency) -> Vec<u8> {
     writer.0
 }
 
-/// A row of family `recency`.
+/// Decodes a row of family `recency`.
 pub fn decode_recency(bytes: &[u8]) -> Decoded<Recency> {
     let mut reader = Reader::new(bytes, FORM)?;
     let recency = Recency { seen: reader.maybe(Time::EPOCH)?, change: reader.unsigned()? };
@@ -262,7 +262,7 @@ pub fn decode_recency(bytes: &[u8]) -> Decoded<Recency> {
     Ok(recency)
 }
 
-/// A row of family `activity`.
+/// Encodes an entry of the activity log, a row of family `activity`.
 #[must_use]
 pub fn encode_activity(activity: &Activity) -> Vec<u8> {
     let mut writer = Writer::new(FORM);
@@ -284,7 +284,7 @@ pub fn encode_activity(activity: &Activity) -> Vec<u8> {
     writer.0
 }
 
-/// A row of family `activity`.
+/// Decodes an entry of the activity log, a row of family `activity`.
 pub fn decode_activity(bytes: &[u8]) -> Decoded<Activity> {
     let mut reader = Reader::new(bytes, FORM)?;
     let deed = match reader.byte()? {
@@ -302,7 +302,7 @@ pub fn decode_activity(bytes: &[u8]) -> Decoded<Activity> {
     Ok(Activity { person, deed, place, known, author })
 }
 
-/// What became of a command.
+/// Encodes the outcome of a command.
 #[must_use]
 pub fn encode_outcome(remembered: Remembered) -> Vec<u8> {
     let mut writer = Writer::new(DATED);
@@ -311,14 +311,14 @@ pub fn encode_outcome(remembered: Remembered) -> Vec<u8> {
     writer.0
 }
 
-/// What became of a command.
+/// Decodes the outcome of a command.
 pub fn decode_outcome(bytes: &[u8]) -> Decoded<Remembered> {
     let form = *bytes.first().ok_or(Corrupt)?;
     let mut reader = Reader::new(bytes, form)?;
     let outcome = *CommandOutcome::ALL.get(usize::from(reader.byte()?)).ok_or(Corrupt)?;
     let known = match form {
         DATED => reader.time(Time::EPOCH)?,
-        // Those of earlier versions say nothing, and are forgotten.
+        // Outcomes of earlier versions have no known time. This one makes them expired.
         FORM => Time(i64::MIN),
         _ => return Err(Corrupt),
     };

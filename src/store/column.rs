@@ -1,5 +1,5 @@
-//! Columns: the current values of one property, of every live person, in the order of the persons.
-//! What filters and `values` scan, rather than the people.
+//! Columns: the current values of one property of all live persons, in the order of the persons' ids. Filters
+//! and `values` scan these instead of whole persons.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,16 +17,16 @@ use super::walk::STEPS;
 use super::{Family, Result, Store, corrupt};
 use crate::person::{CREATED, PersonId, PersonRow, ProjectId, PropertyId, Time, Value};
 
-/// The column of everybody alive: when each was created, and its uuid.
+/// The column of all live persons: when each was created, and its uuid.
 pub const LIVE: PropertyId = CREATED;
 
-/// A longer value, in bytes of JSON, is left to the head.
+/// The longest value that a column contains, in bytes of JSON. Longer ones are only in the head.
 const MAX_VALUE: usize = 1024;
 
-/// What the columns hold of a person, by property.
+/// The values of one person in the columns, ordered by property.
 pub type Columns = Vec<(PropertyId, Value)>;
 
-/// What the columns hold of a person; nothing of one that was merged away or deleted.
+/// Returns the values of a person in the columns; none if it was merged away or deleted.
 pub fn columns(row: &PersonRow) -> Columns {
     let PersonRow::Head(head) = row else {
         return Columns::new();
@@ -37,29 +37,29 @@ pub fn columns(row: &PersonRow) -> Columns {
     values.collect()
 }
 
-/// A row of a column: the value as JSON, or nothing where that is too long.
+/// Encodes a row of a column: the value as JSON, or nothing if that is too long.
 pub fn encode(value: &Value) -> &[u8] {
     let json = value.as_json().as_bytes();
     if json.len() > MAX_VALUE { &[] } else { json }
 }
 
-/// A row of the column of everybody alive.
+/// Encodes a row of [`LIVE`].
 pub fn encode_live(listed: &Listed) -> Vec<u8> {
     let mut value = keys::time_bytes(listed.created_at).to_vec();
     value.extend(listed.uuid.as_bytes());
     value
 }
 
-/// What a commit changes, grouped by column: told person by person, written in key order, which the memtable
-/// inserts faster.
+/// The changes of a commit, grouped by column. They are noted person by person but written in key order,
+/// which the memtable inserts faster.
 #[derive(Default)]
 pub struct Writes(BTreeMap<(ProjectId, PropertyId), Rows>);
 
-/// What persons have in a column from then on.
+/// The new values of persons in a column; `None` deletes a row.
 type Rows = Vec<(PersonId, Option<Value>)>;
 
 impl Writes {
-    /// Notes what changes for a person.
+    /// Notes which values of a person change from `before` to `after`.
     pub fn note(
         &mut self,
         (project, person): (ProjectId, PersonId),
@@ -82,7 +82,7 @@ impl Writes {
         before.for_each(|(gone, _)| note(*gone, None));
     }
 
-    /// Stages all that was noted.
+    /// Adds everything noted to the batch, and notes it in the column cache.
     pub fn stage(self, batch: &mut WriteBatch, store: &Store) {
         let family = store.family(Family::Column);
         for ((project, property), rows) in self.0 {
@@ -104,7 +104,7 @@ impl Writes {
     }
 }
 
-/// A walk through a column, forward.
+/// A forward iterator over a column.
 pub struct Column<'a>(Source<'a>);
 
 enum Source<'a> {
@@ -113,7 +113,7 @@ enum Source<'a> {
 }
 
 impl Column<'_> {
-    /// The person of the row that the walk is at; `None` at the end.
+    /// Returns the person of the current row; `None` at the end.
     pub fn person(&self) -> Result<Option<PersonId>> {
         let iterator = match &self.0 {
             Source::Database { iterator, .. } => iterator,
@@ -129,7 +129,7 @@ impl Column<'_> {
         person.map(Some).ok_or(corrupt(Family::Column))
     }
 
-    /// The value of the row that the walk is at.
+    /// Returns the value of the current row; empty at the end, and if the value is too long for a column.
     pub fn value(&self) -> &[u8] {
         match &self.0 {
             Source::Database { iterator, .. } => iterator.value().unwrap_or_default(),
@@ -138,8 +138,8 @@ impl Column<'_> {
         }
     }
 
-    /// A number for the value of the row that the walk is at, where equal ones mostly have the same; `None`
-    /// where none is known.
+    /// Returns a code for the value of the current row. Rows with the same code have the same value; equal
+    /// values mostly, but not always, have the same code. `None` if there is no code.
     pub fn code(&self) -> Option<usize> {
         match &self.0 {
             Source::Cached { rows, left } if !left.is_empty() => rows.code(left.start),
@@ -147,7 +147,7 @@ impl Column<'_> {
         }
     }
 
-    /// Goes on.
+    /// Moves to the next row.
     pub fn next(&mut self) {
         match &mut self.0 {
             Source::Database { iterator, .. } => iterator.next(),
@@ -155,7 +155,8 @@ impl Column<'_> {
         }
     }
 
-    /// Goes on to a person, who is not before where the walk is; `None` where it has no row.
+    /// Moves forward to a person and returns its value; `None` if it has no row. The person must not be
+    /// before the current row.
     pub fn at(&mut self, person: PersonId) -> Result<Option<&[u8]>> {
         for _ in 0..STEPS {
             match self.person()? {
@@ -175,7 +176,7 @@ impl Column<'_> {
     }
 }
 
-/// When somebody alive was created, and the uuid.
+/// Decodes a row of [`LIVE`]: when the person was created, and its uuid.
 pub fn decode_live(value: &[u8]) -> Result<(Time, Uuid)> {
     let mut reader = KeyReader(value);
     let read = reader.time().zip(reader.0.try_into().ok().map(Uuid::from_bytes));
@@ -183,18 +184,18 @@ pub fn decode_live(value: &[u8]) -> Result<(Time, Uuid)> {
 }
 
 impl Snapshot<'_> {
-    /// A walk through a column from its beginning.
+    /// Returns an iterator over a whole column.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn column(&self, project: ProjectId, property: PropertyId) -> Result<Column<'_>> {
         self.column_part(project, property, 0..PersonId::MAX)
     }
 
-    /// A walk through what some persons, from one id until before another, have in a column.
+    /// Returns an iterator over the rows of a column whose persons are in a range of ids.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn column_part(
         &self,
         project: ProjectId,
@@ -218,14 +219,15 @@ impl Snapshot<'_> {
         let row = |person| keys::column_row(project, property, person);
         let mut options = ReadOptions::default();
         options.set_iterate_range(row(persons.start)..row(persons.end));
-        // The scan of a large one would push everything else out of the cache.
+        // Scanning a large column would evict everything else from the block cache.
         options.fill_cache(self.store.is_small(Family::Column, &prefix));
         let mut iterator = self.scan(Family::Column, options);
         iterator.seek_to_first();
         Column(Source::Database { iterator, project, property })
     }
 
-    /// A column, where it is kept in memory or may be from now on.
+    /// Returns a column from the column cache, which loads it if it has room; `None` if it has to be read
+    /// from the database.
     pub(super) fn whole(
         &self,
         project: ProjectId,

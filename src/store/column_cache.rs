@@ -1,8 +1,11 @@
-//! Columns that were asked for, and the distinct ids of projects, whole and in memory.
+//! The column cache: whole columns, and the distinct ids of whole projects, kept in memory once they were
+//! asked for.
 //!
-//! A snapshot gets what it would find in the database. One that was taken between two commits reads it
-//! there; each commit tells what it changes before it ends, and the next such snapshot takes that up. All
-//! other snapshots go to the database.
+//! A snapshot finds here exactly what it would find in the database. An entry is loaded by a snapshot that
+//! was taken between two commits. Each commit notes its changes to the entry before it ends, and the next
+//! snapshot taken between commits applies them. All other snapshots read the database.
+//!
+//! Commit counts are those of `RowCache::now`: they grow by one when a commit begins and again when it ends.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,16 +16,16 @@ use super::staged::RowChanges;
 use super::{Result, Store};
 use crate::person::{ProjectId, PropertyId};
 
-/// Pending changes may take 1 / this of what they change; beyond that the entry is dropped.
+/// Pending changes may take up to the size of their entry divided by this. With more, the entry is dropped.
 const CHANGES_PART: usize = 4;
 
-/// Pending changes may always take so many bytes, however small the entry.
+/// Pending changes may always take up to this many bytes, however small the entry.
 const FEW_CHANGES: usize = 64 << 10;
 
-/// About what a change takes beside its bytes.
+/// The estimated overhead of a pending change, in bytes.
 const CHANGE: usize = 96;
 
-/// What is kept whole.
+/// What an entry of the cache contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CacheKey {
     /// The column of a property.
@@ -31,7 +34,7 @@ pub enum CacheKey {
     Ids(ProjectId),
 }
 
-/// The cached value that readers share.
+/// The value of an entry, shared by its readers.
 #[derive(Clone)]
 pub enum CachedIndex {
     /// A column.
@@ -56,62 +59,63 @@ impl CachedIndex {
     }
 }
 
-/// All that is kept.
+/// The column cache.
 pub struct ColumnCache {
     entries: Mutex<HashMap<CacheKey, Entry>>,
-    /// How many bytes it may take.
+    /// The memory limit, in bytes.
     most: usize,
-    /// How often somebody asked.
+    /// The number of lookups, from which each load gets its own number.
     asked: AtomicU64,
 }
 
 struct Entry {
     state: State,
-    /// What was committed since, and after how many commits it holds.
+    /// The changes that are not in the value yet, each with the commit count from which on it is visible.
     changes: Vec<(u64, RowChange)>,
     changed_bytes: usize,
-    /// After how many commits it was asked for last.
+    /// The newest commit count at which it was asked for.
     used: u64,
 }
 
-/// The end of a key, and the row or none any more.
+/// The end of a key, and its new row; `None` if the row is deleted.
 pub type RowChange = (Vec<u8>, Option<Vec<u8>>);
 
 enum State {
-    /// Somebody reads it, or takes up changes: who, by number.
+    /// A reader is loading it or applying changes to it: the number of that load.
     Awaited(u64),
-    /// As it was after so many commits.
+    /// The value as of this commit count.
     Kept(CachedIndex, u64),
-    /// It is too large to be kept.
+    /// It is too large for the cache, and is not loaded again.
     TooLarge,
 }
 
-/// What a reader is to do.
+/// What a reader has to do after a lookup.
 enum Found<'c> {
-    /// To take it.
+    /// Use this value.
     Kept(CachedIndex),
-    /// To read it.
+    /// Load it from the database.
     Missing(Loading<'c>),
-    /// To take up changes.
+    /// Apply these changes to the value.
     Behind(Loading<'c>, CachedIndex, RowChanges),
-    /// To go to the database.
+    /// Read the database, without the cache.
     Bypass,
 }
 
 impl ColumnCache {
-    /// Keeps nothing yet, and at most so many bytes later.
+    /// Creates an empty cache that takes at most `most` bytes.
     #[must_use]
     pub fn new(most: u64) -> Self {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         Self { entries: Mutex::default(), most, asked: AtomicU64::new(0) }
     }
 
-    /// What a snapshot shows that was taken after `at` commits and before the next one began. Where it is not
-    /// kept yet, `read` reads it from that snapshot, and answers `None` where it takes more than so many
-    /// bytes; `now` tells how many commits there were. `None` where the database is to be asked.
+    /// Returns an entry as of commit count `at`, for a snapshot that was taken at that count, between two
+    /// commits. If the entry is missing, `read` loads it from that snapshot: it is given the memory limit in
+    /// bytes, and returns `None` if the entry exceeds it. `now` returns the current commit count. Returns
+    /// `None` if the caller has to read the database.
     ///
     /// # Errors
-    /// Those of `read`.
+    /// Returns the errors of `read`.
     pub fn get(
         &self,
         of: CacheKey,
@@ -123,7 +127,7 @@ impl ColumnCache {
             Found::Kept(kept) => return Ok(Some(kept)),
             Found::Bypass => return Ok(None),
             Found::Missing(loading) => (loading, read(self.most)?, Some(State::TooLarge)),
-            // Where that cannot be, the next who asks reads it anew.
+            // If the changes cannot be applied, the entry is dropped, and the next lookup loads it again.
             Found::Behind(loading, kept, changes) => (loading, kept.with(&changes), None),
         };
         let state = match &made {
@@ -139,7 +143,7 @@ impl ColumnCache {
         let mut entries = self.lock();
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
         let Some(entry) = entries.get_mut(&of) else {
-            // From here on commits tell what they change.
+            // From here on commits note their changes. Only then is it checked that none began before.
             let state = State::Awaited(number);
             entries.insert(of, Entry { state, changes: Vec::new(), changed_bytes: 0, used: at });
             if now() == at {
@@ -163,7 +167,7 @@ impl ColumnCache {
         Found::Behind(Loading { cache: self, of, number }, kept, changes)
     }
 
-    /// Tells what a commit changes that holds after `when` of them.
+    /// Notes the changes of a commit that is visible from commit count `when` on.
     pub fn note(&self, of: CacheKey, when: u64, changes: impl IntoIterator<Item = RowChange>) {
         let mut entries = self.lock();
         let Some(entry) = entries.get_mut(&of) else { return };
@@ -177,13 +181,13 @@ impl ColumnCache {
             entry.changes.push((when, change));
         }
         if entry.changed_bytes > (of_what / CHANGES_PART).max(FEW_CHANGES) {
-            // Whoever makes it finds that it is not wanted any more.
+            // A load of it that is under way finds that it is gone, and does not store its result.
             entries.remove(&of);
         }
         self.make_room(&mut entries, of);
     }
 
-    /// Drops what was asked for longest ago, except `but`, until all fits.
+    /// Evicts the values that were asked for longest ago, except `but`, until the rest fits.
     fn make_room(&self, entries: &mut HashMap<CacheKey, Entry>, but: CacheKey) {
         while entries.values().map(Entry::bytes).sum::<usize>() > self.most {
             let is_kept = |entry: &Entry| matches!(entry.state, State::Kept(..));
@@ -195,7 +199,7 @@ impl ColumnCache {
         }
     }
 
-    /// What it takes, in bytes.
+    /// Returns the memory in use, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.lock().values().map(Entry::bytes).sum::<usize>() as u64
@@ -206,7 +210,7 @@ impl ColumnCache {
     }
 }
 
-/// What is being made, and by whom.
+/// A load of an entry, or an application of changes to it, that is under way.
 struct Loading<'c> {
     cache: &'c ColumnCache,
     of: CacheKey,
@@ -214,7 +218,7 @@ struct Loading<'c> {
 }
 
 impl Loading<'_> {
-    /// Puts it where it is waited for; `None` leaves it to the next who asks.
+    /// Stores the result in the entry. With `None` the entry is dropped, and the next lookup loads it again.
     fn end(self, state: Option<State>) {
         let mut entries = self.cache.lock();
         if let (Some(entry), Some(state)) = (self.waiting(&mut entries), state) {
@@ -226,7 +230,7 @@ impl Loading<'_> {
         }
     }
 
-    /// The entry, where it still waits for this one.
+    /// Returns the entry if it still waits for this load.
     fn waiting<'e>(&self, entries: &'e mut HashMap<CacheKey, Entry>) -> Option<&'e mut Entry> {
         let is_waiting =
             |entry: &&mut Entry| matches!(entry.state, State::Awaited(by) if by == self.number);
@@ -234,7 +238,7 @@ impl Loading<'_> {
     }
 }
 
-/// Whatever came between, nobody waits for it any more.
+/// Removes the entry if the load ended without a result, as after an error or a panic.
 impl Drop for Loading<'_> {
     fn drop(&mut self) {
         let mut entries = self.cache.lock();
@@ -256,13 +260,13 @@ fn bytes_of((key, row): &RowChange) -> usize {
 }
 
 impl Store {
-    /// Tells what the commit under way changes in a column or in a project's distinct ids.
+    /// Notes what the commit under way changes in a column or in a project's distinct ids.
     pub(super) fn note_index_changes(
         &self,
         of: CacheKey,
         changes: impl IntoIterator<Item = RowChange>,
     ) {
-        // When it has ended.
+        // The commit count once this commit has ended.
         let when = self.row_cache.now() + 1;
         self.column_cache.note(of, when, changes);
     }

@@ -1,5 +1,5 @@
-//! A person at a moment of the past by today's identity: what its distinct ids of today did until
-//! then, as if they had always been one person.
+//! Reads of a person as of a past moment by its current identity (`identity=current`): what its current
+//! distinct ids did until then, as if they had always belonged to it.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,24 +15,24 @@ use crate::person::{
     Class, Head, Histories, Life, Lives, Mode, PersonId, Place, ProjectId, PropertyId, Stored, Time,
 };
 
-/// The operations of today's distinct ids, on whichever timeline they are.
+/// The operations of a person's current distinct ids, on whichever timelines they are.
 struct Today<'i, 'a, 's> {
     snapshot: &'a Snapshot<'s>,
     project: ProjectId,
     person: PersonId,
-    /// Who owned one of the distinct ids at some time, or was merged into the person.
+    /// The person, every person that ever owned one of the distinct ids, and all persons merged into these.
     persons: BTreeSet<PersonId>,
     rows: Rows<'i, 'a>,
-    /// Distinct ids that were met: whether they are the person's today.
+    /// Whether each distinct id met so far currently belongs to the person.
     met: RefCell<HashMap<String, bool>>,
 }
 
 impl Snapshot<'_> {
-    /// A person as its distinct ids of today had made it until a moment. Merges, splits and who
-    /// owned what then play no part. The cost grows with the number of persons merged.
+    /// Returns a person as the operations of its current distinct ids up to a moment make it. Merges, splits
+    /// and who owned the ids at that time are ignored. The cost grows with the number of persons merged.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn as_of_today(
         &self,
         project: ProjectId,
@@ -67,11 +67,11 @@ impl Snapshot<'_> {
         })
     }
 
-    /// The newest of the operations behind [`Snapshot::as_of_today`]: at most `limit`, and none more once they
-    /// have `bytes`.
+    /// Returns the newest of the operations that [`Snapshot::as_of_today`] is made of: at most `limit`, and no
+    /// more once they add up to `bytes` bytes.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn operations_of_today(
         &self,
         project: ProjectId,
@@ -83,7 +83,7 @@ impl Snapshot<'_> {
         let iterator = Committed::new(Walk::new(self, Family::History));
         let rows = Rows::new(self.lives(project), Ordered::new(&iterator));
         let joint = Today::new(self, project, today, rows)?;
-        // A merge copies operations to another timeline, with their places.
+        // An operation that a merge copied is on two timelines, at the same place.
         let mut places = BTreeMap::new();
         for &person in &joint.persons {
             self.each_operation(project, person, at, |place, operation| {
@@ -105,8 +105,8 @@ impl Snapshot<'_> {
         Ok(newest)
     }
 
-    /// Everybody on whose timeline operations of these distinct ids may be. Who was deleted and born again since
-    /// is somebody else.
+    /// Returns all persons whose timelines may contain operations of these distinct ids, without those that
+    /// were deleted since.
     fn persons_of(
         &self,
         project: ProjectId,
@@ -143,7 +143,7 @@ impl Snapshot<'_> {
 }
 
 impl<'i, 'a, 's> Today<'i, 'a, 's> {
-    /// What the distinct ids of a person did that it has today.
+    /// The operations of the distinct ids that the person has today.
     fn new(
         snapshot: &'a Snapshot<'s>,
         project: ProjectId,
@@ -155,8 +155,8 @@ impl<'i, 'a, 's> Today<'i, 'a, 's> {
         Ok(Self { snapshot, project, person: today.id, persons, rows, met })
     }
 
-    /// Whether an operation on somebody's timeline counts: its distinct id is the person's today.
-    /// A command names none, and counts where the one that it was given to is the person today.
+    /// Returns whether an operation on the timeline of `of` counts: whether its distinct id currently belongs
+    /// to the person. A command has no distinct id; it counts if `of` is the person, or by now part of it.
     fn counts(&self, of: PersonId, operation: &Operation, place: Place) -> Result<bool> {
         if place.position.is_command() {
             let head = self.snapshot.head(self.project, of)?;
@@ -178,8 +178,8 @@ impl<'i, 'a, 's> Today<'i, 'a, 's> {
         self.counts(of, &operation, row.place)
     }
 
-    /// Whether one of the persons had begun at a moment, by what was known then. Not every event leaves an
-    /// operation, but the first one of a person is known as its beginning.
+    /// Returns whether one of the persons had begun at a moment, as known then. The first event of a person need
+    /// not leave an operation, but its time is kept as the person's beginning.
     fn had_begun(&self, at: Moment) -> Result<bool> {
         for &person in &self.persons {
             let began = history::created(&self.rows, person, Time::MAX, at.known)?;
@@ -190,22 +190,23 @@ impl<'i, 'a, 's> Today<'i, 'a, 's> {
         Ok(false)
     }
 
-    /// The newest event time among the operations on a timeline that count, commands aside.
+    /// Returns the newest event time among the operations on a timeline that count, except commands.
     fn last_seen(&self, person: PersonId, at: Moment) -> Result<Option<Time>> {
         let mut seen: Option<Time> = None;
         self.snapshot.each_operation(self.project, person, at, |place, operation| {
             if !place.position.is_command() && self.counts(person, &operation, place)? {
                 seen = seen.max(Some(operation.event_time));
             }
-            // A merge may have happened long before the place where it stands.
+            // The event time of a merge may be long before its place, so an earlier place may still have a
+            // newer one.
             Ok(seen < Some(place.time))
         })?;
         Ok(seen)
     }
 }
 
-/// Whether a row depends on what was before it. The copy that a merge made of it may be decided, by
-/// what was before it on that timeline, and counts for nothing then.
+/// Returns whether a row depends on what came before it. Such a row is preferred to its copy by a merge: the
+/// copy may be stored as decided, by what came before it on the target's timeline.
 fn depends(row: &Stored) -> bool {
     row.row.is_dependent()
 }

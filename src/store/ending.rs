@@ -1,22 +1,22 @@
-//! When a read ends before it has its answer: its time is over, or nobody waits for it any more.
+//! The early end of a read: when its deadline has passed, or when its caller has gone.
 
 use std::time::Instant;
 
 use super::snapshot::Snapshot;
 use super::{Error, Result};
 
-/// After so many rows a scan asks whether it should go on.
+/// The number of rows after which a scan checks whether to go on.
 const ASK: u64 = 1024;
 
-/// What ends the reads of a snapshot.
+/// What ends the reads of a snapshot early.
 pub struct Ending<'s> {
     deadline: Instant,
     is_abandoned: Box<dyn Fn() -> bool + Send + Sync + 's>,
 }
 
 impl<'s> Snapshot<'s> {
-    /// Lets reads end with [`Error::Ended`] from a moment on, and where nobody waits for them any more,
-    /// however many rows they go through.
+    /// Ends all reads of this snapshot with [`Error::Ended`] from `deadline` on, and once `is_abandoned`
+    /// returns `true`, also in the middle of a scan.
     #[must_use]
     pub fn until(
         mut self,
@@ -27,39 +27,39 @@ impl<'s> Snapshot<'s> {
         self
     }
 
-    /// Whether nobody waits for what is read any more.
+    /// Returns whether the caller no longer waits for the reads of this snapshot.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
         self.ending.as_ref().is_some_and(|ending| (ending.is_abandoned)())
     }
 
-    /// Ends a read that takes longer than it may, or that nobody waits for.
+    /// Checks that the deadline has not passed and that the caller still waits.
     ///
     /// # Errors
-    /// [`Error::Ended`].
+    /// [`Error::Ended`] otherwise.
     pub fn check_not_ended(&self) -> Result<()> {
         if self.is_abandoned() { Err(Error::Ended) } else { self.check_deadline() }
     }
 
-    /// Ends a read that takes longer than it may.
+    /// Checks that the deadline has not passed.
     fn check_deadline(&self) -> Result<()> {
         let is_over = self.ending.as_ref().is_some_and(|ending| Instant::now() >= ending.deadline);
         if is_over { Err(Error::Ended) } else { Ok(()) }
     }
 
-    /// What a long scan calls for each row, to end with the read.
+    /// Returns a function that a long scan calls for each row. It fails once the read has to end.
     pub(super) fn asking(&self) -> impl FnMut() -> Result<()> {
         now_and_then(move || self.check_not_ended())
     }
 
-    /// What the scan calls that reads something into memory, where others find it: who leaves does not
-    /// end that.
+    /// Returns the function for a scan that loads something into a shared cache. Only the deadline ends such
+    /// a scan: if the caller has gone, others still use the result.
     pub(super) fn asking_for_all(&self) -> impl FnMut() -> Result<()> {
         now_and_then(move || self.check_deadline())
     }
 }
 
-/// Asks at one row of many, as a clock costs more than a row.
+/// Returns a function that calls `ask` once every [`ASK`] calls: a look at the clock costs more than a row.
 fn now_and_then(ask: impl Fn() -> Result<()>) -> impl FnMut() -> Result<()> {
     let mut rows = 0_u64;
     move || {

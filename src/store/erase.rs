@@ -1,7 +1,7 @@
-//! Taking what was deleted off the disk.
+//! Erasure: removes what was deleted from the disk.
 //!
-//! A deletion hides its rows at once, but RocksDB keeps the bytes until it compacts them. Here the
-//! ranges of deleted persons are compacted, and the indexes that may name them.
+//! A deletion hides its rows at once, but RocksDB keeps their bytes until it compacts them. So the key ranges
+//! of deleted persons are compacted here, and the columns and indexes that may name them.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -11,25 +11,25 @@ use rocksdb::{BottommostLevelCompaction, CompactOptions, FlushOptions};
 use super::keys::{self, Meta, PERSON_BYTES};
 use super::{Error, Family, Result, Store, corrupt};
 
-/// RocksDB's name for it, which the crate has no word for.
+/// The name of a RocksDB property for which the crate has no constant.
 const OLDEST_SNAPSHOT_SEQUENCE: &str = "rocksdb.oldest-snapshot-sequence";
 
-/// Deleted persons whose bytes may still be on disk, as of a moment.
+/// The deleted persons whose bytes may still be on disk, as of a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pending {
-    /// By their notes in family `meta`.
+    /// The keys of their rows in family `meta` (`Meta::Erased`).
     pub persons: BTreeSet<Vec<u8>>,
-    /// How much had been written: snapshots of before that may have them.
+    /// The latest sequence number at that moment. Older snapshots may still show the persons.
     sequence: u64,
 }
 
 impl Store {
-    /// Takes off the disk what is left of those persons that were `pending` already when this was
-    /// called before, unless a reader that began before that still keeps the rows. Answers how many
-    /// persons these were, and who is pending now.
+    /// Removes from the disk the remains of the persons that were pending at the previous call, whose result
+    /// is `before`. Erases nothing while a snapshot older than that may still show them. Returns how many
+    /// persons were erased, and what is pending now.
     ///
     /// # Errors
-    /// Where RocksDB fails, [`Error::NotErased`] where a compaction does; the persons stay pending.
+    /// If RocksDB fails; [`Error::NotErased`] if a compaction fails. The persons stay pending.
     pub fn erase(&self, before: &Pending) -> Result<(usize, Pending)> {
         let now = self.pending()?;
         let (due, left): (BTreeSet<_>, BTreeSet<_>) =
@@ -52,10 +52,10 @@ impl Store {
         Ok((due.len(), pending))
     }
 
-    /// Rewrites every file that may hold something of deleted persons.
+    /// Rewrites every file that may contain something of deleted persons.
     fn rewrite(&self, due: &BTreeSet<Vec<u8>>) -> Result<()> {
         let failures = self.background_failures()?;
-        // The write-ahead log holds them too, and is dropped when every family is flushed.
+        // The write-ahead log contains them too; it is deleted once every family is flushed.
         self.flush()?;
         let mut columns = BTreeSet::new();
         for key in due {
@@ -76,13 +76,13 @@ impl Store {
         for family in [Family::DistinctId, Family::ByEmail] {
             self.compact(family, &[], &[0xff; 16]);
         }
-        // RocksDB does not say what became of a compaction that was asked for.
+        // A requested compaction does not return whether it succeeded.
         let has_failed = self.background_failures()? > failures;
         if has_failed { Err(Error::NotErased) } else { Ok(()) }
     }
 
-    /// Ends what goes on in the background, be it an erasure that would take minutes: it begins anew with the
-    /// next start. For a process that ends and writes nothing more.
+    /// Cancels all background work, such as an erasure that would take minutes; the next start begins it
+    /// again. Only for a process that is about to end and writes nothing more.
     pub fn end_background_work(&self) {
         self.is_ending.store(true, Ordering::Release);
         self.db.cancel_all_background_work(false);
@@ -92,26 +92,27 @@ impl Store {
         self.is_ending.load(Ordering::Acquire)
     }
 
-    /// How many flushes and compactions have failed since the start.
+    /// Returns how many flushes and compactions have failed since the store was opened.
     fn background_failures(&self) -> Result<u64> {
         let failures = self.db.property_int_value(rocksdb::properties::BACKGROUND_ERRORS)?;
         failures.ok_or(Error::Broken("the database does not count its failures"))
     }
 
-    /// Those who are pending.
+    /// Returns the deleted persons whose bytes may still be on disk.
     ///
     /// # Errors
-    /// Where RocksDB fails.
+    /// If RocksDB fails.
     pub fn pending(&self) -> Result<Pending> {
         let all = self.keys_of(Family::Meta, &[Meta::Erased(0, 0, 0).tag()], usize::MAX)?;
         let persons = all.unwrap_or_default().into_iter().collect();
-        // Asked for after that: whoever is noted was deleted before it.
+        // The sequence number is read last, so that all these persons were deleted by then.
         Ok(Pending { persons, sequence: self.db.latest_sequence_number() })
     }
 
-    /// Whether somebody still reads what was there when so much was written.
+    /// Returns whether a snapshot older than a sequence number is still open.
     fn is_read_as_of(&self, sequence: u64) -> Result<bool> {
-        // Nothing where nobody reads; 1 is before the first write.
+        // The property is 0 if no snapshot is open; no snapshot itself is at 0, as opening a new store
+        // writes.
         let oldest = self.db.property_int_value(OLDEST_SNAPSHOT_SEQUENCE)?;
         Ok((1..sequence).contains(&oldest.unwrap_or(0)))
     }
@@ -121,7 +122,7 @@ impl Store {
         Ok(self.db.flush_cfs_opt(&families, &FlushOptions::default())?)
     }
 
-    /// Rewrites a range, so that what was deleted in it is gone.
+    /// Compacts a range of keys on all levels, so that nothing deleted is left in it.
     fn compact(&self, family: Family, from: &[u8], to: &[u8]) {
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);

@@ -1,11 +1,11 @@
-//! Why the store could not do what was asked, and what to do about it.
+//! The errors of the store, with advice on what to do about them.
 
 use std::path::PathBuf;
 
 use super::codec::Corrupt;
 use super::{FORMAT, Family};
 
-/// Why the store could not do what was asked.
+/// An error of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// RocksDB failed.
@@ -16,7 +16,7 @@ pub enum Error {
     Open {
         /// The store's folder.
         path: PathBuf,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         reason: String,
     },
     /// The store was written in another format.
@@ -39,7 +39,7 @@ pub enum Error {
         /// The column family.
         family: &'static str,
     },
-    /// The store was filled from another share of the log.
+    /// The store was filled from other partitions than those configured.
     #[error(
         "the store in {path} was filled with ingest.partitions = {found:?}, and now it is {wanted:?}: \
          what it holds of partitions that it left would grow old, and the commands of those that it \
@@ -49,9 +49,9 @@ pub enum Error {
     Share {
         /// The store's folder.
         path: PathBuf,
-        /// The share that it was filled from.
+        /// The partitions that it was filled from.
         found: String,
-        /// The share that is configured.
+        /// The partitions that are configured.
         wanted: String,
     },
     /// A folder of backups cannot be used.
@@ -59,7 +59,7 @@ pub enum Error {
     Backups {
         /// The folder.
         path: PathBuf,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         reason: String,
     },
     /// Rows contradict each other.
@@ -70,16 +70,16 @@ pub enum Error {
         "an earlier commit failed, so no further one is taken; restart to go on from what is on disk"
     )]
     Poisoned,
-    /// A compaction that takes persons off the disk failed.
+    /// A compaction that removes deleted persons from the disk failed.
     #[error(
         "a compaction failed; make room, as it writes the lists of distinct ids and of emails anew before it \
          takes the old ones away. It is tried again"
     )]
     NotErased,
-    /// A read took longer than it may, or nobody waits for it any more.
+    /// The deadline of a read has passed, or its caller has gone.
     #[error("the read took longer than it may")]
     Ended,
-    /// It was opened to be read only.
+    /// The store was opened read-only.
     #[error(
         "this store was opened to be read, beside the process that writes it; it takes no commit"
     )]
@@ -89,7 +89,7 @@ pub enum Error {
 /// The result of store operations.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Bytes of this family are not what was written.
+/// Returns the error for bytes of a family that are not what was written.
 pub(super) fn corrupt(family: Family) -> Error {
     Error::Corrupt { family: family.name() }
 }
@@ -103,11 +103,11 @@ pub(super) fn decode<'b, T>(
     decode(bytes).map_err(|_| corrupt(family))
 }
 
-/// What an operator may do about an error of RocksDB or of the file system.
+/// Returns an error text of RocksDB or of the file system, with advice for the operator if there is any.
 pub(super) fn advice(text: &str) -> String {
     let lower = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| lower.contains(word));
-    // "block" has a lock in it.
+    // Not merely "lock", which is also in "block".
     if has(&["while lock file", "lock hold by"]) {
         format!("another process uses it ({text}); stop that one, or set another store.path")
     } else if has(&["read-only file system"]) {

@@ -3,31 +3,31 @@
 /// A column family. Names are part of the format and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
-    /// What describes the store itself.
+    /// Data about the store itself, such as its format, positions and names.
     Meta,
-    /// Heads, and what stays of deleted persons.
+    /// Heads, and the tombstones of deleted persons.
     Person,
     /// When a person was last seen, and the number of its last change.
     Recency,
-    /// The rows of every property.
+    /// The rows of every property: its history.
     History,
     /// Every recorded operation.
     Timeline,
-    /// Which events are recorded: what a duplicate is found by.
+    /// The event time and uuid of every recorded event, by which duplicates are detected.
     Recorded,
     /// Who owns a distinct id.
     DistinctId,
-    /// Which distinct ids a person has and had.
+    /// The distinct ids that a person has and had.
     PersonDistinctId,
-    /// How lives of persons began and ended, which were merged into a person, and moves of their groups.
+    /// How lives began and ended, which lives were merged into a person, and the moves of groups of lives.
     Life,
-    /// Distinct ids of deleted persons, whose events are dropped.
+    /// Drop rules: hashed distinct ids of deleted persons, whose events are dropped.
     Dropped,
     /// Persons by uuid.
     Uuid,
-    /// Live persons, newest first.
+    /// Live persons by creation time, newest first.
     ByCreatedAt,
-    /// Live persons, those seen last first.
+    /// Live persons by the time they were last seen, newest first.
     ByLastSeenAt,
     /// Persons in the order of their last change.
     ByChange,
@@ -35,9 +35,9 @@ pub enum Family {
     Column,
     /// Live persons by their email.
     ByEmail,
-    /// What became of the commands of the last two days.
+    /// The outcomes of the commands of the last two days.
     Command,
-    /// What was done to persons, and by whom.
+    /// The activity log: what was done to persons, and by whom.
     Activity,
 }
 
@@ -64,7 +64,7 @@ impl Family {
         Self::Activity,
     ];
 
-    /// Those whose keys begin with project and person.
+    /// The families whose keys begin with project and person.
     pub const ALL_OF_PERSON: [Self; 7] = [
         Self::Person,
         Self::Recency,
@@ -75,7 +75,7 @@ impl Family {
         Self::Life,
     ];
 
-    /// Its name in RocksDB and in metrics.
+    /// Returns its name in RocksDB and in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

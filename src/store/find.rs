@@ -1,4 +1,4 @@
-//! Persons by what they are: filters, over columns.
+//! Finding persons by filter and search, by scanning columns.
 
 use std::ops::Range;
 
@@ -13,58 +13,58 @@ use super::walk::STEPS;
 use super::{Error, Family, Result, codec, decode, keys};
 use crate::person::{Filter, Head, Needle, PersonId, ProjectId, PropertyId, Time};
 
-/// Whom a list asks for.
+/// Which persons a list asks for.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// What the properties must be.
+    /// The conditions on the properties.
     pub filter: Filter,
-    /// What email, name or a distinct id must have somewhere, or a uuid begin with.
+    /// The text that the email, the name or a distinct id must contain, or that the uuid must begin with.
     pub search: Option<Needle>,
 }
 
-/// Where a person stands in a list.
+/// The row of a person in a list, with what the list is sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// What the list is sorted by.
+    /// The time by which the list is sorted.
     pub time: Time,
-    /// What decides among equals.
+    /// The uuid, which breaks ties.
     pub uuid: Uuid,
     /// The person.
     pub person: PersonId,
 }
 
-/// By which time a list is sorted.
+/// The time by which a list is sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// When a person was created.
+    /// The time when a person was created.
     CreatedAt,
-    /// When it was last seen.
+    /// The time when a person was last seen.
     LastSeenAt,
 }
 
 impl Wanted {
-    /// Whether everybody is wanted.
+    /// Returns whether all persons are wanted.
     #[must_use]
     pub fn is_everybody(&self) -> bool {
         self.search.is_none() && self.filter.is_empty()
     }
 }
 
-/// Whom a filter is asked of, in the order of the persons.
+/// The persons for which a filter is evaluated, in the order of their ids.
 enum Candidates<'a> {
-    /// Those who have what is searched for.
+    /// The persons found by the search.
     Found(std::slice::Iter<'a, PersonId>),
-    /// Those who have a property, by its index among those of the filter.
+    /// The persons that have a property, given by its index among those of the filter.
     Having(usize),
-    /// Everybody alive.
+    /// All live persons.
     Everybody(Column<'a>),
 }
 
-/// The column of a property of the filter, its name and its number.
+/// A property of the filter: its name, its number and its column.
 type Asked<'a> = (&'a str, PropertyId, Column<'a>);
 
 impl Candidates<'_> {
-    /// The next one; `None` at the end.
+    /// Returns the current candidate; `None` at the end.
     fn person(&self, columns: &[Asked<'_>]) -> Result<Option<PersonId>> {
         match self {
             Self::Found(found) => Ok(found.as_slice().first().copied()),
@@ -73,7 +73,7 @@ impl Candidates<'_> {
         }
     }
 
-    /// Goes on to the one after that.
+    /// Moves to the next candidate.
     fn advance(&mut self, columns: &mut [Asked<'_>]) {
         match self {
             Self::Found(found) => _ = found.next(),
@@ -83,38 +83,38 @@ impl Candidates<'_> {
     }
 }
 
-/// How a filter is answered, the same for every part of the persons.
+/// How a filter is evaluated, which is the same in every range of ids.
 struct Plan<'a> {
     project: ProjectId,
     filter: &'a Filter,
-    /// The properties that it is about.
+    /// The properties of the filter that have a number.
     properties: Vec<(&'a str, PropertyId)>,
-    /// Who has what is searched for, by id.
+    /// The persons found by the search, sorted by id, if there is one.
     searched: Option<Vec<PersonId>>,
-    /// A property that everybody has who is wanted, by its index.
+    /// The index of a property that every wanted person has, if there is one.
     driver: Option<usize>,
 }
 
-/// A part of a walk through persons is of so many at least.
+/// The least average number of persons in a range of ids that is scanned separately.
 const PART: u64 = if cfg!(test) { 2 } else { 10_000 };
 
-/// A walk is cut into so many parts at most.
+/// The most ranges of ids that are scanned separately.
 const PARTS: u64 = 8;
 
-/// To seek a person in a column that is not in memory takes as long as to walk over so many rows of a list.
+/// The cost of seeking a person in a column on disk, as the number of rows read from a list's index.
 const SOUGHT: u64 = if cfg!(test) { 1 } else { 16 };
 
-/// So many persons are sought by one core.
+/// The number of persons that one core seeks at a time.
 const SOUGHT_AT_ONCE: usize = 256;
 
-/// Ids of persons are numbers below this one, and stand there evenly.
+/// The upper bound of person ids, which are evenly distributed below it.
 const IDS: PersonId = 1 << 53;
 
 impl Snapshot<'_> {
-    /// Every live person that is wanted, by id. Parts of the persons are walked on all cores.
+    /// Returns all live persons that are wanted, sorted by id. Ranges of ids are scanned on all cores.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn find(&self, project: ProjectId, wanted: &Wanted) -> Result<Vec<PersonId>> {
         let mut keys = wanted.filter.keys();
         keys.sort_unstable();
@@ -133,7 +133,7 @@ impl Snapshot<'_> {
         } else if let Some(key) = wanted.filter.driver() {
             plan.driver = plan.properties.iter().position(|(name, _)| *name == key);
             if plan.driver.is_none() {
-                // Nobody has a property that has no number.
+                // No person has a property that has no number.
                 return Ok(Vec::new());
             }
         }
@@ -147,7 +147,7 @@ impl Snapshot<'_> {
         Ok(together(|| found.collect::<Result<Vec<_>>>())?.concat())
     }
 
-    /// The matching persons within one range of ids.
+    /// Returns the matching persons within one range of ids.
     fn find_part(&self, plan: &Plan<'_>, part: Range<PersonId>) -> Result<Vec<PersonId>> {
         let &Plan { project, filter, .. } = plan;
         let column = |property| self.column_part(project, property, part.clone());
@@ -164,7 +164,8 @@ impl Snapshot<'_> {
             (None, None) => Candidates::Everybody(column(LIVE)?),
         };
         let (mut found, mut ask) = (Vec::new(), self.asking());
-        // Whether the filter holds for a value of the only property, by the number of the value.
+        // The filter's results so far, by the code of the value. Only used if the filter has a single
+        // property.
         let mut judged: Vec<Option<bool>> = Vec::new();
         let asks_always = filter.has_pattern();
         let is_only = columns.len() == 1 && matches!(candidates, Candidates::Having(_));
@@ -191,7 +192,7 @@ impl Snapshot<'_> {
         Ok(found)
     }
 
-    /// Whether the filter holds for a person, whom the columns have not passed yet.
+    /// Returns whether the filter holds for a person. The columns must not be past that person.
     fn holds(&self, plan: &Plan<'_>, person: PersonId, columns: &mut [Asked<'_>]) -> Result<bool> {
         let mut values = Vec::with_capacity(columns.len());
         for (key, property, column) in columns {
@@ -203,25 +204,25 @@ impl Snapshot<'_> {
         Ok(plan.filter.holds(&value))
     }
 
-    /// How many rows of the list's index to read at most to meet the first `rows` of `found` matches. 0: seek
-    /// and sort all matches instead, which is cheaper.
+    /// Returns how many rows of the list's index to read at most to find the first `rows` of `found` matches;
+    /// 0 if it is cheaper to seek and sort all matches instead.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn walk_budget(&self, project: ProjectId, rows: u64, found: u64) -> Result<u64> {
-        // Where matches are spread evenly over the index, the first `rows` of them are met after so many.
+        // If the matches are spread evenly over the index, the first `rows` are found after this many rows.
         let to_walk = rows.saturating_mul(self.count(project)?) / found.max(1);
         let to_seek_on_disk = found.saturating_mul(SOUGHT);
-        // Asked for only where it decides, as that may load the column.
+        // Checked only if it matters, since this may load the column into memory.
         let is_on_disk = to_walk < to_seek_on_disk && self.whole(project, LIVE)?.is_none();
         let to_seek = if is_on_disk { to_seek_on_disk } else { found };
         Ok(if to_walk < to_seek { to_seek } else { 0 })
     }
 
-    /// Where live persons, given by id, stand in a list.
+    /// Returns the rows in a list of live persons, which are given and returned sorted by id.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn rows(&self, project: ProjectId, persons: &[PersonId], by: By) -> Result<Vec<Row>> {
         let rows_of = |part: &[PersonId]| {
             self.check_not_ended()?;
@@ -243,10 +244,10 @@ impl Snapshot<'_> {
         Ok(together(|| parts.collect::<Result<Vec<_>>>())?.concat())
     }
 
-    /// Whether one person is wanted.
+    /// Returns whether one person is wanted.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn is_wanted(
         &self,
         project: ProjectId,
@@ -273,10 +274,10 @@ impl Snapshot<'_> {
         Ok(person.distinct_ids.iter().any(|id| needle.is_in(id)))
     }
 
-    /// Where a person stands in a list.
+    /// Returns the row of a person in a list.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn row(
         &self,
         project: ProjectId,
@@ -297,10 +298,10 @@ impl Snapshot<'_> {
     }
 }
 
-/// What sorts after everybody that was seen.
+/// The sort key of persons that were never seen: with the newest first, these come last.
 pub const NEVER: Time = Time(i64::MIN);
 
-/// A walk through when persons were last seen, forward.
+/// A forward iterator over the times when persons were last seen.
 struct LastSeen<'a> {
     project: ProjectId,
     iterator: rocksdb::DBRawIterator<'a>,

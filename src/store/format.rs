@@ -1,4 +1,5 @@
-//! Whether there is a store in a folder, of which format, and with every file. Judged by reading only.
+//! Read-only checks of a store's folder: whether it contains a store, in which format, and with all its
+//! files.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -10,10 +11,10 @@ use rocksdb::{DB, DEFAULT_COLUMN_FAMILY_NAME, IteratorMode, LiveFile, Options};
 use super::keys::Meta;
 use super::{Error, FORMAT, Family, Result, advice, backup};
 
-/// Whether there is a store in a folder.
+/// Returns whether a folder contains a store.
 ///
 /// # Errors
-/// [`Error::Open`] where this user may not know.
+/// [`Error::Open`] if that cannot be found out, for example because this user may not read there.
 pub fn exists(path: &Path) -> Result<bool> {
     path.join("CURRENT").try_exists().or_else(|error| {
         let reason = match error.kind() {
@@ -32,7 +33,8 @@ pub(super) fn format_text(found: &[u8]) -> String {
     number.map_or_else(|_| "unknown".to_owned(), |number| number.to_string())
 }
 
-/// Judges an existing store by reading it only, so that one that is refused stays untouched.
+/// Checks that the folder contains a store of this format or may become a new one. It only reads, so that a
+/// store that is refused stays untouched.
 pub(super) fn check_format(path: &Path) -> Result<()> {
     if !exists(path)? {
         let foreign = std::fs::read_dir(path).is_ok_and(|entries| {
@@ -58,7 +60,7 @@ pub(super) fn check_format(path: &Path) -> Result<()> {
     let names = DB::list_cf(&options, path).map_err(|error| open_error(&error))?;
     let unknown = |found: &str| Error::Format { path: path.to_owned(), found: found.to_owned() };
     if names == [DEFAULT_COLUMN_FAMILY_NAME] {
-        // A first start that was killed before it made a family leaves nothing but this one, empty.
+        // A first start that was killed before it created the families leaves only the default one, empty.
         let first = open(DEFAULT_COLUMN_FAMILY_NAME)?.iterator(IteratorMode::Start).next();
         return first.map_or(Ok(()), |_| Err(unknown("unknown")));
     }
@@ -69,13 +71,13 @@ pub(super) fn check_format(path: &Path) -> Result<()> {
     let meta = db.cf_handle(Family::Meta.name()).ok_or_else(|| unknown("unknown"))?;
     match db.get_cf(meta, Meta::Format.key())? {
         Some(found) if *found != FORMAT.to_be_bytes() => Err(unknown(&format_text(&found))),
-        // A store whose first write did not happen has no format yet, and nothing in it.
+        // A store without a format was killed before its first write, and is empty.
         _ => Ok(()),
     }
 }
 
-/// Holds the tables that there are to those that the store is made of. RocksDB opens only the first few
-/// at the start, and would meet one that is missing or cut when somebody reads it.
+/// Checks that every table of the store exists and has its full length. RocksDB opens only some of them at
+/// the start, and would find a missing or truncated one only when it is read.
 pub(super) fn check_files(db: &DB) -> std::result::Result<(), String> {
     let table = |file: &LiveFile| db.path().join(file.name.trim_start_matches('/'));
     let listed = || db.live_files().map_err(|error| error.to_string());
@@ -87,7 +89,7 @@ pub(super) fn check_files(db: &DB) -> std::result::Result<(), String> {
     if broken.is_empty() {
         return Ok(());
     }
-    // Compaction takes away what it has rewritten, and may have done so just now.
+    // Compaction deletes the files that it has rewritten, and may have done so just now.
     let still: HashSet<_> = listed()?.into_iter().map(|file| file.name).collect();
     let Some(file) = broken.into_iter().find(|file| still.contains(&file.name)) else {
         return Ok(());
@@ -102,9 +104,9 @@ pub(super) fn check_files(db: &DB) -> std::result::Result<(), String> {
     })
 }
 
-/// Whether it is a file that RocksDB writes before `CURRENT`, which makes a store of it. A first start
-/// that was killed leaves these, and the next one writes them anew. Tables and logs of writes come later:
-/// where they are, a store was.
+/// Returns whether RocksDB writes a file of this name before `CURRENT`, which makes the folder a store. A
+/// first start that was killed leaves such files, and the next start overwrites them. Tables and write-ahead
+/// logs are written later: if there are any, there was a store.
 fn is_of_a_first_start(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else { return false };
     matches!(name, "LOCK" | "LOG" | "IDENTITY" | "MANIFEST-000001")

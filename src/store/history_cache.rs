@@ -1,5 +1,5 @@
-//! Rows of persons that are asked for again and again, in memory: a late event asks for property
-//! after property, and many of them, in one batch or in several, may be of one person.
+//! The history cache: rows of persons that are read again and again, in memory. A late event reads one
+//! property after the other, and many late events, in one batch or in several, may be of one person.
 
 use std::sync::Arc;
 
@@ -11,54 +11,54 @@ use super::keys::PERSON_BYTES;
 use super::packed::Packed;
 use super::staged::{Erased, Layer, RowChanges};
 
-/// A person's rows are loaded in one walk once it was read so often, where there are at most `HELD_PER_READ` for
-/// each of the reads: the walk then costs no more than the seeks did. Tests have short histories and must come
-/// by both ways.
+/// A person's rows are loaded in one scan after this many reads, if there are at most [`HELD_PER_READ`] rows
+/// for each read: the scan then costs no more than the seeks did. In tests histories are short, and both ways
+/// must be covered.
 const READS: usize = 2;
 const HELD_PER_READ: usize = if cfg!(test) { 3 } else { 128 };
 
-/// About what it takes to know of somebody, or of a change, beside the rows, in bytes.
+/// The estimated overhead of a person, or of a pending change, in bytes.
 const KNOWN: usize = 64;
 
-/// Persons who were read more than once, with their rows of one family as they are committed.
+/// The persons that were read, and the committed rows of one family of those that were read repeatedly.
 pub struct HistoryCache {
-    /// By the first bytes of their keys.
+    /// By the first bytes of their keys, which are project and person.
     persons: HashMap<[u8; PERSON_BYTES], Person>,
-    /// What they take.
+    /// The memory in use, in bytes.
     bytes: usize,
-    /// What they may take.
+    /// The memory limit, in bytes.
     most: usize,
-    /// How many batches were committed.
+    /// The number of batches committed so far.
     batches: u64,
 }
 
-/// What is held of one person.
+/// What is known of one person.
 struct Person {
     /// How often it was read.
     reads: usize,
-    /// The batch in which it was read last.
+    /// The batch in which it was last read.
     batch: u64,
-    /// After so many reads it is walked through, or again.
+    /// The number of reads after which its rows are loaded, or loading them is tried again.
     due: usize,
-    /// Its rows, where they are not too many.
+    /// Its rows, if they were loaded and are not too many.
     rows: Option<Arc<Packed>>,
-    /// What was committed since they were put together.
+    /// The changes that were committed since the rows were loaded or last updated.
     changes: RowChanges,
     bytes: usize,
 }
 
 impl HistoryCache {
-    /// Holds nobody yet, and at most so many bytes later.
+    /// Creates an empty cache that takes at most `most` bytes.
     #[must_use]
     pub fn new(most: usize) -> Self {
-        // Tests have short histories and must see some of them let go.
+        // In tests histories are short, and some of them must be evicted.
         let most = if cfg!(test) { most.min(16 << 10) } else { most };
         Self { persons: HashMap::new(), bytes: 0, most, batches: 0 }
     }
 
-    /// All rows of the person whose keys begin like `prefix`, where they are held. Where it was read
-    /// often enough, they are walked through with what `iterator` answers, which may or may not have what
-    /// `before` has.
+    /// Returns all rows of the person whose project and id `prefix` begins with, if they are cached. If the
+    /// person was read often enough, they are loaded with the iterator that `iterator` returns. That may or
+    /// may not show the rows of `before`, so these are applied on top.
     pub fn rows<'i, 'db: 'i>(
         &mut self,
         prefix: &[u8],
@@ -106,7 +106,7 @@ impl HistoryCache {
         Ok(of.rows.clone())
     }
 
-    /// Takes up what is being committed.
+    /// Applies a commit under way: the staged rows, and the persons erased.
     pub fn commit(&mut self, staged: &RowChanges, erased: &Erased) {
         self.batches += 1;
         for person in erased {
@@ -122,14 +122,14 @@ impl HistoryCache {
                 self.bytes += bytes;
             }
         }
-        // Somebody whom no late event asks for any more may have new rows for ever.
+        // A person that is no longer read may still get new rows, which would accumulate without limit.
         if self.bytes > self.most {
             self.make_room();
         }
     }
 
-    /// Lets those go who were read neither in this batch nor in the one before, and where that is not
-    /// enough everybody.
+    /// Evicts the persons that were read neither in this batch nor in the one before; if that does not free
+    /// enough, evicts all.
     fn make_room(&mut self) {
         self.persons.retain(|_, of| of.batch + 1 >= self.batches);
         self.bytes = self.persons.values().map(|of| of.bytes).sum();
@@ -154,7 +154,7 @@ mod tests {
         [&keys::person(1, person)[..], &[row]].concat()
     }
 
-    /// Reads as often as it takes until somebody is held.
+    /// Reads a person as often as it takes until its rows are cached.
     fn read(
         held: &mut HistoryCache,
         store: &Store,

@@ -1,4 +1,4 @@
-//! Columns and distinct ids in memory, whole: a walk through them costs nanoseconds a row.
+//! Whole columns and distinct ids in memory, where a scan takes nanoseconds per row.
 
 use std::borrow::Cow;
 use std::hash::BuildHasher as _;
@@ -10,13 +10,14 @@ use super::Result;
 use super::staged::RowChanges;
 use crate::person::{Needle, PersonId, Value, lowercase};
 
-/// Up to so many values a column looks a new one up among them; beyond, it is added as if none were equal.
+/// A column with at most this many values looks new ones up among them when changes are applied. With more,
+/// the table for that is not built, and a new value is added even if the column has an equal one.
 const FEW_VALUES: usize = if cfg!(test) { 4 } else { 4096 };
 
-/// A person and the number of a value, in bytes.
+/// The size of a person's id and the code of its value, in bytes.
 const ROW: usize = size_of::<PersonId>() + size_of::<u32>();
 
-/// Texts one after the other.
+/// Texts in one piece of memory, one after the other.
 #[derive(Clone, Default)]
 struct Texts {
     bytes: Vec<u8>,
@@ -24,7 +25,7 @@ struct Texts {
 }
 
 impl Texts {
-    /// A copy with room for so many more.
+    /// Returns a copy with room for more texts and more of their bytes.
     fn with_room(&self, texts: usize, bytes: usize) -> Self {
         let mut roomy = Self {
             bytes: Vec::with_capacity(self.bytes.len() + bytes),
@@ -35,7 +36,7 @@ impl Texts {
         roomy
     }
 
-    /// Adds a text, and answers its number; `None` where there is no room for it.
+    /// Adds a text and returns its number; `None` if numbers or offsets would exceed 32 bits.
     fn push(&mut self, text: &[u8]) -> Option<u32> {
         let end = u32::try_from(self.bytes.len() + text.len()).ok()?;
         let number = u32::try_from(self.ends.len()).ok()?;
@@ -62,7 +63,7 @@ impl Texts {
         self.ends.shrink_to_fit();
     }
 
-    /// What is in use of [`Texts::bytes`].
+    /// Returns how many of the allocated [`Texts::bytes`] are in use.
     fn used(&self) -> usize {
         self.bytes.len() + self.ends.len() * size_of::<u32>()
     }
@@ -72,7 +73,8 @@ impl Texts {
     }
 }
 
-/// Texts in lowercase, to be searched in one go. After each stands a byte that no text has.
+/// Texts in lowercase, one after the other, to be searched in one go. Each is followed by a byte that no text
+/// contains.
 #[derive(Default)]
 struct Lowercase(Texts);
 
@@ -89,7 +91,7 @@ impl Lowercase {
         Some(Self(all))
     }
 
-    /// The numbers of those that have a part somewhere, in order.
+    /// Returns the numbers of the texts that contain `needle`, in order.
     fn having(&self, needle: &Needle) -> Vec<usize> {
         let Texts { bytes, ends } = &self.0;
         let (mut found, mut from) = (Vec::new(), 0);
@@ -106,21 +108,21 @@ impl Lowercase {
 /// The rows of a column, in the order of the persons.
 pub struct MemoryColumn {
     persons: Vec<PersonId>,
-    /// Which of the values each of them has.
+    /// The code of each person's value, which is its number in `values`.
     codes: Vec<u32>,
     values: Texts,
     lowercase: OnceLock<Option<Searched>>,
 }
 
-/// What a search of a column looks into.
+/// What a search of a column reads.
 struct Searched {
-    /// The texts of the values.
+    /// The texts of the values, by code.
     lowercase: Lowercase,
-    /// The numbers of what is too long to be here.
+    /// The codes of empty rows, whose values are too long for a column.
     long: Vec<usize>,
 }
 
-/// Values as they are met, each once.
+/// Assigns codes to values while a column is built or changed.
 struct Coding {
     values: Texts,
     numbers: HashTable<u32>,
@@ -152,7 +154,7 @@ impl Coding {
 }
 
 impl MemoryColumn {
-    /// Takes the rows of a column, which come in the order of the persons; `None` where they take more than
+    /// Builds a column from its rows, which come in the order of the persons; `None` if they take more than
     /// `most` bytes.
     pub fn of(
         mut next: impl FnMut() -> Result<Option<(PersonId, Vec<u8>)>>,
@@ -174,12 +176,13 @@ impl MemoryColumn {
         Ok(Some(Self { persons, codes, values: coding.values, lowercase: OnceLock::new() }))
     }
 
-    /// The column with changes applied, whose keys end in the person. `None` where too many of its values are
-    /// nobody's any more: it is read anew then.
+    /// Returns the column with changes applied, whose keys end in the person. `None` if the values do not
+    /// fit, or too many of them are no longer used; the column then has to be read again.
     pub fn with(&self, changes: &RowChanges) -> Option<Self> {
         let room = self.persons.len() + changes.len();
         let (mut persons, mut codes) = (Vec::with_capacity(room), Vec::with_capacity(room));
-        // What grows by doubling would take twice as much, and not be kept for that.
+        // Room is reserved up front: growing by doubling could take twice the memory, and the cache would not
+        // keep the column for that.
         let bytes = changes.values().flatten().map(Vec::len).sum();
         let mut coding = Coding::of(self.values.with_room(changes.len(), bytes));
         let mut next = 0;
@@ -205,40 +208,41 @@ impl MemoryColumn {
         })
     }
 
-    /// About what it takes, in bytes, with the texts that a search makes of it.
+    /// Returns the estimated memory in bytes, including the lowercase texts that a search adds.
     pub fn bytes(&self) -> usize {
         self.persons.capacity() * ROW + self.values.bytes() * 2
     }
 
-    /// Where the rows of some persons, from one until before another, begin and end.
+    /// Returns the range of rows whose persons are in a range of ids.
     pub fn range(&self, persons: &std::ops::Range<PersonId>) -> std::ops::Range<usize> {
         let from = self.persons.partition_point(|person| *person < persons.start);
         let until = self.persons.partition_point(|person| *person < persons.end);
         from..until.max(from)
     }
 
-    /// Whose a row is.
+    /// Returns the person of a row.
     pub fn person(&self, at: usize) -> PersonId {
         self.persons[at]
     }
 
-    /// A row.
+    /// Returns the value of a row as stored; empty if it is too long for a column.
     pub fn row(&self, at: usize) -> &[u8] {
         self.values.get(self.codes[at] as usize)
     }
 
-    /// The number of what stands in a row: equal rows mostly have the same. `None` where that is too long to
-    /// be here.
+    /// Returns the code of a row's value. Rows with the same code have the same value; equal values mostly,
+    /// but not always, have the same code. `None` if the value is too long for a column.
     pub fn code(&self, at: usize) -> Option<usize> {
         (!self.row(at).is_empty()).then(|| self.codes[at] as usize)
     }
 
-    /// The first row, from one on and before another, that is not of somebody before a person.
+    /// Returns the first row in `among` whose person is not before `person`; its end if there is none.
     pub fn first_not_before(&self, person: PersonId, among: std::ops::Range<usize>) -> usize {
         among.start + self.persons[among].partition_point(|at| *at < person)
     }
 
-    /// How many have each row, of those that somebody has; and who has what is too long to be here.
+    /// Returns how many persons have each value, and the persons whose values are too long for a column. A
+    /// value with several codes is returned once for each.
     pub fn counted(&self) -> (Vec<(&[u8], u64)>, Vec<PersonId>) {
         let (mut counts, mut long) = (vec![0; self.values.len()], Vec::new());
         for at in 0..self.persons.len() {
@@ -251,8 +255,8 @@ impl MemoryColumn {
         (counted.collect(), long)
     }
 
-    /// The persons who have a part in the text of the value, in order. What is too long to be here, `long` answers. `None`
-    /// where it cannot be said.
+    /// Returns the persons whose value's text contains `needle`, in order. `long` decides for values that are
+    /// too long for a column. `None` if the texts are too large to be searched in memory.
     pub fn having(
         &self,
         needle: &Needle,
@@ -270,7 +274,7 @@ impl MemoryColumn {
         }
         let mut wanted = vec![Some(false); self.values.len()];
         for number in numbers {
-            // Of a null no text is shown, and none is found.
+            // A null never matches, although its JSON text is `null`.
             wanted[number] = Some(self.values.get(number) != b"null");
         }
         for number in too_long {
@@ -299,14 +303,14 @@ impl MemoryColumn {
     }
 }
 
-/// The distinct ids of a project, in their order.
+/// The distinct ids of a project, in order.
 pub struct MemoryIds {
     ids: Texts,
     lowercase: OnceLock<Option<Lowercase>>,
 }
 
 impl MemoryIds {
-    /// Takes distinct ids, which come in their order; `None` where they take more than `most` bytes.
+    /// Builds this from distinct ids, which come in order; `None` if they take more than `most` bytes.
     pub fn of(
         mut next: impl FnMut() -> Result<Option<Vec<u8>>>,
         most: usize,
@@ -321,7 +325,7 @@ impl MemoryIds {
         Ok(Some(Self { ids, lowercase: OnceLock::new() }))
     }
 
-    /// The distinct ids with changes applied, whose keys they are. `None` where there is no room for all.
+    /// Returns the distinct ids with changes applied, whose keys are distinct ids. `None` if they do not fit.
     pub fn with(&self, changes: &RowChanges) -> Option<Self> {
         let mut ids = Texts::default();
         let mut old = self.ids.iter().peekable();
@@ -341,12 +345,13 @@ impl MemoryIds {
         Some(Self { ids, lowercase: OnceLock::new() })
     }
 
-    /// About what it takes, in bytes, with the texts that a search makes of it.
+    /// Returns the estimated memory in bytes, including the lowercase texts that a search adds.
     pub fn bytes(&self) -> usize {
         self.ids.bytes() * 2
     }
 
-    /// Those that have a part somewhere, in order; all without one. `None` where that is not known.
+    /// Returns the distinct ids that contain `needle`, or all if it is `None`, in order. `None` if they are
+    /// too large to be searched in memory.
     pub fn having(&self, needle: Option<&Needle>) -> Option<Vec<&[u8]>> {
         let Some(needle) = needle else { return Some(self.ids.iter().collect()) };
         let lowercase = self

@@ -1,4 +1,4 @@
-//! The key layout: big-endian, prefix first, so that byte order is the order that reads want.
+//! The key layout: numbers are big-endian and prefixes come first, so that byte order is the order of reads.
 //!
 //! | Family | Key | Value |
 //! |---|---|---|
@@ -11,9 +11,9 @@
 //! | `distinct_id` | project, distinct id | [`Ownership`](crate::person::Ownership) |
 //! | `person_distinct_id` | project, person, life, anonymous or not, ordinal | [`Member`](super::Member) |
 //! | `life` | project, person, 0, life | [`LifeSpan`](super::LifeSpan) |
-//! | `life` | project, person, 1, source, its life | – (what was merged into the person) |
-//! | `life` | project, person, 2, life, time, position | where its group moved then |
-//! | `dropped` | project, keyed hash of a distinct id | when its person was deleted |
+//! | `life` | project, person, 1, source, its life | – (a life merged into the person) |
+//! | `life` | project, person, 2, life, time, position | the move of its group: its number and the merge |
+//! | `dropped` | project, keyed hash of a distinct id | the time up to which its events are dropped |
 //! | `uuid` | project, uuid | person, also of one merged away or deleted |
 //! | `by_created_at` | project, created at descending, uuid | person |
 //! | `by_last_seen_at` | project, last seen descending, uuid | person |
@@ -21,11 +21,11 @@
 //! | `column` | project, property, person | the current value, see [`super::column`] |
 //! | `by_email` | project, email, person | – |
 //! | `command` | 0, project, idempotency key | [`Remembered`](super::Remembered) |
-//! | `command` | 1, project, known time, idempotency key | – (what is forgotten after two days) |
+//! | `command` | 1, project, known time, idempotency key | – (for forgetting it after two days) |
 //! | `activity` | 0, project, ordinal | [`Activity`](super::Activity) |
 //! | `activity` | 1, project, person, ordinal | – (what was done to one person) |
 //!
-//! Times are stored with their sign bit flipped, so that those before 1970 sort first.
+//! Times are stored with their sign bit flipped, so that times before 1970 sort first.
 
 mod index;
 
@@ -58,21 +58,22 @@ pub enum Meta<'a> {
     Property(ProjectId, PropertyId),
     /// How many live persons a project has.
     Count(ProjectId),
-    /// What distinct ids of deleted persons are hashed with.
+    /// The secret with which distinct ids of deleted persons are hashed.
     Secret,
-    /// A deleted person whose bytes are still on disk, and its version: one that is born anew may be
-    /// deleted again before they are gone.
+    /// A deleted person whose bytes may still be on disk, and its version: it may be created and deleted
+    /// again before they are erased.
     Erased(ProjectId, PersonId, u64),
-    /// What tells this store from every other one, be it built from the same log.
+    /// The identity of this store, which differs from that of every other one, even if built from the same
+    /// log.
     Identity,
-    /// When the last backup came to its end.
+    /// When the last backup was completed.
     Backup,
-    /// Which share of the log it is filled from.
+    /// The share of the log that fills the store.
     Share,
 }
 
 impl Meta<'_> {
-    /// The key.
+    /// Returns the key.
     #[must_use]
     pub fn key(self) -> Vec<u8> {
         let mut key = vec![self.tag()];
@@ -96,7 +97,7 @@ impl Meta<'_> {
         key
     }
 
-    /// The first byte of every key of this kind.
+    /// Returns the first byte of every key of this kind.
     #[must_use]
     pub fn tag(self) -> u8 {
         match self {
@@ -114,7 +115,7 @@ impl Meta<'_> {
     }
 }
 
-/// Reads fixed-width numbers off a key; `None` where it is too short.
+/// Reads numbers of fixed width from the front of a key; `None` if the key is too short.
 pub struct KeyReader<'a>(pub &'a [u8]);
 
 impl KeyReader<'_> {
@@ -124,27 +125,27 @@ impl KeyReader<'_> {
         Some(*head)
     }
 
-    /// A 16-bit number.
+    /// Reads a 16-bit number.
     pub fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_be_bytes)
     }
 
-    /// A 32-bit number.
+    /// Reads a 32-bit number.
     pub fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_be_bytes)
     }
 
-    /// A 64-bit number.
+    /// Reads a 64-bit number.
     pub fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_be_bytes)
     }
 
-    /// A time.
+    /// Reads a time.
     pub fn time(&mut self) -> Option<Time> {
         Some(Time((self.u64()? ^ (1 << 63)).cast_signed()))
     }
 
-    /// A place.
+    /// Reads a place.
     pub fn place(&mut self) -> Option<Place> {
         let time = self.time()?;
         let (topic, partition, offset) = (self.u16()?, self.u32()?, self.u64()?);
@@ -152,7 +153,7 @@ impl KeyReader<'_> {
     }
 }
 
-/// A time as it stands in keys.
+/// Returns a time as it is stored in keys.
 #[must_use]
 pub fn time_bytes(time: Time) -> [u8; 8] {
     (time.0.cast_unsigned() ^ (1 << 63)).to_be_bytes()
@@ -165,7 +166,7 @@ fn push_place(key: &mut Vec<u8>, place: Place) {
     key.extend(place.position.offset.to_be_bytes());
 }
 
-/// Families `person` and `recency`, and the prefix of those that list what a person has.
+/// Families `person` and `recency`: one person. Also the prefix in families with many rows per person.
 #[must_use]
 pub fn person(project: ProjectId, person: PersonId) -> Vec<u8> {
     let mut key = Vec::with_capacity(PROPERTY_BYTES + 1 + PLACE_BYTES);
@@ -174,7 +175,7 @@ pub fn person(project: ProjectId, person: PersonId) -> Vec<u8> {
     key
 }
 
-/// The least key after all that begin with this prefix.
+/// Returns the least key after all keys that begin with a prefix.
 #[must_use]
 pub fn after(prefix: &[u8]) -> Vec<u8> {
     let mut key = prefix.to_vec();
@@ -195,7 +196,7 @@ pub fn property(project: ProjectId, id: PersonId, property: PropertyId) -> Vec<u
     key
 }
 
-/// Family `history`: the prefix of one class of one property's rows.
+/// Family `history`: the prefix of the rows of one property and class.
 #[must_use]
 pub fn class(project: ProjectId, id: PersonId, of: PropertyId, class: Class) -> Vec<u8> {
     let mut key = property(project, id, of);
@@ -203,21 +204,21 @@ pub fn class(project: ProjectId, id: PersonId, of: PropertyId, class: Class) -> 
     key
 }
 
-/// Families `history` and `timeline`: a prefix and a place.
+/// Families `history` and `timeline`: the row at a place, within a prefix.
 #[must_use]
 pub fn at(mut prefix: Vec<u8>, place: Place) -> Vec<u8> {
     push_place(&mut prefix, place);
     prefix
 }
 
-/// The place at the end of a key of `history` or `timeline`.
+/// Returns the place at the end of a key of `history` or `timeline`.
 #[must_use]
 pub fn place_of(key: &[u8]) -> Option<Place> {
     let at = key.len().checked_sub(PLACE_BYTES)?;
     KeyReader(&key[at..]).place()
 }
 
-/// The property and class in a key of `history`.
+/// Returns the property and class in a key of `history`.
 #[must_use]
 pub fn property_and_class_of(key: &[u8]) -> Option<(PropertyId, Class)> {
     let mut reader = KeyReader(key.get(PERSON_BYTES..)?);
@@ -226,7 +227,7 @@ pub fn property_and_class_of(key: &[u8]) -> Option<(PropertyId, Class)> {
     Some((property, *Class::ALL.get(number)?))
 }
 
-/// Family `recorded`.
+/// Family `recorded`: one event of a person.
 #[must_use]
 pub fn recorded(project: ProjectId, id: PersonId, event_time: Time, uuid: Uuid) -> Vec<u8> {
     let mut key = person(project, id);
@@ -235,21 +236,20 @@ pub fn recorded(project: ProjectId, id: PersonId, event_time: Time, uuid: Uuid) 
     key
 }
 
-/// Family `distinct_id`.
+/// Family `distinct_id`: one distinct id.
 #[must_use]
 pub fn distinct_id(project: ProjectId, distinct_id: &str) -> Vec<u8> {
     [&project.to_be_bytes(), distinct_id.as_bytes()].concat()
 }
 
-/// The project and the distinct id in a key of `distinct_id`.
+/// Returns the project and the distinct id in a key of `distinct_id`.
 #[must_use]
 pub fn distinct_id_of(key: &[u8]) -> Option<(ProjectId, &[u8])> {
     let (project, id) = key.split_first_chunk()?;
     Some((ProjectId::from_be_bytes(*project), id))
 }
 
-/// Family `person_distinct_id`: the prefix of a life's distinct ids, those that look anonymous
-/// apart from the others.
+/// Family `person_distinct_id`: the prefix of a life's ids that look anonymous, or of its others.
 #[must_use]
 pub fn members(project: ProjectId, life: Life, anonymous: bool) -> Vec<u8> {
     let mut key = members_of_life(project, life);
@@ -257,7 +257,7 @@ pub fn members(project: ProjectId, life: Life, anonymous: bool) -> Vec<u8> {
     key
 }
 
-/// Prefix of everything that joined a life, those that look anonymous last.
+/// Family `person_distinct_id`: the prefix of all that joined a life; ids that look anonymous come last.
 #[must_use]
 pub fn members_of_life(project: ProjectId, life: Life) -> Vec<u8> {
     let mut key = person(project, life.person);
@@ -265,7 +265,7 @@ pub fn members_of_life(project: ProjectId, life: Life) -> Vec<u8> {
     key
 }
 
-/// Family `person_distinct_id`.
+/// Family `person_distinct_id`: what joined a life at an ordinal.
 #[must_use]
 pub fn member(project: ProjectId, life: Life, anonymous: bool, ordinal: u32) -> Vec<u8> {
     let mut key = members(project, life, anonymous);
@@ -273,7 +273,7 @@ pub fn member(project: ProjectId, life: Life, anonymous: bool, ordinal: u32) -> 
     key
 }
 
-/// The life, whether anonymous, and the ordinal in a key of `person_distinct_id`.
+/// Returns the life, whether the ids look anonymous, and the ordinal in a key of `person_distinct_id`.
 #[must_use]
 pub fn member_of(key: &[u8]) -> Option<(Life, bool, u32)> {
     let mut reader = KeyReader(key.get(4..)?);
@@ -299,7 +299,7 @@ pub fn sources(project: ProjectId, target: PersonId) -> Vec<u8> {
     key
 }
 
-/// Family `life`: that a life was merged into a person.
+/// Family `life`: the row that says that a life was merged into a person.
 #[must_use]
 pub fn source(project: ProjectId, target: PersonId, source: Life) -> Vec<u8> {
     let mut key = sources(project, target);
@@ -308,26 +308,26 @@ pub fn source(project: ProjectId, target: PersonId, source: Life) -> Vec<u8> {
     key
 }
 
-/// The life in a key that says that it was merged.
+/// Returns the merged life in a key of [`source`].
 #[must_use]
 pub fn source_of(key: &[u8]) -> Option<Life> {
     let mut reader = KeyReader(key.get(PERSON_BYTES + 1..)?);
     Some(Life { person: reader.u64()?, number: reader.u32()? })
 }
 
-/// Family `life`: the prefix of the moves of the group of which a life was the top.
+/// Family `life`: the prefix of the moves that a life's group made while the life was its top.
 #[must_use]
 pub fn moves(project: ProjectId, top: Life) -> Vec<u8> {
     [&person(project, top.person)[..], &[2], &top.number.to_be_bytes()].concat()
 }
 
-/// Family `dropped`.
+/// Family `dropped`: the drop rule of a distinct id.
 #[must_use]
 pub fn dropped(project: ProjectId, hash: [u8; 16]) -> Vec<u8> {
     [&project.to_be_bytes()[..], &hash].concat()
 }
 
-/// Family `command`: what became of a command.
+/// Family `command`: the outcome of a command.
 #[must_use]
 pub fn command(project: ProjectId, idempotency_key: &str) -> Vec<u8> {
     let mut key = vec![0];
@@ -336,19 +336,19 @@ pub fn command(project: ProjectId, idempotency_key: &str) -> Vec<u8> {
     key
 }
 
-/// Family `command`: the prefix of all that say when a project's commands became known.
+/// Family `command`: the prefix of a project's commands, sorted by when they became known.
 #[must_use]
 pub fn commands(project: ProjectId) -> Vec<u8> {
     [&[1], &project.to_be_bytes()[..]].concat()
 }
 
-/// Family `command`: when a command became known.
+/// Family `command`: a command, sorted by when it became known.
 #[must_use]
 pub fn command_at(project: ProjectId, known: Time, idempotency_key: &str) -> Vec<u8> {
     [&commands(project), &time_bytes(known)[..], idempotency_key.as_bytes()].concat()
 }
 
-/// When the command of a key of [`command_at`] became known, and the key of its outcome.
+/// Returns when the command in a key of [`command_at`] became known, and the key of its outcome.
 #[must_use]
 pub fn command_of(key: &[u8]) -> Option<(Time, Vec<u8>)> {
     let mut reader = KeyReader(key.get(1..)?);
@@ -356,7 +356,7 @@ pub fn command_of(key: &[u8]) -> Option<(Time, Vec<u8>)> {
     Some((time, [&[0], &project.to_be_bytes()[..], reader.0].concat()))
 }
 
-/// Family `uuid`.
+/// Family `uuid`: the person with a uuid.
 #[must_use]
 pub fn uuid(project: ProjectId, uuid: Uuid) -> Vec<u8> {
     let mut key = project.to_be_bytes().to_vec();

@@ -1,4 +1,4 @@
-//! How the lists show a person: the indexes, and the pages read from them.
+//! The lists of live persons: their indexes, and the pages read from them.
 
 use rocksdb::WriteBatch;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use super::snapshot::Snapshot;
 use super::{Family, Result, Store, corrupt, keys};
 use crate::person::{PersonId, PersonRow, ProjectId, PropertyId, Time};
 
-/// What the indexes hold of a person.
+/// The data of a person that the indexes contain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     /// When it was created.
@@ -22,7 +22,7 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// How a person is listed; `None` for one that was merged away or deleted. `email` is the
+    /// Returns what the indexes contain of a person; `None` if it was merged away or deleted. `email` is the
     /// number of the property of that name.
     pub fn of(row: &PersonRow, email: Option<PropertyId>) -> Option<Self> {
         let PersonRow::Head(head) = row else {
@@ -34,13 +34,13 @@ impl Listed {
         head.merged.is_none().then_some(listed)
     }
 
-    /// The keys under which the indexes hold a person.
+    /// Returns the keys of a person in `by_created_at` and, if it has an email, in `by_email`.
     pub fn keys(&self, project: ProjectId, person: PersonId) -> (Vec<u8>, Option<Vec<u8>>) {
         let email = self.email.as_ref().map(|email| keys::by_email(project, email, person));
         (keys::by_time(project, self.created_at, self.uuid), email)
     }
 
-    /// Stages what changes in the indexes.
+    /// Stages the changes of a person in these indexes and in the column [`LIVE`].
     pub fn stage(
         batch: &mut WriteBatch,
         store: &Store,
@@ -80,22 +80,22 @@ impl Listed {
     }
 }
 
-/// Where a page of a list begins.
+/// The start of a page of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// After so many rows.
+    /// After this many rows.
     Offset(u64),
-    /// After the row of this time and uuid, whether or not it is still there.
+    /// After the row with this time and uuid, whether or not that row still exists.
     After(Time, Uuid),
 }
 
 impl Snapshot<'_> {
-    /// Live persons in the order of a list, from where it starts on and at most `limit`. The newest come
-    /// first, or with `ascending` last. `among` is (persons sorted by id, most rows to read): only these are
-    /// listed. `None` where the budget was not enough.
+    /// Returns a page of live persons, at most `limit` from `start` on. The newest come first, or last if
+    /// `ascending`. With `among`, persons sorted by id and the most index rows to read, only these persons
+    /// are listed. `None` if more index rows would have to be read.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn page(
         &self,
         project: ProjectId,
@@ -146,7 +146,7 @@ impl Snapshot<'_> {
             ask()?;
             let person = KeyReader(person).u64().ok_or(corrupt(family))?;
             if !is_listed(&person) {
-                // Whoever is not asked for counts for nothing.
+                // Persons that are not in `among` do not count towards the offset.
             } else if skipped > 0 {
                 skipped -= 1;
             } else if after.as_deref() != Some(key) {
@@ -159,11 +159,11 @@ impl Snapshot<'_> {
         Ok(Some(rows))
     }
 
-    /// Every live person whose email may be this one, by id. The caller compares: a long email is indexed by
-    /// its beginning only.
+    /// Returns all live persons that may have this email. The caller has to compare, since a long email is
+    /// indexed by its beginning only.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn persons_by_email(&self, project: ProjectId, email: &str) -> Result<Vec<PersonId>> {
         let prefix = keys::email(project, email);
         let mut iterator = self.iterator(Family::ByEmail);

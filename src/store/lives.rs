@@ -1,68 +1,70 @@
-//! How the lives of persons began and ended.
+//! How lives began and ended, and the groups that merges make of them.
 
 use std::ops::RangeInclusive;
 
 use super::{Error, Result};
 use crate::person::{Life, Lives, Merged, PersonId, Place, ProjectId, Time};
 
-/// How a life began and ended, where that was not by a first event.
+/// How a life began, if not by a first event, and how it ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LifeSpan {
-    /// The split by which the person lives on, and when that was learned.
+    /// The split by which the life began, and when that was learned.
     pub lives_on: Option<(Place, Time)>,
     /// The merge that ended it.
     pub merged: Option<Merged>,
-    /// Where it stands in its group.
+    /// Its position in its group.
     pub group: Group,
 }
 
-/// Lives that merges have made one, as a tree: of two groups that become one the smaller hangs
-/// under the top of the larger, so that no life is deep, however long a chain the merges are.
+/// The position of a life in its group: the lives that merges have made one, as a tree. When two groups are
+/// joined, the top of the smaller is put below the top of the larger. So no life is deep in the tree, however
+/// long a chain of merges is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Group {
-    /// How many lives are below.
+    /// How many lives are below this one.
     pub lives: u32,
-    /// How often the group moved while this life was its top: each move has a row.
+    /// How often the group was merged into another person while this life was its top; each move has a row.
     pub moves: u32,
-    /// What the life hangs under.
+    /// The life above this one; `None` if this one is the top.
     pub above: Option<Above>,
 }
 
-/// What a life hangs under, from when on, and how it came there.
+/// The life above another one in a group, since when, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Above {
-    /// The top of the other group.
+    /// The life above, which was the top of its own group then.
     pub life: Life,
-    /// From this event time on.
+    /// The event time from which on it is above.
     pub from: Time,
-    /// How often the other group had moved: what it did later is what this life did as well.
+    /// How often the group of the life above had moved by then. Its later moves move this life too.
     pub after: u32,
-    /// The merge by which the group moved; `None` where the other group came to this one.
+    /// The merge that moved the lower group to the upper one; `None` if it moved the upper one to the lower.
     pub merged: Option<Merged>,
 }
 
-/// Who knows how lives began and ended: a snapshot, or a transaction with what it staged.
+/// A source of life spans: a snapshot, or a transaction with what it staged.
 pub trait Spans {
-    /// How a life began and ended.
+    /// Returns how a life began and ended.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     fn span(&self, project: ProjectId, life: Life) -> Result<LifeSpan>;
 
-    /// The newest move at or before a place of the group of which a life was the top, and its
-    /// number.
+    /// Returns the newest move, at or before a place, that a group made while `top` was its top, and the
+    /// number of that move.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     fn moved(&self, project: ProjectId, top: Life, until: Place) -> Result<Option<(u32, Merged)>>;
 
-    /// Whether a life is known not to have ended, without a look.
+    /// Returns whether a life is known, without a read, not to have ended by a merge.
     fn is_known_unmerged(&self, _: ProjectId, _: Life) -> bool {
         false
     }
 }
 
-/// No group is deeper: what hangs under another is not larger, so each step up doubles it.
+/// The greatest depth of a group. The group put below is never the larger one, so each step up at least
+/// doubles the number of lives.
 const MAX_GROUP_DEPTH: usize = 64;
 
 /// The lives of one project's persons.
@@ -70,7 +72,7 @@ const MAX_GROUP_DEPTH: usize = 64;
 pub struct LivesOf<'a> {
     /// The project.
     pub project: ProjectId,
-    /// Who knows.
+    /// The source of their spans.
     pub spans: &'a dyn Spans,
 }
 
@@ -81,8 +83,8 @@ impl Lives for LivesOf<'_> {
         Ok(self.spans.span(self.project, life)?.merged)
     }
 
-    /// Up in the tree of its group, as far as that was one then, and from there down again to what
-    /// was known: a few rows, however many merges there were.
+    /// Climbs the tree of the group from `life` as far as the lives were one at `time`, then looks on the way
+    /// back down for the newest merge that was known. Reads a few rows, however many merges there were.
     fn became(&self, life: Life, time: Time, known: Time) -> Result<Option<Merged>> {
         if self.spans.is_known_unmerged(self.project, life) {
             return Ok(None);
@@ -117,10 +119,10 @@ impl Lives for LivesOf<'_> {
 }
 
 impl LivesOf<'_> {
-    /// Where a life began that goes on after a merge.
+    /// Returns the split by which a life began; `None` if it did not begin by a split.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn lives_on(&self, life: Life) -> Result<Option<Place>> {
         if life.number == 0 {
             return Ok(None);
@@ -128,11 +130,11 @@ impl LivesOf<'_> {
         Ok(self.spans.span(self.project, life)?.lives_on.map(|(place, _)| place))
     }
 
-    /// The life that a person was in at a place, by what was known at a time: of those with these numbers
-    /// the newest one that had begun.
+    /// Returns the life of a person at a place, by what was known at a time: the newest of those in `numbers`
+    /// that had begun, or else the first of them.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn life_at(
         &self,
         person: PersonId,
@@ -159,7 +161,7 @@ mod tests {
     use crate::person::{Fact, Position};
     use crate::store::{Config, Store};
 
-    /// The same lives, of whom nobody keeps groups: hop by hop.
+    /// The same lives without their groups: merges are followed one by one.
     struct Hops<'a>(LivesOf<'a>);
 
     impl Lives for Hops<'_> {
@@ -203,7 +205,7 @@ mod tests {
                 Life { person, number: 0 }
             };
             let lives: Vec<_> = (0..LIVES).map(life).collect();
-            // When a life last took others in.
+            // When each life was last the target of a merge.
             let mut changed = [-1; LIVES];
             for (index, (source, target, time, known)) in merges.into_iter().enumerate() {
                 if index == cut {

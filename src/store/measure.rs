@@ -1,4 +1,4 @@
-//! What the store measures of itself, for the metrics.
+//! Measurements of the store, for the metrics.
 
 use rocksdb::Range;
 use rocksdb::properties::{self, PropName};
@@ -6,7 +6,7 @@ use rocksdb::statistics::Ticker;
 
 use super::{Family, Store, keys};
 
-/// What the store measures of itself. Counters begin at the start of the process.
+/// A measurement of the store. Counters begin at the start of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Measure {
     /// Every family.
@@ -15,37 +15,37 @@ pub struct Measure {
     pub cache_hits: u64,
     /// Blocks that had to be read from disk.
     pub cache_misses: u64,
-    /// Bytes that block cache and write buffers hold now, of `store.memory`.
+    /// Bytes of `store.memory` that the block cache and the write buffers use now.
     pub cache_bytes: u64,
-    /// Times that a reader found rows in the row cache.
+    /// How often a read was answered from the row cache.
     pub row_cache_hits: u64,
-    /// Times that a reader had to look into the database.
+    /// How often a read missed the row cache and went to the database.
     pub row_cache_misses: u64,
-    /// Bytes that the row cache holds now, of `store.memory`.
+    /// Bytes of `store.memory` that the row cache uses now.
     pub row_cache_bytes: u64,
-    /// Bytes of columns and distinct ids that are kept whole, of `store.memory`.
+    /// Bytes of `store.memory` that the column cache uses now, for whole columns and distinct ids.
     pub column_cache_bytes: u64,
     /// How long writes waited for compaction, in microseconds.
     pub stall_micros: u64,
-    /// Compactions at work now.
+    /// Compactions that are running now.
     pub compactions_running: u64,
     /// Bytes that compaction read.
     pub compaction_read_bytes: u64,
     /// Bytes that compaction wrote.
     pub compaction_written_bytes: u64,
-    /// Bytes that were written out of full write buffers.
+    /// Bytes that flushes of write buffers wrote.
     pub flush_written_bytes: u64,
     /// Bytes that were written to the write-ahead log.
     pub wal_written_bytes: u64,
-    /// Bytes that the disk of the store still takes; `None` where the system does not tell.
+    /// Bytes available on the file system of the store; `None` if the system does not report them.
     pub disk_available_bytes: Option<u64>,
-    /// Whether a commit failed, so that no further one is taken.
+    /// Whether a commit failed: the store refuses every later commit then.
     pub is_poisoned: bool,
-    /// When the last backup came to its end, in seconds since 1970; `None` where there was none.
+    /// When the last backup finished, in seconds since 1970; `None` if there was none.
     pub last_backup: Option<u64>,
 }
 
-/// What is measured of one family.
+/// A measurement of one column family.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FamilyMeasure {
     /// Its name.
@@ -58,16 +58,16 @@ pub struct FamilyMeasure {
     pub compaction_pending_bytes: u64,
 }
 
-/// What takes no more than this part of the memory, as it is on disk, is small.
+/// Rows are small if their bytes on disk are at most 1 / this of the cache memory.
 const SMALL_PART: u64 = 16;
 
 impl Store {
-    /// Leaves the blocks what the caches of readers do not take of the memory.
+    /// Gives the block cache the memory that the row cache and the column cache do not use.
     pub(super) fn share_memory(&self) {
         self.caches.leave(self.row_cache.bytes() + self.column_cache.bytes());
     }
 
-    /// What the store measures of itself. What RocksDB does not tell is 0.
+    /// Measures the store. A value that RocksDB does not report is 0.
     #[must_use]
     pub fn measure(&self) -> Measure {
         self.share_memory();
@@ -95,8 +95,8 @@ impl Store {
         }
     }
 
-    /// Whether the rows of a family that begin with a prefix are a small part of what the cache holds, by
-    /// their bytes on disk.
+    /// Returns whether the rows of a family whose keys begin with `prefix` are small against the
+    /// cache, by their bytes on disk.
     pub(super) fn is_small(&self, family: Family, prefix: &[u8]) -> bool {
         let until = keys::after(prefix);
         let range = Range::new(prefix, &until);
@@ -132,13 +132,13 @@ mod tests {
         let owned = Owned { from: Time(1), known: Time(2), life, seat: Seat::Own(0) };
         let mut transaction = store.transaction();
         for number in 0..60_000_u128 {
-            // Nothing that two of them share makes the blocks small.
+            // The ids share no long prefixes, which would make the blocks small.
             let id = format!("{:032x}", number.wrapping_mul(u128::MAX / 60_000)).repeat(3);
             transaction.set_owner(1, &id, Some(Ownership::new(owned)));
         }
         transaction.commit().unwrap();
         store.db.flush_cf(store.family(Family::DistinctId)).unwrap();
-        // Some of the rows, so that other blocks come in later.
+        // Reads only a part of the rows at first, so that other blocks come in later.
         let read = |from: &[u8], until: &[u8]| {
             let mut iterator = store.db.raw_iterator_cf(store.family(Family::DistinctId));
             iterator.seek(from);

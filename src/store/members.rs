@@ -27,31 +27,32 @@ pub struct Member {
     pub from: Time,
     /// When that was learned.
     pub known: Time,
-    /// From when on it is another person's, where it did not leave with all the others.
+    /// From this event time on it is another person's; `None` if it is still here, or left
+    /// together with all the others.
     pub left: Option<Time>,
 }
 
-/// What is asked of the members of one person.
+/// A query for the distinct ids of one person.
 #[derive(Clone, Copy)]
 struct MemberQuery {
     project: ProjectId,
-    /// The life had been merged away by then. Only ids that left it one by one may still be its own, where
-    /// their leaving was not known yet.
+    /// Whether the life was merged away by the moment asked for. Only ids that left it one by one can still
+    /// be its own then, if their leaving was not known yet.
     left: bool,
     at: Moment,
     limit: usize,
 }
 
-/// The bundle in which the distinct ids of a life came to the person asked for: its life and
-/// ordinal there.
+/// The bundle with which the distinct ids of a life came to the person asked for: the life that lists the
+/// bundle, and its ordinal there.
 type Bundle = (Life, u32);
 
 impl Snapshot<'_> {
-    /// The distinct ids that a person had, in the order in which they are shown: as they joined,
-    /// those that look anonymous last. At most `limit`.
+    /// Returns the distinct ids that a person had at a moment, at most `limit`, in display order: as they
+    /// joined, those that look anonymous last.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn distinct_ids(
         &self,
         project: ProjectId,
@@ -61,15 +62,15 @@ impl Snapshot<'_> {
     ) -> Result<Vec<String>> {
         let mut found = Vec::new();
         let mut iterator = Walk::new(self, Family::PersonDistinctId);
-        // Of one life all are read in one go.
+        // The keys of one life put anonymous ids last, so a single life is read in one go.
         let parts: &[_] =
             if head.first_life == head.life { &[None] } else { &[Some(false), Some(true)] };
         for &anonymous in parts {
             let asked = MemberQuery { project, left: false, at, limit };
             for number in head.first_life..=head.life {
                 let life = Life { person, number };
-                // Those that did not leave alone went where the life went. By what was known earlier
-                // others may have stayed.
+                // Ids that did not leave one by one went where the life went. By what was known earlier, some
+                // of those that left one by one may still be here.
                 let goes_on = number == head.life && head.merged.is_none();
                 let left =
                     !goes_on && self.lives(project).became(life, at.time, at.known)?.is_some();
@@ -88,9 +89,9 @@ impl Snapshot<'_> {
         LivesOf { project, spans: self }
     }
 
-    /// Adds what a life has, or had when it was `brought` into the person asked for: what looks
-    /// anonymous or what does not, or all of it. One iterator serves for bundles in bundles, of which
-    /// there may be very many.
+    /// Adds to `found` the distinct ids of a life, or with `brought` those that came from it to the person
+    /// asked for: anonymous ones, others, or all with `None`. Bundles within bundles are read with the same
+    /// iterator, as there may be very many.
     fn members(
         &self,
         asked: &MemberQuery,
@@ -136,7 +137,8 @@ impl Snapshot<'_> {
         Ok(())
     }
 
-    /// Whether a distinct id that had joined was still there. `row` is where it is listed.
+    /// Returns whether a distinct id that had joined the life was still there at the moment asked for. `row`
+    /// is the row that lists it.
     fn is_listed(
         &self,
         asked: &MemberQuery,
@@ -152,10 +154,10 @@ impl Snapshot<'_> {
         if known == Time::MAX {
             return Ok(time < left);
         }
-        // Whether its leaving was known, and what else was, stands with the id.
+        // The ownership of the id says who its owner was by what was known then.
         let owner = self.owner(asked.project, id)?.ok_or(corrupt(Family::PersonDistinctId))?;
         let entry = owner.entry_at(&self.lives(asked.project), time, known)?;
-        // One that left and came back is listed in two rows, and there by one of them.
+        // An id that left and came back is listed in two rows; only the row of this entry counts.
         let entry = entry.filter(|entry| owner.row_of(entry) == Some(row));
         Ok(entry.is_some_and(|entry| match brought {
             Some((to, bundle)) => (entry.life, entry.seat) == (to, Seat::Bundle(bundle)),
@@ -165,11 +167,11 @@ impl Snapshot<'_> {
 }
 
 impl Snapshot<'_> {
-    /// The uuids that a person might have where the log is read in another order: those that its other
-    /// distinct ids would have made it, but for what is somebody else's here. At most `most`.
+    /// Returns the uuids that the person might have in a store that read the log in another order: those
+    /// derived from at most `most` of its distinct ids, except its own and those of other persons here.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn other_uuids(
         &self,
         project: ProjectId,
@@ -198,7 +200,7 @@ pub struct Had {
     pub id: String,
     /// From this event time on.
     pub from: Time,
-    /// Until this one, where it is not the person's any more.
+    /// Until this event time; `None` if it is still the person's.
     pub until: Option<Time>,
 }
 
@@ -207,12 +209,12 @@ pub struct Had {
 pub struct HadIds {
     /// In the order in which they joined, those that look anonymous last.
     pub first: Vec<Had>,
-    /// How many in all.
+    /// How many there are in all.
     pub count: u64,
 }
 
-/// The time in which the ids of a life were the person's: since they came with a bundle, and until
-/// the life was merged into another.
+/// The time during which the ids of a life were the person's: since a bundle brought them, and until the
+/// life was merged into another.
 #[derive(Clone, Copy)]
 struct Stay {
     since: Option<Time>,
@@ -220,10 +222,10 @@ struct Stay {
 }
 
 impl Snapshot<'_> {
-    /// The distinct ids that a person has and had, at most `most` of them, and their number.
+    /// Returns the first `most` distinct ids that a person has or had, and how many there are in all.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn had_distinct_ids(
         &self,
         project: ProjectId,
@@ -244,7 +246,7 @@ impl Snapshot<'_> {
     }
 }
 
-/// Adds what a life had. One iterator serves for bundles in bundles.
+/// Adds the distinct ids that a life had. Bundles within bundles are read with the same iterator.
 fn had(
     of @ (project, anonymous, most): (ProjectId, bool, usize),
     life: Life,
@@ -258,7 +260,7 @@ fn had(
         let from = stay.since.unwrap_or(member.from);
         let until = member.left.into_iter().chain(stay.until).min();
         match member.joined {
-            // It had left before the others came here.
+            // It had left before the bundle came to this person.
             _ if stay.since.is_some() && until.is_some_and(|until| until <= from) => {}
             Joined::Id(id) => {
                 found.count += 1;

@@ -1,4 +1,5 @@
-//! What a store knows of itself: its secret, its identity, and how much of which share of the log it has.
+//! Metadata of the store: its secret, its identity, the share of the log that fills it, and how far
+//! each partition is applied.
 
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ pub struct Applied {
     pub last_offset: u64,
     /// Kafka's timestamp of that record.
     pub last_timestamp: Time,
-    /// A hash of that record's value: with offset and timestamp it tells whether a topic is
+    /// A hash of that record's value. Together with offset and timestamp it shows whether a topic is
     /// still the one that was read.
     pub last_hash: u64,
 }
@@ -32,16 +33,16 @@ impl Store {
         Ok(self.db.put_cf(self.family(Family::Meta), key, &self.secret)?)
     }
 
-    /// What tells this store from every other one, be it built from the same log.
+    /// Returns the id that distinguishes this store from every other one, even if built from the same log.
     #[must_use]
     pub fn identity(&self) -> Uuid {
         self.identity
     }
 
-    /// Notes which share of the log fills this store, or holds it to the share that does.
+    /// Records which share of the log fills this store, or checks `share` against the recorded one.
     ///
     /// # Errors
-    /// [`Error::Share`] where that is another one; nothing is changed then.
+    /// [`Error::Share`] if another share is recorded; nothing is changed then.
     pub fn claim_share(&self, share: &str) -> Result<()> {
         let key = Meta::Share.key();
         match self.get(Family::Meta, &key)? {

@@ -1,14 +1,14 @@
-//! The store: RocksDB, and the only room that names it.
+//! The store, based on RocksDB, which no other room names.
 //!
-//! Reading order: [`keys`] what lies where → [`codec`] values as bytes → [`transaction`] the one
-//! writer: load, stage, commit → [`snapshot`] the readers, of one person [`as_of`],
-//! [`current_identity`] and [`operation_diffs`], of many [`list`], [`find`], [`search`], [`values`]
-//! and [`mod@column`] → [`row_cache`], [`history_cache`] and [`column_cache`], what is kept in memory →
-//! [`backup`] and [`erase`], the upkeep → [`verify`] whether the laws hold.
+//! Reading order: [`keys`], the key layout → [`codec`], the encoding of values → [`transaction`], the one
+//! writer: load, stage, commit → [`snapshot`], the readers: of one person [`as_of`], [`current_identity`] and
+//! [`operation_diffs`], of many [`list`], [`find`], [`search`], [`values`] and [`mod@column`] →
+//! [`row_cache`], [`history_cache`] and [`column_cache`], the caches → [`backup`] and [`erase`], the
+//! maintenance → [`verify`], the check of the laws.
 //!
-//! One [`Store`] has one writer and any number of readers. Every commit is one atomic batch of
-//! rows and positions; after a failed one the store is poisoned and takes no further commit,
-//! since what was staged on top of it may be lost.
+//! One [`Store`] has one writer and any number of readers. Every commit is one atomic batch of rows and
+//! positions. After a failed commit the store is poisoned and takes no more, since what was staged on top of
+//! it may build on lost rows.
 
 mod activity;
 mod as_of;
@@ -94,18 +94,17 @@ pub const FORMAT: u32 = 2;
 /// Where the store is and what it may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The folder of the store; made where missing.
+    /// The folder of the store; created if missing.
     pub path: PathBuf,
-    /// Memory for block cache, write buffers, rows and columns that readers asked for lately, and histories
-    /// that late events ask for, in bytes.
+    /// Memory in bytes for the block cache, the write buffers and the caches of rows, columns and histories.
     pub memory: u64,
-    /// Whether every commit waits for the disk: a power cut then loses nothing that Kafka no
-    /// longer has.
+    /// Whether every commit waits for the disk. If not, a power cut may lose the newest commits, which are
+    /// applied again if Kafka still has their records.
     pub sync_writes: bool,
 }
 
-/// Makes a folder, and those above it, that nobody but this user sees into: it holds everybody's
-/// properties. One that is there is left as it is, as somebody made it so.
+/// Creates a folder, and missing ones above it, accessible to this user only, as it will hold personal data.
+/// An existing folder keeps its mode.
 fn create_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
@@ -114,18 +113,18 @@ fn create_private(path: &Path) -> io::Result<()> {
 pub struct Store {
     db: DB,
     dictionary: Dictionary,
-    /// What distinct ids of deleted persons are hashed with.
+    /// The key with which distinct ids of deleted persons are hashed.
     secret: Vec<u8>,
     identity: Uuid,
     poisoned: AtomicBool,
-    /// What goes on in the background ends, as the process does.
+    /// Whether the process is ending, so that background work stops.
     is_ending: AtomicBool,
     read_only: bool,
     sync_writes: bool,
     caches: options::Caches,
-    /// Histories that late events ask for again and again, between two transactions.
+    /// The history cache, kept here between two transactions.
     held: Mutex<Option<HistoryCache>>,
-    /// What these may take, in bytes.
+    /// How much the history cache may take, in bytes.
     history_cache_bytes: usize,
     row_cache: RowCache,
     column_cache: ColumnCache,
@@ -134,11 +133,11 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the store, or makes a new one where the folder is empty.
+    /// Opens the store, or creates a new one if the folder is empty or missing.
     ///
     /// # Errors
-    /// [`Error::Format`] for a store of another format and [`Error::Open`] where it is locked,
-    /// damaged or not accessible; both leave it untouched.
+    /// [`Error::Format`] if the store has another format, [`Error::Open`] if it is locked, damaged or not
+    /// accessible; both leave it untouched.
     pub fn open(config: &Config) -> Result<Self> {
         let path = &config.path;
         let open_error = |reason: String| Error::Open { path: path.clone(), reason };
@@ -166,8 +165,8 @@ impl Store {
         Ok(store)
     }
 
-    /// A database that is open, of which nothing is read yet. Of `memory` histories, rows and columns have
-    /// their shares, in bytes.
+    /// Wraps an open database whose metadata is not loaded yet. The caches of histories, rows and columns get
+    /// their parts of `memory`, in bytes.
     fn of(db: DB, caches: options::Caches, memory: u64) -> Self {
         Self {
             db,
@@ -206,15 +205,15 @@ impl Store {
         Snapshot::new(self)
     }
 
-    /// Begins the next transaction. There is one writer: the caller does not run two at once, but for one that
-    /// writes positions alone.
+    /// Begins the next transaction. There is one writer: the caller must not run two transactions at once,
+    /// unless one of them only writes positions.
     #[must_use]
     pub fn transaction(&self) -> Transaction<'_> {
         Transaction::new(self)
     }
 
-    /// Every key and value, to compare two stores by: but for the secret and the identity of each,
-    /// and the keys that are hashes with the secret.
+    /// Returns every key and value, to compare two stores, without the secret and the identity of each, and
+    /// with the keys left empty that are hashes with the secret.
     #[cfg(test)]
     pub(crate) fn content(&self) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
         let rows = Family::ALL.into_iter().flat_map(|family| {
@@ -229,7 +228,7 @@ impl Store {
         rows.filter(|(_, key, _)| !own.contains(key)).collect()
     }
 
-    /// Damages a row, or takes it away, so that a test sees it found.
+    /// Overwrites or deletes a row, so that a test can check that the damage is found.
     #[cfg(test)]
     pub(crate) fn damage(&self, family: Family, key: &[u8], value: Option<&[u8]>) {
         self.row_cache.begin().row(family, key);
@@ -245,7 +244,7 @@ impl Store {
         handle.expect("every family is opened with the store")
     }
 
-    /// A hash of a distinct id that tells nobody which one it is who has only that.
+    /// Returns a keyed hash of a distinct id, which does not reveal the id without the secret.
     fn hash(&self, distinct_id: &str) -> [u8; 16] {
         let mut hash =
             Hmac::<Sha256>::new_from_slice(&self.secret).expect("HMAC takes a key of any length");
@@ -254,8 +253,10 @@ impl Store {
         std::array::from_fn(|index| hash[index])
     }
 
+    /// Checks that the store may be written.
+    ///
     /// # Errors
-    /// Where nothing may be written, or no longer.
+    /// [`Error::ReadOnly`] if the store was opened read-only, [`Error::Poisoned`] after a failed commit.
     fn check_writable(&self) -> Result<()> {
         if self.read_only {
             return Err(Error::ReadOnly);
@@ -263,12 +264,12 @@ impl Store {
         if self.is_poisoned() { Err(Error::Poisoned) } else { Ok(()) }
     }
 
-    /// Takes no commit any more.
+    /// Makes the store refuse every later commit.
     fn poison(&self) {
         self.poisoned.store(true, Ordering::Release);
     }
 
-    /// What was held of histories when the last transaction was committed: the next one goes on with it.
+    /// Takes the history cache that the last transaction left, or a new one.
     fn take_held(&self) -> HistoryCache {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
         held.unwrap_or_else(|| HistoryCache::new(self.history_cache_bytes))
@@ -278,7 +279,7 @@ impl Store {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
     }
 
-    /// Every key of a family that begins with a prefix; `None` where there are more than `most`.
+    /// Returns every key of a family that begins with `prefix`; `None` if there are more than `most`.
     fn keys_of(&self, family: Family, prefix: &[u8], most: usize) -> Result<Option<Vec<Vec<u8>>>> {
         let mut iterator = self.db.raw_iterator_cf(self.family(family));
         iterator.seek(prefix);
@@ -294,10 +295,10 @@ impl Store {
         Ok(Some(keys))
     }
 
-    /// A file without a name for what does not fit into memory, beside the store's own.
+    /// Creates an unnamed file in the store's folder, for data that does not fit into memory.
     ///
     /// # Errors
-    /// Where it cannot be made.
+    /// If it cannot be created.
     pub fn spool(&self) -> std::io::Result<std::fs::File> {
         tempfile::tempfile_in(self.db.path())
     }

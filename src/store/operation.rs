@@ -1,16 +1,16 @@
-//! What the timeline of a person keeps of each operation.
+//! An operation as a person's timeline stores it.
 
 use uuid::Uuid;
 
 use crate::person::{Action, Class, PersonId, PropertyId, Time};
 
-/// One recorded operation as the timeline keeps it: everything but the values, which stand in
-/// the history at the same place.
+/// One recorded operation as the timeline stores it: everything but the values, which are in the
+/// history at the same place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// The event's uuid.
     pub uuid: Uuid,
-    /// The event time; of a merge that took effect later it is before the place's time.
+    /// The event time; for a merge that took effect later, it is before the time of the place.
     pub event_time: Time,
     /// When it was learned.
     pub known: Time,
@@ -18,7 +18,7 @@ pub struct Operation {
     pub event: String,
     /// The event's distinct id; empty for a command, which names none.
     pub distinct_id: String,
-    /// Of a command the label of the API key that wrote it.
+    /// The label of the API key that wrote the command; `None` for an event.
     pub author: Option<String>,
     /// The person that it merged into this one.
     pub merged: Option<PersonId>,

@@ -14,15 +14,15 @@ use crate::person::{
 /// An operation and what it changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperationDiff {
-    /// Where it stands.
+    /// Its place in the timeline.
     pub place: Place,
     /// The operation.
     pub operation: Operation,
-    /// The properties that were another value after it than before.
+    /// The properties whose value it changed.
     pub changes: Vec<PropertyDiff>,
 }
 
-/// One property before and after an operation, `$set_once` included; `None` where it was absent.
+/// One property before and after an operation, with `$set_once` included. `None` means absent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PropertyDiff {
     /// The property.
@@ -33,7 +33,7 @@ pub struct PropertyDiff {
     pub after: Option<Value>,
 }
 
-/// Which operations are asked for.
+/// A query for the operations of one person.
 #[derive(Clone, Copy, Debug)]
 pub struct OperationQuery {
     /// From this event time on.
@@ -42,16 +42,16 @@ pub struct OperationQuery {
     pub until: Place,
     /// Only those that touched this property.
     pub property: Option<PropertyId>,
-    /// At most so many.
+    /// The most operations to return.
     pub limit: usize,
 }
 
 impl Snapshot<'_> {
-    /// Operations on a person, newest first, with what they changed. The cost follows the number
-    /// of those that are answered, whether or not one property is asked for.
+    /// Returns operations on a person, newest first, with what each changed. The cost depends on the number
+    /// of operations returned, whether or not they are limited to one property.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn operation_diffs(
         &self,
         project: ProjectId,
@@ -100,7 +100,7 @@ impl Snapshot<'_> {
         Ok(found)
     }
 
-    /// The operation at a place of a person's timeline, of which it is known that it is there.
+    /// Returns the operation at a place of a person's timeline, where one must exist.
     pub(super) fn operation(
         &self,
         project: ProjectId,
@@ -136,7 +136,7 @@ fn touched(
     Ok(touched)
 }
 
-/// The place of the newest row of a property up to a place.
+/// Returns the place of the newest row of a property at or before a place.
 fn newest(
     rows: &Rows<'_, '_>,
     person: PersonId,

@@ -1,4 +1,4 @@
-//! The operations behind an answer about the past, with the values that they brought.
+//! The operations of a timeline with the values that they brought, as `debug` and `inspect` show them.
 
 use super::rows::Rows;
 use super::snapshot::{Moment, Snapshot};
@@ -7,34 +7,35 @@ use super::walk::Walk;
 use super::{Effect, Error, Family, Operation, Result};
 use crate::person::{Histories, PersonId, Place, ProjectId, PropertyId, Value};
 
-/// An operation with the values it brought, as a timeline shows it.
+/// An operation of a timeline, with the values that it brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperationWithValues {
-    /// Where it stands.
+    /// Its place in the timeline.
     pub place: Place,
     /// The operation.
     pub operation: Operation,
-    /// The property, what was done to it, and the value that came with it.
+    /// For each property: what was done to it, and the value that came with it, if any.
     pub effects: Vec<(PropertyId, Effect, Option<Value>)>,
 }
 
-/// The newest operations, as many as there is room for, and how many there are in all.
+/// The newest operations of one or more timelines, and the number of all of them.
 #[derive(Default)]
 pub struct NewestOperations {
     /// Newest first.
     pub shown: Vec<OperationWithValues>,
-    /// All of them.
+    /// The number of all operations, including those not shown.
     pub count: u64,
     bytes: usize,
 }
 
 impl NewestOperations {
-    /// Whether there is room for another one: at most `limit` are shown, and none more once they have `bytes`.
+    /// Returns whether another operation may be shown: at most `limit` are, and no more once they add up to
+    /// `bytes` bytes.
     pub(super) fn has_room(&self, limit: usize, bytes: usize) -> bool {
         self.shown.len() < limit && self.bytes < bytes
     }
 
-    /// Adds the next older operation of a person, with its values.
+    /// Shows the next older operation of a person, with its values.
     pub(super) fn show(
         &mut self,
         rows: &Rows<'_, '_>,
@@ -58,10 +59,11 @@ impl NewestOperations {
 }
 
 impl Snapshot<'_> {
-    /// The newest operations of a person up to a moment: at most `limit`, and none more once they have `bytes`.
+    /// Returns the newest operations of a person up to a moment: at most `limit`, and no more once they add up
+    /// to `bytes` bytes.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn operations(
         &self,
         project: ProjectId,

@@ -11,39 +11,40 @@ use rocksdb::{
 use super::keys::PERSON_BYTES;
 use super::{Config, Family};
 
-/// What outlives opening: the shared memory and the counters.
+/// What is needed after opening: the shared memory and the counters.
 pub struct Caches {
-    /// Holds the counters.
+    /// The options, which contain the counters.
     pub options: Options,
-    /// Blocks, and the write buffers that are charged to it.
+    /// The block cache, to which the write buffers are charged.
     pub cache: Cache,
     /// How much both may take, in bytes.
     pub memory: u64,
 }
 
-/// This part of the memory is for the histories that are held.
+/// 1 / this of the memory is for the history cache.
 pub const HISTORY_CACHE_PART: u64 = 8;
 
-/// Up to this part of the memory is for the row cache, as far as readers ask for rows: a person's rows take a
-/// tenth of the blocks that they are read from.
+/// At most 1 / this of the memory is for the row cache, which grows as readers ask for rows. A person's rows
+/// take a tenth of the memory of the blocks that they are read from.
 pub const ROW_CACHE_PART: u64 = 3;
 
-/// Up to this part is for columns and distinct ids that are kept whole, as far as they are asked for.
+/// At most 1 / this of the memory is for the column cache, which grows as readers ask for
+/// columns and distinct ids.
 pub const COLUMN_CACHE_PART: u64 = 8;
 
 impl Caches {
-    /// Leaves the blocks what others do not take, in bytes.
+    /// Sets the capacity of the block cache to what `taken` bytes leave of the memory.
     pub fn leave(&self, taken: u64) {
         let capacity = self.memory.saturating_sub(taken);
         self.cache.clone().set_capacity(usize::try_from(capacity).unwrap_or(usize::MAX));
     }
 }
 
-/// The most that a start reads of the write-ahead log, in bytes: about a second.
+/// The maximum size of the write-ahead log, in bytes. A start replays it, which takes about a second.
 const MAX_WAL: u64 = 64 << 20;
 
-/// So many files of flushed rows are merged at once. Half as many were merged twice as often, and each
-/// time with most of what is below them.
+/// The number of flushed files that are compacted at once. With half as many, compactions would be twice as
+/// frequent, each rewriting most of the level below.
 const FIRST_FILES: i32 = 8;
 
 /// Opens the database with every family.
@@ -58,25 +59,25 @@ pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_max_open_files(512);
-    // What is in the write-ahead log only is read again at the start, and that takes its time.
+    // Rows that are only in the write-ahead log have to be replayed at the next start.
     options.set_max_total_wal_size(MAX_WAL);
     let db = DB::open_cf_descriptors(&options, &config.path, families)?;
     Ok((db, Caches { options, cache, memory }))
 }
 
-/// Opens the database with every family to be read, beside the process that writes it.
+/// Opens the database with every family read-only, while another process may write it.
 pub fn open_to_read(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
-    // What the one that writes has not flushed is read from its log into memory, and may be more than
-    // this: it is not charged to the cache, or no block would stay in there.
+    // Rows that the writing process has not flushed are replayed from its log into memtables, which may be
+    // larger than this. They are not charged to the cache, or no block would stay in it.
     let memory = config.memory.min(READING_MEMORY);
     let (mut options, cache, families) = shared(memory);
-    // Every file is open from the start, so that none can be taken away by the one that writes.
+    // Every file is opened at the start, so that the writing process cannot delete one before it is read.
     options.set_max_open_files(-1);
     let db = DB::open_cf_descriptors_read_only(&options, &config.path, families, false)?;
     Ok((db, Caches { options, cache, memory }))
 }
 
-/// Opens a checkpoint to be copied as it is.
+/// Opens a checkpoint for copying, without compactions that would change its files.
 pub fn open_to_copy(path: &Path) -> Result<DB, rocksdb::Error> {
     let cache = Cache::new_lru_cache(0);
     let mut options = Options::default();
@@ -89,18 +90,18 @@ pub fn open_to_copy(path: &Path) -> Result<DB, rocksdb::Error> {
     DB::open_cf_descriptors(&options, path, families)
 }
 
-/// The most memory for the blocks of one that only reads: the other process has its own.
+/// The most memory for the block cache of a read-only store: the writing process has its own cache.
 const READING_MEMORY: u64 = 128 << 20;
 
-/// Keeps RocksDB from counting comparisons and blocks on this thread, as it does unless it is told: nobody asks
-/// for these numbers, and to count costs a call for each.
+/// Turns off RocksDB's per-thread counters of comparisons and blocks. They are on by default and cost a call
+/// each, and nothing reads them.
 pub fn count_nothing() {
     set_perf_stats(PerfStatsLevel::Disable);
 }
 
 fn shared(memory: u64) -> (Options, Cache, [ColumnFamilyDescriptor; Family::ALL.len()]) {
     let memory = usize::try_from(memory).unwrap_or(usize::MAX);
-    // It has no lock that all readers share.
+    // Unlike the LRU cache, it has no locks that readers contend for.
     let cache = Cache::new_hyper_clock_cache(memory, 0);
     let mut options = Options::default();
     options.increase_parallelism(
@@ -109,7 +110,7 @@ fn shared(memory: u64) -> (Options, Cache, [ColumnFamilyDescriptor; Family::ALL.
     );
     options.set_bytes_per_sync(1 << 20);
     options.set_keep_log_file_num(5);
-    // The list of files holds keys as well: what was deleted shall not stay in it for long.
+    // The manifest contains keys, too. A small one is replaced soon, and with it the keys of deleted rows.
     options.set_max_manifest_file_size(64 << 10);
     options.enable_statistics();
     options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
@@ -125,8 +126,8 @@ fn family_options(family: Family, cache: &Cache, memory: usize) -> Options {
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
     blocks.set_bloom_filter(10.0, false);
-    // In parts of a few kilobytes. One filter per file is of megabytes, which the cache has no place
-    // for when it is small: every look-up then reads the whole of it from disk.
+    // Indexes and filters are split into blocks of a few kilobytes. A single filter per file would take
+    // megabytes, which a small cache cannot hold, so that every look-up would read all of it from disk.
     blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
     blocks.set_partition_filters(true);
     blocks.set_pin_top_level_index_and_filter(true);
@@ -142,13 +143,13 @@ fn family_options(family: Family, cache: &Cache, memory: usize) -> Options {
     options.set_block_based_table_factory(&blocks);
     let buffer = write_buffer(family, memory);
     options.set_write_buffer_size(buffer);
-    // As much as is merged into it at once: were it far larger, all of it would be rewritten for each
-    // handful of flushed files.
+    // As large as the flushed files that are compacted into it at once. If it were far larger, all of it
+    // would be rewritten for each handful of them.
     options.set_max_bytes_for_level_base(buffer as u64 * u64::from(FIRST_FILES.unsigned_abs()));
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_level_zero_file_num_compaction_trigger(FIRST_FILES);
     options.set_compression_type(DBCompressionType::Lz4);
-    // What every read asks for is decompressed faster.
+    // Families that every read asks for are decompressed faster.
     let is_asked_most = matches!(family, Family::Person | Family::DistinctId | Family::Recency);
     options.set_bottommost_compression_type(if is_asked_most {
         DBCompressionType::Lz4
@@ -158,8 +159,8 @@ fn family_options(family: Family, cache: &Cache, memory: usize) -> Options {
     options
 }
 
-/// What a family gathers before it is flushed, in bytes. Those that most bytes go to gather more: the larger
-/// the flushed files, the less often what is below them is merged.
+/// Returns the size of a family's write buffer, in bytes. The families with the most written bytes have
+/// larger ones: the larger the flushed files, the less often the level below is rewritten.
 fn write_buffer(family: Family, memory: usize) -> usize {
     let parts = match family {
         Family::History => 3,

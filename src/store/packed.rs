@@ -1,4 +1,4 @@
-//! Rows in order, in one piece of memory: thousands of small pieces take long to make and to search.
+//! Sorted rows in one buffer: thousands of small allocations would be slow to make and to search.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use rocksdb::DBRawIterator;
 use super::Result;
 use super::staged::RowChanges;
 
-/// So many rows are looked at one by one before their end is sought.
+/// How many rows are checked one by one before a binary search looks for the end.
 const FEW: usize = if cfg!(test) { 1 } else { 4 };
 
 /// Rows in the order of their keys.
@@ -17,7 +17,7 @@ pub struct Packed {
     rows: Vec<Row>,
 }
 
-/// Where a row stands: its key from `key` to `value`, and its value from there to `end`.
+/// Where a row is in the buffer: its key from `key` to `value`, its value from there to `end`.
 struct Row {
     key: usize,
     value: usize,
@@ -25,11 +25,11 @@ struct Row {
 }
 
 impl Packed {
-    /// All rows whose keys begin with `prefix`; `None` where there are more than `most`, or they take more
-    /// than so many bytes.
+    /// Reads all rows whose keys begin with `prefix`; `None` if there are more than `most`, or they
+    /// take more than `most_bytes`.
     ///
     /// # Errors
-    /// Where RocksDB fails.
+    /// If RocksDB fails.
     pub fn all(
         prefix: &[u8],
         iterator: &mut DBRawIterator<'_>,
@@ -48,7 +48,7 @@ impl Packed {
         Ok(Some(rows))
     }
 
-    /// Adds a row. One that does not come after all others asks for [`Packed::sort`].
+    /// Appends a row. If its key is not greater than all others, [`Packed::sort`] must follow.
     pub fn push(&mut self, (key, value): (&[u8], &[u8])) {
         let begin = self.bytes.len();
         self.bytes.extend_from_slice(key);
@@ -56,13 +56,13 @@ impl Packed {
         self.rows.push(Row { key: begin, value: begin + key.len(), end: self.bytes.len() });
     }
 
-    /// Puts the rows in order.
+    /// Sorts the rows by key.
     pub fn sort(&mut self) {
         let Self { bytes, rows } = self;
         rows.sort_unstable_by_key(|row| &bytes[row.key..row.value]);
     }
 
-    /// These rows with changes to them, in order as they are; `None` takes a row away.
+    /// Returns a copy of the sorted rows with `changes` applied; a change to `None` deletes a row.
     #[must_use]
     pub fn with(&self, changes: &RowChanges) -> Self {
         let mut rows = Self {
@@ -89,7 +89,7 @@ impl Packed {
         self.rows.len()
     }
 
-    /// What they take, in bytes.
+    /// How much memory they take, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.len() + self.rows.len() * size_of::<Row>()
@@ -102,7 +102,8 @@ impl Packed {
         (&self.bytes[row.key..row.value], &self.bytes[row.value..row.end])
     }
 
-    /// The rows whose keys begin with `prefix`, which mostly are where one expects them to begin, and few.
+    /// Returns the rows whose keys begin with `prefix`. It is fast if they begin at `expected` and are
+    /// few, as is mostly the case.
     #[must_use]
     pub fn within(&self, prefix: &[u8], expected: usize) -> Range<usize> {
         let all = 0..self.len();
@@ -118,8 +119,8 @@ impl Packed {
         }
     }
 
-    /// The first of some rows whose key is not `before`, where those that are come first; the end of
-    /// them where all are.
+    /// Returns the first row of `among` whose key is not `before`, or the end of `among` if there is none.
+    /// The rows that are `before` must come first.
     #[must_use]
     pub fn first_not(&self, among: &Range<usize>, before: impl Fn(&[u8]) -> bool) -> usize {
         let rows = &self.rows[among.clone()];

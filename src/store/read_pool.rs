@@ -1,19 +1,19 @@
-//! Reads that are worth all cores.
+//! The thread pool for reads that use all cores.
 
 use std::sync::LazyLock;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-/// Threads of their own.
+/// The pool is separate from the threads of ingestion, so that neither waits for the other's work.
 static READERS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
     ThreadPoolBuilder::new().thread_name(|number| format!("reader-{number}")).build().ok()
 });
 
-/// Does what it is given where rayon's parallel iterators and joins share all cores among the reads.
+/// Runs `read` in the pool, whose threads its rayon iterators and joins share with other reads.
 pub fn together<T: Send>(read: impl FnOnce() -> T + Send) -> T {
     match &*READERS {
         Some(readers) => readers.install(read),
-        // The system has no more threads.
+        // The pool could not be created: the system has no more threads.
         None => read(),
     }
 }

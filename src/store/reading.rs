@@ -1,4 +1,4 @@
-//! Opening a store to be read, beside the process that writes it.
+//! Opening a store read-only, beside the process that writes it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use rocksdb::{DB, Options};
 use super::keys::Meta;
 use super::{Config, Error, FORMAT, Family, Result, Store, advice, options};
 
-/// How often a store is opened again whose files changed meanwhile.
+/// How often opening is tried while the files of the store keep changing.
 const ATTEMPTS: u32 = 20;
 
 impl Store {
-    /// Opens the store as it is at this moment, to be read only: nothing is written to its folder,
-    /// and another process may go on writing it. What that commits later does not show.
+    /// Opens the store read-only, as it is at this moment. Nothing is written to its folder, and another
+    /// process may go on writing; what that process commits later is not visible.
     ///
     /// # Errors
-    /// [`Error::Format`] for a store of another format and [`Error::Open`] where there is none, it
-    /// is damaged or not accessible.
+    /// [`Error::Format`] if the store has another format, [`Error::Open`] if there is none, it is damaged or
+    /// not accessible, or its files keep changing.
     pub fn open_to_read(config: &Config) -> Result<Self> {
         let path = &config.path;
         let open_error = |reason: String| Error::Open { path: path.clone(), reason };
@@ -29,8 +29,9 @@ impl Store {
         for _ in 0..ATTEMPTS {
             let before = manifest(path);
             let opened = Self::open_once(config);
-            // What the process that writes flushes meanwhile is in neither the files nor the log
-            // that were read, and then there is a hole. It tells the manifest first.
+            // Rows that the writing process flushes between the two reads are neither in the files nor in the
+            // log that were read. A flush is recorded in the manifest before the log is deleted, so an
+            // unchanged manifest shows that nothing is missing.
             let unchanged = before.is_some() && before == manifest(path);
             match opened {
                 Ok(store) if unchanged => return Ok(store),
@@ -69,7 +70,7 @@ impl Store {
     }
 }
 
-/// Which manifest is in force and how long it is; it grows with every flush and compaction.
+/// Returns the name and length of the current manifest, which grows with every flush and compaction.
 fn manifest(path: &Path) -> Option<(String, u64)> {
     let name = std::fs::read_to_string(path.join("CURRENT")).ok()?;
     let length = path.join(name.trim_end()).metadata().ok()?.len();

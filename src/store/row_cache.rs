@@ -1,9 +1,9 @@
-//! Rows that readers asked for lately, in memory: all rows of one family that begin with the same
-//! bytes, which are the person's where persons have many rows, and the whole key elsewhere.
+//! Recently read rows, in memory. An entry has all rows of one family whose keys begin with the same bytes:
+//! project and person in families with many rows of a person, and the whole key in the others.
 //!
-//! A snapshot is answered as the database would answer it. What is here was read from a snapshot that
-//! was taken between two commits, and is taken out by the next commit that changes it, before that is
-//! written: as long as it is here, every snapshot since then shows the same.
+//! A snapshot gets the same rows as from the database. An entry is added only from a snapshot that was taken
+//! between two commits, and the next commit that changes its rows removes it before it writes. So while an
+//! entry is here, every snapshot since then shows the same rows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,18 +16,18 @@ use super::keys::PERSON_BYTES;
 use super::packed::Packed;
 use super::{Family, Result};
 
-/// About what an entry takes beside its rows, in bytes.
+/// About how much an entry takes beside its rows, in bytes.
 const ENTRY: usize = 128;
 
-/// About what an entry takes, in bytes.
+/// About how much an average entry takes, in bytes.
 const USUAL: u64 = 512;
 
-/// The rows.
+/// The row cache.
 pub struct RowCache {
     rows: Cache<Vec<u8>, Cached, Bytes, DefaultHashBuilder>,
-    /// How often a commit began or ended: odd while one is under way.
+    /// How often a commit began or ended; odd while one is in progress.
     commits: AtomicU64,
-    /// Whether anybody asked for rows yet.
+    /// Whether any reader has asked for rows yet; until then commits have nothing to remove.
     is_asked: AtomicBool,
     hits: AtomicU64,
     misses: AtomicU64,
@@ -35,13 +35,13 @@ pub struct RowCache {
 
 #[derive(Clone)]
 struct Cached {
-    /// Every snapshot that is as new as this shows them.
+    /// The commit count from which on snapshots show these rows.
     since: u64,
-    /// `None` where they are too many.
+    /// `None` if there are too many to cache.
     rows: Option<Arc<Packed>>,
 }
 
-/// Counts bytes.
+/// Weighs entries in bytes.
 #[derive(Clone)]
 struct Bytes;
 
@@ -52,7 +52,7 @@ impl Weighter<Vec<u8>, Cached> for Bytes {
 }
 
 impl RowCache {
-    /// Holds nothing yet, and at most so many bytes later.
+    /// Creates an empty cache that takes at most `bytes` bytes.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
         let entries = usize::try_from(bytes / USUAL).unwrap_or(usize::MAX);
@@ -67,20 +67,20 @@ impl RowCache {
         }
     }
 
-    /// How new a snapshot is that is taken after this call.
+    /// Returns the commit count. A snapshot that is taken after this call is at least as new.
     #[must_use]
     pub fn now(&self) -> u64 {
         self.commits.load(Ordering::SeqCst)
     }
 
-    /// Whether no commit began or ended since, and none was under way then.
+    /// Returns whether no commit was in progress at this commit count, and none has begun since.
     #[must_use]
     pub fn is_after(&self, commits: u64) -> bool {
         commits.is_multiple_of(2) && self.now() == commits
     }
 
-    /// All rows of a family that begin with `part`, as of commit count `at`. On a miss `read` loads them, or
-    /// answers `None` for too many. `None`: ask the database.
+    /// Returns all rows of a family whose keys begin with `part`, as of commit count `at`; `None` if the
+    /// caller has to ask the database. On a miss `read` loads them, or returns `None` if they are too many.
     ///
     /// # Errors
     /// Those of `read`.
@@ -92,8 +92,8 @@ impl RowCache {
         read: impl FnOnce() -> Result<Option<Packed>>,
     ) -> Result<Option<Arc<Packed>>> {
         let key = key(family, part);
-        // No commit began since the snapshot was taken. One that begins now takes away the place that is
-        // kept here for the rows.
+        // Whether no commit has begun since the snapshot was taken. One that begins later removes the
+        // placeholder that is inserted here for the rows.
         let is_newest = || self.is_after(at);
         if !self.is_asked.load(Ordering::SeqCst) {
             self.is_asked.store(true, Ordering::SeqCst);
@@ -104,7 +104,7 @@ impl RowCache {
                 GuardResult::Guard(place) if is_newest() => {
                     self.misses.fetch_add(1, Ordering::Relaxed);
                     let rows = read()?.map(Arc::new);
-                    // Refused where a commit came between.
+                    // Refused if a commit has removed the placeholder meanwhile.
                     let _ = place.insert(Cached { since: at, rows: rows.clone() });
                     return Ok(rows);
                 }
@@ -119,15 +119,16 @@ impl RowCache {
         Ok(rows)
     }
 
-    /// Begins a commit: what it changes is to be told before it is written.
+    /// Begins a commit. The changed rows have to be reported to the result before they are written.
     pub fn begin(&self) -> Invalidation<'_> {
         self.commits.fetch_add(1, Ordering::SeqCst);
-        // Whoever asks for the first time from here on finds that a commit is under way, and puts nothing in.
+        // A reader that asks for the first time from here on sees that a commit is in
+        // progress, and inserts nothing.
         let cache = self.is_asked.load(Ordering::SeqCst).then_some(self);
         Invalidation { cache, last: Vec::new() }
     }
 
-    /// Ends a commit that was written. One that failed is under way for ever.
+    /// Ends a commit that was written. A failed one stays in progress, so that nothing is inserted any more.
     pub fn end(&self) {
         self.commits.fetch_add(1, Ordering::SeqCst);
     }
@@ -138,30 +139,30 @@ impl RowCache {
         self.hits.load(Ordering::Relaxed)
     }
 
-    /// How often they were not.
+    /// How often rows were not found.
     #[must_use]
     pub fn misses(&self) -> u64 {
         self.misses.load(Ordering::Relaxed)
     }
 
-    /// What it takes, in bytes.
+    /// How much memory the cache takes, in bytes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.rows.weight()
     }
 }
 
-/// What a commit under way changes, taken out of the cache.
+/// Removes from the cache what a commit in progress changes.
 pub struct Invalidation<'c> {
-    /// None where nothing can be in it.
+    /// `None` if there can be nothing in it.
     cache: Option<&'c RowCache>,
-    /// What was taken out last: rows that are cached together come one after the other.
+    /// The key removed last: rows that share an entry come one after the other.
     last: Vec<u8>,
 }
 
 impl Invalidation<'_> {
-    /// Takes out a row that changes. A note that a person has too many rows stays: to count them anew would
-    /// slow every reader of a busy person.
+    /// Removes the entry of a row that changes. The note that a person has too many rows stays: counting them
+    /// again would slow down every reader of a busy person.
     pub fn row(&mut self, family: Family, row: &[u8]) {
         let Some((cache, part)) = self.cache.zip(part(family, row)) else { return };
         if self.last.split_first() == Some((&(family as u8), part)) {
@@ -175,7 +176,7 @@ impl Invalidation<'_> {
     }
 }
 
-/// The bytes that rows which are cached together have in common; `None` where none are.
+/// Returns the beginning of the key that rows of one entry share; `None` if the family is not cached.
 fn part(family: Family, row: &[u8]) -> Option<&[u8]> {
     match family {
         Family::History | Family::Timeline | Family::PersonDistinctId => row.get(..PERSON_BYTES),
@@ -205,7 +206,7 @@ mod tests {
 
     const IDS: i64 = 8;
 
-    /// Whose a distinct id is, by way of the cache and past it.
+    /// Checks that a distinct id has the same owner with the cache and without.
     fn agree_on_owner(snapshot: &Snapshot<'_>, id: &str) {
         let past = snapshot.get(Family::DistinctId, &keys::distinct_id(1, id)).unwrap();
         let past =
@@ -213,7 +214,8 @@ mod tests {
         assert_eq!(snapshot.owner(1, id).unwrap(), past);
     }
 
-    /// What a person's rows are, by way of the cache and past it, to and fro.
+    /// Checks that a person has the same rows with the cache and without, forward and
+    /// backward. Returns how many.
     fn agree_on_members(snapshot: &Snapshot<'_>, person: u64) -> usize {
         let prefix = keys::person(1, person);
         let family = Family::PersonDistinctId;
@@ -240,7 +242,7 @@ mod tests {
         past.len()
     }
 
-    /// One commit: each distinct id has an owner or not, and each person one member more or fewer.
+    /// Commits changes to most ids: each gets or loses its owner, and its person gains or loses one member.
     fn commit(store: &Store, number: i64) {
         let mut transaction = store.transaction();
         let own = |life| Owned { from: Time(number), known: Time(0), life, seat: Seat::Own(0) };

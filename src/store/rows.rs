@@ -1,4 +1,4 @@
-//! The history of one project's persons, as the fold wants to read it.
+//! The histories of one project's persons, as the fold reads them.
 
 use std::cell::RefCell;
 
@@ -7,39 +7,39 @@ use super::staged::{Ordered, Span};
 use super::{Error, Family, Result, codec, corrupt, keys};
 use crate::person::{Class, Histories, Life, PersonId, Place, PropertyId, Stored};
 
-/// A property with at most so many rows is read whole, which is cheaper than seeking in it. Tests
-/// have short histories and must come by both ways.
+/// A property with at most this many rows is read whole, which is cheaper than seeking in it. Tests have
+/// short histories and must cover both ways.
 const FEW: usize = if cfg!(test) { 2 } else { 8 };
 
-/// Of a person with more operations than this, a property that changed since a moment has so many rows
-/// that they are not read whole.
+/// If a person has more operations than this, its changed properties are assumed to have too
+/// many rows to be read whole.
 const MANY: u64 = if cfg!(test) { 4 } else { 16 };
 
-/// Rows of family `history`. Rows that are staged later do not show: take a new one for those.
+/// A reader of family `history`. It does not show rows that are staged later: create a new one for those.
 pub struct Rows<'a, 'db> {
     lives: LivesOf<'a>,
     ordered: Ordered<'a, 'db>,
-    /// Properties with few rows are read whole.
+    /// Whether properties with few rows are read whole.
     reads_whole: bool,
-    /// Where the rows of the property read last are. Most are looked at by their keys only.
+    /// The property read last, and where its rows are. They stay encoded, as most are only compared by key.
     read: RefCell<Option<((PersonId, PropertyId), Span)>>,
 }
 
 impl<'a, 'db> Rows<'a, 'db> {
-    /// The histories of the project whose lives these are.
+    /// Creates a reader of the project whose lives these are.
     #[must_use]
     pub fn new(lives: LivesOf<'a>, ordered: Ordered<'a, 'db>) -> Self {
         Self { lives, ordered, reads_whole: true, read: RefCell::default() }
     }
 
-    /// A reader for the changed properties of one person with so many operations: where there are many,
+    /// Creates a reader for the changed properties of one person. If it has many `operations`,
     /// properties are not read whole.
     #[must_use]
     pub fn of_changed(lives: LivesOf<'a>, ordered: Ordered<'a, 'db>, operations: u64) -> Self {
         Self { reads_whole: operations <= MANY, ..Self::new(lives, ordered) }
     }
 
-    /// Where the rows of a property are.
+    /// Returns where the rows of a property are.
     fn span(&self, person: PersonId, property: PropertyId) -> Result<Span> {
         let of = (person, property);
         let read = self.read.borrow();
@@ -87,7 +87,7 @@ impl Histories for Rows<'_, '_> {
         let mut key = keys::class(self.lives.project, person, property, class);
         let length = key.len();
         if let Some(after) = after {
-            // The least key that is greater.
+            // The smallest key after that of `after`.
             key = keys::at(key, after);
             key.push(0);
         }
@@ -99,7 +99,7 @@ impl Histories for Rows<'_, '_> {
     }
 }
 
-/// A row of family `history`.
+/// Decodes a row of family `history`.
 pub fn decode((key, value): (&[u8], &[u8])) -> Result<Stored> {
     let place = keys::place_of(key).ok_or(corrupt(Family::History))?;
     super::decode(|value| codec::decode_row(place, value), value, Family::History)

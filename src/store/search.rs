@@ -1,4 +1,4 @@
-//! Persons by a text that they have somewhere.
+//! The search for persons by a text in their email, name, distinct ids or uuid.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl Snapshot<'_> {
         Ok(())
     }
 
-    /// Calls `each` with everybody's value of a property, in the order of the persons.
+    /// Calls `each` with every live person's value of a property, in the order of the persons.
     pub(super) fn each_value(
         &self,
         project: ProjectId,
@@ -45,7 +45,8 @@ impl Snapshot<'_> {
         })
     }
 
-    /// The persons who have a text in the email, the name or a distinct id, or a uuid that begins with it, by id.
+    /// Returns the persons, sorted by id, that have a text in the email, the name or a distinct id, or
+    /// whose uuid begins with it.
     pub(super) fn search(&self, project: ProjectId, needle: &Needle) -> Result<Vec<PersonId>> {
         let having = |property: Option<PropertyId>| {
             property.map_or(Ok(Vec::new()), |property| self.having(project, property, needle))
@@ -74,7 +75,7 @@ impl Snapshot<'_> {
         Ok(persons)
     }
 
-    /// The persons who have a text in the value of a property, by id.
+    /// Returns the persons, sorted by id, whose value of a property contains a text.
     fn having(
         &self,
         project: ProjectId,
@@ -101,7 +102,7 @@ impl Snapshot<'_> {
         Ok(found)
     }
 
-    /// The persons who have a text in a distinct id, in no order, and once for each id that has it.
+    /// Returns the persons with a distinct id that contains a text, unsorted and once for each such id.
     fn having_id(&self, project: ProjectId, needle: &Needle) -> Result<Vec<PersonId>> {
         let (ids, mut found) = (self.ids(project)?, Vec::new());
         let Some(ids) = ids.as_ref().and_then(|ids| ids.having(Some(needle))) else {
@@ -123,11 +124,11 @@ impl Snapshot<'_> {
         Ok(found)
     }
 
-    /// Calls `each` with distinct ids of live persons that have a text somewhere, in their order,
-    /// until it answers `false`.
+    /// Calls `each` with the distinct ids of live persons that contain a text, in their order, until it
+    /// returns `false`. Without a text it gets all of them.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn each_id_with(
         &self,
         project: ProjectId,
@@ -149,7 +150,7 @@ impl Snapshot<'_> {
         Ok(())
     }
 
-    /// The distinct ids of a project, where they are kept in memory or may be from now on.
+    /// Returns the distinct ids of a project if they are kept in memory, or can be from now on.
     fn ids(&self, project: ProjectId) -> Result<Option<Arc<MemoryIds>>> {
         let kept = self.kept(CacheKey::Ids(project), |most| {
             let prefix = project.to_be_bytes();
@@ -174,7 +175,8 @@ impl Snapshot<'_> {
         })
     }
 
-    /// Calls `each` with distinct ids that have a text somewhere, until it answers `false`.
+    /// Reads the database, and calls `each` with the distinct ids that contain a text and the encoded
+    /// ownership of each, until it returns `false`.
     pub(super) fn each_id(
         &self,
         project: ProjectId,
@@ -197,7 +199,8 @@ impl Snapshot<'_> {
         Ok(iterator.status()?)
     }
 
-    /// The value of a row of a column; a long one is read from the head.
+    /// Returns the value of a column row, given as JSON. An empty row stands for a long value,
+    /// which is read from the head.
     pub(super) fn value_of(
         &self,
         project: ProjectId,

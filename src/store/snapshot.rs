@@ -42,9 +42,9 @@ pub struct Person {
     pub uuid: Uuid,
     /// In the order in which they joined, non-anonymous ones first.
     pub distinct_ids: Vec<String>,
-    /// By name, in the order of the names.
+    /// Names and values, sorted by name.
     pub properties: Vec<(Arc<str>, Value)>,
-    /// When it began; `None` where it did not exist yet.
+    /// When it began; `None` if it did not exist yet.
     pub created_at: Option<Time>,
     /// The hour in which it was last seen.
     pub last_seen_at: Option<Time>,
@@ -59,16 +59,16 @@ pub struct Snapshot<'s> {
     pub(super) store: &'s Store,
     rows: SnapshotWithThreadMode<'s, rocksdb::DB>,
     state: Option<u64>,
-    /// How new it is, for the row cache.
+    /// The commit count when it was taken, for the row cache.
     commits: u64,
-    /// How many commits there were, where it was taken between two of them, and so shows all of those and
-    /// nothing else.
+    /// The commit count if it was taken between two commits, and so shows all commits up
+    /// to then and nothing else.
     between: Option<u64>,
-    /// What ends its reads, if anything does.
+    /// What ends its reads early, if anything does.
     pub(super) ending: Option<Ending<'s>>,
 }
 
-/// So many rows of a person, and bytes that they take, go into the row cache.
+/// The most rows of a person, and the most bytes of them, that go into the row cache.
 const FEW: (usize, usize) = if cfg!(test) { (6, 1 << 10) } else { (128, 16 << 10) };
 
 impl<'s> Snapshot<'s> {
@@ -77,14 +77,14 @@ impl<'s> Snapshot<'s> {
         let commits = store.row_cache.now();
         let before = store.db.latest_sequence_number();
         let rows = store.db.snapshot();
-        // Where nothing was committed meanwhile, this is what the snapshot shows.
+        // If nothing was committed meanwhile, this is the state that the snapshot shows.
         let state = Some(before).filter(|before| *before == store.db.latest_sequence_number());
         let between = Some(commits).filter(|commits| store.row_cache.is_after(*commits));
         Self { store, rows, state, commits, between, ending: None }
     }
 
-    /// The number of the state that it shows: snapshots of one number show the same. `None` where
-    /// something was being committed when it was taken.
+    /// Returns the number of the state that it shows: snapshots with the same number show the same. `None` if
+    /// something was committed while it was taken.
     #[must_use]
     pub fn state(&self) -> Option<u64> {
         self.state
@@ -93,7 +93,7 @@ impl<'s> Snapshot<'s> {
     /// How far every partition was applied, by topic name and partition.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn positions(&self) -> Result<Vec<(String, u32, Applied)>> {
         let prefix = [Meta::Position(0, 0).tag()];
         let mut iterator = self.iterator(Family::Meta);
@@ -116,24 +116,25 @@ impl<'s> Snapshot<'s> {
     /// How many live persons a project has.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn count(&self, project: ProjectId) -> Result<u64> {
         count_of(self.get(Family::Meta, &Meta::Count(project).key())?)
     }
 
-    /// Who owned and owns a distinct id; `None` where it was never seen.
+    /// Returns who owned and owns a distinct id; `None` if it was never seen, or its person was deleted.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn owner(&self, project: ProjectId, distinct_id: &str) -> Result<Option<Ownership>> {
         let key = keys::distinct_id(project, distinct_id);
         self.point(Family::DistinctId, &key, codec::decode_ownership)
     }
 
-    /// Whose a distinct id is now; `None` where it was never seen.
+    /// Returns the person that a distinct id belongs to now; `None` if it was never seen,
+    /// or its person was deleted.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn person_of_distinct_id(
         &self,
         project: ProjectId,
@@ -144,30 +145,30 @@ impl<'s> Snapshot<'s> {
         Ok(now.map(|life| life.person))
     }
 
-    /// Up to when events of a distinct id are dropped, as its person was deleted.
+    /// Returns the time up to which events of a distinct id are dropped because its person was deleted.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn dropped(&self, project: ProjectId, distinct_id: &str) -> Result<Option<Time>> {
         let key = keys::dropped(project, self.store.hash(distinct_id));
         let bytes = self.get(Family::Dropped, &key)?;
         bytes.map(|bytes| KeyReader(&bytes).time().ok_or(corrupt(Family::Dropped))).transpose()
     }
 
-    /// The person that was created with a uuid, also where it was merged away since.
+    /// Returns the person that was created with a uuid, even if it was merged away or deleted since.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn person_of_uuid(&self, project: ProjectId, uuid: Uuid) -> Result<Option<PersonId>> {
         let decode = |bytes: &[u8]| KeyReader(bytes).u64().ok_or(codec::Corrupt);
         self.point(Family::Uuid, &keys::uuid(project, uuid), decode)
     }
 
-    /// What became of the command with this idempotency key; `None` where there was none in the day
-    /// before `now`.
+    /// Returns the outcome of the command with this idempotency key; `None` if there was
+    /// none in the day before `now`.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn outcome(
         &self,
         project: ProjectId,
@@ -179,10 +180,10 @@ impl<'s> Snapshot<'s> {
         Ok(found.transpose()?.filter(|found| found.counts_at(now)).map(|found| found.outcome))
     }
 
-    /// A person's head, also of one that was merged away since; `None` of one that was deleted.
+    /// Returns a person's head, even if it was merged away since; `None` if it was deleted or never existed.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn head(&self, project: ProjectId, person: PersonId) -> Result<Option<Head>> {
         Ok(match self.person_row(project, person)? {
             Some(PersonRow::Head(head)) => Some(head),
@@ -190,28 +191,28 @@ impl<'s> Snapshot<'s> {
         })
     }
 
-    /// A person, or what stays of one that was deleted.
+    /// Returns a person's head, or the tombstone of a deleted person.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn person_row(&self, project: ProjectId, person: PersonId) -> Result<Option<PersonRow>> {
         self.point(Family::Person, &keys::person(project, person), codec::decode_person)
     }
 
-    /// The head of the person of a life; `None` where that life was deleted.
+    /// Returns the head of the person of a life; `None` if that life was deleted.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn head_of(&self, project: ProjectId, life: Life) -> Result<Option<Head>> {
         let head = self.head(project, life.person)?;
         Ok(head.filter(|head| head.first_life <= life.number))
     }
 
-    /// The person that this one had become by a moment: itself, or what it was merged into.
-    /// `None` where that was deleted.
+    /// Returns the person that this one had become by a moment: itself, or the one that it was merged into.
+    /// `None` if that one was deleted.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn became(
         &self,
         project: ProjectId,
@@ -234,7 +235,7 @@ impl<'s> Snapshot<'s> {
     /// The life that a person was in at a moment: the newest one that had begun.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn life_at(
         &self,
         project: ProjectId,
@@ -245,19 +246,19 @@ impl<'s> Snapshot<'s> {
         self.lives(project).life_at(person, head.first_life..=head.life, until)
     }
 
-    /// How recent a person is.
+    /// Returns when a person was last seen, and the number of its last change.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn recency(&self, project: ProjectId, person: PersonId) -> Result<Recency> {
         let key = keys::person(project, person);
         Ok(self.point(Family::Recency, &key, codec::decode_recency)?.unwrap_or_default())
     }
 
-    /// A person as it is now, with at most so many distinct ids.
+    /// Returns a person as it is now, with at most `distinct_ids` of its distinct ids.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn current(
         &self,
         project: ProjectId,
@@ -279,7 +280,7 @@ impl<'s> Snapshot<'s> {
         })
     }
 
-    /// Values by the names of their properties, in the order of the names.
+    /// Returns values with the names of their properties, sorted by name.
     pub(super) fn named(
         &self,
         project: ProjectId,
@@ -292,7 +293,7 @@ impl<'s> Snapshot<'s> {
         Ok(named)
     }
 
-    /// Reads a single row, from the row cache where that has it.
+    /// Reads a single row, from the row cache if it is there.
     pub(super) fn point<T>(
         &self,
         family: Family,
@@ -317,8 +318,8 @@ impl<'s> Snapshot<'s> {
         row.map(|row| decode(read, row, family)).transpose()
     }
 
-    /// All rows of a person in a family whose keys begin with that, where the row cache has them or may take
-    /// them; `database` walks through the family.
+    /// Returns all rows of a person in a family; `None` if the row cache neither has them nor accepts them.
+    /// `database` is an iterator of the family.
     pub(super) fn rows_of<'i, 'd: 'i>(
         &self,
         family: Family,
@@ -329,7 +330,8 @@ impl<'s> Snapshot<'s> {
         self.store.row_cache.rows(family, &person, self.commits, load)
     }
 
-    /// What is kept whole in memory of a project, or may be from now on; `read` reads it.
+    /// Returns a column or a project's distinct ids from the column cache, loaded by `read` if missing;
+    /// `None` if the caller has to ask the database.
     pub(super) fn kept(
         &self,
         of: CacheKey,
@@ -343,12 +345,13 @@ impl<'s> Snapshot<'s> {
         Ok(self.rows.get_cf(self.store.family(family), key)?)
     }
 
-    /// An iterator as its caller wants it.
+    /// Returns an iterator with the caller's options.
     pub(super) fn scan(&self, family: Family, options: ReadOptions) -> DBRawIterator<'_> {
         self.rows.raw_iterator_cf_opt(self.store.family(family), options)
     }
 
-    /// An iterator; within a family that lists what persons have it stays with one person.
+    /// Returns an iterator. In families that list what a person has, it stays with the
+    /// person that it was moved to.
     pub(super) fn iterator(&self, family: Family) -> DBRawIterator<'_> {
         let mut options = ReadOptions::default();
         options.set_prefix_same_as_start(true);

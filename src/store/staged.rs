@@ -1,4 +1,4 @@
-//! Rows that were written but are not committed, over those of the database.
+//! Ordered reads of uncommitted rows over those of the database.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,10 +12,10 @@ use super::packed::Packed;
 use super::walk::{STEPS, Walk};
 use hashbrown::HashSet;
 
-/// What changes in rows of one family, by key or by the end of it; `None` is a row taken away.
+/// Changes to rows of one family, by key or by the end of the key; `None` deletes the row.
 pub type RowChanges = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// Persons, by the first bytes of their keys, of whom nothing that is committed counts any more.
+/// Erased persons, by the first bytes of their keys: their committed rows no longer count.
 pub type Erased = HashSet<Vec<u8>>;
 
 /// A key and its value.
@@ -24,29 +24,29 @@ pub type KeyValue = (Vec<u8>, Vec<u8>);
 /// The committed rows of one family, in order.
 pub struct Committed<'db> {
     rows: Walk<'db>,
-    /// Where it is known that no row is between this key and the one that it stands at.
+    /// If set, there is no row at or after this key and before the current one.
     from: Option<Vec<u8>>,
     held: Option<HistoryCache>,
 }
 
 impl<'db> Committed<'db> {
-    /// Rows that were not read yet.
+    /// Reads rows without a history cache.
     pub fn new(rows: Walk<'db>) -> RefCell<Self> {
         RefCell::new(Self { rows, from: None, held: None })
     }
 
-    /// Rows of persons who are read again and again, with what is held of them already.
+    /// Reads rows through a history cache.
     pub fn holding(rows: Walk<'db>, held: HistoryCache) -> RefCell<Self> {
         RefCell::new(Self { rows, from: None, held: Some(held) })
     }
 
-    /// What is held of persons.
+    /// Returns the history cache.
     pub fn into_held(self) -> Option<HistoryCache> {
         self.held
     }
 
-    /// All rows of the person whose keys begin like `prefix`, where they are at hand: as they are once
-    /// `before` is committed, which may be under way.
+    /// Returns all rows of the person whose keys begin like `prefix` if a cache has them, as they will be
+    /// once `before` is committed, which may be in progress.
     fn whole(&mut self, prefix: &[u8], before: Option<Layer<'_>>) -> Result<Option<Arc<Packed>>> {
         let Self { rows, from, held: Some(held) } = self else {
             return self.rows.whole(prefix);
@@ -57,8 +57,8 @@ impl<'db> Committed<'db> {
         })
     }
 
-    /// Goes to the first row that is not before `key`. Properties are mostly read one after the other:
-    /// then it stands there already or a few rows before, and a seek is expensive.
+    /// Goes to the first row at or after `key`. Properties are mostly read one after the other, so that it is
+    /// the current row or a few rows ahead, and stepping there is cheaper than a seek.
     fn seek(&mut self, key: &[u8]) {
         if self.from.as_deref().is_some_and(|from| from <= key) {
             for _ in 0..STEPS {
@@ -73,7 +73,7 @@ impl<'db> Committed<'db> {
         self.nothing_from(key);
     }
 
-    /// Notes that no row is between `key` and where it stands.
+    /// Notes that there is no row at or after `key` and before the current one.
     fn nothing_from(&mut self, key: &[u8]) {
         let from = self.from.get_or_insert_default();
         from.clear();
@@ -86,26 +86,26 @@ impl<'db> Committed<'db> {
             let from = self.from.get_or_insert_default();
             from.clear();
             from.extend_from_slice(at);
-            // The least key that is greater.
+            // The smallest key after that.
             from.push(0);
         }
         self.rows.next();
     }
 
-    /// Goes to the last row that is not after `key`.
+    /// Goes to the last row at or before `key`.
     fn seek_back(&mut self, key: &[u8]) {
         self.from = None;
         self.rows.seek_for_prev(key);
     }
 }
 
-/// Rows that one transaction wrote and that are not committed, or are being committed: with and without
-/// the database's, they show the same.
+/// Rows that one transaction wrote and that may be committed at any time. Read over the database, they give
+/// the same result before and after the commit.
 #[derive(Clone, Copy)]
 pub struct Layer<'a> {
     /// The rows.
     pub staged: &'a RowChanges,
-    /// The persons of whom nothing older counts; `None` where rows outlive their persons.
+    /// The persons whose older rows do not count; `None` for rows that outlive their persons.
     pub erased: Option<&'a Erased>,
 }
 
@@ -128,8 +128,8 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// The newest first: what a transaction wrote, and what the one before it wrote, where that is not known
-/// to be committed.
+/// The layers, newest first: what a transaction wrote, and what the one before it wrote unless that
+/// is known to be committed.
 pub type Layers<'a> = [Option<Layer<'a>>; 2];
 
 /// Ordered reads of one family, with uncommitted rows over the committed ones.
@@ -140,31 +140,33 @@ pub struct Ordered<'a, 'db> {
     layers: Layers<'a>,
 }
 
-/// Where rows within a prefix are looked for.
+/// Where to look for the rows within a prefix.
 #[derive(Clone)]
 pub struct Span {
-    /// All rows of the prefix that are not staged: among these, where they are at hand.
+    /// If they are in memory: all rows of the prefix that are not in one of the `staged`
+    /// layers, as a range of these.
     rows: Option<(Arc<Packed>, Range<usize>)>,
-    /// Which layers have rows there that count.
+    /// Which layers have rows within the prefix that count.
     staged: [bool; 2],
     /// Which layers have rows of the person at all.
     staged_of_person: [bool; 2],
-    /// Those rows are all that the person has in the family.
+    /// Whether `rows` has all rows of the person in the family.
     of_person: bool,
 }
 
 impl<'a, 'db> Ordered<'a, 'db> {
-    /// Reads of what is committed.
+    /// Reads committed rows only.
     pub fn new(committed: &'a RefCell<Committed<'db>>) -> Self {
         Self { committed, layers: [None, None] }
     }
 
-    /// A transaction's reads.
+    /// Reads the layers of a transaction over the committed rows.
     pub fn over(committed: &'a RefCell<Committed<'db>>, layers: Layers<'a>) -> Self {
         Self { committed, layers }
     }
 
-    /// Which layers have rows within `prefix`, of those that are asked, and whether nothing but these counts.
+    /// Returns which of the `asked` layers have rows within `prefix`, and whether one of them erased the
+    /// person, so that no older rows count.
     fn staged_within(&self, prefix: &[u8], asked: [bool; 2]) -> ([bool; 2], bool) {
         let mut staged = [false; 2];
         for ((layer, has_rows), asked) in self.layers.iter().flatten().zip(&mut staged).zip(asked) {
@@ -176,9 +178,9 @@ impl<'a, 'db> Ordered<'a, 'db> {
         (staged, false)
     }
 
-    /// Where rows within `prefix` are looked for.
+    /// Returns where to look for rows within `prefix`.
     pub fn span(&self, prefix: &[u8]) -> Result<Span> {
-        // Rows of families without persons have shorter prefixes.
+        // Families without persons have shorter prefixes.
         let of_person = prefix.get(..PERSON_BYTES).unwrap_or(prefix);
         let (staged_of_person, _) = self.staged_within(of_person, [true; 2]);
         let (staged, is_erased) = self.staged_within(prefix, staged_of_person);
@@ -195,8 +197,8 @@ impl<'a, 'db> Ordered<'a, 'db> {
         Ok(Span { rows, staged, staged_of_person, of_person })
     }
 
-    /// The same, by where rows within another prefix of the same person are. Whoever asks for one property after
-    /// the other finds each where the one before it ends.
+    /// Like [`Ordered::span`], with the span of another prefix of the same person as a hint. A caller that
+    /// reads properties in order finds each where the one before it ends.
     pub fn span_after(&self, prefix: &[u8], before: &Span) -> Result<Span> {
         let Some((rows, range)) = before.rows.as_ref().filter(|_| before.of_person) else {
             return self.span(prefix);
@@ -207,8 +209,8 @@ impl<'a, 'db> Ordered<'a, 'db> {
         Ok(Span { rows: Some((rows.clone(), within)), staged, staged_of_person, of_person: true })
     }
 
-    /// Where rows within `prefix`, all of which is in a span, are looked for: among the rows themselves, read
-    /// here, where there are at most `few`.
+    /// Narrows `span`, which covers `prefix`: if there are at most `few` rows, they are read here, and later
+    /// look-ups find them in memory.
     pub fn span_of_few(&self, span: Span, prefix: &[u8], few: usize) -> Result<Span> {
         if span.rows.is_some() {
             return Ok(span);
@@ -243,7 +245,7 @@ impl<'a, 'db> Ordered<'a, 'db> {
         self.first_of(&self.span(prefix)?, prefix, key, |row| Ok(owned(row)))
     }
 
-    /// Reads the last row within `prefix`, all of which is in a span, whose key is at most `key`.
+    /// Reads the last row within `prefix` whose key is at most `key`. The span covers all of `prefix`.
     pub fn last_of<T>(
         &self,
         span: &Span,
@@ -274,7 +276,7 @@ impl<'a, 'db> Ordered<'a, 'db> {
         found.max(staged).map(read).transpose()
     }
 
-    /// Reads the first row within `prefix`, all of which is in a span, whose key is at least `key`.
+    /// Reads the first row within `prefix` whose key is at least `key`. The span covers all of `prefix`.
     pub fn first_of<T>(
         &self,
         span: &Span,
@@ -309,7 +311,8 @@ impl<'a, 'db> Ordered<'a, 'db> {
         found.into_iter().chain(staged).min().map(read).transpose()
     }
 
-    /// The committed rows within a prefix that are not staged, where they are at most so many.
+    /// Returns the committed rows within a prefix that no layer replaces; `None` if
+    /// there are more than `most`.
     fn all_committed(&self, span: &Span, prefix: &[u8], most: usize) -> Result<Option<Packed>> {
         let mut committed = self.committed.borrow_mut();
         let mut rows = Packed::default();
@@ -327,13 +330,13 @@ impl<'a, 'db> Ordered<'a, 'db> {
         Ok(Some(rows))
     }
 
-    /// The layers that have rows which count, each with how many are newer.
+    /// Returns the layers that have rows which count, each with the number of newer layers.
     fn counting(&self, span: &Span) -> impl Iterator<Item = (usize, Layer<'a>)> + use<'a> {
         let counting = self.layers.into_iter().zip(span.staged).enumerate();
         counting.filter_map(|(age, (layer, counts))| Some((age, layer.filter(|_| counts)?)))
     }
 
-    /// A row of a layer, unless it is taken away there or a newer layer has another one.
+    /// Returns a row of a layer, unless it is deleted there or a newer layer has another one.
     fn shown<'r>(
         &self,
         span: &Span,
@@ -348,7 +351,8 @@ impl<'a, 'db> Ordered<'a, 'db> {
         is_last.then_some((key, value))
     }
 
-    /// The first of the rows at hand that is within `prefix` and counts, where those within come first.
+    /// Returns the first of `rows` that is within `prefix` and in no layer. Rows within
+    /// `prefix` must come first.
     fn unstaged<'r>(
         &self,
         span: &Span,

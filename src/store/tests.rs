@@ -107,7 +107,7 @@ fn a_folder_of_something_else_is_refused_and_left_untouched() {
     assert_eq!(content(foreign.path()), before);
 }
 
-/// The files are those that a process has written which was killed there.
+/// The files are those that a first start leaves when it is killed at that point.
 #[test]
 fn a_first_start_that_was_killed_is_begun_anew() {
     let made = tempfile::tempdir().unwrap();
@@ -122,7 +122,7 @@ fn a_first_start_that_was_killed_is_begun_anew() {
         drop(Store::open(&config(folder.path())).unwrap());
         assert!(Store::open(&config(folder.path())).is_ok());
     }
-    // Where there was a store, something else has happened.
+    // A folder that had a store is refused: something else has happened to it.
     std::fs::remove_file(made.path().join("CURRENT")).unwrap();
     let error = Store::open(&config(made.path())).err().unwrap();
     assert!(error.to_string().contains("not empty"), "{error}");
@@ -202,7 +202,7 @@ fn a_table_that_is_missing_or_cut_is_told_at_the_start() {
             others.for_each(|family| store.damage(family, key, Some(b"row")));
             store.checkpoint().unwrap();
         }
-        // RocksDB itself opens no more than the first sixteen.
+        // RocksDB itself opens only the first sixteen.
         assert!(store.db.live_files().unwrap().len() > 30);
     }
     let tables = content(folder.path()).into_iter();
@@ -221,7 +221,7 @@ fn a_table_that_is_missing_or_cut_is_told_at_the_start() {
     Store::open(&config(folder.path())).unwrap();
 }
 
-/// Commits one distinct id after the other, each with the position that it came from.
+/// Commits distinct ids one by one, each with the position that it came from.
 fn commit_numbered(store: &Store, numbers: std::ops::Range<u64>) {
     for number in numbers {
         let mut transaction = store.transaction();
@@ -238,8 +238,8 @@ fn commit_numbered(store: &Store, numbers: std::ops::Range<u64>) {
     }
 }
 
-/// What a store that was damaged answers: an error, or all that was committed before some commit. Says
-/// how many commits it has.
+/// Checks that a damaged store returns an error, or exactly what the commits up to some point wrote.
+/// Returns how many commits it has.
 fn is_of_one_moment(path: &Path, numbers: u64) -> Result<u64> {
     let store = Store::open(&config(path))?;
     let snapshot = store.snapshot();
@@ -271,7 +271,7 @@ fn a_flipped_byte_is_never_a_wrong_answer() {
         if !matches!(kind, Some("sst" | "log")) {
             continue;
         }
-        // Enough places to meet blocks, indexes, filters, footers and records of the log.
+        // Enough places to hit blocks, indexes, filters, footers and records of the log.
         for place in (0..bytes.len()).step_by(bytes.len().div_ceil(12).max(1)) {
             let copy = folder.path().join("copy");
             std::fs::create_dir(&copy).unwrap();
@@ -339,7 +339,7 @@ fn a_torn_write_ahead_log_is_the_store_of_an_earlier_commit() {
     assert!(moments.is_sorted_by(|before, after| before.0 < after.0), "each grew the same log");
     let edges = moments.iter().map(|(end, _)| *end);
     let mut cuts: Vec<_> = edges.flat_map(|end| [end.saturating_sub(1), end, end + 1]).collect();
-    // Between them: in the middle of rows, and of heads where a block of 32 KiB begins.
+    // And cuts between them: within rows, and within record headers at the start of a 32 KiB block.
     cuts.extend((0..length).step_by(length / 10));
     cuts.extend((0..length).step_by(32 << 10).map(|end| end + 5));
     for cut in cuts.into_iter().filter(|cut| *cut <= length) {
@@ -353,7 +353,7 @@ fn a_torn_write_ahead_log_is_the_store_of_an_earlier_commit() {
         {
             let store = Store::open(&config(&copy)).unwrap();
             assert!(store.content() == moments[whole].1, "cut at {cut}: not of commit {whole}");
-            // It goes on from there, and what was torn does not come back.
+            // Commits go on from there, and what was torn does not come back.
             commit_many(&store, IN_TABLES + whole as u64);
         }
         let store = Store::open(&config(&copy)).unwrap();

@@ -1,9 +1,9 @@
 //! The one writer: load what a batch touches, stage what it changes, commit rows and positions
 //! as one atomic batch.
 //!
-//! A transaction sees what it staged over what is committed. Dropping it without a commit leaves
-//! the store as it was. The next one may begin while it is being committed ([`Sealed::successor`]): that one
-//! sees what this one staged between its own and what is committed.
+//! A transaction sees its staged rows over the committed ones. Dropping it without a commit leaves the store
+//! as it was. The next one may begin while this one is being committed ([`Sealed::successor`]): it sees the
+//! rows that this one staged between its own and the committed ones.
 
 mod activity;
 mod command;
@@ -35,19 +35,19 @@ use super::walk::Walk;
 use super::{Error, Family, Result, Store, codec, decode, keys};
 use crate::person::{PersonId, ProjectId, PropertyId};
 
-/// One batch in the making.
+/// One batch that is being built.
 pub struct Transaction<'s> {
     store: &'s Store,
     working: WorkingSet,
-    /// What the transaction before this one changed, which may or may not be committed: where something
-    /// is not in `changes` it is looked for here first, and in the store after that.
+    /// What the transaction before this one changed, whether or not it is committed. What is not in `working`
+    /// is looked up here, and then in the store.
     before: Option<Arc<WorkingSet>>,
     history: RefCell<Committed<'s>>,
     timeline: RefCell<Committed<'s>>,
     members: RefCell<Committed<'s>>,
     sources: RefCell<Committed<'s>>,
     commands: RefCell<Committed<'s>>,
-    /// Whom the record that is being applied changed.
+    /// The persons that the record being applied has changed.
     touched: BTreeSet<(ProjectId, PersonId)>,
     names: NewNames,
     batch: WriteBatch,
@@ -58,7 +58,7 @@ impl<'s> Transaction<'s> {
         Self::after(store, None, store.take_held())
     }
 
-    /// One that follows another, with what that one held of histories.
+    /// Begins a transaction that follows another one, with the history cache of that one.
     fn after(store: &'s Store, before: Option<Arc<WorkingSet>>, held: HistoryCache) -> Self {
         count_nothing();
         let walk = |family| {
@@ -85,7 +85,7 @@ impl<'s> Transaction<'s> {
         }
     }
 
-    /// Rows of a family that a person takes along when it is erased.
+    /// Reads a family whose rows are erased with their person.
     fn ordered<'a>(
         &'a self,
         committed: &'a RefCell<Committed<'s>>,
@@ -97,7 +97,7 @@ impl<'s> Transaction<'s> {
         })
     }
 
-    /// Rows of a family that outlive their persons.
+    /// Reads a family whose rows outlive their person.
     fn kept<'a>(
         &'a self,
         committed: &'a RefCell<Committed<'s>>,
@@ -115,24 +115,24 @@ impl<'s> Transaction<'s> {
         Ordered::over(committed, [Some(layer(&self.working)), before])
     }
 
-    /// Lets go of what the transaction before this one changed, which is committed. This one has read
-    /// nothing yet.
+    /// Drops the changes of the transaction before this one, which must be committed. To be called
+    /// before this one reads anything.
     pub fn forget_predecessor(&mut self) {
         self.before = None;
     }
 
-    /// Loads the owners of some distinct ids and their heads, each kind in one go, as far as the heads
-    /// are not too much to hold; the others are loaded when they are asked for.
+    /// Loads the owners of some distinct ids and their heads, each kind in one go. Once the heads take too
+    /// much memory, no more are loaded here, but when they are needed.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn load<'i>(
         &mut self,
         distinct_ids: impl IntoIterator<Item = (ProjectId, &'i str)>,
     ) -> Result<()> {
         let wanted =
             distinct_ids.into_iter().map(|(project, id)| (keys::distinct_id(project, id), project));
-        // What is there already may be newer than what is committed.
+        // An owner that is loaded already may be newer than the committed one.
         let owners = &self.working.owners;
         let mut wanted: Vec<_> = wanted.filter(|(key, _)| !owners.contains_key(key)).collect();
         wanted.sort_unstable();
@@ -190,19 +190,19 @@ impl<'s> Transaction<'s> {
         Ok(())
     }
 
-    /// The number of a property's name, if it has one.
+    /// Returns the number of a property's name, if it has one.
     #[must_use]
     pub fn known_property(&self, project: ProjectId, name: &str) -> Option<PropertyId> {
         let known = self.store.dictionary().property(project, name);
         known.or_else(|| self.names.known_property(project, name))
     }
 
-    /// Takes back the number of a property that was given last, as nothing was written under it.
+    /// Removes the property that was numbered last, under which nothing was written after all.
     pub fn forget_property(&mut self, project: ProjectId, name: &str) {
         self.names.forget_property(project, name);
     }
 
-    /// The number of a property's name, given now if it has none.
+    /// Returns the number of a property's name, and assigns one if it has none.
     pub fn property(&mut self, project: ProjectId, name: &str) -> PropertyId {
         let known = self.store.dictionary();
         known
@@ -220,13 +220,13 @@ impl<'s> Transaction<'s> {
         }
     }
 
-    /// The number of a topic, given now if it has none.
+    /// Returns the number of a topic, and assigns one if it has none.
     pub fn topic(&mut self, name: &str) -> u16 {
         let known = self.store.dictionary();
         known.topic(name).unwrap_or_else(|| self.names.topic(name, known.next_topic()))
     }
 
-    /// The number of a topic of commands, given now if it has none.
+    /// Returns the number of a topic of commands, and assigns one if it has none.
     pub fn command_topic(&mut self, name: &str) -> u16 {
         let known = self.store.dictionary();
         known
@@ -234,19 +234,19 @@ impl<'s> Transaction<'s> {
             .unwrap_or_else(|| self.names.command_topic(name, known.next_command_topic()))
     }
 
-    /// About what the transaction stages, and what it loaded of persons, in bytes: what it holds of both in
-    /// memory, and writes when it is committed, is some times as much.
+    /// Returns about how many bytes the transaction has staged, and loaded of persons. The memory that both
+    /// take, and the batch that a commit writes, are several times as large.
     #[must_use]
     pub fn staged_bytes(&self) -> usize {
         self.working.bytes + self.working.loaded_bytes
     }
 
-    /// Forgets everything that histories, timelines and what is recorded hold of a person.
+    /// Erases a person's history, timeline and recorded events.
     pub fn erase(&mut self, project: ProjectId, person: PersonId) {
         self.working.erase(keys::person(project, person));
     }
 
-    /// A single row, as it is staged or committed.
+    /// Reads a single row, staged or committed.
     fn point(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let staged = self.working.point(family, key);
         let staged = staged.or_else(|| self.before.as_ref()?.point(family, key));
@@ -255,13 +255,13 @@ impl<'s> Transaction<'s> {
 }
 
 impl Store {
-    /// Rows whose keys are in order, in one go.
+    /// Reads rows in one go. The keys must be sorted.
     fn get_sorted<K: AsRef<[u8]>>(
         &self,
         family: Family,
         keys: impl IntoIterator<Item = K>,
     ) -> impl Iterator<Item = Result<Option<DBPinnableSlice<'_>>>> {
-        // Other threads than the transaction's read parts.
+        // The parts are also read by other threads than the transaction's.
         count_nothing();
         let keys: Vec<K> = keys.into_iter().collect();
         let found = self.db.batched_multi_get_cf(self.family(family), &keys, true);
@@ -269,14 +269,14 @@ impl Store {
     }
 }
 
-/// So many heads are read at once, while those that were loaded take no more bytes than these.
+/// Heads are read this many at a time, until those loaded take more bytes than `LOADED_BYTES`.
 const AT_ONCE: usize = 2 * PART;
 const LOADED_BYTES: usize = if cfg!(test) { 4 << 10 } else { 16 << 20 };
 
-/// So much is read by one core.
+/// How many keys one task reads.
 const PART: usize = if cfg!(test) { 4 } else { 128 };
 
-/// Reads part by part, on all cores where there are several parts.
+/// Reads part by part, on all cores if there is more than one part.
 fn in_parts<K: Sync, T: Send>(
     all: &[K],
     read: impl Fn(&[K]) -> Result<Vec<T>> + Send + Sync,

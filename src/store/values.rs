@@ -9,19 +9,19 @@ use super::Result;
 use super::snapshot::Snapshot;
 use crate::person::{Needle, PersonId, ProjectId, PropertyId, Value};
 
-/// So many different values are counted at once. Tests have few, and must come by both ways.
+/// The most distinct values that are counted at once. Tests have few, and must cover both ways.
 const COUNTED: usize = if cfg!(test) { 2 } else { 250_000 };
 
-/// Their texts may take so many bytes.
+/// The most bytes that their texts may take.
 const COUNTED_BYTES: usize = 32 << 20;
 
-/// About what a text takes beside its bytes.
+/// About how much a text takes beside its bytes.
 const ENTRY: usize = 64;
 
 /// The most shares that values are counted in.
 const SHARES: u64 = 1 << 16;
 
-/// Values whose hash leaves this remainder, divided by that.
+/// The values whose hash modulo `of` is `remainder`.
 #[derive(Clone, Copy)]
 struct Share {
     remainder: u64,
@@ -34,20 +34,20 @@ impl Share {
     }
 }
 
-/// What is counted of a property.
+/// A count of the values of a property.
 struct Counting<'p> {
     needle: Option<&'p Needle>,
-    /// Made smaller where there are too many values, unless all are wanted anyway.
+    /// Halved while there are too many values, unless all of them are wanted anyway.
     share: Share,
     is_bounded: bool,
     counts: BTreeMap<String, u64>,
     bytes: usize,
-    /// The most bytes that all of them may take where there is no other bound.
+    /// The most bytes that all values may take if `is_bounded` is not set.
     most_bytes: usize,
 }
 
 impl Counting<'_> {
-    /// Null and the empty text do not count.
+    /// Counts a value `times` times. Null and the empty text do not count.
     fn count(&mut self, value: &Value, times: u64) {
         let text = value.text();
         let wanted = !value.is_null() && !text.is_empty() && self.share.has(&text);
@@ -72,7 +72,7 @@ impl Counting<'_> {
         }
     }
 
-    /// Whether all are wanted, and are more than may be: no more are kept.
+    /// Returns whether all values are wanted, but take too many bytes; no more are added then.
     fn is_over(&self) -> bool {
         !self.is_bounded && self.bytes > self.most_bytes
     }
@@ -83,15 +83,16 @@ impl Counting<'_> {
 }
 
 impl Snapshot<'_> {
-    /// The current values of a property, by their text, and how many live persons have each: the most
-    /// frequent first, by name among equals, and at most so many; and whether some more were left out, since
-    /// all have more than so many bytes together. The first one never is.
+    /// Returns the current values of a property as text, with the number of live persons that have each: the
+    /// most frequent first, equally frequent ones by text, and at most `most`. The flag says whether some of
+    /// these were left out because together they take more than `bytes`; the first one never is.
     ///
-    /// Where there are very many different values they are counted share by share, so that it takes more
-    /// time and not more memory. Where all are asked for it is all of them or, if they are too many, none.
+    /// Very many distinct values are counted share by share, which takes more time instead of more memory.
+    /// If all are wanted (`most` is `usize::MAX`), the result has all of them, or none and the flag set if
+    /// they take too many bytes.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn values(
         &self,
         project: ProjectId,
@@ -122,7 +123,7 @@ impl Snapshot<'_> {
             found.sort_unstable_by(|(a, of_a), (b, of_b)| {
                 (Reverse(of_a), a).cmp(&(Reverse(of_b), b))
             });
-            // Of what comes after the first that was left out nothing is shown, whatever its length.
+            // Nothing after the first value that was left out is shown, even if it would fit.
             if let Some((text, of)) = &left_out {
                 found.retain(|(other, of_other)| (Reverse(of_other), other) < (Reverse(of), text));
             }
@@ -140,14 +141,14 @@ impl Snapshot<'_> {
         Ok((found, left_out.is_some()))
     }
 
-    /// Counts values that are in memory, and those that are too long to be.
+    /// Counts the values of a column in memory, and those that are too long to be in it.
     fn count_kept(
         &self,
         (project, property): (ProjectId, PropertyId),
         (counted, long): (&[(&[u8], u64)], &[PersonId]),
         counting: &mut Counting<'_>,
     ) -> Result<()> {
-        // A value that is not long stands in the row, whoever has it.
+        // A value that is not too long is in the row itself, so the person does not matter.
         let counted = counted.iter().map(|&(json, times)| (PersonId::MAX, json, times));
         let long = long.iter().map(|&person| (person, &[][..], 1));
         let mut ask = self.asking();

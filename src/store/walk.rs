@@ -1,4 +1,4 @@
-//! A walk through rows of persons.
+//! A walk over rows of persons, through the row cache.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -10,46 +10,46 @@ use super::packed::Packed;
 use super::snapshot::Snapshot;
 use super::{Error, Family, Result};
 
-/// Rows of one family whose keys begin with project and person, in order, and from seek to seek those of
-/// one person: from the row cache where there are few, and else from the database.
+/// A walk over the rows of one family whose keys begin with project and person, in order. After a seek it
+/// stays with one person, whose rows come from the row cache if they are few, and else from the database.
 pub struct Walk<'a> {
     cache: Option<(&'a Snapshot<'a>, Family)>,
-    /// Opens the database, where it is needed.
+    /// Opens an iterator of the database when one is needed.
     open: Box<dyn Fn() -> DBRawIterator<'a> + 'a>,
     database: Option<DBRawIterator<'a>>,
-    /// Who was looked for in the row cache last, with all rows if they are there.
+    /// The person last looked up in the row cache, with all of its rows if they were there.
     person: Option<([u8; PERSON_BYTES], Option<Arc<Packed>>)>,
     at: Place,
-    /// How often it went somewhere.
+    /// How often it was moved.
     moves: u32,
     failed: Cell<Option<Error>>,
 }
 
-/// Rows that are passed over one by one before a seek is cheaper.
+/// How many rows are passed over one by one before a seek is cheaper.
 pub const STEPS: usize = if cfg!(test) { 2 } else { 8 };
 
-/// Each so many moves it is asked whether the read is to go on.
+/// After this many moves the walk checks whether the read has ended.
 const ASK: u32 = if cfg!(test) { 8 } else { 256 };
 
-/// Where a walk stands.
+/// Where a walk is.
 enum Place {
     /// At no row.
     Nowhere,
-    /// Where the iterator of the database does.
+    /// Where the iterator of the database is.
     Database,
-    /// At one of the rows of a person.
+    /// At one of the cached rows of a person.
     Cached(Arc<Packed>, usize),
 }
 
 impl<'a> Walk<'a> {
-    /// Through what a snapshot shows.
+    /// Creates a walk over what a snapshot shows.
     #[must_use]
     pub fn new(snapshot: &'a Snapshot<'a>, family: Family) -> Self {
         let walk = Self::over(move || snapshot.iterator(family));
         Self { cache: Some((snapshot, family)), ..walk }
     }
 
-    /// Through the database alone.
+    /// Creates a walk over the database alone, without the row cache.
     #[must_use]
     pub fn over(open: impl Fn() -> DBRawIterator<'a> + 'a) -> Self {
         let open = Box::new(open);
@@ -64,16 +64,17 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The iterator of the database, for who moves it: the walk stands nowhere then.
+    /// Returns the iterator of the database for the caller to move. The walk is at no row then.
     pub fn database(&mut self) -> &mut DBRawIterator<'a> {
         self.at = Place::Nowhere;
         self.database.get_or_insert_with(&self.open)
     }
 
-    /// All rows of the person whose keys begin like `key`, where the row cache has them.
+    /// Returns all rows of the person whose keys begin like `key`; `None` if the row cache neither
+    /// has them nor accepts them.
     ///
     /// # Errors
-    /// Where the store fails.
+    /// If the store fails.
     pub fn whole(&mut self, key: &[u8]) -> Result<Option<Arc<Packed>>> {
         let (Some((snapshot, family)), Some(&person)) = (self.cache, key.first_chunk()) else {
             return Ok(None);
@@ -88,7 +89,7 @@ impl<'a> Walk<'a> {
         Ok(rows)
     }
 
-    /// Goes to the first row of the person that is not before `key`.
+    /// Goes to the person's first row at or after `key`.
     pub fn seek(&mut self, key: impl AsRef<[u8]>) {
         let key = key.as_ref();
         if !self.may_move() {
@@ -102,7 +103,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Goes to the last row of the person that is not after `key`.
+    /// Goes to the person's last row at or before `key`.
     pub fn seek_for_prev(&mut self, key: impl AsRef<[u8]>) {
         let key = key.as_ref();
         if !self.may_move() {
@@ -116,7 +117,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A person's rows, where they are cached. Whatever fails shows in [`Walk::status`].
+    /// Returns the person's rows if they are cached. An error is kept for [`Walk::status`].
     fn enter(&mut self, key: &[u8]) -> Option<Arc<Packed>> {
         self.whole(key).unwrap_or_else(|error| {
             self.failed.set(Some(error));
@@ -129,7 +130,7 @@ impl<'a> Walk<'a> {
         self.at = at.map_or(Place::Nowhere, |at| Place::Cached(rows, at));
     }
 
-    /// The row at which it stands.
+    /// Returns the current row.
     #[must_use]
     pub fn item(&self) -> Option<(&[u8], &[u8])> {
         match &self.at {
@@ -139,7 +140,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The key of that.
+    /// Returns the key of the current row.
     #[must_use]
     pub fn key(&self) -> Option<&[u8]> {
         self.item().map(|(key, _)| key)
@@ -171,7 +172,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Whether the read is not over. That it is shows in [`Walk::status`].
+    /// Returns whether the read may go on. If not, [`Walk::status`] returns the error.
     fn may_move(&mut self) -> bool {
         self.moves = self.moves.wrapping_add(1);
         if !self.moves.is_multiple_of(ASK) {
@@ -181,10 +182,10 @@ impl<'a> Walk<'a> {
         asked.map_err(|error| self.failed.set(Some(error))).is_ok()
     }
 
-    /// Whether the walk failed, which is told once.
+    /// Returns the error of the walk, if it failed. An error of its own is returned once.
     ///
     /// # Errors
-    /// Where the store failed.
+    /// If the store failed, or the read has ended.
     pub fn status(&self) -> Result<()> {
         if let Some(error) = self.failed.take() {
             return Err(error);

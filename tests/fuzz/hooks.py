@@ -1,4 +1,4 @@
-"""What schemathesis cannot know from the document, and what it may not hold against the server."""
+"""What schemathesis cannot know from the document, and which of its findings are not failures."""
 
 import json
 import os
@@ -23,7 +23,7 @@ schemathesis.openapi.format(
 
 @schemathesis.hook
 def before_load_schema(context, raw_schema):
-    """Says of forms and of lines what they are in a way that schemathesis can generate."""
+    """Describes forms and lines in a way that schemathesis can generate."""
     schemas = raw_schema["components"]["schemas"]
     for path in raw_schema["paths"].values():
         for operation in path.values():
@@ -31,14 +31,14 @@ def before_load_schema(context, raw_schema):
                 continue
             for parameter in operation.get("parameters", []):
                 if parameter.get("name") == "min_position":
-                    # One that is reached, so that there is more to see than a 503.
+                    # A position that is reached, so that there are answers other than 503.
                     parameter["example"] = os.environ["FUZZ_POSITION"]
             content = operation.get("requestBody", {}).get("content", {})
             if LINES in content:
                 line = {"$ref": "#/components/schemas/LineToJoin"}
                 content[LINES]["schema"] = {"type": "array", "items": line}
             if FORM in content:
-                # It spreads an object over the form, whatever `encoding` says.
+                # schemathesis spreads an object over the form, whatever `encoding` says.
                 name = content[FORM]["schema"]["$ref"].rsplit("/", 1)[-1]
                 content[FORM]["schema"] = as_form(schemas[name], content[FORM].get("encoding", {}))
 
@@ -54,7 +54,7 @@ def as_form(schema, encoding):
                 kind = "json-object-text" if value else "json-text"
                 part["properties"][name] = {"type": "string", "format": kind}
             elif name in encoding:
-                # One or several: several would be spread as well.
+                # One value or several; several would be spread as well.
                 one = value["oneOf"][1] if "oneOf" in value else {"type": "string", "format": "uuid"}
                 part["properties"][name] = one
     return schema
@@ -68,14 +68,14 @@ def lines(context, value):
 
 
 def is_wrong(case, location):
-    """Whether that part of a request breaks the document on purpose."""
+    """Whether that part of a request violates the document on purpose."""
     part = case.meta.components.get(location) if case.meta else None
     return part is not None and part.mode.is_negative
 
 
 @schemathesis.hook
 def before_call(context, case, **kwargs):
-    """Leaves one of what excludes each other, so that the other is asked for."""
+    """Removes one of two parameters that exclude each other, so that the request is answered."""
     query = case.query or {}
     if is_wrong(case, ParameterLocation.QUERY):
         return
@@ -84,8 +84,8 @@ def before_call(context, case, **kwargs):
             del query[one if len(query) % 2 else other]
 
 
-# Answers to requests that keep to the schemas, but not to what is said in words, or cannot be said
-# in a schema: what is opaque, what excludes each other, what must be there.
+# Refusals of requests that match the schemas but break a rule that is only stated in words: opaque values,
+# parameters that exclude each other, and parameters that must be given.
 IN_WORDS = [
     ": min_position must be a value of X-Personview-Position",
     ": cursor must be one that an answer of this list gave",
@@ -96,9 +96,9 @@ IN_WORDS = [
     ": The body is larger than it may be",
     ": A filter may have 100 conditions and 10 levels of groups",
     "it is no regular expression",
-    # A pattern does not know which days there are.
+    # A pattern does not know which days exist.
     "it must be a date such as 2026-03-01 or -7d",
-    # A number counts as it is written: 7.0 is the integer of JSON Schema, and no id.
+    # A number counts as it is written: 7.0 is an integer in JSON Schema, but not an id.
     "^ids: '.*' is no id or uuid",
     "is not a distinct id of this person$",
     ": A split must leave the person at least one distinct id",
@@ -108,7 +108,7 @@ IN_WORDS = [
 
 @schemathesis.hook
 def filter_failure(context, failure, case, response):
-    """False where the document says in words why a failure is none."""
+    """Returns False if the document says in words why this is not a failure."""
     kind = type(failure).__name__
     if kind == "RejectedPositiveData":
         error = response.json()
@@ -116,7 +116,7 @@ def filter_failure(context, failure, case, response):
         return not any(re.search(words, told) for words in IN_WORDS)
     if kind == "AcceptedNegativeData":
         if case.media_type == LINES and not is_wrong(case, ParameterLocation.QUERY):
-            # A line that cannot be answered is told of in its place.
+            # A line that cannot be answered has its error in its place.
             return False
         # An empty parameter counts as absent, and of one given several times the last counts.
         return all(value not in ("", [], [""]) for value in (case.query or {}).values())

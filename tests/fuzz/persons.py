@@ -1,4 +1,4 @@
-"""Prints capture events that make 400 persons: values of every kind, and one in four was merged."""
+"""Prints capture events that create 400 persons, with values of every kind; one in four is merged."""
 
 import json
 

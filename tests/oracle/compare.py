@@ -1,4 +1,4 @@
-"""Asks a running personview what the oracle was asked, and prints every difference.
+"""Puts the oracle's queries to a running personview, and prints every difference.
 
     fold.py records.jsonl --sample-queries 10 > queries.jsonl
     fold.py records.jsonl --queries queries.jsonl --out answers.jsonl
@@ -50,7 +50,7 @@ def differences(query, expected, found):
         return [] if expected.get("error") == found.get("error") else [("error", expected, found)]
     fields = ["existed"] + (COMPARED if expected["existed"] else [])
     if query["timestamp"] is None and not query["include_set_once"]:
-        # Asked for as a moment after everything: then only recorded operations count as seen.
+        # Asked as of a time after everything, so only recorded operations count as seen.
         fields.remove("last_seen_at")
     pairs = [(field, expected[field], found[field]) for field in fields]
     return [pair for pair in pairs if pair[1] != pair[2]]

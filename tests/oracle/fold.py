@@ -30,7 +30,7 @@ HEAD = re.compile(rb'\{"topic":"([^"\\]+)","partition":(\d+),"offset":(\d+),"tst
 
 
 class Records:
-    """Lines of files by partition; only where they begin is held in memory."""
+    """Lines of files by partition; only their positions are held in memory."""
 
     def __init__(self, paths, topics):
         self.topics = list(topics)
@@ -57,7 +57,7 @@ class Records:
         self.files.append(file)
 
     def in_order(self):
-        """(record, topic number): always the head with the least Kafka timestamp, ties by topic and partition."""
+        """Yields (record, topic number) by least Kafka timestamp of the heads, then topic and partition."""
         streams = [self.partition(*key) for key in sorted(self.partitions)]
         for _, topic, _, line in merged_heads(streams):
             file, start, length = line
@@ -133,7 +133,7 @@ def has_unset(person):
 
 
 def sample_people(store, number, rng):
-    """Living people, by turns: hot, merged, with unset properties, with several ids, any."""
+    """Picks living people in turn: hot, merged, with unset properties, with several ids, any."""
     living = [(project, person) for project, person in store.persons if person.into is None and person.operations]
     rng.shuffle(living)
     groups = [sorted(living, key=lambda one: -len(one[1].operations)), [one for one in living if one[1].merges],
@@ -148,7 +148,7 @@ def sample_people(store, number, rng):
 
 
 def sample_times(person, rng):
-    """Five times: at a recorded operation, just before one, any, at a merge or another, just before it."""
+    """Picks five times: at an operation, just before one, any, at a merge or operation, just before that."""
     members = family(person)
     operations = [place for member in members for place, _, _ in member.operations]
     merges = [time for member in members for time, _, _ in member.merges]

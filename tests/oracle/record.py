@@ -1,4 +1,4 @@
-"""From one Kafka record to one event: parsing, coercion, times, promotion. No state is kept here.
+"""Turns one Kafka record into one event: parsing, coercion, times, promotion. Keeps no state.
 
 A record is what `kcat -C -J` prints, an event is what a person's timeline is made of.
 Times are integers: microseconds since 1970-01-01 UTC.
@@ -104,7 +104,7 @@ def parse_json(text, reason):
 
 
 def to_json(value):
-    """Compact JSON, numbers in the form in which they came."""
+    """Compact JSON; numbers keep the form in which they came."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{to_json(k)}:{to_json(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
@@ -136,7 +136,7 @@ def without_nul(value):
 
 
 def text_of(value):
-    """The value where a string is due; None where it is missing or blank."""
+    """The value as a string; None if it is missing or blank."""
     if value is None:
         return None
     text = value if isinstance(value, str) else to_json(value)
@@ -165,11 +165,11 @@ YEAR_0, YEAR_10000 = midnight(0, 1, 1), midnight(9999, 12, 31) + DAY
 
 
 LONG_YEAR = re.compile(r"([+-]?\d{5,})(-.*)", re.ASCII)
-NEVER = 10 ** 20  # after every year that can be written, whatever a clock is corrected by
+NEVER = 10 ** 20  # beyond every year that can be written, even after a clock is corrected
 
 
 def parse_event_time(text):
-    """As parse_time, but a year may have a sign and more digits than four, as JavaScript writes it."""
+    """Like parse_time, but a year may have a sign and more than four digits, as JavaScript writes it."""
     match = LONG_YEAR.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None:
         return parse_time(text)
@@ -281,7 +281,7 @@ def first_text(*candidates):
 
 
 def other_id(name, properties):
-    """What a merge event names as the other id: its raw text, or None where it names none."""
+    """The other id that a merge event names, as raw text; None if it names none."""
     if name not in MERGE_EVENTS:
         return None
     value = properties.get(MERGE_EVENTS[name])
@@ -344,7 +344,7 @@ def parse(record, projects, topic_number):
 
 
 def promote(event, properties):
-    """The event properties that become person properties beside the explicit $set and $set_once."""
+    """Adds the event properties that become person properties, beside the explicit $set and $set_once."""
     hidden = SERVER_HIDES if properties.get("$is_server") is True else ()
     keys = [key for key in properties if key in PROMOTED and key not in hidden]
     found = {key: properties[key] for key in keys if key != "$os_name"}

@@ -57,7 +57,7 @@ class Person:
         self.joined = []      # distinct ids in the order in which they joined
         self.rows = {}        # key → [(place, kind, value, known)], place = (time, topic, partition, offset, rank)
         self.heads = {}       # key → state after the last row: only a cache
-        self.made = []        # (event time, known) of its events, those that matter to the least event time
+        self.made = []        # (event time, known) of its events, without those that cannot be the earliest
         self.marks = []       # (event time, known) of its identifying events
         self.seen = None      # newest event time of its own events
         self.version = 0
@@ -83,8 +83,8 @@ def step(state, row, key, known):
         return (value if with_once is ABSENT else ABSENT), (value if without is ABSENT else ABSENT), time
     if kind is ONCE_UNSET:
         return (value if with_once is ABSENT else ABSENT), ABSENT, time
-    # A merge, its value being the source: what that had at the effective time, its operations of that time included,
-    # where the target has nothing. A source without the key leaves no row.
+    # A merge, whose value is the source: where the target has nothing, it brings what the source had at the
+    # effective time, operations of that time included. A source without the key leaves no row.
     brought, brought_without, _ = fold(value.rows.get(key, ()), key, (time + 1,), known)
     if brought is ABSENT and brought_without is ABSENT:
         return state
@@ -103,7 +103,7 @@ def fold(rows, key, until=(FOREVER,), known=None):
 
 
 def state_before(person, key, place):
-    """The fold up to a place, from the cache where the place is behind all rows of the key."""
+    """The fold up to a place, from the cache if the place is after all rows of the key."""
     rows = person.rows.get(key)
     if rows is None:
         return NOTHING
@@ -125,7 +125,7 @@ def insert(person, key, row):
     if head is not None and row[0] > rows[-1][0]:
         person.heads[key] = step(head, row, key, None)
     bisect.insort(rows, row)
-    while person.into is not None:  # whoever took this person over folds it anew
+    while person.into is not None:  # the persons that this one was merged into fold the key again
         person = person.into[0]
         person.heads.pop(key, None)
 
@@ -176,7 +176,7 @@ class Store:
             applied = self.attach(event, other, target, source)
         if applied:
             self.owner(event, event.distinct_id).marks.append((event.time, event.known))
-            # Also where nothing was recorded: a repeat is not decided anew.
+            # Even if nothing was recorded, so that a repeat is not decided again.
             entries = self.owners[event.project, event.distinct_id]
             resolve(entries, event.time).person.recorded.add((event.time, event.uuid))
 
@@ -192,7 +192,7 @@ class Store:
         return cut(event.other)
 
     def owner(self, event, distinct_id):
-        """The owner of the moment."""
+        """The current owner."""
         entries = self.owners.get((event.project, distinct_id))
         return entries[-1].person if entries else None
 
@@ -208,7 +208,7 @@ class Store:
 
     def duplicate(self, event, person):
         entries = self.owners.get((event.project, event.distinct_id))
-        # The id may have changed hands at that very time.
+        # The id may have changed its owner at exactly that time.
         before = resolve(entries, event.time - 1).person if entries else person
         found = any((event.time, event.uuid) in whose.recorded for whose in (person, before))
         self.counts["duplicates"] += found
@@ -228,7 +228,7 @@ class Store:
         return True
 
     def attach(self, event, other, target, source):
-        """At most one of the two ids is new to us, or both are, or both are one person already."""
+        """Applies a merge event that merges no two persons: an id is new, or both are one person already."""
         entries = self.owners.get((event.project, event.distinct_id))
         home = resolve(entries, event.time).person if entries else source
         if home is not None and self.duplicate(event, home):
@@ -250,7 +250,8 @@ class Store:
         place = (time, *event.position, MERGE_ROW)
         entries = self.owners[event.project, event.distinct_id]
         entries[0].since = min(entries[0].since, event.time)
-        # Where it took effect later, a duplicate of the event is looked for with the owner of its own time.
+        # If it took effect later, a duplicate of the event is looked for with the owner at the event's own
+        # time.
         resolve(entries, event.time).person.recorded.add((event.time, event.uuid))
         for distinct_id in source.joined:
             self.own(event, distinct_id, target, time)
@@ -267,7 +268,7 @@ class Store:
         return True
 
     def effective_time(self, event, source):
-        """Not before the event, and after the target id and the source's ids came to whom they belong now."""
+        """Not before the event, and after the target id and the source's ids last changed their owner."""
         changes = [self.owners[event.project, distinct_id] for distinct_id in (event.distinct_id, *source.joined)]
         return max([event.time] + [entries[-1].since + 1 for entries in changes if len(entries) > 1])
 
@@ -313,7 +314,7 @@ class Store:
     # --- reading --------------------------------------------------------------------------------------------------
 
     def answer(self, query):
-        """What properties_at_time gives; timestamp null: the person now."""
+        """The answer of properties_at_time; with timestamp null, the person now."""
         project = query.get("project", min(self.projects.values()))
         entries = self.owners.get((project, query["distinct_id"]))
         if entries is None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A stream made to hurt: few people, few properties, few moments, and everything that may happen to them.
+"""A stream made to be difficult: few people, properties and moments, and everything that may happen to them.
 
     storm.py --events 100000 --ids 3000 --seed 1 | kcat -P -b ADDR -t events_plugin_ingestion -K $'\\t'
 
@@ -59,7 +59,7 @@ def event_of(rng, distinct_id, other, merges):
 
 
 def time_of(rng, arrived):
-    """Mostly just now, often late, sometimes the same as others' or ahead of the clock."""
+    """Mostly just now, often late, sometimes equal to another one or ahead of the clock."""
     roll = rng.random()
     if roll < .5:
         return arrived - rng.randrange(5 * SECOND)

@@ -360,7 +360,7 @@ class Merging(unittest.TestCase):
 
 
 class Storm(unittest.TestCase):
-    """Many random events on few ids and times: what must hold whatever comes."""
+    """What must hold for many random events on few ids and times."""
 
     def storm(self, seed):
         stream = Stream()

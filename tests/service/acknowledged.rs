@@ -1,4 +1,4 @@
-//! kill -9 while the API is written to: what was answered with success is there afterwards.
+//! kill -9 while the API is written to: every write that was answered with success is there afterwards.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::crash::{kills, verify};
 use crate::harness::{Home, KEY, Service, Topic, wait_for};
 
-/// The number that was written last.
+/// Returns the number that was written last.
 fn number(service: &Service) -> u64 {
     service.wait_for_readiness(200);
     // A write that was not answered may still come in from the log.
@@ -15,8 +15,8 @@ fn number(service: &Service) -> u64 {
     found["results"][0]["properties"]["number"].as_u64().unwrap()
 }
 
-/// Writes the numbers after those that were sent until the service is gone; answers which one was
-/// acknowledged last, where `acknowledged` is one that is known to be there, and which one was sent last.
+/// Writes the numbers after `sent` until the service is gone. Returns the number acknowledged last, beginning
+/// with `acknowledged`, which is known to be there, and the number sent last.
 fn write(url: &str, mut acknowledged: u64, mut sent: u64) -> (u64, u64) {
     let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
     loop {

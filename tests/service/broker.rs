@@ -1,4 +1,4 @@
-//! A Kafka that nobody else uses, to be set up otherwise, paused and killed.
+//! A Kafka for one test, which may configure, pause and kill it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,12 +18,12 @@ fn done(command: &mut Command) {
 }
 
 impl Broker {
-    /// Starts one; answers where it is.
+    /// Starts a broker and returns its address.
     pub fn start() -> (Self, String) {
         Self::start_in(TempDir::new().unwrap(), "")
     }
 
-    /// Starts one in a folder, with more lines of `server.properties`.
+    /// Starts a broker in a folder, with more lines of `server.properties`.
     pub fn start_in(folder: TempDir, properties: &str) -> (Self, String) {
         let broker = Self(folder);
         done(script().args(["start".as_ref(), broker.0.path()]).env("KAFKA_PROPS", properties));
@@ -31,13 +31,13 @@ impl Broker {
         (broker, address.trim().to_owned())
     }
 
-    /// Kills it and starts it again with other lines of `server.properties`.
+    /// Kills the broker and starts it again with other lines of `server.properties`.
     pub fn restart(&self, properties: &str) {
         self.tell("kill");
         done(script().args(["start".as_ref(), self.folder()]).env("KAFKA_PROPS", properties));
     }
 
-    /// Where it keeps what it has.
+    /// Returns the folder of its data.
     pub fn folder(&self) -> &Path {
         self.0.path()
     }

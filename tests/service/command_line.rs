@@ -67,7 +67,7 @@ fn produce_sends_what_is_good_and_tells_of_the_rest() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("events.ndjson");
     let event = |id: &str| json!({"token": "t", "event": "x", "distinct_id": id}).to_string();
-    // The topic takes no record of this size, which is the broker's word, and says nothing of the others.
+    // The broker refuses a record of this size, but not the others.
     let noise = (0..64 << 10).map(|_| uuid::Uuid::new_v4().simple().to_string());
     let large =
         json!({"token": "t", "event": "x", "distinct_id": "cy", "x": noise.collect::<String>()});
@@ -103,7 +103,7 @@ fn a_signal_ends_the_service_in_order() {
     let home = Home::new(&topic);
     let service = home.serve();
     service.wait_for_readiness(200);
-    // As the health check of a container does, which is told of the file by the environment alone.
+    // Like the health check of a container, which gets the path of the file only from the environment.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("personview.toml");
     let listens = &service.url["http://".len()..];

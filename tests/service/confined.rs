@@ -1,5 +1,4 @@
-//! The program as its image and its units run it: as nobody, without a right, on a root that cannot be
-//! written.
+//! The program as its image and its units run it: as nobody, without capabilities, on a read-only root.
 
 use std::process::Command;
 
@@ -7,8 +6,8 @@ use serde_json::json;
 
 use crate::harness::{Home, KEY, Topic};
 
-/// The folder of the store stays as it is, all else of the root is read-only, and no right is left.
-/// Whoever is not root may do so in a user namespace, and is nobody outside of it then.
+/// The folder of the store stays writable, the rest of the root is read-only, and all capabilities are
+/// dropped. A user other than root needs a user namespace for this, and has no privileges outside of it.
 const CONFINE: &str = r#"
 set -e
 folder=$1 user=$2 program=$3
@@ -27,7 +26,7 @@ cd /
 exec setpriv $nobody --no-new-privs --inh-caps=-all --bounding-set=-all "$folder/personview" "$@"
 "#;
 
-/// The command that runs a program so; `None` where this system does not let one have mounts of one's own.
+/// Returns the command that runs a program so; `None` if this system does not allow mounts of one's own.
 fn confined(home: &Home) -> Option<Vec<String>> {
     let is_root = nix::unistd::getuid().is_root();
     let namespaces: &[&str] =
@@ -60,7 +59,7 @@ fn it_needs_no_rights_and_writes_nowhere_but_in_its_folder() {
     let ann = list["results"][0]["id"].clone();
     let (body, path) = (json!({"properties": {"a": 1}}), format!("/api/projects/1/persons/{ann}"));
     assert_eq!(service.send("PATCH", &path, Some(&body)).0, 200);
-    // What a join is sent is kept in a file meanwhile.
+    // The server keeps the lines of a join in a file.
     let url = format!("{}/api/projects/1/persons/properties_at_time", service.url);
     let line = r#"{"distinct_id":"ann","timestamp":"2099-01-01T00:00:00Z"}"#;
     let mut joined = ureq::post(url)

@@ -11,13 +11,13 @@ use serde_json::{Value as Json, json};
 use crate::harness::{Home, Service, Topic};
 use crate::histories::histories;
 
-/// How often each stream is interrupted by a kill; `CRASH_KILLS` says otherwise.
+/// Returns how often each stream is interrupted by a kill; `CRASH_KILLS` changes it.
 pub fn kills() -> usize {
     let asked = std::env::var("CRASH_KILLS").ok();
     asked.map_or(8, |asked| asked.parse().expect("CRASH_KILLS is a number"))
 }
 
-/// A stream in Kafka, and what there is to ask about it.
+/// A stream in Kafka, and what to read from its store.
 pub struct Stream {
     topic: Topic,
     /// The last record of every partition, as `min_position` names it.
@@ -26,12 +26,12 @@ pub struct Stream {
     /// Moments of the past.
     times: Vec<String>,
     known_at: String,
-    /// How many records a transaction takes: few enough to be killed in many places.
+    /// How many records a batch has: few enough to be killed in many places.
     batch_records: u64,
 }
 
-/// Sends lines to the partitions in turn, and commands to their topic: their authors had seen all
-/// lines before.
+/// Sends events to the partitions in turn, and commands to their topic. The author of a command had seen all
+/// events before it.
 fn send(partitions: usize, lines: impl IntoIterator<Item = Json>) -> (Topic, Vec<String>) {
     let topic = Topic::create("crash", i32::try_from(partitions).unwrap());
     let commands = topic.commands();
@@ -65,7 +65,7 @@ fn time(seconds: usize) -> String {
     format!("2026-01-01T{hours:02}:{minutes:02}:{:02}Z", seconds % 60)
 }
 
-/// Waits until every record is applied and answers everything there is to ask.
+/// Waits until every record is applied, and returns the answers to every read.
 fn everything(service: &Service, stream: &Stream) -> Vec<Json> {
     service.wait_for_readiness(200);
     for end in &stream.ends {
@@ -73,8 +73,8 @@ fn everything(service: &Service, stream: &Stream) -> Vec<Json> {
     }
     let paths = ["?limit=10000", "/activity?limit=1000", "/changes?limit=10000"];
     let mut answers = paths.map(|path| service.persons(path)).to_vec();
-    // Links name the port, which is another one for every process, and cursors the store. Two topics
-    // have no order between them that everybody must keep.
+    // Links name the port, which differs between processes, and cursors name the store. The order between two
+    // topics is not defined.
     for answer in &mut answers {
         answer["next"].take();
         answer["cursor"].take();
@@ -96,8 +96,8 @@ fn everything(service: &Service, stream: &Stream) -> Vec<Json> {
     answers
 }
 
-/// Starts the service and kills it at random moments of its work, several times; every store that it
-/// leaves keeps the laws. Answers after how many records of each start it was killed.
+/// Starts the service and kills it at random moments, several times, and verifies the store each time.
+/// Returns how many records each start had applied when it was killed.
 pub fn killed(home: &Home, topic: &Topic, most: u64) -> Vec<f64> {
     let applied =
         format!("personview_ingest_records_total{{result=\"recorded\",topic=\"{}\"}}", topic.name);
@@ -115,7 +115,7 @@ pub fn killed(home: &Home, topic: &Topic, most: u64) -> Vec<f64> {
     killed_at
 }
 
-/// A store that nobody serves keeps the laws.
+/// Verifies the laws of a store that is not being served.
 pub fn verify(home: &Home) {
     let (code, said, errors) = home.run(&["verify"]);
     assert_eq!(code, 0, "{said}\n{errors}");
@@ -129,7 +129,7 @@ fn kill_9_loses_and_repeats_nothing(stream: &Stream) {
     });
 }
 
-/// Reads a stream with a service that `interrupt` starts and kills before, and compares every answer
+/// Reads a stream with a service that `interrupt` has started and killed before, and compares every answer
 /// with that of a store built in one go.
 pub fn loses_and_repeats_nothing(stream: &Stream, interrupt: impl FnOnce(&Home)) {
     let small_batches = format!("[ingest]\nbatch_records = {}\n", stream.batch_records);
@@ -153,11 +153,11 @@ pub fn loses_and_repeats_nothing(stream: &Stream, interrupt: impl FnOnce(&Home))
     verify(&home);
 }
 
-/// A stream in which a lost or repeated record shows: values name their event, keys are added
-/// and removed, persons are merged, and some events come late.
+/// Returns a stream in which a lost or repeated record shows: values name their event, keys are added and
+/// removed, persons are merged, and some events come late.
 pub fn numbered(partitions: usize) -> Stream {
     const EVENTS: usize = 30_000;
-    /// A command comes after so many events.
+    /// The number of events between two commands.
     const COMMAND_EVERY: usize = 150;
     let lines = (0..EVENTS).flat_map(|number| {
         let commands = (number + 1).is_multiple_of(COMMAND_EVERY);
@@ -182,7 +182,7 @@ pub fn numbered(partitions: usize) -> Stream {
 
 const PERSONS: usize = 500;
 
-/// Persons whom nobody merges, so that there is always somebody to delete.
+/// The number of persons that are never merged, so that there is always one to delete.
 const ALONE: usize = 40;
 
 fn event(number: usize) -> Json {
@@ -240,7 +240,7 @@ fn command(number: usize, now: String) -> Json {
     command
 }
 
-/// The random histories by which the store is held against the naive fold, side by side in one
+/// Returns the random histories with which the store is compared with the naive fold, side by side in one
 /// project: a line of each in turn.
 pub fn random(partitions: usize) -> Stream {
     const HISTORIES: usize = 250;
@@ -267,7 +267,7 @@ pub fn random(partitions: usize) -> Stream {
     }
 }
 
-/// A line of a history whose ids begin with its number.
+/// Returns a line of a history whose ids begin with its number.
 fn random_line(of: usize, (minutes, known, line): &(i64, i64, Json)) -> Json {
     let at = |minutes: i64| Json::from(time(usize::try_from(minutes * 60).unwrap()));
     let mine = |id: &Json| Json::from(format!("{of}{}", id.as_str().unwrap()));

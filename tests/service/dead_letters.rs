@@ -1,5 +1,5 @@
-//! Records that cannot be used: each is a dead letter with its reason, however large it is, and keeps
-//! nobody from the rest.
+//! Records that cannot be used: each becomes a dead letter with its reason, however large it is, and does not
+//! hold up the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ fn set(id: &str, values: &Json) -> Json {
     json!({"token": "t", "event": "$set", "distinct_id": id, "properties": {"$set": values}})
 }
 
-/// Value and headers of a dead letter.
+/// Key, value and headers of a dead letter.
 struct Letter {
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
@@ -31,7 +31,7 @@ impl Letter {
     }
 }
 
-/// The first dead letters of a topic.
+/// Reads the first dead letters of a topic.
 fn dead_letters(topic: &Topic, count: usize) -> Vec<Letter> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", kafka()).set("group.id", "reader");
@@ -54,7 +54,7 @@ fn dead_letters(topic: &Topic, count: usize) -> Vec<Letter> {
     letters.take(count).collect()
 }
 
-/// A record for each way in which one cannot be used.
+/// Returns a record for each way in which one cannot be used, and the reason.
 fn bad() -> Vec<(Vec<u8>, &'static str)> {
     let wrapped = |data: Json| {
         let uuid = uuid::Uuid::from_u128(1);
@@ -88,7 +88,7 @@ fn bad() -> Vec<(Vec<u8>, &'static str)> {
 fn what_cannot_be_used_is_a_dead_letter_and_keeps_nobody_from_the_rest() {
     let topic = Topic::create("dead", 1);
     let bad = bad();
-    // A good one before and after each.
+    // A good record before and after each bad one.
     let good = |number: usize| {
         let event = set(&format!("good-{number}"), &json!({"a": 1}));
         topic.send(0, Some(event.to_string().as_bytes()), &[]);
@@ -127,7 +127,7 @@ fn what_cannot_be_used_is_a_dead_letter_and_keeps_nobody_from_the_rest() {
     assert_eq!(count("recorded"), (bad.len() + 2).to_string());
     assert_eq!(count("unknown_token"), "1");
 
-    // The commands have a topic of their own, on which none is waited for either.
+    // Commands have a topic of their own, where a bad one does not hold up the others either.
     commands.send(0, Some(b"{}"), &[]);
     commands.flush();
     let ann = service.persons("?distinct_id=ann")["results"][0]["id"].clone();
@@ -138,7 +138,7 @@ fn what_cannot_be_used_is_a_dead_letter_and_keeps_nobody_from_the_rest() {
     letter.says("dlq_reason", "invalid_command");
     letter.says("dlq_topic", &commands.name);
 
-    // Each reason that there is was met.
+    // Every reason occurred.
     let met = bad.iter().map(|(_, reason)| *reason).chain(["unknown_token", "invalid_command"]);
     assert_eq!(met.collect::<BTreeSet<_>>(), Rejection::VARIANTS.iter().copied().collect());
     for reason in Rejection::VARIANTS.iter().filter(|reason| **reason != "unknown_token") {
@@ -147,10 +147,10 @@ fn what_cannot_be_used_is_a_dead_letter_and_keeps_nobody_from_the_rest() {
     }
 }
 
-/// Megabytes.
+/// A mebibyte.
 const MB: usize = 1 << 20;
 
-/// Sends records that are larger than clients let through by default.
+/// Sends records that are larger than clients send by default.
 fn send_large<'r>(
     topic: &Topic,
     codec: &str,
@@ -173,7 +173,7 @@ fn is_there(service: &Service, id: &str) -> bool {
 fn records_as_large_as_kafka_takes_them_are_used_or_dead_letters() {
     let topic = Topic::named("large");
     topic.make_with(1, "max.message.bytes", &(8 * MB).to_string());
-    // What comes around a value, and is counted with it.
+    // Leaves room for what surrounds a value and counts towards the limit.
     let largest = 8 * MB - 1_024;
     let event = |id: &str, bytes: usize| {
         let pad = "x".repeat(bytes - 100);
@@ -191,7 +191,7 @@ fn records_as_large_as_kafka_takes_them_are_used_or_dead_letters() {
         of(set("after", &json!({})).to_string()),
     ];
     send_large(&topic, "none", &records);
-    // Small on its way, and large where it is read.
+    // Small when it is sent, and large when it is read.
     records =
         vec![of(event("folded", 40 * MB).to_string()), of(set("last", &json!({})).to_string())];
     send_large(&topic, "zstd", &records);
@@ -236,7 +236,7 @@ fn a_dead_letter_that_does_not_fit_at_all_is_waited_for_and_told() {
     assert!(told.contains(&letters.name), "{told}");
     assert!(is_there(&service, "ann"), "reads go on");
     assert!(!is_there(&service, "bob"), "nothing is passed over");
-    // Somebody allows more, and it goes on by itself.
+    // Once the operator allows more, ingestion goes on by itself.
     letters.alter("max.message.bytes", "1000000");
     wait_for(|| if is_there(&service, "bob") { Ok(()) } else { Err("still waiting") });
     let letter = dead_letters(&topic, 1).remove(0);
@@ -248,7 +248,7 @@ fn a_dead_letter_that_does_not_fit_at_all_is_waited_for_and_told() {
 fn dead_letters_that_fit_one_by_one_are_whole() {
     let topic = Topic::create("together", 1);
     topic.letters().make_with(1, "max.message.bytes", "5000");
-    // librdkafka sends them together, and Kafka refuses all of them for their size.
+    // librdkafka sends them together, and Kafka refuses all of them as too large.
     let values: Vec<_> = (0..50).map(|number| format!("{number}{}", "x".repeat(1_000))).collect();
     for value in &values {
         topic.send(0, Some(value.as_bytes()), &[]);

@@ -1,8 +1,8 @@
-//! A disk that is full, cannot be written, fails or has lost a file: one line says so, reads stay right, and what
-//! is documented brings the store back.
+//! A disk that is full, read-only, failing or without one of its files: one line says so, reads stay right,
+//! and what is documented brings the store back.
 //!
 //! Full and read-only disks are file systems in memory, mounted in a mount namespace that only the program
-//! sees. Root makes one as it is; anybody else as root of a user namespace of its own.
+//! sees. Root makes one directly; any other user does so as root of a user namespace.
 
 use std::io::{BufRead, BufReader};
 use std::ops::Range;
@@ -15,12 +15,12 @@ use crate::crash::verify;
 use crate::harness::{Home, Service, Topic, wait_for};
 use crate::system_calls::strace;
 
-/// A file system of its own in place of a home's store.
+/// A file system of its own, mounted in place of a home's store.
 struct Disk {
-    /// Keeps the namespace until its standard input ends.
+    /// Keeps the namespace until its standard input is closed.
     keeper: Child,
     store: PathBuf,
-    /// The home with every process inside the namespace.
+    /// The home, with every process inside the namespace.
     home: Home,
 }
 
@@ -51,25 +51,25 @@ impl Disk {
         Self { keeper, store, home }
     }
 
-    /// Runs `mount` on it with other options.
+    /// Remounts it with other options.
     fn remount(&self, options: &str) {
         let inside = self.home.under.iter();
         let mut command: Vec<_> = inside.map(String::as_str).collect();
         let options = format!("remount,{options}");
-        // With its source named too, options of before are not given again: in a user namespace the owner
-        // among them means nobody.
+        // If the source is named too, `mount` does not repeat the earlier options: the owner among them is
+        // not valid in a user namespace.
         let store = self.store.to_str().unwrap();
         command.extend(["mount", "-t", "tmpfs", "-o", &options, "tmpfs", store]);
         assert!(Command::new(command[0]).args(&command[1..]).status().unwrap().success());
     }
 
-    /// Its folder, seen from outside.
+    /// Returns its folder, as seen from outside of the namespace.
     fn folder(&self) -> PathBuf {
         let root = PathBuf::from(format!("/proc/{}/root", self.keeper.id()));
         root.join(self.store.strip_prefix("/").unwrap())
     }
 
-    /// Takes what room is left.
+    /// Uses up the space that is left.
     fn fill(&self) {
         let mut ballast = std::fs::File::create(self.folder().join("ballast")).unwrap();
         let zeros = [0; 4096];
@@ -90,7 +90,7 @@ fn time(number: usize) -> String {
     format!("2026-01-01T{:02}:{:02}:{:02}Z", number / 3600, number / 60 % 60, number % 60)
 }
 
-/// Events that name their number, and take some room that no compression gives back.
+/// Sends events that carry their number, and filler that cannot be compressed.
 fn send(topic: &Topic, numbers: Range<usize>) {
     let events = numbers.map(|number| {
         let filler = (0..256).map(|_| uuid::Uuid::new_v4().simple().to_string());
@@ -101,7 +101,7 @@ fn send(topic: &Topic, numbers: Range<usize>) {
     topic.events(0, &events.collect::<Vec<_>>());
 }
 
-/// Holds every answer to the events up to the newest one that is seen, and says which one that is.
+/// Compares every answer with the events up to the newest one that is visible, and returns its number.
 #[track_caller]
 fn newest_of_right_answers(service: &Service) -> usize {
     let list = service.persons("?limit=1000");
@@ -111,7 +111,7 @@ fn newest_of_right_answers(service: &Service) -> usize {
     let mut found: Vec<_> = persons.map(number).collect();
     found.sort_unstable();
     let newest = *found.last().expect("some were applied");
-    // The last event of each person is one of the last so many.
+    // The last event of each person is among the last `PERSONS` events.
     let expected: Vec<_> = ((newest + 1).saturating_sub(PERSONS)..=newest).collect();
     assert_eq!(found, expected);
     for number in (0..=newest).step_by(newest / 50 + 1) {
@@ -122,7 +122,7 @@ fn newest_of_right_answers(service: &Service) -> usize {
     newest
 }
 
-/// Serves until every event is applied, in order, to a store that keeps the laws.
+/// Serves until every event is applied, then compares with a store built in one go and verifies the laws.
 #[track_caller]
 fn reads_on_to_the_end(home: &Home, topic: &Topic, events: usize) {
     let service = home.serve();
@@ -142,7 +142,7 @@ fn everybody(service: &Service) -> Json {
     service.persons("?limit=1000&order_by=created_at")["results"].take()
 }
 
-/// Waits until ingestion has ended for a reason with these words, which readiness has too.
+/// Waits until ingestion has ended for a reason with these words, which readiness must give too.
 #[track_caller]
 fn wait_for_the_end_of_ingestion(service: &Service, words: [&str; 2]) {
     let line = service.wait_for_log("ingestion has ended");
@@ -153,7 +153,7 @@ fn wait_for_the_end_of_ingestion(service: &Service, words: [&str; 2]) {
     assert!(service.metric("personview_ingest_running") < 1.0);
 }
 
-/// Starts it in vain: exit code 1, and a last line with these words.
+/// Checks that a start is refused, with exit code 1 and one line that has these words.
 #[track_caller]
 fn is_refused(home: &Home, arguments: &[&str], words: [&str; 2]) {
     let (code, _, errors) = home.run(arguments);
@@ -195,7 +195,7 @@ fn a_disk_that_is_no_longer_written_ends_ingestion_and_not_the_reads() {
     let topic = Topic::create("failing", 1);
     topic.commands();
     send(&topic, 0..EVENTS);
-    // A file system that has met an error lets nothing be written to files that are open.
+    // A file system that has met an error refuses writes to open files.
     for (error, words) in [
         ("EROFS", ["the disk is read-only", "mount it"]),
         ("EIO", ["the disk fails", "system's log"]),
@@ -237,7 +237,7 @@ fn a_missing_table_is_told_and_a_backup_or_the_log_brings_it_back() {
     assert_eq!(home.run(&["backup", backups]).0, 0);
     send(&topic, 100..200);
     reads_on_to_the_end(&home, &topic, 200);
-    // A start moves what is in the write-ahead log into tables.
+    // A start flushes the write-ahead log into tables.
     home.serve().terminate();
     let entries = std::fs::read_dir(home.store()).unwrap().map(|entry| entry.unwrap().path());
     let mut tables: Vec<_> =
@@ -296,11 +296,11 @@ fn deleted_persons_stay_pending_where_the_disk_has_no_room_to_take_them_off() {
     send(&topic, 0..EVENTS);
     let disk = Disk::new(&Home::new(&topic), "200m");
     reads_on_to_the_end(&disk.home, &topic, EVENTS);
-    // A start moves what is in the write-ahead log into tables.
+    // A start flushes the write-ahead log into tables.
     let service = disk.home.serve_in(&[("PERSONVIEW_STORE__ERASE_INTERVAL", "1s")]);
     let person = service.persons("?limit=1")["results"][0]["id"].clone();
     disk.fill();
-    // Room for the deletion, and not for the tables that are written anew without the person.
+    // There is room for the deletion, but not for rewriting the tables without the person.
     let ballast = disk.folder().join("ballast");
     let ballast = std::fs::File::options().write(true).open(ballast).unwrap();
     ballast.set_len(ballast.metadata().unwrap().len() - (4 << 20)).unwrap();

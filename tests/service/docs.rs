@@ -1,5 +1,5 @@
-//! The reference in `docs/api.md`: every command in it is run as printed, and answers what is
-//! printed below it.
+//! The reference in `docs/api.md`: every command in it is run as printed, and must answer what is printed
+//! below it.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -10,10 +10,10 @@ use crate::harness::personview;
 
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/api.md");
 
-/// Where the reference says that the server is.
+/// The address of the server in the reference.
 const PRINTED: &str = "http://127.0.0.1:8000";
 
-/// What stands for a value that is another one in every run.
+/// The placeholder of a value that differs in every run.
 const ANYTHING: &str = "…";
 
 /// A command of the reference, and the block below it.
@@ -23,7 +23,7 @@ struct Example {
     answer: Option<(String, String)>,
 }
 
-/// The fenced blocks of a page: language and text.
+/// Returns the fenced blocks of a page: language and text.
 fn blocks(page: &str) -> Vec<(String, String)> {
     let mut blocks = Vec::new();
     let mut open: Option<(String, String)> = None;
@@ -54,7 +54,7 @@ fn examples(page: &str) -> Vec<Example> {
         .collect()
 }
 
-/// `personview demo`, ended with the test.
+/// A running `personview demo`, ended with the test.
 struct Demo {
     process: Child,
     url: String,
@@ -74,7 +74,7 @@ impl Demo {
         demo
     }
 
-    /// What a command of the reference prints.
+    /// Returns what a command of the reference prints.
     fn run(&self, command: &str) -> String {
         let script = format!(
             "set -e; curl() {{ command curl -sS --fail-with-body --max-time 30 \"$@\"; }}\n{}",
@@ -89,13 +89,13 @@ impl Demo {
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        // Where it ended by itself there is nothing to kill.
+        // If it ended by itself, there is nothing to kill.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Whether an answer is as printed, where `…` stands for anything.
+/// Whether an answer is as printed; `…` matches anything.
 fn is_as_printed(printed: &Json, found: &Json) -> bool {
     match (printed, found) {
         (Json::String(text), _) if text == ANYTHING => true,
@@ -122,7 +122,7 @@ fn every_command_of_the_reference_answers_what_is_printed_there() {
         let is_right = match language.as_str() {
             "json" => {
                 let printed: Json = serde_json::from_str(&printed).expect(&printed);
-                // Of an answer of many lines one may be printed.
+                // One line may be printed of an answer that has many.
                 let found = serde_json::Deserializer::from_str(&found).into_iter::<Json>();
                 found.map_while(Result::ok).any(|found| is_as_printed(&printed, &found))
             }

@@ -1,5 +1,5 @@
-//! More requests than it can serve: lists are turned away, single reads and ingestion go on, and it
-//! recovers by itself. Callers that are slow keep nobody.
+//! More requests than the server can serve: lists are turned away, single reads and ingestion go on, and it
+//! recovers by itself. Slow callers do not hold up others.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ fn event(number: usize, round: usize) -> Json {
     })
 }
 
-/// What came of the requests of a flood.
+/// The outcomes of a flood of requests.
 #[derive(Default)]
 struct Told {
     answered: AtomicU64,
@@ -26,7 +26,7 @@ struct Told {
     other: AtomicU64,
 }
 
-/// Asks for lists that read every person, again and again.
+/// Requests lists that read every person, again and again.
 fn flood(url: &str, going: &AtomicBool, told: &Told) {
     let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
     while going.load(Ordering::Relaxed) {
@@ -90,7 +90,7 @@ fn who_sends_and_takes_little_keeps_nobody() {
     ]);
     service.wait_for_readiness(200);
     let address = service.url.strip_prefix("http://").unwrap();
-    // Some send half a request, and some a body that never ends.
+    // Half of them do not finish the request's head, the others do not finish its body.
     let slow: Vec<_> = (0..200)
         .map(|number| {
             let mut stream = TcpStream::connect(address).unwrap();
@@ -108,7 +108,7 @@ fn who_sends_and_takes_little_keeps_nobody() {
         })
         .collect();
     assert_eq!(service.persons("?distinct_id=user-1")["count"], 1);
-    // A body that does not come is given up after the time of a request.
+    // A body that does not come is given up after the request timeout.
     let mut answer = String::new();
     let mut waiting = &slow[1];
     waiting.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();

@@ -9,7 +9,7 @@ use crate::operator::{everybody, plan};
 
 const PARTITIONS: u32 = 64;
 
-/// Every round one event of each partition, all of the same moment: what comes last in the log counts.
+/// Sends one event of each partition per round, all of the same event time: the last one in the log counts.
 fn send(topic: &Topic, rounds: Range<u32>) {
     for partition in 0..PARTITIONS {
         for round in rounds.clone() {
@@ -22,7 +22,7 @@ fn send(topic: &Topic, rounds: Range<u32>) {
     topic.flush();
 }
 
-/// Waits for this round of every partition, and holds everybody to what the log says.
+/// Waits for this round of every partition, and compares every person with the log.
 fn holds(service: &Service, topic: &Topic, last: u32) {
     let positions = (0..PARTITIONS).map(|partition| format!("{}:{partition}:{last}", topic.name));
     let positions = positions.collect::<Vec<_>>().join(",");
@@ -58,20 +58,20 @@ fn sixty_four_partitions_are_read_in_order_and_gone_on_with() {
         let ready = service.wait_for_readiness(200);
         if ready["components"]["caught_up"]["lag_records"] == 0 { Ok(()) } else { Err(ready) }
     });
-    // Killed with some of each still to come.
+    // It is killed while each partition has more to come.
     send(&topic, 5..10);
     service.kill();
     let service = home.serve();
     holds(&service, &topic, 9);
     service.terminate();
-    // Nothing came since, so nothing is read again.
+    // Nothing came since, so nothing is applied again.
     let service = home.serve();
     service.wait_for_readiness(200);
     holds(&service, &topic, 9);
     for result in ["recorded", "unchanged", "duplicate"] {
         assert_eq!(count(&service, result), "0", "{result}");
     }
-    // Each partition is told of.
+    // The lag of each partition is reported.
     let of_topic = format!("topic=\"{}\"", topic.name);
     wait_for(|| {
         let (_, metrics) = service.get("/metrics");
@@ -94,14 +94,14 @@ fn two_instances_on_one_log_take_nothing_from_each_other() {
     let at = |offset: u32| format!("?min_position={0}:0:{offset},{0}:1:{offset}", topic.name);
     let [first, second] = homes.each_ref().map(Home::serve);
     send(0..100);
-    // What cannot be used is a dead letter of each.
+    // The record that cannot be used is a dead letter of each instance.
     topic.send(0, Some(b"{"), &[]);
     topic.flush();
     for service in [&first, &second] {
         service.persons(&at(49));
     }
     assert_eq!(everybody(&first), everybody(&second));
-    // What is written by one is what the other has, while both write.
+    // Each instance has what was written through the other, while both write.
     let id = |number: usize| {
         let found = first.persons(&format!("?distinct_id=p{number}"));
         format!("/api/projects/1/persons/{}", found["results"][0]["id"])
@@ -115,12 +115,12 @@ fn two_instances_on_one_log_take_nothing_from_each_other() {
         if is_written && one == other { Ok(()) } else { Err((one, other)) }
     };
     wait_for(both);
-    // One is gone for a while: the other's progress is none of its own.
+    // One instance is down for a while: the progress of the other is not its own.
     first.kill();
     send(100..200);
     second.persons(&at(99));
     let first = homes[0].serve();
-    // The record that cannot be used is one more in partition 0.
+    // Partition 0 has one more record, the one that cannot be used.
     first.persons(&format!("?min_position={0}:0:100,{0}:1:99", topic.name));
     second.persons(&format!("?min_position={0}:0:100,{0}:1:99", topic.name));
     assert_eq!(everybody(&first), everybody(&second));

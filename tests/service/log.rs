@@ -1,4 +1,4 @@
-//! From the log to the answer: every form of record, and a log that is not the one it was.
+//! From the log to the answer: every form of record, and a log that is no longer the same.
 
 use std::collections::BTreeSet;
 
@@ -95,7 +95,7 @@ fn a_missing_topic_is_waited_for_and_its_new_partitions_are_noticed() {
     });
     assert!(told.contains(&topic.name), "{told}");
     assert_eq!(service.metric("personview_ingest_topics_not_read").to_string(), "1");
-    // The others are read, and told of, meanwhile.
+    // Meanwhile the others are read and reported.
     let lag = format!(
         "personview_ingest_lag_records{{partition=\"0\",topic=\"{}-commands\"}}",
         topic.name
@@ -158,7 +158,7 @@ fn a_missing_topic_of_commands_is_made_to_be_kept() {
     }
 }
 
-/// A topic of two persons, and a service that has both.
+/// Returns a topic of two persons, and a service that has both.
 fn two_persons(about: &str) -> (Topic, Home, Service) {
     let topic = Topic::create(about, 1);
     topic.events(0, [&set("ann", &json!({"a": 1})), &set("bob", &json!({"a": 1}))]);
@@ -168,7 +168,7 @@ fn two_persons(about: &str) -> (Topic, Home, Service) {
     (topic, home, service)
 }
 
-/// Waits until the service is not ready any more for a topic that is another one; answers what it says.
+/// Waits until readiness reports that a topic was re-created, and returns its body.
 fn wait_until_re_created(service: &Service) -> String {
     wait_for(|| {
         let (status, body) = service.get("/_readiness");
@@ -182,7 +182,7 @@ fn a_topic_that_was_made_anew_stops_ingestion_and_not_the_reads() {
     let (topic, home, service) = two_persons("anew");
     service.terminate();
     topic.delete();
-    // Kafka deletes in its own time, and a name is free again only after that.
+    // Kafka deletes in the background, and the name is free only after that.
     wait_for(|| topic.try_make(1));
     topic.events(
         0,
@@ -277,11 +277,11 @@ fn a_gap_is_accepted_once_also_where_nothing_came_after_it() {
             other => Err(other),
         });
     };
-    // Its author had seen what was given up.
+    // The author had seen the records that were given up.
     is_gone(&service);
     service.kill();
     home.serve().wait_for_readiness(200);
-    // So it is for who begins when everything has expired.
+    // The same goes for a store that begins after everything has expired.
     let anew = Home::new(&topic);
     let service = anew.serve();
     service.wait_for_readiness(200);
@@ -306,7 +306,7 @@ fn records_that_would_break_the_program_do_not() {
     let event = set("bob", &json!({"a": 1})).to_string();
     std::io::Write::write_all(&mut kcat.stdin.take().unwrap(), event.as_bytes()).unwrap();
     assert!(kcat.wait().unwrap().success());
-    // A chain of merges, each into the next, asked for by what was known.
+    // A chain of merges, each into the next, read by what was known.
     let merge = |number: usize| {
         json!({"token": "t", "event": "$merge_dangerously", "distinct_id": format!("c{}", number + 1),
             "properties": {"alias": format!("c{number}"), "$set": {"n": number}}})

@@ -1,7 +1,7 @@
-//! The program as its users meet it: a process, a real Kafka, HTTP, signals and kill -9.
+//! The program as its users see it: a process, a real Kafka, HTTP, signals and kill -9.
 //!
-//! `scripts/test` starts a Kafka and names it in `KAFKA_BOOTSTRAP_SERVERS`; without one these
-//! tests fail rather than pass over what they are for.
+//! `scripts/test` starts a Kafka and names it in `KAFKA_BOOTSTRAP_SERVERS`. Without one these tests fail, and
+//! are not skipped.
 
 mod acknowledged;
 mod broker;

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::harness::{Home, KEY, Service, Topic, wait_for};
 
-/// Runs a command that must do what it is asked for.
+/// Runs a command that must succeed, and returns its output.
 fn done(home: &Home, arguments: &[&str]) -> String {
     let (code, told, errors) = home.run(arguments);
     assert_eq!(code, 0, "{arguments:?}: {told}{errors}");
@@ -21,7 +21,7 @@ pub fn plan(number: usize) -> Json {
            "$set": {"plan": number}})
 }
 
-/// Every person as the list has it, without what is each store's own.
+/// Returns every person as listed, without what differs between stores.
 pub fn everybody(service: &Service) -> Json {
     service.persons("?order_by=created_at")["results"].clone()
 }
@@ -46,7 +46,7 @@ fn a_backup_of_a_running_service_comes_back_and_reads_on() {
     let told = done(&home, &["backup", backups]);
     assert!(told.starts_with("backup 1 of 20"), "{told}");
     assert!(service.metric("personview_store_last_backup_timestamp_seconds") > 1.7e9);
-    // More comes after the first backup, and the second one is taken while it does.
+    // More comes after the first backup, and the second one is taken meanwhile.
     std::thread::scope(|scope| {
         scope.spawn(|| send(200..400));
         let told = done(&home, &["backup", backups, "--keep", "2"]);
@@ -73,7 +73,7 @@ fn a_backup_of_a_running_service_comes_back_and_reads_on() {
         let verified = done(&home, &["verify"]);
         assert!(verified.lines().all(|line| line.ends_with(": ok")), "{verified}");
     }
-    // Of a store that no server runs on.
+    // A backup without a running server.
     assert!(done(&home, &["backup", backups]).starts_with("backup 3 of 20"));
 }
 
@@ -114,7 +114,7 @@ fn projects_and_keys_are_read_again_on_sighup() {
     service.persons(&format!("?min_position={}:0:1", topic.name));
     assert_eq!(service.get("/api/projects/2/persons").0, 403, "there is no such project yet");
 
-    // A mistake changes nothing, and is told.
+    // A mistake changes nothing, and is reported.
     let good = std::fs::read_to_string(home.config()).unwrap();
     add_to(&home.config(), "[[projects]]\nid = 2\nname = \"Later\"\ntokens = [\"t\"]");
     service.signal(Signal::SIGHUP);
@@ -123,7 +123,7 @@ fn projects_and_keys_are_read_again_on_sighup() {
     assert!(service.metric("personview_config_last_reload_successful") < 1.0);
     assert_eq!(service.persons("")["count"], 1);
 
-    // So is what a restart would be refused for.
+    // So is a setting for which a restart would be refused.
     std::fs::write(home.config(), &good).unwrap();
     add_to(&home.config(), "[kafka.client]\nacks = \"1\"");
     service.signal(Signal::SIGHUP);
@@ -153,7 +153,7 @@ fn dead_letters_are_seen_mended_and_sent_once_more() {
     let home = Home::with(&topic, "[ingest]\nperson_properties_limit = \"1KiB\"");
     let service = home.serve();
     let large = "x".repeat(2000);
-    // Neither has a uuid nor a time of its own: both come from where the record stood.
+    // Neither record has a uuid or a time of its own: both come from its origin.
     let big = json!({"token": "t", "event": "$set", "distinct_id": "ann", "$set": {"big": large}});
     topic.events(2, [&big]);
     topic.send(2, Some(b"{\"token\": \"t\",\n\"event\": \"x\", \"distinct_id\": \"bob\""), &[]);
@@ -173,7 +173,7 @@ fn dead_letters_are_seen_mended_and_sent_once_more() {
     assert_eq!(lines[2], "2 dead letters: not_json 1, person_properties_size 1");
     assert_eq!(done(&home, &["dead-letters", "list", "--from", "2"]), "no dead letters\n");
 
-    // One is mended by hand, the other one by a configuration that allows it.
+    // One is mended by hand, the other by a configuration that allows it.
     let broken = done(&home, &["dead-letters", "list", "--reason", "not_json", "--values"]);
     let mended = home.config().with_file_name("mended.ndjson");
     std::fs::write(&mended, format!("{}}}\n", broken.trim_end())).unwrap();
@@ -197,7 +197,7 @@ fn dead_letters_are_seen_mended_and_sent_once_more() {
         (duplicates - 1.0).abs() < 0.5,
         "the second replay is known as the first: {duplicates}"
     );
-    // It happened, and was known, when it was captured.
+    // Its event time and known time are those of its capture.
     let as_of = |known: &str| {
         let at = format!("/properties_at_time?distinct_id=ann&timestamp={before}{known}");
         service.persons(&at.replace('+', "%2B"))["properties"].clone()
@@ -215,7 +215,7 @@ fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     topic.events(0, [&json!({"token": "t", "event": "x", "distinct_id": "ann"})]);
     let applied = format!("?min_position={}:0:0", topic.name);
     service.persons(&applied);
-    // A join whose lines do not end is a request under way, for which an ordinary end waits.
+    // A join whose lines do not end is a request under way, which a graceful shutdown waits for.
     let address = service.url.strip_prefix("http://").unwrap();
     let mut join = std::net::TcpStream::connect(address).unwrap();
     let line = r#"{"distinct_id":"ann","timestamp":"2026-01-01T00:00:00Z"}"#;

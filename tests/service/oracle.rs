@@ -1,5 +1,5 @@
-//! The whole path against an independent fold in another language (`tests/oracle`), on a stream
-//! made to be difficult: late and repeated events, merges of merges, odd ids, broken records.
+//! Compares the whole path with an independent fold in another language (`tests/oracle`), on a stream made to
+//! be difficult: late and repeated events, merges of merges, odd ids, broken records.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! A Kafka that takes nobody without TLS and a password.
+//! A Kafka that accepts only clients with TLS and a password.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::harness::{Home, personview, wait_for};
 
 const PASSWORD: &str = "planted-kafka-password";
 
-/// A certificate for 127.0.0.1, and the key and it in one file.
+/// Creates a certificate for 127.0.0.1, and a file with its key and the certificate.
 fn certificate(folder: &Path) {
     let made = Command::new("openssl")
         .current_dir(folder)
@@ -25,7 +25,7 @@ fn certificate(folder: &Path) {
     std::fs::write(folder.join("server.pem"), read("key.pem") + &read("ca.pem")).unwrap();
 }
 
-/// What docs/security.md gives the server, with the names of these tests, and `produce` beside it.
+/// The rights that docs/security.md gives the server, with the names of these tests, and those of `produce`.
 const RIGHTS: [&[&str]; 4] = [
     &["--topic", "secure", "--operation", "Read", "--operation", "Write"],
     &[
@@ -42,7 +42,7 @@ const RIGHTS: [&[&str]; 4] = [
     &["--group", "secure", "--operation", "Read"],
 ];
 
-/// Gives the server a right, or takes it away.
+/// Adds or removes a right of the server.
 fn rights(broker: &Broker, address: &str, verb: &str, right: &[&str]) {
     let client = broker.folder().join("client.properties");
     let server = ["--bootstrap-server", address, "--command-config", client.to_str().unwrap()];
@@ -50,12 +50,13 @@ fn rights(broker: &Broker, address: &str, verb: &str, right: &[&str]) {
     Broker::tool(&[&["acls"], &server[..], &whom, right].concat());
 }
 
-/// A broker that speaks SASL over TLS only, and knows one user by SCRAM, who may do what the server needs.
+/// Starts a broker that speaks only SASL over TLS and knows one SCRAM user, with the rights that the server
+/// needs.
 fn broker() -> (Broker, String) {
     let folder = TempDir::new().unwrap();
     certificate(folder.path());
     let at = |name: &str| folder.path().join(name).display().to_string();
-    // One who may set up the other, which is all that PLAIN is for.
+    // The user that sets up the other one; PLAIN is only for this.
     let login = "org.apache.kafka.common.security.plain.PlainLoginModule required \
                  username=\"admin\" password=\"admin\"";
     let properties = format!(
@@ -91,7 +92,7 @@ fn broker() -> (Broker, String) {
     (broker, address)
 }
 
-/// Settings by which the server is the user that the broker knows.
+/// Returns the settings with which the server logs in as that user.
 fn client(broker: &Broker) -> String {
     let password = broker.folder().join("password");
     std::fs::write(&password, format!("{PASSWORD}\n")).unwrap();
@@ -111,12 +112,13 @@ fn a_topic_that_may_not_be_read_is_told_until_it_may() {
     service.wait_for_readiness(200);
     let not_read = || service.metric("personview_ingest_topics_not_read");
     assert_eq!(not_read().to_string(), "0");
-    // It still is told of: that alone says nothing.
+    // The topic can still be described, which alone must not count as being read.
     let read = ["--topic", "secure", "--operation", "Read"];
     rights(&broker, &address, "--add", &["--topic", "secure", "--operation", "Describe"]);
     rights(&broker, &address, "--remove", &read);
     wait_for(|| if not_read() > 0.0 { Ok(()) } else { Err("it can still be read") });
-    // The broker answers, and says once what is wrong: its statistics come every second.
+    // The broker answers, and reports the error only once; statistics come every second and must not clear
+    // it.
     let received = || service.metric("personview_kafka_received_bytes_total");
     for _ in 0..3 {
         let before = received();

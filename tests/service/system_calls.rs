@@ -1,6 +1,6 @@
-//! kill -9 at a named system call: before a commit is in the write-ahead log, in the middle of a table, between a
-//! new list of files and the name that makes it the current one. strace kills there, before the call is
-//! done. So a file is torn where it is written with more than one call; `a_torn_write_ahead_log_…` in
+//! kill -9 at a named system call: before a commit is in the write-ahead log, in the middle of a table,
+//! between a new manifest and the rename that makes it the current one. strace kills before the call is done,
+//! so a file is only torn if it is written with more than one call; `a_torn_write_ahead_log_…` in
 //! `src/store/tests.rs` tears it at any byte.
 
 use std::ops::RangeInclusive;
@@ -11,8 +11,9 @@ use serde_json::json;
 use crate::crash::{kills, loses_and_repeats_nothing, numbered, verify};
 use crate::harness::{Home, Topic, wait_for};
 
-/// A call on files of the store, where `*` in a name stands for RocksDB's number, and which one of a start it
-/// is. One thread does it that often in every start: strace counts the calls of each thread.
+/// A call on files of the store, and its possible numbers, counted from a start; `*` in a name stands for
+/// RocksDB's file number. strace counts the calls of each thread, so one thread has to make that many in
+/// every start.
 struct Place {
     call: &'static str,
     files: &'static str,
@@ -23,30 +24,30 @@ const fn place(call: &'static str, files: &'static str, numbers: RangeInclusive<
     Place { call, files, numbers }
 }
 
-/// Where a running store is killed, in this order: a start has tables to write where the one before had
+/// Where a running store is killed, in this order: a start has tables to write only if the one before had
 /// committed some batches when it was killed.
 const PLACES: [Place; 13] = [
-    // A commit; the first ones note the topics.
+    // A commit; the first ones register the topics.
     place("write", "*.log", 1..=4),
     place("write", "*.log", 5..=12),
-    // A start writes what it finds in the write-ahead log into tables.
+    // A start flushes the write-ahead log into tables.
     place("write", "*.sst", 1..=6),
     place("openat", "*.log", 1..=2),
-    // The list of files changes, or a new one is written.
+    // The manifest changes, or a new one is written.
     place("write", "MANIFEST-*", 1..=12),
     place("fdatasync", "MANIFEST-*", 1..=1),
-    // The new list becomes the current one.
+    // The new manifest becomes the current one.
     place("rename", "*.dbtmp", 1..=1),
     place("write", "*.log", 5..=12),
     place("fdatasync", "*.sst", 1..=6),
     place("write", "*.dbtmp", 1..=1),
     place("fsync", "", 1..=2),
-    // What is no longer needed goes.
+    // Obsolete files are deleted.
     place("unlink", "*.log", 1..=1),
     place("unlink", "MANIFEST-*", 1..=1),
 ];
 
-/// Where a start is killed that makes a new store: until the first column family is there, and later.
+/// Where a start that creates a store is killed: until the first column family exists, and later.
 const MAKING: [Place; 6] = [
     place("rename", "*.dbtmp", 1..=3),
     place("write", "MANIFEST-*", 1..=24),
@@ -56,19 +57,19 @@ const MAKING: [Place; 6] = [
     place("fdatasync", "*.dbtmp", 1..=3),
 ];
 
-/// A start makes fewer files, and fewer are left from those before.
+/// More than the files that a start creates, and than those that are left from before.
 const NUMBERS: u64 = 200;
 
-/// The command that runs a program and does something at calls on some files of a store; `what` and `when` as
-/// strace's `inject` has them.
+/// Returns the command that runs a program and does something at calls on some files of a store; `what` is
+/// what strace's `inject` takes.
 pub fn strace(home: &Home, calls: &str, files: &[&str], what: &str) -> Vec<String> {
     let entries = std::fs::read_dir(home.store()).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let number = |name: String| name.matches(|c: char| c.is_ascii_digit()).collect::<String>();
     let numbers = names.filter(|name| !name.starts_with("LOG")).map(number);
     let newest: u64 = numbers.filter_map(|number| number.parse().ok()).max().unwrap_or(0);
-    // With -D the program is this one's child and strace is not, so that signals reach the program. With
-    // --seccomp-bpf it would be faster, and a signal that is injected would get lost.
+    // With -D the program is the child of this process, not strace, so that signals reach the program.
+    // --seccomp-bpf would be faster, but an injected signal would get lost.
     let options = ["strace", "-D", "-f", "-qq", "-o", "/dev/null"];
     let mut command: Vec<_> = options.map(str::to_owned).into();
     command.extend(["-e".to_owned(), format!("trace={calls}")]);
@@ -88,7 +89,7 @@ pub fn strace(home: &Home, calls: &str, files: &[&str], what: &str) -> Vec<Strin
     command
 }
 
-/// Serves until it is killed at one of the calls, chosen by chance.
+/// Serves until it is killed at one of the calls, chosen at random.
 fn killed_at(home: &Home, Place { call, files, numbers }: &Place) {
     let among = numbers.end() - numbers.start() + 1;
     let number = numbers.start() + uuid::Uuid::new_v4().as_u64_pair().0 % among;
@@ -104,7 +105,7 @@ fn killed_at(home: &Home, Place { call, files, numbers }: &Place) {
 fn kill_9_at_any_system_call_loses_and_repeats_nothing() {
     let stream = numbered(1);
     let places: Vec<_> = PLACES.iter().cycle().take(kills() * 13 / 8).collect();
-    // Each store is killed so often only that there is more of the stream for it to read.
+    // Each store is killed only this often, so that some of the stream is left for it to read.
     for places in places.chunks(2 * PLACES.len()) {
         loses_and_repeats_nothing(&stream, |home| {
             home.serve().kill();

@@ -1,4 +1,4 @@
-//! Writes of the API: through the log, and without one.
+//! Writes of the API, with Kafka and without it.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ fn set(id: &str, values: &Json) -> Json {
     json!({"token": "t", "event": "$set", "distinct_id": id, "properties": {"$set": values}})
 }
 
-/// The uuid of whoever has a distinct id, once so many events of the topic are applied.
+/// Returns the uuid of the person that has a distinct id, once this many events of the topic are applied.
 fn uuid(service: &Service, topic: &Topic, id: &str, events: u64) -> String {
     let position = format!("{}:0:{}", topic.name, events - 1);
     let path = format!("/api/projects/1/persons?distinct_id={id}&min_position={position}");
@@ -82,7 +82,7 @@ fn a_deleted_person_leaves_the_disk_of_a_server_that_goes_on() {
         if line.contains("deleted persons are off the disk") { Ok(()) } else { Err(line) }
     });
     service.terminate();
-    // The list of files names keys, and is written anew by each start.
+    // The manifest contains keys, and each start rewrites it.
     let service = home.serve();
     assert_eq!(service.get(&format!("/api/projects/1/persons/{ann}")).0, 404);
     service.terminate();
@@ -95,7 +95,7 @@ fn a_deleted_person_leaves_the_disk_of_a_server_that_goes_on() {
     }
 }
 
-/// Whether a write was applied, or else its answer.
+/// Returns the answer as an error unless the write was applied.
 fn done(answer: (u16, Json)) -> Result<(), (u16, Json)> {
     if answer.0 == 200 { Ok(()) } else { Err(answer) }
 }
@@ -129,7 +129,7 @@ fn without_kafka_it_is_told_what_became_of_a_write() {
 
     broker.tell("kill");
     wait_for(|| {
-        // The connection's end may not be noticed yet.
+        // The end of the connection may not be noticed yet.
         let (status, error) = write("d");
         if status == 503 && error["code"] == "unavailable" { Ok(()) } else { Err(error) }
     });
@@ -139,8 +139,8 @@ fn without_kafka_it_is_told_what_became_of_a_write() {
     assert_eq!(plan(&service, &ann), "e");
 }
 
-/// A broker whose heartbeats are too late is no broker to Kafka between them. librdkafka, told so,
-/// gives up for good.
+/// Kafka fences a broker whose heartbeats are too late, and names no broker until the next one. librdkafka
+/// then gives up for good.
 #[test]
 fn where_kafka_named_no_broker_for_a_while_it_goes_on_by_itself() {
     let (broker, address) = Broker::start();
@@ -161,7 +161,7 @@ fn where_kafka_named_no_broker_for_a_while_it_goes_on_by_itself() {
         if line.is_ok_and(|line| line.contains("Kafka is out of reach; connecting anew")) {
             break;
         }
-        // Those that fail wait long for it.
+        // A failing write takes long, so none is tried after it.
         if sent.last().is_none_or(|status| *status == 200) {
             sent.push(write("b").0);
         }
@@ -184,8 +184,8 @@ fn where_kafka_named_no_broker_for_a_while_it_goes_on_by_itself() {
     assert_eq!(plan(&service, &ann), "c", "no write before is done later: {sent:?}");
 }
 
-/// A command of January waits for an offset that the topic of today does not have: it must neither hold up every
-/// other write nor be done to whoever comes later.
+/// A command of January waits for an offset that today's topic does not have. It must neither hold up other
+/// writes nor be applied to a person that comes later.
 #[test]
 fn a_command_about_a_topic_of_before_holds_up_no_other_and_is_done_to_nobody_of_today() {
     let topic = Topic::create("before", 1);

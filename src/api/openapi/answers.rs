@@ -1,5 +1,4 @@
-//! The answers of each kind of route as the document shows them: the good one, and how it can
-//! fail.
+//! The answers of each kind of route in the document: the successful one and the failures.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -17,7 +16,8 @@ use super::requests;
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
-/// A way in which requests fail: what answers refer to it by, type and codes, and when it is.
+/// A way in which requests fail: the name by which answers refer to it, its types and
+/// codes, and when it occurs.
 struct Failure {
     name: &'static str,
     kinds: &'static [&'static str],
@@ -32,7 +32,7 @@ const REQUEST: &[&str] = &["invalid_request"];
 const SERVER: &[&str] = &["server_error"];
 const KEY: &[&str] = &["authentication_error"];
 
-/// How a list is kept as a file.
+/// An example of the `Content-Disposition` of a list in CSV.
 const FILE: &str = "attachment; filename=\"persons.csv\"";
 
 #[rustfmt::skip]
@@ -75,7 +75,7 @@ const FAILURES: [Failure; 17] = [
         words: "It took too long, and it is not known whether it was done." },
 ];
 
-/// Every failure, by the name that answers refer to.
+/// Yields every failure, with the name by which answers refer to it.
 pub fn failures() -> impl Iterator<Item = (String, RefOr<Response>)> {
     FAILURES.iter().map(|failure| {
         let mut response = ResponseBuilder::new()
@@ -97,7 +97,7 @@ pub fn failures() -> impl Iterator<Item = (String, RefOr<Response>)> {
 }
 
 impl Failure {
-    /// Whether it can be found out while reading.
+    /// Whether it can be detected while the store is read, so that the answer may have a position.
     fn is_read(&self) -> bool {
         let codes = ["invalid_input", "not_found", "query_timeout", "error"];
         self.codes.iter().any(|code| codes.contains(code))
@@ -122,7 +122,7 @@ impl Failure {
     }
 }
 
-/// How every request to a path can fail, whatever its route; `keyed` where it needs a key.
+/// Returns how every request to a path can fail; `keyed` says whether the path needs a key.
 pub fn common(path: &str, keyed: bool) -> Vec<(String, RefOr<Response>)> {
     let mut failures = vec![failure(414, "UrlTooLong"), failure(500, "ServerError")];
     if keyed {
@@ -139,7 +139,7 @@ fn failure(status: u16, name: &str) -> (String, RefOr<Response>) {
     (status.to_string(), Ref::from_response_name(name).into())
 }
 
-/// Something that may be absent.
+/// The failure of a path that may be absent.
 pub struct OrAbsent;
 
 impl IntoResponses for OrAbsent {
@@ -148,7 +148,7 @@ impl IntoResponses for OrAbsent {
     }
 }
 
-/// A list, a page at a time.
+/// A page of a list.
 pub struct Listed<T>(PhantomData<T>);
 
 impl<T: ToSchema> IntoResponses for Listed<T> {
@@ -159,7 +159,7 @@ impl<T: ToSchema> IntoResponses for Listed<T> {
     }
 }
 
-/// What changed, which is JSON alone.
+/// The change feed, which is always JSON.
 pub struct Followed<T>(PhantomData<T>);
 
 impl<T: ToSchema> IntoResponses for Followed<T> {
@@ -170,7 +170,7 @@ impl<T: ToSchema> IntoResponses for Followed<T> {
     }
 }
 
-/// Something of a key, which is of no position.
+/// An answer about a key, which has no position.
 pub struct OfKey<T>(PhantomData<T>);
 
 impl<T: ToSchema> IntoResponses for OfKey<T> {
@@ -179,7 +179,7 @@ impl<T: ToSchema> IntoResponses for OfKey<T> {
     }
 }
 
-/// One person, or something of one.
+/// One person, or an answer about one.
 pub struct Single<T>(PhantomData<T>);
 
 impl<T: ToSchema> IntoResponses for Single<T> {
@@ -190,7 +190,7 @@ impl<T: ToSchema> IntoResponses for Single<T> {
     }
 }
 
-/// One person as it was.
+/// One person as of a moment.
 pub struct AsOf<T>(PhantomData<T>);
 
 impl<T: ToSchema> IntoResponses for AsOf<T> {
@@ -201,7 +201,7 @@ impl<T: ToSchema> IntoResponses for AsOf<T> {
     }
 }
 
-/// Persons that a body asked for.
+/// The persons that a request body asked for.
 pub struct Found<T>(PhantomData<T>);
 
 impl<T: ToSchema> IntoResponses for Found<T> {
@@ -231,7 +231,7 @@ impl IntoResponses for Joined {
     }
 }
 
-/// A write that was applied, with the status and body that say so; or that will be.
+/// A write that was applied, with this status and body, or that was accepted and will be applied.
 pub struct Written<const STATUS: u16, T>(PhantomData<T>);
 
 impl<const STATUS: u16, T: ToSchema> IntoResponses for Written<STATUS, T> {
@@ -254,7 +254,7 @@ impl<const STATUS: u16, T: ToSchema> IntoResponses for Written<STATUS, T> {
     }
 }
 
-/// How a request with a body can fail.
+/// Returns how a request with a body can fail.
 fn of_a_body() -> [(String, RefOr<Response>); 4] {
     [
         failure(400, "BadBody"),
@@ -282,7 +282,7 @@ fn json(schema: RefOr<Schema>) -> utoipa::openapi::Content {
     ContentBuilder::new().schema(Some(schema)).build()
 }
 
-/// Says how much of the log an answer reflects.
+/// Adds the header that says how much of the log an answer reflects.
 fn positioned(response: ResponseBuilder) -> ResponseBuilder {
     response.header("X-Personview-Position", always(position()))
 }
@@ -297,7 +297,7 @@ fn tagged(response: ResponseBuilder) -> ResponseBuilder {
     response.header("ETag", always(header(words, "\"c375d523589f43b2db7ff315671ba33c\"")))
 }
 
-/// A header that is always there. OpenAPI has a field for that, and utoipa's type has none.
+/// Marks a header as always present. OpenAPI has a field for that, but utoipa's type does not.
 fn always(mut header: Header) -> Header {
     header.extensions = Some(Extensions::from_iter([("required", true)]));
     header

@@ -1,5 +1,5 @@
-//! The bodies of answers as the document shows them. They are written by hand (`api::json`), so
-//! nothing is ever made of these types; tests hold every answer to them.
+//! The schemas of answers in the document. Answers are written by hand (`api::json`), so these types are
+//! never constructed; tests check every answer against them.
 #![allow(
     dead_code,
     clippy::struct_field_names,
@@ -16,14 +16,14 @@ use super::requests;
 /// A person as it is now.
 #[derive(ToSchema)]
 pub struct Person {
-    /// Safe in JavaScript.
+    /// The integer id, of at most 53 bits, which is safe in JavaScript.
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64, example = 120_747_818_924_389_u64)]
     id: u64,
-    /// The first display name property that is there, else a distinct id, else the uuid.
+    /// The first display name property that has a truthy value, else a distinct id, else the uuid.
     #[schema(example = "bob@example.com")]
     name: String,
-    /// In the order in which they joined, those that are not anonymous first. A list shows at most
-    /// 1,000 of one person.
+    /// In the order in which they joined the person, those that are not anonymous first. A list shows
+    /// at most 1,000 per person.
     distinct_ids: Vec<String>,
     #[schema(value_type = Object, example = json!({"email": "bob@example.com", "plan": "starter"}))]
     properties: Value,
@@ -32,15 +32,15 @@ pub struct Person {
     created_at: String,
     #[schema(format = "uuid", example = "7d15b82a-df57-5ed7-b9e0-6dd1cadab965")]
     uuid: String,
-    /// The hour of its newest event, so it can be a little before `created_at`.
+    /// The time of its newest event, rounded down to the hour, so it can be slightly before `created_at`.
     #[schema(required = true, format = "date-time", example = "2026-04-02T09:00:00Z")]
     last_seen_at: Option<String>,
-    /// Whether it was identified.
+    /// Whether the person was identified.
     is_identified: bool,
-    /// There where a list left distinct ids out.
+    /// Present if a list left out some distinct ids.
     #[schema(required = false)]
     distinct_ids_truncated: bool,
-    /// The uuid that was asked for, where that person was merged into this one.
+    /// The uuid of the requested person, if that person was merged into this one.
     #[schema(required = false, format = "uuid")]
     merged_from: String,
 }
@@ -48,13 +48,13 @@ pub struct Person {
 /// A page of a list.
 #[derive(ToSchema)]
 pub struct Persons {
-    /// The address of the next page; `null` on the last one.
+    /// The URL of the next page; `null` on the last one.
     #[schema(required = true, format = "uri")]
     next: Option<String>,
-    /// The address of the page before; `null` on the first one and in a list by cursor.
+    /// The URL of the previous page; `null` on the first one and when paging by cursor.
     #[schema(required = true, format = "uri")]
     previous: Option<String>,
-    /// How many persons there are on all pages; left out with `count=false`.
+    /// The number of persons on all pages; left out with `count=false`.
     #[schema(required = false, minimum = 0)]
     count: u64,
     results: Vec<Person>,
@@ -65,21 +65,21 @@ pub struct Persons {
 pub struct Values {
     /// The most frequent first, then by name.
     results: Vec<Counted>,
-    /// Always false: what is counted is what is there.
+    /// Always false: the counts are up to date.
     refreshing: bool,
 }
 
 /// A value, and how many persons have it.
 #[derive(ToSchema)]
 pub struct Counted {
-    /// The value; what is not a text as its JSON.
+    /// The value; one that is not a string is shown as JSON.
     #[schema(example = "starter")]
     name: String,
     #[schema(minimum = 1)]
     count: u64,
 }
 
-/// Persons by what was asked; who is not found is left out.
+/// Persons keyed by what was requested; those that are not found are left out.
 #[derive(ToSchema)]
 pub struct PersonsFound {
     results: BTreeMap<String, Person>,
@@ -93,7 +93,7 @@ pub struct Project {
     #[schema(format = "uuid")]
     uuid: String,
     name: String,
-    /// Whoever runs this server.
+    /// The operator of this server.
     #[schema(format = "uuid")]
     organization: String,
     #[schema(example = "UTC")]
@@ -112,21 +112,21 @@ pub struct Projects {
     results: Vec<Project>,
 }
 
-/// It was done.
+/// The write was done.
 #[derive(ToSchema)]
 pub struct Success {
     success: bool,
 }
 
-/// Kafka has it, and it was not applied in time. It will be: a read with `min_position` set to
-/// `position` waits for it.
+/// The write is in Kafka but was not applied in time. It will be: a read with `min_position` set
+/// to `position` waits for it.
 #[derive(ToSchema)]
 pub struct Accepted {
     accepted: bool,
     position: String,
 }
 
-/// What became of a deletion of many.
+/// The result of a bulk deletion.
 #[derive(ToSchema)]
 pub struct Deleted {
     #[schema(minimum = 0)]
@@ -144,14 +144,14 @@ pub struct DeletionError {
     error: String,
 }
 
-/// The process answers.
+/// The process is alive.
 #[derive(ToSchema)]
 pub struct Liveness {
     #[schema(example = "alive")]
     status: String,
 }
 
-/// Whether requests may be sent here, and why not.
+/// Whether the server is ready for requests, and why not.
 #[derive(ToSchema)]
 pub struct Readiness {
     #[schema(inline)]
@@ -166,27 +166,27 @@ pub enum ReadinessStatus {
     NotReady,
 }
 
-/// The parts of the program.
+/// The components of the server.
 #[derive(ToSchema)]
 pub struct Components {
     store: Component,
     ingestion: Component,
     caught_up: Component,
-    /// Always ok, as reads go on without it; `reason` says what is wrong.
+    /// Always ok, since reads go on without Kafka; `reason` says if something is wrong.
     kafka: Component,
     process: Component,
 }
 
-/// A part of the program.
+/// A component of the server.
 #[derive(ToSchema)]
 pub struct Component {
     ok: bool,
     #[schema(required = false)]
     reason: String,
-    /// Records that are not applied yet; left out while Kafka does not tell.
+    /// The number of records that are not applied yet; left out while Kafka does not report it.
     #[schema(required = false, minimum = 0)]
     lag_records: u64,
-    /// When Kafka received the newest record that is applied: how old the answers are.
+    /// When Kafka received the newest record that is applied, which shows how old the answers are.
     #[schema(required = false, format = "date-time")]
     last_record_at: String,
 }

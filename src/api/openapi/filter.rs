@@ -1,4 +1,4 @@
-//! The filters of a list as the document shows them: which operator takes which value.
+//! The filters of a list in the document: which operator takes which value.
 
 use serde_json::json;
 use utoipa::openapi::schema::SchemaType;
@@ -9,11 +9,11 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::person::filter::MAX_CONDITIONS;
 
-/// A date, a moment, or how long ago.
+/// A date, a moment, or a time span before now, such as `-7d`.
 const DATE: &str =
     "^(-[0-9]{1,4}[hdwmy]|[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)?)$";
 
-/// A semantic version; of `semver_wildcard` parts may be stars.
+/// A semantic version. `WILDCARD` is one whose last part is `*`, for `semver_wildcard`.
 const VERSION: &str = "^v?(0|[1-9][0-9]{0,8})([.](0|[1-9][0-9]{0,8})){0,2}$";
 const WILDCARD: &str = "^v?(0|[1-9][0-9]{0,8})([.](0|[1-9][0-9]{0,8}))?[.][*]$";
 
@@ -67,7 +67,7 @@ impl PartialSchema for Condition {
     }
 }
 
-/// What a condition asks, by which operators, and what its value is.
+/// Returns the kinds of conditions: their description, their operators, and the schema of their value.
 fn conditions() -> [(&'static str, &'static [&'static str], RefOr<Schema>); 10] {
     let number = || ObjectBuilder::new().schema_type(Type::Number);
     let pair = ArrayBuilder::new().items(number()).min_items(Some(2)).max_items(Some(2));

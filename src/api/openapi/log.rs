@@ -1,5 +1,4 @@
-//! The bodies of what changed and of what was done as the document shows them, as [`super::bodies`]
-//! has the others.
+//! The schemas of the change feed and the activity log in the document; see [`super::bodies`] for others.
 #![allow(
     dead_code,
     clippy::struct_field_names,
@@ -15,11 +14,11 @@ use super::bodies::Person;
 #[derive(ToSchema)]
 pub struct Changes {
     results: Vec<Change>,
-    /// Where to go on, now or later.
+    /// The cursor to continue with, now or later.
     cursor: String,
 }
 
-/// A person that changed, or that is none any more.
+/// A person that changed, or that was deleted or merged away.
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub enum Change {
@@ -36,7 +35,7 @@ pub struct Gone {
     uuid: String,
     /// Always true.
     deleted: bool,
-    /// The person that it became, where it was merged.
+    /// The uuid of the person that it was merged into, if it was merged.
     #[schema(required = false, format = "uuid")]
     merged_into: String,
 }
@@ -45,18 +44,18 @@ pub struct Gone {
 #[derive(ToSchema)]
 pub struct ActivityLog {
     results: Vec<ActivityEntry>,
-    /// The address of the next page; `null` on the last one.
+    /// The URL of the next page; `null` on the last one.
     #[schema(required = true, format = "uri")]
     next: Option<String>,
-    /// The address of the page before; `null` on the first one.
+    /// The URL of the previous page; `null` on the first one.
     #[schema(required = true, format = "uri")]
     previous: Option<String>,
-    /// How many entries there are on all pages.
+    /// The number of entries on all pages.
     #[schema(minimum = 0)]
     total_count: u64,
 }
 
-/// What was done to a person.
+/// An entry of the activity log.
 #[derive(ToSchema)]
 pub struct ActivityEntry {
     #[schema(format = "uuid")]
@@ -74,10 +73,10 @@ pub struct ActivityEntry {
     created_at: String,
 }
 
-/// Who did it.
+/// The author of an entry.
 #[derive(ToSchema)]
 pub struct User {
-    /// The label of the API key; `System` where an event did it.
+    /// The label of the API key; `System` if an event caused the entry.
     #[schema(example = "dashboard")]
     first_name: String,
     #[schema(schema_with = super::requests::null)]
@@ -95,10 +94,10 @@ pub enum Deed {
     Merged,
 }
 
-/// What changed by it.
+/// The details of an entry.
 #[derive(ToSchema)]
 pub struct Detail {
-    /// Empty where the person was deleted since.
+    /// Empty if the person was deleted since.
     changes: Vec<DetailChange>,
     /// The person's uuid.
     #[schema(format = "uuid")]
@@ -116,14 +115,14 @@ pub struct DetailChange {
     kind: String,
     #[schema(inline)]
     action: DetailAction,
-    /// The property's key, or `distinct_ids`.
+    /// The property's key, or `distinct_ids`; `null` for a merge.
     #[schema(required = true)]
     field: Option<String>,
     before: Value,
     after: Value,
 }
 
-/// How something changed.
+/// The kind of a change.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub enum DetailAction {

@@ -1,12 +1,12 @@
-//! The OpenAPI 3.1 document of the HTTP API, made from what stands beside the handlers.
+//! The OpenAPI 3.1 document of the HTTP API, built from the attributes of the handlers.
 //!
-//! Reading order: [`Route`] what ties a handler to its words → [`document`] how they become one
-//! document, under both prefixes → [`parameters`], [`mod@filter`] and [`requests`] what is sent →
-//! [`bodies`], [`past`] and [`log`] what is answered → [`answers`] the answers of each kind of route, errors included →
-//! [`page`] how it is shown.
+//! Reading order: [`Route`], a path with its handlers and their descriptions → [`document`], how routes
+//! become one document, under both prefixes → [`parameters`], [`mod@filter`] and [`requests`], what is sent →
+//! [`bodies`], [`past`] and [`log`], what is answered → [`answers`], the answers of each kind of route,
+//! errors included → [`page`], how the document is served.
 //!
-//! Guarantees: a method is in the router and in the document, or in neither; what holds for every
-//! route is written once and added to each.
+//! Guarantees: a method is in the router and in the document, or in neither; what applies to every route is
+//! written once and added to each.
 
 pub mod answers;
 pub mod bodies;
@@ -30,23 +30,23 @@ use utoipa::openapi::{
 use super::State;
 use super::access::KEY_PARAMETER;
 
-/// The extension that names the scope an operation asks for; `any` where every key will do.
+/// The extension that names the scope that an operation requires; `any` if every key will do.
 const SCOPE: &str = "x-required-scope";
 
-/// A path: what answers there, and what the document says of it.
+/// A path with its handlers, and their descriptions for the document.
 pub struct Route {
-    /// The path, under a prefix or alone.
+    /// The path, to be put under a prefix or complete.
     pub path: &'static str,
-    /// What answers, method by method.
+    /// The handlers, by method.
     pub methods: MethodRouter<State>,
     operations: Vec<(HttpMethod, Operation)>,
-    /// The paths that stand beside the handlers.
+    /// The paths in the attributes of the handlers.
     #[cfg(test)]
     pub told: Vec<String>,
 }
 
 impl Route {
-    /// A path without any method yet.
+    /// Creates a route without methods.
     pub fn new(path: &'static str) -> Self {
         Self {
             path,
@@ -57,7 +57,7 @@ impl Route {
         }
     }
 
-    /// Adds a method with what is said beside its handler.
+    /// Adds a method with the description of its handler, `D`.
     pub fn with<D>(mut self, method: HttpMethod, methods: MethodRouter<State>) -> Self
     where
         D: utoipa::Path + for<'t> utoipa::__dev::Tags<'t>,
@@ -72,7 +72,7 @@ impl Route {
     }
 }
 
-/// A [`Route`] of a path and its handlers, such as `route!("/persons", get list::persons)`. A
+/// Builds a [`Route`] from a path and its handlers, such as `route!("/persons", get list::persons)`. A
 /// handler without `#[utoipa::path]` does not compile here.
 macro_rules! route {
     ($path:literal $(, $method:ident $room:ident::$handler:ident)+) => {
@@ -86,7 +86,7 @@ macro_rules! route {
 }
 pub(in crate::api) use route;
 
-/// What does not belong to one route.
+/// The parts of the document that do not belong to a single route.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -115,7 +115,7 @@ pub(in crate::api) use route;
 )]
 struct Common;
 
-/// The document of these routes: those of a project under each prefix, and the others.
+/// Builds the document of these routes: those of a project under each prefix, and the others.
 pub fn document(prefixes: &[&str], of_project: &[Route], others: &[Route]) -> Document {
     let mut document = Common::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
@@ -137,7 +137,7 @@ pub fn document(prefixes: &[&str], of_project: &[Route], others: &[Route]) -> Do
     document
 }
 
-/// Says how the fields of a body are written in a form.
+/// Describes how the fields of a body are written in a form.
 fn describe_form(operation: &mut Operation, components: Option<&Components>) {
     let Some(RefOr::T(body)) = &mut operation.request_body else { return };
     let Some(RefOr::T(form)) = body.content.get_mut("application/x-www-form-urlencoded") else {
@@ -153,7 +153,7 @@ fn describe_form(operation: &mut Operation, components: Option<&Components>) {
     }
 }
 
-/// What holds for every operation: its name, its scope, and how everything can fail.
+/// Adds what every operation has: its id, its scope, and the failures that are common to all.
 fn finished(path: &str, method: &HttpMethod, mut operation: Operation) -> Operation {
     operation.operation_id = Some(operation_id(path, method));
     let scope =
@@ -178,7 +178,7 @@ fn finished(path: &str, method: &HttpMethod, mut operation: Operation) -> Operat
     operation
 }
 
-/// The name of an operation, as PostHog's own document makes them: `persons_list`,
+/// Returns the id of an operation, formed as in PostHog's own document: `persons_list`,
 /// `environments_persons_delete_property_create`.
 fn operation_id(path: &str, method: &HttpMethod) -> String {
     let is_list = ["/persons", "/projects", "/environments"].iter().any(|end| path.ends_with(end));
@@ -193,7 +193,7 @@ fn operation_id(path: &str, method: &HttpMethod) -> String {
     let path = path
         .trim_start_matches("/api")
         .replace("/projects/{project_id}/", "/")
-        // These would be called as others are, but for what stands in braces.
+        // Without these, the id would be that of another route, from which only a part in braces differs.
         .replace("/persons/activity", "/persons/all_activity")
         .replace("{file}", "file");
     let names =
@@ -202,7 +202,7 @@ fn operation_id(path: &str, method: &HttpMethod) -> String {
     format!("{}_{verb}", names.join("_"))
 }
 
-/// The parameters in a path.
+/// Returns references to the parameters in a path.
 fn parameters_of(path: &str) -> Option<Vec<RefOr<Parameter>>> {
     let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let refs: Vec<_> =
@@ -224,7 +224,7 @@ fn put(item: &mut PathItem, method: &HttpMethod, operation: Operation) {
     *place = Some(operation);
 }
 
-/// What operations refer to, aside from schemas.
+/// Adds what operations refer to, except schemas.
 fn components(components: &mut Components) {
     let in_path = |name: &str, pattern: &str, example: &str, words: &str| {
         let schema = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));

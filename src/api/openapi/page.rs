@@ -1,5 +1,4 @@
-//! The document as it is served: as JSON, and as a page that shows it, whose files are in the
-//! binary.
+//! Serves the document as JSON, and as a page that shows it, whose files are embedded in the binary.
 
 use std::sync::{Arc, LazyLock};
 
@@ -18,7 +17,7 @@ use crate::api::error::Error;
 use crate::api::format::Format;
 use crate::api::{read, router};
 
-/// Nothing from anywhere else, whatever the page's scripts come to ask for.
+/// Lets the page load nothing from elsewhere, whatever its scripts ask for.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
      img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
@@ -29,16 +28,16 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| {
     serde_json::to_string(&router::document()).expect("memory takes every document")
 });
 
-/// How the page shows the document. Without `none` it would have strangers validate it.
+/// The configuration of the page. Without `none` it would have an external service validate the document.
 static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| {
     let config = Config::from("../openapi.json").validator_url("none");
     Arc::new(config.deep_linking(true).display_request_duration(true))
 });
 
-/// The document as indented JSON.
+/// Returns the document as indented JSON.
 ///
 /// # Panics
-/// Never: memory takes every document.
+/// Never: writing to memory does not fail.
 #[must_use]
 pub fn text() -> String {
     serde_json::to_string_pretty(&router::document()).expect("memory takes every document")
@@ -60,7 +59,7 @@ pub async fn document(headers: HeaderMap) -> Response {
 
 /// See this document as a page
 ///
-/// Swagger UI, from files in the program.
+/// Swagger UI, from files that are embedded in the program.
 #[utoipa::path(
     get, path = "/docs", tag = "operation",
     responses(
@@ -72,7 +71,7 @@ pub async fn index(uri: Uri) -> Result<Response, Error> {
     if !uri.path().ends_with('/') {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
-        // Relative, for those behind a proxy that serves this under another path.
+        // Relative, so that it works behind a proxy that serves this under another path.
         response.headers_mut().insert(LOCATION, HeaderValue::from_static("docs/"));
         return Ok(response);
     }
@@ -88,7 +87,7 @@ pub async fn index(uri: Uri) -> Result<Response, Error> {
     )), answers::OrAbsent),
 )]
 pub async fn file(file: Result<Path<String>, PathRejection>) -> Result<Response, Error> {
-    // None has a name that is not UTF-8.
+    // No file has a name that is not UTF-8.
     let Path(file) = file.map_err(|_| absent())?;
     shown(&file)
 }

@@ -1,12 +1,11 @@
-//! The parameters of requests as the document shows them. They are read by name, so nothing is
-//! ever made of these types.
+//! The parameters of requests in the document. They are read by name, so these types are never constructed.
 #![allow(dead_code, reason = "the document is made of their fields alone")]
 
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{ContentBuilder, Ref, Required};
 use utoipa::{IntoParams, ToSchema};
 
-/// How an answer is written.
+/// The format of an answer.
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase", default = "json")]
 pub enum Format {
@@ -14,22 +13,21 @@ pub enum Format {
     Csv,
 }
 
-/// What every request takes.
+/// The parameter that every request takes.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Answer {
-    /// How the answer is written; the header `Accept: text/csv` asks for CSV as well.
+    /// The format of the answer. The header `Accept: text/csv` requests CSV as well.
     #[param(required = false, inline)]
     format: Format,
 }
 
-/// What every request with a position takes.
+/// The parameter that every request with a position takes.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Position {
-    /// Answer when at least so much of the log is applied: a value of `X-Personview-Position`, or
-    /// `topic:partition:offset` of records, separated by commas. Where that does not come in time the
-    /// answer is 503.
+    /// Waits until at least this much of the log is applied: a value of `X-Personview-Position`, or
+    /// `topic:partition:offset` of records, separated by commas. If that takes too long, the answer is 503.
     #[param(
         required = false,
         pattern = "^([A-Za-z0-9_-]+|[A-Za-z0-9._-]{1,249}:[0-9]{1,9}:[0-9]{1,18}(,[A-Za-z0-9._-]{1,249}:[0-9]{1,9}:[0-9]{1,18})*)$",
@@ -38,11 +36,11 @@ pub struct Position {
     min_position: String,
 }
 
-/// What reads of one person take beside.
+/// The header that reads of one person take.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct Known {
-    /// An `ETag` that the caller has: an answer that is still the same is 304, without a body.
+    /// An `ETag` that the caller has. If the answer has not changed, it is 304 without a body.
     #[param(
         required = false,
         rename = "If-None-Match",
@@ -51,12 +49,12 @@ pub struct Known {
     if_none_match: String,
 }
 
-/// What every write takes beside its position.
+/// The header that every write takes.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct Idempotency {
-    /// A write with the key of an earlier one, by the same API key and of the same thing, is not
-    /// done again and is answered as the first one was. Remembered for a day.
+    /// A write with the key of an earlier one, by the same API key and with the same content, is not done
+    /// again and gets the result of the first one. Keys are remembered for a day.
     #[param(
         required = false,
         rename = "Idempotency-Key",
@@ -67,7 +65,7 @@ pub struct Idempotency {
     idempotency_key: String,
 }
 
-/// In which order a list is.
+/// The order of a list.
 #[derive(ToSchema)]
 #[schema(default = "-created_at")]
 pub enum OrderBy {
@@ -81,7 +79,7 @@ pub enum OrderBy {
     OldestSeen,
 }
 
-/// Which persons a list has.
+/// The parameters of a list of persons.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct List {
@@ -91,17 +89,17 @@ pub struct List {
     /// Only persons whose property `email` is exactly this.
     #[param(required = false, example = "bob@example.com")]
     email: String,
-    /// Only persons that have this text in their property `email` or `name` or in a distinct id,
-    /// upper and lower case alike, or whose uuid begins with it.
+    /// Only persons that have this text in their property `email` or `name` or in a distinct id, ignoring
+    /// case, or whose uuid begins with it.
     #[param(required = false, example = "bob")]
     search: String,
-    /// The order; a `-` puts the newest first.
+    /// The order; a leading `-` puts the newest first.
     #[param(required = false, inline)]
     order_by: OrderBy,
-    /// Persons on a page.
+    /// The number of persons on a page.
     #[param(required = false, minimum = 1, maximum = 10_000, default = 100)]
     limit: u32,
-    /// Persons to skip. Not together with `cursor`.
+    /// The number of persons to skip. Cannot be combined with `cursor`.
     #[param(
         required = false,
         format = "uint64",
@@ -110,8 +108,8 @@ pub struct List {
         default = 0
     )]
     offset: u64,
-    /// Pages by cursor: an empty one begins, and `next` of the answer goes on. It passes over
-    /// nobody whose place stays the same, whoever comes or goes meanwhile.
+    /// Pages by cursor: begin with an empty value, then follow `next` of the answer. No person whose sort key
+    /// stays the same is skipped, even if others are added or removed meanwhile.
     #[param(required = false, pattern = "^[A-Za-z0-9_-]*$")]
     cursor: String,
     /// `false` leaves the field `count` out.
@@ -139,62 +137,62 @@ impl IntoParams for Properties {
     }
 }
 
-/// Which values are counted.
+/// The parameters of a count of values.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Values {
     /// The property; `distinct_id` for distinct ids.
     #[param(min_length = 1, example = "plan")]
     key: String,
-    /// Only values that have this text somewhere, upper and lower case alike.
+    /// Only values that contain this text, ignoring case.
     #[param(required = false, example = "start")]
     value: String,
-    /// The most values.
+    /// The largest number of values in the answer.
     #[param(required = false, minimum = 1, maximum = 10_000, default = 20)]
     limit: u32,
 }
 
-/// Whom a question about the past is about, and when.
+/// The person and the moment of an as-of read.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Whom {
-    /// Whoever had this distinct id. Either this or `person_id`.
+    /// The person that owned this distinct id. Give either this or `person_id`.
     #[param(required = false, example = "bob")]
     distinct_id: String,
-    /// The person with this integer id or uuid. Either this or `distinct_id`.
+    /// The person with this integer id or uuid. Give either this or `distinct_id`.
     #[param(required = false, pattern = "^([0-9]+|[0-9A-Fa-f-]{32,36})$")]
     person_id: String,
-    /// The moment.
+    /// The moment to read the person at.
     #[param(format = DateTime, example = "2026-03-10T00:00:00Z")]
     timestamp: String,
 }
 
-/// How the past is read.
+/// How an as-of read is done.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct AsOf {
-    /// Answer by what was known at this moment; without it, by everything known now.
+    /// Answers by what was known at this moment; without it, by everything known now.
     #[param(required = false, format = DateTime)]
     known_at: String,
-    /// Whether properties set by `$set_once` are there as well.
+    /// Whether properties set by `$set_once` are included.
     #[param(required = false, default = false)]
     include_set_once: bool,
-    /// `as_of`: a distinct id belongs to the person that had it at that moment. `current`: today's
-    /// identity is applied to the past.
+    /// `as_of`: a distinct id belongs to the person that owned it at that moment. `current`: today's
+    /// ownership of distinct ids is applied to the past.
     #[param(required = false, inline)]
     identity: super::past::Identity,
 }
 
-/// Whether the operations behind an answer are told.
+/// The parameter that explains an answer.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Debug {
-    /// Adds how the answer was found, and the operations behind it.
+    /// Adds how the answer was read, and the operations behind it.
     #[param(required = false, default = false)]
     debug: bool,
 }
 
-/// Which part of a timeline is asked for.
+/// The part of a timeline to return.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Timeline {
@@ -207,39 +205,39 @@ pub struct Timeline {
     /// Only operations up to this moment.
     #[param(required = false, format = DateTime)]
     to: String,
-    /// Operations on a page.
+    /// The number of operations on a page.
     #[param(required = false, minimum = 1, maximum = 1_000, default = 100)]
     limit: u32,
-    /// Where to go on, as `next` of an answer has it.
+    /// Where to continue: the cursor that `next` of an answer contains.
     #[param(required = false, pattern = "^[A-Za-z0-9_-]*$")]
     cursor: String,
 }
 
-/// What is followed.
+/// The parameters of the change feed.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Changes {
-    /// Where to go on, as an earlier answer gave it; without it, from the beginning.
+    /// Where to continue: the `cursor` of an earlier answer; without it, from the beginning.
     #[param(required = false, pattern = "^[A-Za-z0-9_-]*$")]
     cursor: String,
-    /// Persons in an answer.
+    /// The largest number of persons in an answer.
     #[param(required = false, minimum = 1, maximum = 10_000, default = 100)]
     limit: u32,
 }
 
-/// Which part of the activity log is asked for.
+/// The page of the activity log to return.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Activity {
-    /// The number of the page.
+    /// The number of the page, counted from 1.
     #[param(required = false, minimum = 1, maximum = 4_294_967_296_u64, default = 1)]
     page: u64,
-    /// Entries on a page.
+    /// The number of entries on a page.
     #[param(required = false, minimum = 1, maximum = 1_000, default = 10)]
     limit: u32,
 }
 
-/// Which moments are compared.
+/// The moments to compare.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Difference {
@@ -249,7 +247,7 @@ pub struct Difference {
     /// The second moment.
     #[param(format = DateTime, example = "2026-07-01T00:00:00Z")]
     to: String,
-    /// Answer by what was known at this moment; without it, by everything known now.
+    /// Answers by what was known at this moment; without it, by everything known now.
     #[param(required = false, format = DateTime)]
     known_at: String,
 }

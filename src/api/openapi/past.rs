@@ -1,5 +1,4 @@
-//! The bodies of answers about the past as the document shows them, as [`super::bodies`] has the
-//! others.
+//! The schemas of answers about the past in the document; see [`super::bodies`] for others.
 #![allow(
     dead_code,
     clippy::large_enum_variant,
@@ -16,13 +15,13 @@ use utoipa::ToSchema;
 pub struct PersonAtTime {
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_u64)]
     id: u64,
-    /// Its name by then.
+    /// Its name at that moment.
     name: String,
-    /// Those that it had by then.
+    /// The distinct ids that it had at that moment.
     distinct_ids: Vec<String>,
     #[schema(value_type = Object)]
     properties: Value,
-    /// `null` where it had not begun.
+    /// `null` if the person did not exist yet.
     #[schema(required = true, format = "date-time")]
     created_at: Option<String>,
     #[schema(format = "uuid")]
@@ -31,12 +30,12 @@ pub struct PersonAtTime {
     last_seen_at: Option<String>,
     is_identified: bool,
     point_in_time_metadata: PointInTimeMetadata,
-    /// There with `debug=true`.
+    /// Present with `debug=true`.
     #[schema(required = false)]
     debug: Debug,
 }
 
-/// How a question about the past was understood.
+/// How an as-of read was understood.
 #[derive(ToSchema)]
 pub struct PointInTimeMetadata {
     #[schema(format = "date-time")]
@@ -55,11 +54,11 @@ pub struct PointInTimeMetadata {
     known_at: Option<String>,
     #[schema(inline)]
     identity: Identity,
-    /// Whether the person had begun by then.
+    /// Whether the person existed at that moment.
     existed: bool,
 }
 
-/// By what a person was asked for.
+/// What a person was requested by.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub enum QueryMode {
@@ -67,7 +66,7 @@ pub enum QueryMode {
     PersonId,
 }
 
-/// Whose distinct ids count.
+/// Which ownership of distinct ids applies.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case", default = "as_of")]
 pub enum Identity {
@@ -75,21 +74,21 @@ pub enum Identity {
     Current,
 }
 
-/// How an answer about the past was found.
+/// How an answer about the past was read.
 #[derive(ToSchema)]
 pub struct Debug {
     /// How it was read, in words.
     query: String,
     params: DebugParams,
-    /// All operations up to the moment.
+    /// The number of all operations up to the moment.
     #[schema(minimum = 0)]
     events_found: u64,
-    /// The newest 1,000 of them, or fewer where their values are large.
+    /// The newest 1,000 of them, or fewer if their values are large.
     #[schema(max_items = 1_000)]
     events: Vec<DebugEvent>,
 }
 
-/// The question, field by field.
+/// The parsed query, field by field.
 #[derive(ToSchema)]
 pub struct DebugParams {
     #[schema(minimum = 1)]
@@ -126,7 +125,7 @@ pub struct DebugEvent {
     set_once: Value,
     #[schema(rename = "$unset")]
     unset: Vec<String>,
-    /// The person that it merged into this one.
+    /// The person that the operation merged into this one.
     #[schema(required = false)]
     merge: Merge,
 }
@@ -140,7 +139,7 @@ pub struct Merge {
     source_uuid: Option<String>,
 }
 
-/// A line to join: whom, and when. One of `distinct_id` and `person_id`.
+/// A line to join: a person and a moment. The person is given by either `distinct_id` or `person_id`.
 #[derive(ToSchema)]
 #[schema(examples(json!({"distinct_id": "ann", "timestamp": "2026-03-10T00:00:00Z"})))]
 pub struct LineToJoin {
@@ -159,7 +158,7 @@ pub struct LineToJoin {
     identity: Identity,
 }
 
-/// A line of the join's answer: the person, or why there is none.
+/// A line of the join's answer: the person, or an error.
 #[derive(ToSchema)]
 #[serde(untagged)]
 pub enum JoinedLine {
@@ -180,7 +179,7 @@ pub struct LineError {
 #[derive(ToSchema)]
 pub struct History {
     results: Vec<HistoryEntry>,
-    /// The address of the next page; `null` on the last one.
+    /// The URL of the next page; `null` on the last one.
     #[schema(required = true, format = "uri")]
     next: Option<String>,
 }
@@ -201,7 +200,7 @@ pub struct HistoryEntry {
     changes: Vec<HistoryChange>,
 }
 
-/// A property before and after; `null` where it was not there.
+/// A property before and after; `null` if it was absent.
 #[derive(ToSchema)]
 pub struct HistoryChange {
     key: String,
@@ -223,7 +222,7 @@ pub struct Difference {
     changed: BTreeMap<String, BeforeAndAfter>,
 }
 
-/// A value that became another one.
+/// A value before and after a change.
 #[derive(ToSchema)]
 pub struct BeforeAndAfter {
     before: Value,

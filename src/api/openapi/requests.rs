@@ -1,5 +1,5 @@
-//! The bodies of requests as the document shows them, JSON and form. They are read by name, so
-//! nothing is ever made of these types.
+//! The schemas of request bodies in the document, JSON and form. Fields are read by name, so these
+//! types are never constructed.
 #![allow(dead_code, reason = "the document is made of their fields alone")]
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::api::batch::MAX_PERSONS;
 
-/// How an id of a person is written: the integer, or the uuid in any form.
+/// The pattern of a person's id: the integer, or the uuid with or without hyphens.
 pub const PERSON_ID: &str = "^([0-9]+|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}|[0-9A-Fa-f]{32})$";
 
 /// The properties to set; the others stay.
@@ -43,7 +43,7 @@ pub enum PropertyToUpdate {
     },
 }
 
-/// The properties to take away.
+/// The properties to delete.
 #[derive(ToSchema)]
 #[schema(examples(json!({"$unset": "plan"})))]
 pub struct PropertiesToDelete {
@@ -52,7 +52,7 @@ pub struct PropertiesToDelete {
     unset: Vec<String>,
 }
 
-/// Which distinct ids leave a person: these, or all but one.
+/// The distinct ids that leave a person: these, or all but one.
 #[derive(ToSchema)]
 #[schema(examples(json!({"distinct_ids_to_split": ["0190cccc-c3d4-7e5f-8a9b-0c1d2e3f4a5b"]})))]
 #[serde(untagged)]
@@ -75,7 +75,7 @@ pub enum DistinctIdsToSplit {
     AllButTheFirst {},
 }
 
-/// The distinct id to be used again.
+/// The distinct id that may be used again.
 #[derive(ToSchema)]
 #[schema(examples(json!({"distinct_id": "bob"})))]
 pub struct DistinctIdToReset {
@@ -83,7 +83,7 @@ pub struct DistinctIdToReset {
     distinct_id: String,
 }
 
-/// Whom to delete.
+/// The persons to delete.
 #[derive(ToSchema)]
 #[schema(examples(json!({"distinct_ids": ["bob"]})))]
 #[serde(untagged)]
@@ -103,7 +103,7 @@ pub enum PersonsToDelete {
     },
 }
 
-/// Whom to find.
+/// The persons to find.
 #[derive(ToSchema)]
 #[schema(examples(json!({"distinct_ids": ["bob", "nobody"]})))]
 pub struct DistinctIdsToFind {
@@ -111,7 +111,7 @@ pub struct DistinctIdsToFind {
     distinct_ids: Vec<String>,
 }
 
-/// Whom to find.
+/// The persons to find.
 #[derive(ToSchema)]
 #[schema(examples(json!({"uuids": ["7d15b82a-df57-5ed7-b9e0-6dd1cadab965"]})))]
 pub struct UuidsToFind {
@@ -124,7 +124,7 @@ pub struct UuidsToFind {
 #[schema(format = "uuid")]
 pub struct Uuid(String);
 
-/// Lines of JSON, as many as there are; each is a `LineToJoin`.
+/// Any number of lines of JSON, each of which is a `LineToJoin`.
 pub struct LinesToJoin;
 
 impl PartialSchema for LinesToJoin {
@@ -135,14 +135,14 @@ impl PartialSchema for LinesToJoin {
 
 impl ToSchema for LinesToJoin {}
 
-/// Lines of JSON, of which each is such a schema.
+/// Returns the schema of lines of JSON, each of which has a named schema.
 pub fn lines(schema: &str, words: &str) -> RefOr<Schema> {
     let line = utoipa::openapi::Ref::from_schema_name(schema);
     let lines = ObjectBuilder::new().schema_type(Type::String).description(Some(words));
     lines.content_media_type("application/json").content_schema(Some(line)).into()
 }
 
-/// How the fields of a body are written in a form: those that are more than a text as JSON.
+/// Returns how the fields of a body are written in a form: those that are not plain texts as JSON.
 pub fn encoding(body: &Schema) -> BTreeMap<String, Encoding> {
     let objects: Vec<&Object> = match body {
         Schema::Object(object) => vec![object],
@@ -165,28 +165,28 @@ fn object(schema: &RefOr<Schema>) -> Option<&Object> {
     }
 }
 
-/// A text; a number counts as the text that it is written as.
+/// The schema of a string; a number counts as the text that it is written as.
 fn text() -> ObjectBuilder {
     let types = SchemaType::from_iter([Type::String, Type::Number]);
     ObjectBuilder::new().schema_type(types).min_length(Some(1))
 }
 
-/// A text, or several.
+/// The schema of a string, or an array of strings.
 fn texts() -> OneOfBuilder {
     several(text, 0)
 }
 
-/// A text, or several, of which there must be one.
+/// The schema of a string, or an array of at least one string.
 fn some_texts() -> OneOfBuilder {
     several(text, 1)
 }
 
-/// What must not be there beside another field; null counts as absent.
+/// The schema of a field that is always null, or absent; null counts as absent.
 pub fn null() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::Null)
 }
 
-/// An id of a person, or several.
+/// The schema of a person's id, or an array of ids.
 fn ids() -> OneOfBuilder {
     let types = SchemaType::from_iter([Type::String, Type::Integer]);
     several(

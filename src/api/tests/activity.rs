@@ -203,7 +203,7 @@ async fn as_csv_it_is_whole_and_has_the_values() {
             lines[0]
         );
         assert!(lines[12].starts_with("merged,"));
-        // A page of JSON has ten.
+        // A page has ten entries.
         let second = csv(url, "&page=2").await;
         assert_eq!(second.body.lines().skip(1).collect::<Vec<_>>(), lines[10..]);
         assert_eq!(csv(url, "&page=99").await.body, "");

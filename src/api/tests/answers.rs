@@ -1,5 +1,5 @@
-//! The body of every route's answer, and of every error of the reference, as snapshots: a change
-//! of any of them is seen.
+//! The body of every route's answer, and of every error in the reference, as snapshots, so
+//! that any change is noticed.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ use axum::routing::get;
 use super::*;
 use crate::api::cursor;
 
-/// What was asked and answered, one after another.
+/// Requests and their answers, one after another.
 #[derive(Default)]
 struct Story(String);
 
@@ -20,7 +20,7 @@ impl Story {
             .unwrap();
     }
 
-    /// Asks for what stands after `persons`, as a key of project 1.
+    /// Reads a path under `persons`, with a key of project 1.
     async fn read(&mut self, world: &World, path: &str) {
         self.ask(world, READER, Method::GET, &format!("/api/projects/1/persons{path}"), "").await;
     }
@@ -74,7 +74,7 @@ async fn reads_are_answered_so() {
     for url in ["/api/projects", "/api/environments", "/api/projects/2", "/api/environments/1"] {
         story.ask(&world, OF_TWO, Method::GET, url, "").await;
     }
-    // A cursor names its store.
+    // The cursor contains the store's identity, which is random.
     let cursor = story.0.split_once("\"cursor\":\"").and_then(|(_, rest)| rest.split_once('"'));
     let cursor = cursor.expect("changes have a cursor").0.to_owned();
     insta::assert_snapshot!("reads", story.0.replace(&cursor, "(cursor)"));
@@ -124,7 +124,7 @@ async fn writes_are_answered_so() {
     *world.log.kafka.lock().unwrap() = Kafka::Slow;
     story.0.push_str("(From here on Kafka has it, and it is not applied in time.)\n\n");
     story.write(&world, Method::POST, "/reset_person_distinct_id", reset).await;
-    // A write is seen at the hour in which this test runs.
+    // Masks `last_seen_at`.
     let told: Vec<_> = story.0.split('"').collect();
     let is_seen = |index: usize| index >= 2 && told[index - 2] == "last_seen_at";
     let fixed = (0..told.len()).map(|index| if is_seen(index) { "(now)" } else { told[index] });
@@ -138,14 +138,14 @@ async fn monitors_are_answered_so() {
         story.ask(&world, "", Method::GET, url, "").await;
     }
     let mut metrics = world.ask(Method::GET, "/metrics", &[]).await;
-    // The numbers are of the moment.
+    // The numbers differ from run to run.
     let series = metrics.body.lines().filter(|line| line.starts_with("# "));
     metrics.body = series.collect::<Vec<_>>().join("\n");
     story.tell("GET /metrics, without the numbers", &metrics);
     insta::assert_snapshot!("monitors", story.0);
 }
 
-/// Asks for everything that the reference says is an error of the request.
+/// Sends every request that the reference says is an error of the request.
 async fn errors_of_requests(story: &mut Story) {
     let world = World::new();
     let long = "x".repeat(8 << 10);
@@ -221,7 +221,7 @@ async fn errors_of_requests(story: &mut Story) {
     story.tell("PATCH with Content-Encoding gzip", &reply);
 }
 
-/// More than one answer may have.
+/// Requests more than one answer may contain.
 async fn too_large(story: &mut Story) {
     let world = World::with_people(&Settings { page_limit: 1, ..settings() });
     story.read(&world, "?format=csv&limit=2").await;
@@ -229,7 +229,7 @@ async fn too_large(story: &mut Story) {
     story.ask(&world, READER, Method::POST, url, r#"{"distinct_ids":["ann","bob"]}"#).await;
 }
 
-/// More names of columns than a table may have.
+/// Requests more column names than a table may have.
 async fn too_wide(story: &mut Story) {
     let mut world = World::new();
     for id in ["a", "b", "c"] {
@@ -239,7 +239,7 @@ async fn too_wide(story: &mut Story) {
     story.read(&world, "?format=csv").await;
 }
 
-/// And of the server.
+/// Sends the requests that fail because of the server.
 async fn errors_of_the_server(story: &mut Story) {
     let world = World::with(&Settings { request_timeout: Duration::from_millis(20), ..settings() });
     let slow = || tokio::time::sleep(Duration::from_secs(60));

@@ -120,7 +120,7 @@ async fn a_person_is_asked_for_by_its_id_too() {
 #[tokio::test]
 async fn an_id_that_was_not_known_yet_is_answered_empty() {
     let world = World::new();
-    // The anonymous visitor was known by then, and that it is Ann was not.
+    // Nothing was known at 09:00: the first event arrived at 10:00.
     let query = "distinct_id=ann&timestamp=2026-03-02&known_at=2026-03-01T09:00:00Z";
     let person = at(&world, query).await;
     assert_eq!(person["point_in_time_metadata"]["existed"], false);
@@ -273,7 +273,7 @@ async fn times_are_read_as_people_write_them() {
     }
 }
 
-/// Parameters that cannot be understood: query, code, the one at fault, text.
+/// Invalid parameters: the query, the code, the parameter at fault, the text.
 const REFUSED: [(&str, &str, &str, &str); 8] = [
     (
         "distinct_id=ann&person_id=1&timestamp=2026-03-01",

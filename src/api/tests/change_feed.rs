@@ -1,4 +1,4 @@
-//! Following the changes: a copy of the list, kept by asking what is new.
+//! The change feed: a copy of the list, kept by asking for what changed.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! Holds every answer of these tests to the OpenAPI document: what it does not tell of is an
-//! error, be it a status, a field or a header.
+//! Checks every answer of these tests against the OpenAPI document: a status, a field or a header that is
+//! not documented is an error.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -8,17 +8,17 @@ use jsonschema::{Draft, Validator};
 
 use super::*;
 
-/// The document, its objects closed: a field that is not in it fits no schema.
+/// The document with closed objects: a field that is not documented matches no schema.
 pub static DOCUMENT: LazyLock<Json> = LazyLock::new(|| {
     let mut document = serde_json::to_value(router::document()).unwrap();
     close(&mut document);
     document
 });
 
-/// Schemas that were made ready, by where they stand.
+/// Compiled schemas, by the operation and status that they belong to.
 static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
 
-/// Headers that HTTP itself asks for or every answer may have.
+/// Headers that HTTP itself defines, and that every answer may have.
 const PLAIN: [&str; 7] = [
     "content-type",
     "content-length",
@@ -43,7 +43,7 @@ fn close(json: &mut Json) {
     }
 }
 
-/// What a reference stands for.
+/// Resolves a reference.
 pub fn resolve<'d>(document: &'d Json, json: &'d Json) -> &'d Json {
     match json.get("$ref").and_then(Json::as_str) {
         Some(to) => document.pointer(to.trim_start_matches('#')).unwrap_or_else(|| panic!("{to}")),
@@ -51,7 +51,8 @@ pub fn resolve<'d>(document: &'d Json, json: &'d Json) -> &'d Json {
     }
 }
 
-/// The path of the document that a request's path is one of; names win over what is in braces.
+/// Returns the path of the document that a request's path matches; a literal path wins
+/// over one with parameters.
 pub fn template<'d>(document: &'d Json, path: &str) -> Option<(&'d str, &'d Json)> {
     let asked: Vec<_> = path.trim_end_matches('/').split('/').collect();
     let fits = |template: &str| {
@@ -65,7 +66,7 @@ pub fn template<'d>(document: &'d Json, path: &str) -> Option<(&'d str, &'d Json
     found.map(|(template, item)| (template.as_str(), item))
 }
 
-/// Checks an answer.
+/// Checks an answer against the document.
 #[track_caller]
 pub fn check(method: &Method, path: &str, reply: &Reply) {
     let method = if method == Method::HEAD { "get" } else { &method.as_str().to_lowercase() };
@@ -84,7 +85,7 @@ pub fn check(method: &Method, path: &str, reply: &Reply) {
     headers_fit(response, &reply.headers, &about);
 }
 
-/// An answer to what no operation is for has the shape of all errors.
+/// Checks an answer to a request that matches no operation: it has the shape of all errors.
 fn fits_any_error(reply: &Reply, about: &str) {
     let error: Json = serde_json::from_str(&reply.body).expect(about);
     let names: Vec<_> = error.as_object().expect(about).keys().map(String::as_str).collect();

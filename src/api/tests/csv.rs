@@ -1,4 +1,4 @@
-//! CSV: which requests get it, and what stands in it.
+//! CSV: which requests get it, and what it contains.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::api::table;
 const LIST: &str = "/api/projects/1/persons";
 const KIND: &str = "text/csv; charset=utf-8; header=present";
 
-/// What was asked for as CSV.
+/// Returns the body of a successful answer in CSV.
 #[track_caller]
 fn ok(reply: Reply) -> String {
     assert!(reply.status.is_success(), "{}", reply.body);
@@ -19,7 +19,7 @@ fn ok(reply: Reply) -> String {
     reply.body
 }
 
-/// The header and the rows, as another program reads them.
+/// Parses CSV into its header and rows, as another program would.
 fn parsed(text: &str) -> (Vec<String>, Vec<Vec<String>>) {
     let mut reader = ::csv::ReaderBuilder::new().from_reader(text.as_bytes());
     let owned = |record: &::csv::StringRecord| record.iter().map(str::to_owned).collect();
@@ -27,7 +27,7 @@ fn parsed(text: &str) -> (Vec<String>, Vec<Vec<String>>) {
     (header, reader.records().map(|record| owned(&record.unwrap())).collect())
 }
 
-/// The cells of a row by their names; those of columns that it has not are empty.
+/// Returns the cells of a row by the names of their columns; null is an empty cell.
 fn flat(json: &Json) -> BTreeMap<String, String> {
     fn cells(name: &str, json: &Json, found: &mut BTreeMap<String, String>) {
         let within = |key: &str| if name.is_empty() { key.into() } else { format!("{name}.{key}") };
@@ -49,7 +49,7 @@ fn flat(json: &Json) -> BTreeMap<String, String> {
     found
 }
 
-/// A table as CSV says it should be, of JSON without text that a spreadsheet runs.
+/// Returns the table that JSON rows must become, if no text in them is one that a spreadsheet runs.
 pub fn expected<'j>(rows: impl Iterator<Item = &'j Json>) -> (Vec<String>, Vec<Vec<String>>) {
     let rows: Vec<_> = rows.map(flat).collect();
     let header: BTreeSet<_> = rows.iter().flat_map(BTreeMap::keys).cloned().collect();
@@ -59,7 +59,7 @@ pub fn expected<'j>(rows: impl Iterator<Item = &'j Json>) -> (Vec<String>, Vec<V
     (header.into_iter().collect(), lines)
 }
 
-/// Reads an answer back.
+/// Parses an answer in CSV.
 #[track_caller]
 pub fn read(reply: Reply) -> (Vec<String>, Vec<Vec<String>>) {
     parsed(&ok(reply))
@@ -286,7 +286,7 @@ fn what_is_nested_becomes_columns() {
             "a,b.c\r\n1,\r\n,2\r\n,\r\n",
         ),
         (r#"{"results":{"=x":{"a":1},"y":{}}}"#, "a,asked\r\n1,'=x\r\n,y\r\n"),
-        // A dot in a key is no step: both columns have that name.
+        // A dot in a key is not a step of a path: both columns have that name.
         (
             r#"{"results":[{"a":{"b":1}},{"a.b":2},{"a":{"b":3},"a.b":4}]}"#,
             "a.b,a.b\r\n1,\r\n,2\r\n3,4\r\n",

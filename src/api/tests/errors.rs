@@ -1,4 +1,4 @@
-//! Whatever goes wrong is told in one shape.
+//! Errors: all are answered in the same shape.
 
 use std::convert::Infallible;
 

@@ -1,5 +1,5 @@
-//! Everything as CSV: whole, of one moment, in places of its own, and broken off where it cannot
-//! be whole.
+//! Exports as CSV: complete, from one snapshot, with permits of their own, and broken off if
+//! they cannot be completed.
 
 use std::io::{Read, Write};
 
@@ -18,10 +18,10 @@ use crate::api::read::{Read as Reading, View};
 
 const LIST: &str = "/api/projects/1/persons";
 
-/// So many that a body of them all is not on its way at once.
+/// Enough persons that the body of an export is not sent all at once.
 const MANY: usize = 5_000;
 
-/// Persons of whom some have what others have not, and some began at the same time.
+/// Persons of whom some have properties that others lack, and some were created at the same time.
 fn crowd(settings: &Settings) -> World {
     let mut world = World::with(settings);
     let person = |n: usize| {
@@ -39,7 +39,7 @@ fn crowd(settings: &Settings) -> World {
     world
 }
 
-/// Everybody on the pages of a list.
+/// Returns all persons on the pages of a list.
 async fn walked(world: &World, query: &str) -> Vec<Json> {
     let mut next = Some(format!("{LIST}?{query}&limit=1000&format=json"));
     let mut found = Vec::new();
@@ -56,7 +56,7 @@ async fn begun(world: &World, url: &str) -> Response {
     world.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
 }
 
-/// Waits until every place is free again.
+/// Waits until all permits for exports are released.
 async fn all_left(world: &World) {
     let exports = world.state.exports.clone();
     let all = exports.acquire_many(u32::try_from(EXPORTS_AT_ONCE).unwrap());
@@ -101,7 +101,7 @@ async fn a_page_is_a_page_in_csv_too() {
         let due = expected(page["results"].as_array().unwrap().iter());
         assert_eq!(read(world.get(&format!("{url}&format=csv")).await), due, "{url}");
     }
-    // An export goes on after a cursor, too.
+    // An export continues after a cursor, too.
     let url = next.replace("limit=2&", "");
     let (_, rows) = read(world.get(&format!("{url}&format=csv")).await);
     assert_eq!(rows.len(), MANY - 2);
@@ -176,7 +176,7 @@ async fn slow_readers_are_turned_away_and_keep_nobody_from_a_list() {
     assert!(status == 503 && body.contains("\"overloaded\""), "{body}");
     assert!(body.contains("Too many exports"), "{body}");
     assert_eq!(read(world.get(&format!("{url}&limit=1")).await).1.len(), 1);
-    // One goes away in the middle, the other has read nothing.
+    // One caller leaves in the middle, the other has read nothing.
     let mut body = slow.pop().unwrap().into_body().into_data_stream();
     body.next().await.unwrap().unwrap();
     drop(body);
@@ -225,13 +225,13 @@ async fn an_export_that_fails_before_it_is_sent_is_an_error_in_json() {
     all_left(&world).await;
 }
 
-/// The same world with one route.
+/// Returns the same world with a single route.
 fn routed(world: World, route: axum::routing::MethodRouter<State>) -> World {
     let routes = Router::new().route("/{project}/{id}", route).with_state(world.state.clone());
     World { router: layers::around(routes, &world.state), ..world }
 }
 
-/// A route whose first pass waits for a word, and whose second goes on until it may no longer.
+/// Returns a route whose first pass waits for a message, and whose second pass goes on until its deadline.
 fn in_words(words: mpsc::UnboundedReceiver<()>) -> axum::routing::MethodRouter<State> {
     let words = Arc::new(Mutex::new(words));
     get(async move |read: Reading| {

@@ -1,4 +1,4 @@
-//! Lists by what persons are: filters, searches, orders and cursors; and the values of a property.
+//! Lists with filters, searches, orders and cursors; and the values of a property.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn people() -> World {
     world
 }
 
-/// The first distinct ids of those who are listed.
+/// Returns the first distinct id of every listed person.
 async fn listed(world: &World, query: &str) -> Vec<String> {
     let body = world.get(&format!("{LIST}?{query}")).await.json();
     let results = body["results"].as_array().unwrap();

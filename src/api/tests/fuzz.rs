@@ -1,4 +1,4 @@
-//! Requests that nobody would make.
+//! Requests that no client would make.
 
 use super::*;
 use crate::fuzz;
@@ -11,7 +11,7 @@ async fn no_request_does_harm_however_it_is_changed() {
         fuzz::run(&fuzz::corpus("requests"), 4, |bytes| {
             let request = Request::builder().uri(bytes);
             let request = request.header("authorization", "Bearer phx_reader");
-            // What is no URL does not come so far.
+            // Bytes that are not a URL do not reach the router.
             if let Ok(request) = request.body(Body::empty()) {
                 let reply = runtime.block_on(world.router.clone().oneshot(request)).unwrap();
                 assert_ne!(reply.status(), StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,4 +1,4 @@
-//! What monitors ask.
+//! Liveness, readiness and metrics.
 
 use super::*;
 
@@ -81,7 +81,7 @@ async fn requests_are_measured_by_their_route() {
             r#"{series}{{method="GET",route="/api/environments/{{project}}/persons/{{id}}",status="404"}} 1"#
         ),
         format!(r#"{series}{{method="GET",route="unmatched",status="404"}} 1"#),
-        // One that was not there, and one that is not ready, which is no error.
+        // Two requests were not found. Not being ready does not count as an error.
         r#"personview_http_errors_total{code="not_found"} 2"#.to_owned(),
         r#"personview_http_errors_total{code="error"} 0"#.to_owned(),
         "personview_http_requests_in_flight 1".to_owned(),

@@ -1,4 +1,4 @@
-//! A person's timeline, and what became of it between two moments.
+//! A person's timeline, and the difference between two moments.
 
 use super::*;
 

@@ -1,10 +1,11 @@
-//! Answers that would be larger than one may be: in pages, in part, or not at all.
+//! Answers that would exceed the page limit: split into pages, shown in part, or refused.
 
 use axum::http::header::CONTENT_TYPE;
 
 use super::*;
 
-/// Who has a page of a small size full of values: eight of 1,000 bytes, one after the other.
+/// A world with a small page limit and eight values of 1,000 bytes: `ann` has one after the other,
+/// and another person has each.
 fn world() -> World {
     let mut world = World::with(&Settings { page_limit: 4 << 10, ..settings() });
     let events: Vec<_> = (0..8)
@@ -40,7 +41,8 @@ async fn a_timeline_goes_on_where_a_page_is_full() {
     assert_eq!(world.get(&format!("{ann}?format=csv")).await.body.lines().count(), 9);
 }
 
-/// A read that takes longer than others may wait goes on elsewhere, and is the same.
+/// A read that takes longer than the connection thread may spend on it moves to another
+/// thread, with the same answer.
 #[tokio::test]
 async fn a_person_of_very_many_distinct_ids_is_answered_whole() {
     const IDS: usize = 20_000;
@@ -72,7 +74,7 @@ async fn operations_and_values_are_shown_as_far_as_there_is_room() {
     let values = world.get("/api/projects/1/persons/values?key=x").await.json();
     let shown = values["results"].as_array().unwrap();
     let begun: Vec<_> = shown.iter().map(|value| &value["name"].as_str().unwrap()[..1]).collect();
-    // The one that two have comes first.
+    // The value that two persons have comes first.
     assert_eq!(begun, ["7", "0", "1", "2"]);
     let csv = "/api/projects/1/persons/values?key=x&format=csv";
     assert_eq!(world.get(csv).await.body.lines().count(), 9);

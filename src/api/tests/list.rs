@@ -7,7 +7,7 @@ fn names(list: &Json) -> Vec<&str> {
     results.map(|person| person["distinct_ids"][0].as_str().unwrap()).collect()
 }
 
-/// Persons that began at the same time are in the order of their uuids.
+/// Five persons, each created an hour after the one before.
 fn many() -> World {
     let mut world = World::empty();
     let events: Vec<_> = (0..5)
@@ -71,7 +71,7 @@ async fn pages_are_linked_in_both_directions() {
 #[tokio::test]
 async fn a_page_that_would_be_too_large_ends_sooner_and_goes_on() {
     let mut world = World::with(&Settings { page_limit: 4 << 10, ..settings() });
-    // Of the first two one fills a page alone, of the others three do.
+    // Each of the first two fills a page alone; of the others, three fit on a page.
     let events: Vec<_> = (0..8)
         .map(|n| {
             let size = if n < 2 { 9_000 } else { 1_000 };

@@ -1,4 +1,4 @@
-//! Many at once: persons by what they are called, the point-in-time join, and projects.
+//! Many at once: persons by distinct id and by uuid, the point-in-time join, and projects.
 
 use axum::http::header::CONTENT_TYPE;
 
@@ -75,7 +75,7 @@ async fn every_line_is_answered_in_its_place() {
 async fn more_than_memory_should_hold_is_joined() {
     let world = World::new();
     let long = format!("{{\"distinct_id\":\"{}\"}}\n", "x".repeat(200_000));
-    // One of the greatest length is answered.
+    // A line of the greatest length is answered.
     let longest = line("ann", "11:00").trim_end().to_owned();
     let longest = longest.clone() + &" ".repeat((64 << 10) - longest.len()) + "\n";
     let body =

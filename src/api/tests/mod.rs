@@ -1,4 +1,4 @@
-//! The whole of HTTP over a real store: a small world of events, asked through the router.
+//! Tests of the whole HTTP API over a real store: a small world of events, read through the router.
 
 mod activity;
 mod answers;
@@ -48,7 +48,7 @@ const READER: &str = "phx_reader";
 const OF_TWO: &str = "phx_two";
 /// May write project 1.
 const WRITER: &str = "phx_writer";
-/// May do something, but not read persons.
+/// May read the activity log of project 1, but not persons.
 const AUDITOR: &str = "phx_auditor";
 /// May read project 1 twice a minute.
 const HASTY: &str = "phx_hasty";
@@ -64,7 +64,7 @@ struct World {
     folder: tempfile::TempDir,
 }
 
-/// What happens to a command on its way.
+/// How Kafka treats a command.
 #[derive(Clone, Copy)]
 enum Kafka {
     /// It is appended, and applied at once.
@@ -154,17 +154,17 @@ impl World {
         Self { router: router::main(&state), state, log, applied: 0, folder }
     }
 
-    /// Ann, who was two persons, and Bob.
+    /// A world with Ann, who is a merge of two persons, and Bob.
     fn new() -> Self {
         Self::with_people(&settings())
     }
 
-    /// The same, for long bodies.
+    /// The same, with a limit that allows long bodies.
     fn roomy() -> Self {
         Self::with_people(&Settings { body_limit: 64 << 10, ..settings() })
     }
 
-    /// The same, for bodies that are larger than a person's properties may be.
+    /// The same, with a limit that allows bodies larger than a person's properties may be.
     fn crowded() -> Self {
         Self::with_people(&Settings { body_limit: 1 << 20, ..settings() })
     }
@@ -184,7 +184,7 @@ impl World {
         world
     }
 
-    /// Applies events to the store, as ingestion does, and tells those who wait.
+    /// Applies events to the store, as ingestion does, and wakes the readers that wait for them.
     fn ingest(&mut self, events: &[Event]) {
         let records: Vec<_> = events.iter().zip(self.applied..).map(Event::record).collect();
         self.applied += records.len() as u64;
@@ -195,7 +195,7 @@ impl World {
         });
     }
 
-    /// Asks as the reader of project 1.
+    /// Sends a `GET` request as the reader of project 1.
     async fn get(&self, url: &str) -> Reply {
         self.ask(Method::GET, url, &[("authorization", "Bearer phx_reader")]).await
     }
@@ -226,12 +226,12 @@ impl World {
     }
 }
 
-/// The uuid of a person made for a distinct id.
+/// Returns the uuid of the person created for a distinct id.
 fn person_uuid(project: u32, distinct_id: &str) -> String {
     identity::person_uuids(project, distinct_id).next().unwrap().to_string()
 }
 
-/// What came back.
+/// An answer.
 struct Reply {
     status: StatusCode,
     headers: HeaderMap,
@@ -310,7 +310,7 @@ fn access() -> Access {
     }
 }
 
-/// An event of the first of March 2026.
+/// An event on 1 March 2026.
 struct Event {
     time: String,
     known: String,

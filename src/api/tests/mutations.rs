@@ -1,10 +1,10 @@
-//! Writes over HTTP: what they change, how they are answered, and what keeps them from being done.
+//! Writes over HTTP: what they change, how they are answered, and when they are refused.
 
 use axum::http::header::CONTENT_TYPE;
 
 use super::*;
 
-/// Asks as the writer of project 1, with JSON in the body where it is not null.
+/// Sends a request as the writer of project 1, with a JSON body unless it is null.
 async fn write(world: &World, method: Method, url: &str, body: &Json) -> Reply {
     with_headers(world, method, url, body, &[]).await
 }

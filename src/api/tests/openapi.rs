@@ -1,4 +1,4 @@
-//! The OpenAPI document: whole, sound, and of the router's routes.
+//! The OpenAPI document: complete, consistent, and in line with the router.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::*;
 const METHODS: [Method; 5] =
     [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
-/// Every operation: its path, its method, and what is said of it.
+/// Yields every operation: its path, its method, and its description.
 pub fn operations(document: &Json) -> impl Iterator<Item = (&str, Method, &Json)> {
     let paths = document["paths"].as_object().unwrap().iter();
     paths.flat_map(|(path, item)| {
@@ -19,7 +19,7 @@ pub fn operations(document: &Json) -> impl Iterator<Item = (&str, Method, &Json)
     })
 }
 
-/// A path with something in its braces.
+/// Fills in the parameters of a path.
 fn filled(path: &str) -> String {
     path.replace("{project_id}", "1").replace("{id}", ANN).replace("{file}", "index.css")
 }
@@ -108,7 +108,7 @@ fn every_reference_leads_somewhere_and_everything_is_referred_to() {
     assert_eq!(found, there);
 }
 
-/// By uuid, by integer id and by distinct id: in the path, in the query and in the body.
+/// Asks by uuid, by integer id and by distinct id: in the path, in the query and in the body.
 #[tokio::test]
 async fn no_route_tells_a_project_of_another_ones_persons() {
     const PLANTED: &str = "planted-in-two";
@@ -148,7 +148,7 @@ async fn no_route_tells_a_project_of_another_ones_persons() {
                 let request = request.header("content-type", "application/json");
                 let request = request.body(Body::from(body.to_string())).unwrap();
                 let reply = world.send(request).await;
-                // What was asked for may be said again.
+                // An answer may repeat what was asked for.
                 let tells = |text: &str| reply.body.contains(text) && !url.contains(text);
                 assert!(!tells(PLANTED) && !tells(&uuid), "{method} {url}: {}", reply.body);
                 asked += 1;

@@ -1,4 +1,4 @@
-//! What comes from outside ends up in no header and in no other host's link.
+//! Text from a request never ends up in a header, or in a link to another host.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,8 +13,8 @@ use super::*;
 /// May do everything in project 1.
 const OWNER: &str = "phx_owner";
 
-/// Texts that would end a header or a name in one, percent-encoded: line ends, what some programs
-/// make line ends of, quotes, folders, bytes that are no UTF-8.
+/// Texts that would end a header or a name in one, percent-encoded: line ends, characters that some programs
+/// turn into line ends, quotes, path separators, bytes that are not UTF-8.
 const ODD: [&str; 14] = [
     "%0D%0AX-Planted:%20yes",
     "%0d%0a%0d%0aplanted",
@@ -46,8 +46,8 @@ fn world() -> World {
     world
 }
 
-/// The urls of a path that have the text in one place each: in a part of the path, or in a parameter
-/// that the document names.
+/// Returns the URLs of a path that have the text in one place each: in a part of the path, in a parameter
+/// that the document names, or in an unknown one.
 fn urls(path: &str, item: &Json, operation: &Json, odd: &str) -> Vec<String> {
     let filled = |path: &str| {
         path.replace("{project_id}", "1").replace("{id}", ANN).replace("{file}", "index.css")
@@ -59,7 +59,7 @@ fn urls(path: &str, item: &Json, operation: &Json, odd: &str) -> Vec<String> {
     let all = all.map(|parameter| resolve(&DOCUMENT, parameter));
     let in_query = all.filter(|parameter| parameter["in"] == "query").map(|parameter| {
         let name = parameter["name"].as_str().unwrap();
-        // Others are there, so that it comes so far.
+        // The other parameters are given, so that the request gets that far.
         let with = "distinct_id=ann&key=plan&timestamp=2026-03-02&from=2026-03-01&to=2026-03-02";
         let others = with.split('&').filter(|pair| !pair.starts_with(&format!("{name}=")));
         let others: Vec<_> = others.collect();
@@ -69,7 +69,7 @@ fn urls(path: &str, item: &Json, operation: &Json, odd: &str) -> Vec<String> {
     in_path.chain(in_query).chain(unknown).collect()
 }
 
-/// Headers of a request with odd values, as far as HTTP lets them through.
+/// Request headers with odd values that HTTP allows.
 const HEADERS: [(&str, &str); 8] = [
     ("x-forwarded-proto", "https\tplanted"),
     ("x-request-id", "planted"),
@@ -90,7 +90,7 @@ fn holds_nothing_planted(headers: &HeaderMap, about: &str) {
     }
 }
 
-/// `World::send` holds each answer to the document, and so to its headers.
+/// `World::send` checks each answer, and so its headers, against the document.
 #[tokio::test]
 async fn no_header_has_what_a_request_brought() {
     let world = world();
@@ -127,7 +127,7 @@ async fn no_header_has_what_a_request_brought() {
     assert!(asked > 3_000, "{asked}");
 }
 
-/// What goes over the wire, and not what the program means to send.
+/// Checks what goes over the wire, rather than what the program means to send.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_line_of_an_answers_head_is_a_requests() {
     let world = world();
@@ -142,7 +142,7 @@ async fn no_line_of_an_answers_head_is_a_requests() {
         .into_iter()
         .map(|target| format!("GET {target} HTTP/1.1\r\nHost: x\r\n").into_bytes())
         .collect();
-    // What no client sends, in the first line and in headers.
+    // What no client sends, in the request line and in headers.
     for raw in [
         &b"GET /docs\xff\xfeplanted HTTP/1.1\r\nHost: x\r\n"[..],
         b"GET /docs HTTP/1.1\r\nHost: x\r\nX-Request-Id: a\rX-Planted: yes\r\n",
@@ -173,7 +173,7 @@ async fn no_line_of_an_answers_head_is_a_requests() {
     answered.await.unwrap();
 }
 
-/// A link is for who asked, so it names the host that was asked, and nothing that is no host.
+/// A link is for the caller: it names the host that the caller used, and nothing that is not a host.
 #[tokio::test]
 async fn links_name_the_host_that_was_asked_and_nothing_else() {
     let mut trusting = world();
@@ -209,7 +209,7 @@ async fn links_name_the_host_that_was_asked_and_nothing_else() {
     ] {
         let told = [
             of(&world, READER, &[("host", host)]).await,
-            // The last proxy's word stands in for it, where there is one that is trusted.
+            // A trusted proxy's header replaces the host.
             of(&trusting, OWNER, &[("host", "inner"), ("x-forwarded-host", host)]).await,
         ];
         for reply in told {
@@ -219,7 +219,7 @@ async fn links_name_the_host_that_was_asked_and_nothing_else() {
                 assert!(body.contains(r#""attr":"host""#), "{host}: {body}");
                 continue;
             }
-            // Nobody else is given it again: no cache that several share may keep it.
+            // The answer is for this caller only: no shared cache may keep it.
             assert_eq!(reply.header("cache-control"), "private, no-cache");
             let list = reply.json();
             for link in ["next", "previous"] {

@@ -1,4 +1,4 @@
-//! Who may: every route of the OpenAPI document, whoever asks, and wherever the key stands.
+//! Authorization: every route of the OpenAPI document, for every kind of caller and every place of the key.
 
 use std::fmt::Write as _;
 
@@ -10,14 +10,14 @@ use super::*;
 use crate::api::access::KEY_PARAMETER;
 use crate::api::key::{SCOPE_NAMES, Scope};
 
-/// Where a key may stand, in the order in which they are tried; and where it is none.
+/// Where a key may be given, in the order in which the places are tried, and where it is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Header,
     Json,
     Form,
     Query,
-    /// In headers, parameters and fields that others might look at.
+    /// In headers, parameters and fields where other servers look for a key.
     Elsewhere,
 }
 
@@ -25,16 +25,16 @@ impl Place {
     const ALL: [Self; 5] = [Self::Header, Self::Json, Self::Form, Self::Query, Self::Elsewhere];
 }
 
-/// Who asks for something of project 1.
+/// The caller of a route of project 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
-    /// The secret is no key's.
+    /// No key has the secret.
     Stranger,
     /// May do everything, in project 2.
     Neighbour,
-    /// May do everything but what it takes.
+    /// May do everything except what the route requires.
     Lacking,
-    /// May do what it takes, and nothing else.
+    /// May do what the route requires, and nothing else.
     Allowed,
 }
 
@@ -51,7 +51,7 @@ impl Who {
     }
 }
 
-/// The keys of everybody in the table.
+/// The keys of all callers in the table.
 fn keys() -> Access {
     let key = |secret: String, scopes: &[&str], project: u32| ApiKey {
         label: secret.clone(),
@@ -62,7 +62,7 @@ fn keys() -> Access {
     };
     let mut keys = vec![
         key(Who::Neighbour.secret(""), &["*"], 2),
-        // Where every key will do, one that may nothing will do.
+        // If any key will do, a key without scopes will do.
         key(Who::Allowed.secret("any"), &[], 1),
     ];
     for scope in Scope::ALL {
@@ -74,13 +74,13 @@ fn keys() -> Access {
     Access { keys: Keys::new(keys), ..access() }
 }
 
-/// A method of a path, and whom the document lets in.
+/// A method of a path, and what the document requires of its callers.
 struct Route {
     method: Method,
     path: &'static str,
-    /// The scope it takes; `any` for whoever has a key, `None` for whoever has none.
+    /// The scope that it requires; `any` if any key will do, `None` if no key is needed.
     scope: Option<&'static str>,
-    /// Its fields may come in a body, and the key among them.
+    /// Whether its fields, and the key among them, may come in a body.
     takes_fields: bool,
 }
 
@@ -104,8 +104,8 @@ impl Route {
         }
     }
 
-    /// A request that succeeds for who may, about the person of a distinct id. A body is there where
-    /// the route takes one or a key stands in it.
+    /// Builds a request, about the person of a distinct id, that succeeds for an authorized caller. It has a
+    /// body if the route takes one or a key is in it.
     fn request(&self, id: &str, keys: &[(Place, &str)]) -> Request<Body> {
         let uuid = person_uuid(1, id);
         let path = self.path.replace("{project_id}", "1").replace("{id}", &uuid);
@@ -147,7 +147,7 @@ impl Route {
         request.uri(url).header("content-type", kind).body(body).unwrap()
     }
 
-    /// What the table says: `None` for a success, else the whole error.
+    /// Returns what the table expects: `None` for a success, else the whole error.
     fn refusal(&self, who: Who, place: Place) -> Option<(u16, String)> {
         let scope = self.scope?;
         let error = |status, code: &str, detail: &str| {
@@ -163,7 +163,7 @@ impl Route {
             Who::Stranger => {
                 error(401, "authentication_failed", "The personal API key is invalid.")
             }
-            // Their own projects are told to them.
+            // This lists the caller's own projects.
             Who::Neighbour if !self.path.contains("{project_id}") => None,
             Who::Neighbour => {
                 let detail = "API key does not have access to the requested project: ID 1.";
@@ -178,7 +178,7 @@ impl Route {
     }
 }
 
-/// Fields as a form has them: what is no text as JSON.
+/// Encodes fields as a form, with values that are not strings as JSON.
 fn form(fields: &Json) -> String {
     let pairs = fields.as_object().unwrap().iter().map(|(name, value)| {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -188,7 +188,7 @@ fn form(fields: &Json) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-/// A world in which each row of the table has a person of its own, since some take theirs away.
+/// A world in which each row of the table has a person of its own, since some rows delete theirs.
 struct Table {
     world: World,
     rows: usize,
@@ -201,7 +201,7 @@ impl Table {
         Self { world, rows: 0 }
     }
 
-    /// Somebody with two distinct ids.
+    /// Adds a person with two distinct ids.
     fn somebody(&mut self) -> String {
         let id = format!("row-{}", self.rows);
         let other = json!({"$anon_distinct_id": format!("{id}-too")});
@@ -212,7 +212,7 @@ impl Table {
         id
     }
 
-    /// Asks, holds the answer to the table, and gives it where it was a success.
+    /// Sends a request, checks the answer against the table, and returns the body if it is a success.
     async fn row(
         &mut self,
         route: &Route,
@@ -248,7 +248,7 @@ async fn every_route_lets_in_who_may_with_the_key_where_it_may_stand() {
     let mut table = Table::new();
     for route in &Route::all() {
         let Some(scope) = route.scope else {
-            // Whoever asks gets the same, with whatever key.
+            // Every caller gets the same answer, with any key.
             let open = table.world.send(route.request("row-0", &[])).await;
             assert_ne!(open.status, 401, "{}", route.path);
             for place in Place::ALL {
@@ -258,11 +258,11 @@ async fn every_route_lets_in_who_may_with_the_key_where_it_may_stand() {
             }
             continue;
         };
-        // Nobody has no key in any place: the same as one that stands elsewhere.
+        // Without a key the answer is the same as with one in a place where it is ignored.
         table.row(route, &[], route.refusal(Who::Stranger, Place::Elsewhere)).await;
         for place in Place::ALL {
             for who in Who::ALL {
-                // Where every key will do there is none that lacks something.
+                // If any key will do, no key lacks a scope.
                 if who == Who::Lacking && scope == "any" {
                     continue;
                 }
@@ -288,7 +288,7 @@ async fn only_the_first_key_present_is_tried() {
         for (at, first) in Place::ALL.into_iter().enumerate() {
             for second in Place::ALL.into_iter().skip(at + 1) {
                 let takes = route.takes_key_in(first) && route.takes_key_in(second);
-                // A body is JSON or a form.
+                // A body is either JSON or a form.
                 if !takes || (first, second) == (Place::Json, Place::Form) {
                     continue;
                 }

@@ -1,4 +1,4 @@
-//! Connections: served, and brought to an end.
+//! Connections: served, and shut down.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ async fn bind() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// Asks on a connection of its own.
+/// Sends a `GET` request on a connection of its own.
 fn ask(address: SocketAddr, path: &'static str) -> JoinHandle<std::io::Result<String>> {
     spawn_blocking(move || {
         let mut stream = TcpStream::connect(address)?;
@@ -81,7 +81,7 @@ async fn connections_beyond_the_limit_wait_until_one_ends() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }
 
-/// What comes back for bytes of any kind.
+/// Sends any bytes and returns the answer.
 fn send(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     // The answer may come before all is written.
@@ -91,7 +91,7 @@ fn send(address: SocketAddr, request: &[u8]) -> String {
     text
 }
 
-/// As the errors' page says: nobody has made a request of these, so nobody answers in the usual shape.
+/// These bytes never become a request, so the answer lacks the usual shape of errors, as the reference says.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_request_is_refused_without_a_body() {
     const END: &str = "\r\nHost: x\r\nConnection: close\r\n\r\n";
@@ -122,7 +122,7 @@ async fn what_is_no_request_is_refused_without_a_body() {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{about}: {answer}");
             assert_eq!(answer.ends_with("\r\n\r\n"), status != 200, "{about}: {answer}");
         }
-        // It hangs on how it comes whether the URL or all of it is too long first.
+        // Whether the URL or the whole head is found too long first depends on how the bytes arrive.
         let answer = send(address, &line(&long));
         assert!(answer.starts_with("HTTP/1.1 4") && answer.ends_with("\r\n\r\n"), "{answer}");
     });

@@ -63,7 +63,7 @@ async fn what_is_no_id_is_told_from_an_id_of_nobody() {
         let url = format!("/api/projects/1/persons/{id}");
         assert_eq!(world.get(&url).await.error(), (404, nobody.to_owned()), "{url}");
     }
-    // Another project's person is nobody here.
+    // A person of another project does not exist here.
     let url = format!("/api/projects/2/persons/{ANN}?personal_api_key={OF_TWO}");
     let reply = world.ask(Method::GET, &url, &[]).await;
     assert_eq!(reply.error(), (404, nobody.to_owned()));

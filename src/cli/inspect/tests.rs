@@ -1,4 +1,4 @@
-//! What somebody on call reads.
+//! Tests of the text that `personview inspect person` prints.
 
 use serde_json::{Value as Json, json};
 
@@ -7,7 +7,7 @@ use crate::ingest::apply;
 use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::person::{Position, Record, Rules, Time, identity};
 
-/// The hour at which everything begins.
+/// The beginning of the hour in which the events start.
 const START: i64 = 490_000 * 3_600_000_000;
 
 fn record(offset: usize, (minutes, known, mut value): (i64, i64, Json)) -> Record {

@@ -1,4 +1,4 @@
-//! When a person began: with its own first event, or that of a person merged into it.
+//! When a person began: at its own first event, or that of a person merged into it.
 
 use super::{Applying, At};
 use crate::person::history::{self, began_by, began_merged};
@@ -8,7 +8,7 @@ use crate::person::{
 use crate::store::Result;
 
 impl Applying<'_, '_> {
-    /// Writes down that the person was there, where that was not known from as early on.
+    /// Records that the person existed at the event, unless that is known from at least as early on.
     pub fn begin(&mut self, at: At, person: PersonId) -> Result<()> {
         let (project, fact) = (at.project, at.fact());
         let began = self.transaction.head(project, person)?.began;
@@ -26,7 +26,7 @@ impl Applying<'_, '_> {
         self.pass_on_beginning(project, person)
     }
 
-    /// Tells the persons that this one was merged into that it began earlier.
+    /// Passes an earlier beginning on to the persons that this one was merged into.
     pub fn pass_on_beginning(&mut self, project: ProjectId, source: PersonId) -> Result<()> {
         // A beginning is the person's in all its lives, so no place is asked for.
         self.down_the_merges(project, source, Place::MAX, |applying, life, merged, _| {
@@ -34,8 +34,8 @@ impl Applying<'_, '_> {
         })
     }
 
-    /// Writes down that the target of a merge was there from its source's beginning on; answers
-    /// whether that is earlier than what was known of it.
+    /// Records that the target of a merge existed from its source's beginning on. Returns whether the target
+    /// begins earlier by that.
     fn begin_merged(&mut self, project: ProjectId, life: Life, merged: Merged) -> Result<bool> {
         let Merged { into: Life { person: target, .. }, place, known, .. } = merged;
         let rows = self.transaction.rows(project);
@@ -43,8 +43,8 @@ impl Applying<'_, '_> {
         let Some(began) = began else {
             return Ok(false);
         };
-        // Where the target was known to be older as early as the merge was known, no read that
-        // sees the merge is changed by it.
+        // If the target was known to be at least as old when the merge was learned, no read that sees the
+        // merge is changed by it.
         if history::began(&rows, target, began, known)?.is_some() {
             return Ok(false);
         }
@@ -69,7 +69,7 @@ impl Applying<'_, '_> {
         Ok(counts)
     }
 
-    /// Later merges count no longer where they brought no earlier beginning.
+    /// Moves later merges that brought no earlier beginning to the class of rows that do not count.
     fn no_longer_count(
         &mut self,
         project: ProjectId,

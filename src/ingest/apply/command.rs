@@ -1,4 +1,4 @@
-//! What the API writes: properties, splits and resets. Deletions have a room of their own.
+//! Applies the writes of the API: properties, splits and resets. Deletions are in `delete.rs`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,11 +9,12 @@ use crate::person::{
 };
 use crate::store::{CommandOutcome, Deed, Joined, Member, Operation, Result};
 
-/// A split writes with each distinct id the merges that it went through: so many at most, of a few dozen bytes.
+/// The most merges that a split may write out, a few dozen bytes each: with each distinct id it writes those
+/// that the id went through.
 const MAX_MERGES: usize = if cfg!(test) { 1_000 } else { 1_000_000 };
 
 impl Applying<'_, '_> {
-    /// Applies a command, once for each idempotency key.
+    /// Applies a command, once per idempotency key.
     pub fn command(&mut self, command: &Command, position: Position) -> Result<Outcome> {
         let Command { project, known, ref idempotency_key, .. } = *command;
         if self.transaction.outcome(project, idempotency_key, known)?.is_some() {
@@ -38,8 +39,9 @@ impl Applying<'_, '_> {
         })
     }
 
-    /// The lives in which those are now whom a command is about. Where nobody ever had the person's uuid here
-    /// it was made by another one of its distinct ids, since their events came in another order.
+    /// Returns the current lives of the persons that a command is about. If no person here ever had the
+    /// command's uuid, the person was created by another of its distinct ids, because events came in another
+    /// order.
     fn lives_of(&mut self, command: &Command) -> Result<Vec<Life>> {
         let (project, Some(uuid)) = (command.project, command.act.person()) else {
             return Ok(Vec::new());
@@ -54,7 +56,7 @@ impl Applying<'_, '_> {
         Ok(lives)
     }
 
-    /// The life in which the person with a uuid is now; `None` where there is none.
+    /// Returns the current life of the person with a uuid; `None` if there is none.
     fn life_of_uuid(&mut self, project: ProjectId, uuid: uuid::Uuid) -> Result<Option<Life>> {
         let Some(person) = self.transaction.person_of_uuid(project, uuid)? else {
             return Ok(None);
@@ -66,8 +68,8 @@ impl Applying<'_, '_> {
         Ok(Some(self.transaction.lives(project).now(life)?))
     }
 
-    /// When a command on a person takes place: never before what is known of it, so that no older
-    /// clock hides it.
+    /// Returns when a command on a person takes effect: never before the person's newest operation or change
+    /// of ownership, so that a clock that is behind cannot hide the command.
     pub fn not_before(&mut self, at: At, person: PersonId) -> Result<Time> {
         let head = self.transaction.head(at.project, person)?;
         Ok(at.time.max(head.newest.max(head.ownership_changed).unwrap_or(at.time)))
@@ -119,7 +121,7 @@ impl Applying<'_, '_> {
         }
         let mut time = self.not_before(at, life.person)?;
         for id in &leaving {
-            // A life does not begin before the one before it is over.
+            // A person's new life does not begin before its previous one has ended.
             if let Some(person) = self.transaction.lives_on_by(project, id)? {
                 time = time.max(self.not_before(at, person)?);
             }
@@ -138,8 +140,8 @@ impl Applying<'_, '_> {
         Ok(CommandOutcome::Done)
     }
 
-    /// How many merges distinct ids went through that are not written out with them yet; what is more than may
-    /// be is not counted to its end.
+    /// Counts the merges that distinct ids went through and that are not written out with them yet. Stops
+    /// counting above [`MAX_MERGES`].
     fn count_merges(&mut self, project: ProjectId, ids: &[String]) -> Result<usize> {
         let (mut all, mut counted) = (0, HashMap::new());
         for id in ids {
@@ -162,7 +164,7 @@ impl Applying<'_, '_> {
         Ok(all)
     }
 
-    /// Gives a distinct id to a person of its own.
+    /// Moves a distinct id to a person of its own.
     fn split_off(&mut self, at: At, id: &str) -> Result<()> {
         let At { project, time: from, known, .. } = at;
         let mut owner = self.owner_of(project, id)?;
@@ -187,12 +189,12 @@ impl Applying<'_, '_> {
         Ok(())
     }
 
-    /// Every distinct id of a life as it is now, in the order in which they are shown.
+    /// Returns the current distinct ids of a life, in the order in which they are shown.
     pub fn distinct_ids(&self, project: ProjectId, life: Life) -> Result<Vec<String>> {
         debug_assert!(self.transaction.lives(project).merged(life).is_ok_and(|it| it.is_none()));
         let mut ids = Vec::new();
         for anonymous in [false, true] {
-            // What is left to be listed, the next one last.
+            // The lists still to be read, each from an ordinal on; the last one is next.
             let mut listing = vec![(life, 0)];
             while let Some((life, from)) = listing.pop() {
                 let member = self.transaction.member(project, (life, anonymous), from)?;
@@ -211,7 +213,7 @@ impl Applying<'_, '_> {
     }
 }
 
-/// Which of a person's distinct ids a split takes.
+/// Returns which of a person's distinct ids a split takes.
 fn leaving_of(ids: &[String], leaving: &Leaving) -> Vec<String> {
     let stays: HashSet<&str> = match leaving {
         Leaving::These(these) => {
@@ -219,7 +221,7 @@ fn leaving_of(ids: &[String], leaving: &Leaving) -> Vec<String> {
             ids.iter().map(String::as_str).filter(|id| !these.contains(id)).collect()
         }
         Leaving::AllBut(Some(main)) => {
-            // Of somebody else's id nothing is kept, and nothing is split then.
+            // If the id is another person's, none is kept, and nothing is split then.
             let main = ids.iter().find(|id| *id == main);
             main.map(String::as_str).into_iter().collect()
         }

@@ -1,6 +1,5 @@
-//! A person is deleted: its history, and that of the persons merged into it, is gone in one
-//! batch. What stays is a tombstone for each, and for each distinct id that its events up to now
-//! are dropped.
+//! Deletes a person: its history, and that of the persons merged into it, is removed in one batch. What stays
+//! is a tombstone for each person, and a drop rule for each distinct id.
 
 use std::collections::HashSet;
 
@@ -12,7 +11,7 @@ use crate::person::{
 use crate::store::{Deed, Joined, Result};
 
 impl Applying<'_, '_> {
-    /// Deletes the person that is in this life now.
+    /// Deletes the person whose current life this is.
     pub fn delete(&mut self, at: At, life: Life) -> Result<()> {
         let project = at.project;
         let time = self.not_before(at, life.person)?;
@@ -36,8 +35,8 @@ impl Applying<'_, '_> {
         Ok(())
     }
 
-    /// A person, and all who became it in the end: also those merged into a life that was merged into
-    /// it, of somebody who lives on.
+    /// Returns a person and all persons that ended up in it by merges. The search also passes through persons
+    /// that live on, since others may have been merged into an earlier life of theirs.
     fn merged_into(&mut self, project: ProjectId, person: PersonId) -> Result<HashSet<PersonId>> {
         let mut found = HashSet::from([person]);
         let (mut seen, mut targets) = (found.clone(), vec![person]);
@@ -61,7 +60,7 @@ impl Applying<'_, '_> {
         Ok(found)
     }
 
-    /// Takes a distinct id away from everybody, and drops its events up to a time.
+    /// Removes a distinct id from all its owners, and drops its events up to a time.
     fn drop_distinct_id(&mut self, project: ProjectId, id: &str, until: Time) -> Result<()> {
         let owner = self.transaction.owner(project, id)?.cloned();
         for owned in owner.iter().flat_map(Ownership::entries) {
@@ -70,14 +69,15 @@ impl Applying<'_, '_> {
                 self.transaction.remove_member(project, life, ordinal, &joined);
             }
         }
-        // An earlier deletion may have been by a clock that was ahead.
+        // An earlier deletion may have a later time, if its clock was ahead.
         let until = Some(until).max(owner.and_then(|owner| owner.deleted));
         self.transaction.set_owner(project, id, None);
         self.transaction.set_dropped(project, id, until);
         Ok(())
     }
 
-    /// What an earlier life of a deleted person brought to one that stays is that one's own.
+    /// Keeps the values that earlier lives of a deleted person brought to persons that stay: they no longer
+    /// name their source.
     fn keep_values(
         &mut self,
         project: ProjectId,
@@ -111,7 +111,8 @@ impl Applying<'_, '_> {
         Ok(())
     }
 
-    /// Takes away what is listed with a deleted person, but for what a bundle gave to others.
+    /// Removes the distinct-id lists of a deleted person, except of lives that went on in persons that stay,
+    /// since bundles point to those lists.
     fn forget_members(
         &mut self,
         project: ProjectId,

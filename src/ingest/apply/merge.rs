@@ -1,5 +1,5 @@
-//! Two persons become one: from the effective time on, what the source had fills what the target
-//! lacks, and the source's distinct ids are the target's.
+//! Merges two persons: from the effective time on, the source's properties fill what the target lacks, and
+//! the source's distinct ids belong to the target.
 
 use super::{Applying, At, Kind};
 use crate::person::history;
@@ -10,12 +10,12 @@ use crate::person::{
 };
 use crate::store::{Joined, Member, Operation, Result};
 
-/// Of a source with at most so many distinct ids each one is moved by itself; more come as a
-/// bundle. Tests have few and must come by both ways.
+/// The distinct ids of a source are moved one by one if it has at most this many, else as a bundle. Tests
+/// have few ids and must take both ways.
 const FEW_IDS: u32 = if cfg!(test) { 2 } else { 64 };
 
 impl Applying<'_, '_> {
-    /// Merges the source into the target and answers when that takes effect.
+    /// Merges the source into the target and returns when the merge takes effect.
     pub fn merge(&mut self, at: At, source: PersonId, target: PersonId) -> Result<Time> {
         let At { project, known, .. } = at;
         let effective = self.effective_time(at, source, target)?;
@@ -47,6 +47,7 @@ impl Applying<'_, '_> {
         let lives_on = self.transaction.head(project, target)?.lives_on;
         let changed = self.transaction.head(project, source)?.ownership_changed;
         let mut effective = identity::effective_time(at.time, [joined, lives_on, changed]);
+        // Operations of the source after that are copied. Move it up until they are few and small enough.
         let (mut until, mut copied, mut bytes) = (Some(Place::MAX), 0, 0);
         while let Some(place) = until {
             match self.transaction.last_operation(project, source, place)? {
@@ -65,7 +66,7 @@ impl Applying<'_, '_> {
         Ok(effective)
     }
 
-    /// What the values of an operation take, in bytes of JSON.
+    /// Returns the size of the values of an operation, in bytes of JSON.
     fn value_bytes(
         &self,
         project: ProjectId,
@@ -94,8 +95,8 @@ impl Applying<'_, '_> {
             let state = if (lives_on..=Some(place.time)).contains(&entry.newest) {
                 Some(entry.state)
             } else {
-                // It changed later; or a merge may have brought a life that goes on something by what was
-                // known earlier, and nothing now.
+                // Either it changed later, or its newest row is from before this life. Then a merge may still
+                // have brought a value by what was known earlier, and none by what is known now.
                 self.state_at(project, (source, property), place.time)?
             };
             if let Some(state) = state {
@@ -110,7 +111,7 @@ impl Applying<'_, '_> {
         Ok(())
     }
 
-    /// A life's state of a property at a time; `None` where it has no row until then.
+    /// Returns a life's state of a property at a time; `None` if it has no row by then.
     fn state_at(
         &self,
         project: ProjectId,
@@ -128,8 +129,8 @@ impl Applying<'_, '_> {
         Ok(None)
     }
 
-    /// Copies a property's rows after a time; merges are not among them, since a merge takes
-    /// effect after the newest change of ownership of its source.
+    /// Copies a property's rows after a time. Merges are not among them, since a merge takes effect after its
+    /// source's newest change of ownership.
     fn copy_rows(
         &mut self,
         project: ProjectId,
@@ -137,7 +138,7 @@ impl Applying<'_, '_> {
         (source, target): (PersonId, PersonId),
         property: PropertyId,
     ) -> Result<()> {
-        // What an anchor comes to may depend on what fills the property before it.
+        // `$set_once` first: what an anchor is decided to be may depend on what fills the property before it.
         for class in [Class::Once, Class::Anchor] {
             let rows = self.transaction.rows_after(
                 project,
@@ -170,11 +171,15 @@ impl Applying<'_, '_> {
                 _ => break,
             }
         }
+        // An event that only changed identity left no operation, but a repeat of it must be recognised too.
+        if self.transaction.head(project, source)?.newest > Some(time) {
+            self.transaction.copy_recorded(project, source, target, time)?;
+        }
         Ok(())
     }
 
-    /// Gives the source's distinct ids to the target: few one by one, many as a bundle, which
-    /// costs the same however many they are.
+    /// Moves the source's distinct ids to the target: few one by one, many as a bundle, whose cost does not
+    /// depend on their number.
     fn move_distinct_ids(&mut self, project: ProjectId, life: Life, merged: Merged) -> Result<()> {
         let (from, known, target) = (merged.place.time, merged.known, merged.into.person);
         let joined = self.transaction.head(project, life.person)?.distinct_ids;

@@ -1,4 +1,4 @@
-//! The topology: what a batch of records does to the store.
+//! Applies batches of records to the store.
 //!
 //! ```text
 //! records ─► parse, on all cores
@@ -7,8 +7,7 @@
 //!         ─► the caller commits rows and positions, one atomic batch
 //! ```
 //!
-//! [`batch`] is the middle part; [`parse`] comes before it, and the caller commits. Tests call both
-//! without a Kafka.
+//! [`parse`] is the first step and [`batch`] the second. Tests call both without Kafka.
 
 mod beginning;
 mod command;
@@ -32,7 +31,7 @@ use crate::person::{
 };
 use crate::store::{Activity, Applied, Deed, Dictionary, Operation, Result, Transaction};
 
-/// What a record was found to be.
+/// What became of a record.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantNames,
 )]
@@ -40,31 +39,31 @@ use crate::store::{Activity, Applied, Deed, Dictionary, Operation, Result, Trans
 pub enum Outcome {
     /// An operation was recorded.
     Recorded,
-    /// It changed nothing that is worth a row.
+    /// It changed nothing worth a row.
     Unchanged,
-    /// A record of an operation already in the timeline.
+    /// It repeats an operation already in the timeline.
     Duplicate,
-    /// It makes no person by its own wish.
+    /// The event asks that no person be made.
     Personless,
     /// Dropped: no project has its token.
     UnknownToken,
     /// Dropped: its person was deleted.
     DeletedPerson,
-    /// A command that could not be done, as its outcome tells.
+    /// A command that could not be carried out; its stored outcome says why.
     Refused,
     /// It could not be used.
     DeadLetter,
 }
 
 impl Outcome {
-    /// The name under which it is counted.
+    /// Returns the name under which it is counted.
     #[must_use]
     pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
-/// What was recorded, as `ingest_operations_total` counts it.
+/// The kind of a recorded operation, as `ingest_operations_total` counts it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantNames,
 )]
@@ -76,31 +75,31 @@ pub enum Kind {
     SetOnce,
     /// `$unset`.
     Unset,
-    /// A person became part of another.
+    /// A person was merged into another.
     Merge,
-    /// Distinct ids went to persons of their own.
+    /// Distinct ids were split off to persons of their own.
     Split,
     /// A person was deleted.
     Deletion,
 }
 
-/// What is counted of a batch.
+/// The counts of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Records by topic number and outcome.
+    /// Records, by topic number and outcome.
     pub records: BTreeMap<(u16, Outcome), u64>,
-    /// What was recorded, by kind.
+    /// Recorded operations, by kind.
     pub operations: BTreeMap<Kind, u64>,
-    /// Operations that took a place before one already recorded.
+    /// Operations recorded before the newest one of their person.
     pub late: u64,
-    /// Oddities by kind.
+    /// Warnings, by kind.
     pub warnings: BTreeMap<Warning, u64>,
-    /// Records that could not be used, by their index in the batch.
+    /// Rejected records, by their index in the batch.
     pub rejections: Vec<(usize, Rejection)>,
 }
 
 impl Tally {
-    /// The records that are to be kept elsewhere, of those that were applied, and why.
+    /// Returns the records that become dead letters, and why. `records` are those that were applied.
     #[must_use]
     pub fn dead_letters<'r>(&self, records: &'r [Record]) -> Vec<(&'r Record, Rejection)> {
         let kept = self.rejections.iter().filter(|(_, rejection)| rejection.is_dead_letter());
@@ -113,24 +112,23 @@ impl Tally {
 pub struct Settings {
     /// Whether a change to volatile keys alone is recorded.
     pub record_volatile: bool,
-    /// The largest properties of one person, in bytes of JSON.
+    /// Maximum size of one person's properties, in bytes of JSON.
     pub properties_limit: u64,
 }
 
-/// What a record says.
+/// The content of a record.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// What happened, and the numbers of the properties that it updates, of those that have one by
-    /// then.
+    /// An event, and the numbers of the properties that it updates; `None` for those that have no number yet.
     Event(Event, Vec<Option<PropertyId>>),
-    /// What the API writes.
+    /// A write of the API.
     Command(Command),
 }
 
-/// A parsed record.
+/// A parsed record, or why it is rejected.
 pub type Parsed = std::result::Result<Input, Rejection>;
 
-/// Parses records on all threads of the pool that it runs on; the answers keep their order.
+/// Parses records on all threads of the current rayon pool. The results keep the order of the records.
 #[must_use]
 pub fn parse(records: &[Record], rules: &Rules, names: &Dictionary) -> Vec<Parsed> {
     let parse = |record: &Record| {
@@ -146,19 +144,19 @@ pub fn parse(records: &[Record], rules: &Rules, names: &Dictionary) -> Vec<Parse
     records.par_iter().with_min_len(64).map(parse).collect()
 }
 
-/// About the most that one transaction stages, in bytes: beyond it the rest of a batch is another
-/// transaction. Reached by merges of persons with very many distinct ids or very large properties only.
+/// The approximate size of one transaction, in bytes: the rest of the batch goes into another transaction.
+/// Only merges of persons with very many distinct ids or very large properties reach it.
 const STAGED_BYTES: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
 
-/// The most records whose owners and heads are loaded at once.
+/// How many records' owners and heads are loaded at once.
 const LOADED_RECORDS: usize = 1024;
 
-/// Stages what the first records of a batch do in a new transaction, positions included, and answers how
-/// many they are: all of them, unless they stage more than one transaction should. The caller commits,
-/// and goes on with the rest.
+/// Stages the first records of a batch in a transaction, including their positions, and returns how many they
+/// are: all of them, unless they stage more than one transaction should. The caller commits, and continues
+/// with the rest.
 ///
 /// # Errors
-/// Where the store fails or contradicts itself; nothing of the batch is kept then.
+/// If the store fails or contradicts itself; nothing of the batch is kept then.
 pub fn batch<'s>(
     mut transaction: Transaction<'s>,
     records: &[Record],
@@ -201,7 +199,7 @@ fn load(transaction: &mut Transaction<'_>, parsed: &[Parsed]) -> Result<()> {
     }))
 }
 
-/// How far each partition is applied after these records, by topic number and partition.
+/// Returns the position of each partition after these records, by topic number and partition.
 #[must_use]
 pub fn applied(records: &[Record]) -> BTreeMap<(u16, u32), Applied> {
     let mut last = BTreeMap::new();
@@ -211,7 +209,7 @@ pub fn applied(records: &[Record]) -> BTreeMap<(u16, u32), Applied> {
     last.into_iter().map(|(partition, record)| (partition, fingerprint(record))).collect()
 }
 
-/// What is kept of the last record applied, to recognise it when it is read again.
+/// Returns what is kept of the last applied record, to recognise it when it is read again.
 #[must_use]
 pub fn fingerprint(record: &Record) -> Applied {
     Applied {
@@ -222,7 +220,7 @@ pub fn fingerprint(record: &Record) -> Applied {
     }
 }
 
-/// One batch being applied.
+/// What applying a record needs: the transaction and tally of its batch, and the settings.
 struct Applying<'t, 's> {
     transaction: &'t mut Transaction<'s>,
     tally: &'t mut Tally,
@@ -245,7 +243,7 @@ impl Applying<'_, '_> {
         *self.tally.warnings.entry(warning).or_default() += 1;
     }
 
-    /// Notes in the activity log what was done to a person, and took its place at `time`.
+    /// Adds what was done to a person at `time` to the activity log.
     fn record_activity(&mut self, at: At, person: PersonId, time: Time, deed: Deed) -> Result<()> {
         let place = Place { time, position: at.position };
         let author = at.author.map(str::to_owned);
@@ -258,24 +256,24 @@ impl Applying<'_, '_> {
     }
 }
 
-/// The event or command that is applied.
+/// The event or command being applied.
 #[derive(Clone, Copy)]
 struct At<'e> {
     project: ProjectId,
     position: Position,
-    /// When it happened.
+    /// The event time.
     time: Time,
-    /// When it was learned.
+    /// The known time.
     known: Time,
     uuid: uuid::Uuid,
     name: &'e str,
     /// Empty for a command.
     distinct_id: &'e str,
-    /// Of a command.
+    /// The author of a command; `None` for an event.
     author: Option<&'e str>,
-    /// What it does to properties.
+    /// Its property updates.
     updates: &'e [Update],
-    /// The numbers of these properties, as far as they are known.
+    /// The numbers of these properties, `None` or left out if not known yet.
     numbers: &'e [Option<PropertyId>],
 }
 
@@ -314,12 +312,12 @@ impl<'e> At<'e> {
         Place { time: self.time, position: self.position }
     }
 
-    /// That something holds from this on.
+    /// Returns the times of a fact that is true from this event on.
     fn fact(&self) -> Fact {
         Fact { time: self.time, known: self.known }
     }
 
-    /// What the timeline keeps of it.
+    /// Returns the operation to be kept in the timeline.
     fn operation(&self) -> Operation {
         Operation {
             uuid: self.uuid,

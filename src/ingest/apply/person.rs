@@ -1,5 +1,5 @@
-//! Whose event it is: the person is found, made, attached or merged, and the event is recorded
-//! on its timeline.
+//! Applies an event: finds, creates, attaches or merges the person that it belongs to, and records the event
+//! on that person's timeline.
 
 use super::property::WeighedUpdate;
 use super::{Applying, At, Outcome};
@@ -11,11 +11,11 @@ use crate::person::{
 };
 use crate::store::{Deed, Effect, Error, Joined, Member, Operation, Result};
 
-/// Whom a distinct id belonged to at an event's time.
+/// The owner of a distinct id at an event's time.
 enum OwnerAtEvent {
-    /// Somebody who was deleted: the event is dropped.
+    /// The owner was deleted: the event is dropped.
     Deleted,
-    /// Whoever was in this life; nobody was known yet where there is none.
+    /// The owner's life; `None` if the distinct id has no owner yet.
     Life(Option<Life>),
 }
 
@@ -40,7 +40,7 @@ impl Applying<'_, '_> {
             return Ok((Outcome::DeletedPerson, None));
         };
         let (request, decision) = self.decide(at, owner.as_ref(), event.merge.as_ref())?.unzip();
-        // Where the event's operations go by what is known before it is applied.
+        // The life that the event's operations go to, by what is known before it is applied.
         let goes_to = match decision {
             Some(Decision::Merge { target: person, .. } | Decision::AttachTarget(person)) => {
                 Some(self.transaction.head(at.project, person)?.newest_life(person))
@@ -67,7 +67,7 @@ impl Applying<'_, '_> {
         let changes = self.weigh(at, life.person, time)?;
         let recorded = self.record(at, life.person, time, changes, None)?;
         if decision.is_some() {
-            // A repeat would be decided anew, and might undo what became of its ids since.
+            // Without a trace, a repeat would be decided again and might undo what became of its ids since.
             match recorded {
                 Ok(true) => {}
                 Ok(false) => self.leave_trace(at)?,
@@ -81,7 +81,7 @@ impl Applying<'_, '_> {
         })
     }
 
-    /// A merge of two persons: the event's own operations go on top of it.
+    /// Merges two persons, then applies the event's own operations on top.
     fn apply_merge(
         &mut self,
         at: At,
@@ -99,7 +99,7 @@ impl Applying<'_, '_> {
         Ok((Outcome::Recorded, recorded.err()))
     }
 
-    /// Whom a distinct id belonged to at an event's time.
+    /// Returns the owner of a distinct id at an event's time.
     fn owner_at_event(
         &mut self,
         at: At,
@@ -118,7 +118,7 @@ impl Applying<'_, '_> {
         Ok(if is_dropped { OwnerAtEvent::Deleted } else { OwnerAtEvent::Life(then) })
     }
 
-    /// Whether a life's person was deleted since.
+    /// Whether the person of a life was deleted since.
     pub fn is_deleted(&mut self, project: ProjectId, life: Life) -> Result<bool> {
         Ok(match self.transaction.person_row(project, life.person)? {
             Some(PersonRow::Head(head)) => life.number < head.first_life,
@@ -127,8 +127,8 @@ impl Applying<'_, '_> {
         })
     }
 
-    /// What becomes of the merge that an event asks for. With an id whose events of that time are
-    /// dropped it is an ordinary event.
+    /// Decides the merge that an event asks for. `None` if it asks for none, or if events of the other id are
+    /// dropped at that time: it is then an ordinary event.
     fn decide<'r>(
         &mut self,
         at: At,
@@ -156,8 +156,8 @@ impl Applying<'_, '_> {
         Ok(Some(Side { person, identified }))
     }
 
-    /// Makes and attaches what the decision asks for, short of a merge, and answers whose the
-    /// event is.
+    /// Carries out a decision other than a merge: creates the person, attaches the missing distinct id, marks
+    /// the owner identified. Returns the life that the event goes to.
     fn settle_identity(
         &mut self,
         at: At,
@@ -186,7 +186,7 @@ impl Applying<'_, '_> {
         Ok(life)
     }
 
-    /// Who owns a distinct id that somebody has.
+    /// Returns the ownership of a distinct id that a person has.
     pub fn owner_of(&mut self, project: ProjectId, distinct_id: &str) -> Result<Ownership> {
         let owner = self.transaction.owner(project, distinct_id)?.cloned();
         owner.ok_or(Error::Broken("a distinct id of a person has no owner"))
@@ -199,7 +199,7 @@ impl Applying<'_, '_> {
         Ok(self.transaction.head(at.project, person)?.newest_life(person))
     }
 
-    /// Gives a person a distinct id that nobody has.
+    /// Attaches a distinct id that has no owner to a person.
     fn attach(&mut self, at: At, person: PersonId, distinct_id: &str) -> Result<()> {
         let At { project, known, .. } = at;
         let (life, ordinal) = self.next_ordinal(project, person)?;
@@ -214,7 +214,7 @@ impl Applying<'_, '_> {
         Ok(())
     }
 
-    /// The place of the next distinct id among those of a person.
+    /// Takes the next ordinal in the distinct-id list of a person's newest life, and returns both.
     pub fn next_ordinal(&mut self, project: ProjectId, person: PersonId) -> Result<(Life, u32)> {
         let head = self.transaction.head_mut(project, person)?;
         let ordinal = head.distinct_ids;
@@ -222,34 +222,37 @@ impl Applying<'_, '_> {
         Ok((head.newest_life(person), ordinal))
     }
 
-    /// Writes that something holds of a person from the event on.
+    /// Writes that a fact of a person, such as [`CREATED`], is true from the event on.
     pub fn put_fact(&mut self, at: At, person: PersonId, fact: PropertyId) {
         let row = Row::Once(Value::from_json("true"));
         let stored = Stored { place: at.place(), known: at.known, row };
         self.transaction.put_row(at.project, person, fact, &stored);
     }
 
-    /// When an event takes effect on a life: at its own time, but after the life began where that was
-    /// by a split. What stands before that is of an earlier life, which went on in somebody else.
+    /// Returns when an event takes effect on a life: at its own time, but after the split by which the life
+    /// began, if it did. Rows before the split belong to an earlier life, which was merged into another
+    /// person.
     fn effect_on(&self, at: At, life: Life) -> Result<Time> {
         let lives_on = self.transaction.lives(at.project).lives_on(life)?;
         Ok(identity::effective_time(at.time, [lives_on.map(|place| place.time)]))
     }
 
-    /// What every event of a person does: it may be its first, and it may be the last one seen.
+    /// Updates what any event may change: the start of the ownership, the person's beginning, and when it was
+    /// last seen.
     fn record_sighting(&mut self, at: At, life: Life, time: Time) -> Result<()> {
         self.extend_first_ownership(at)?;
         self.begin(At { time, ..at }, life.person)?;
         self.transaction.mark_seen(at.project, life.person, at.time)?;
         let now = self.transaction.lives(at.project).now(life)?;
-        // An earlier life of somebody who lives on may have gone on in one who was deleted since.
+        // An earlier life of a person that lives on may have been merged into a person that was deleted
+        // since.
         if now == life || self.is_deleted(at.project, now)? {
             return Ok(());
         }
         self.transaction.mark_seen(at.project, now.person, at.time)
     }
 
-    /// A first owner has its distinct id from the earliest event on that shows it.
+    /// Moves the start of a first ownership back to the earliest event with the distinct id.
     fn extend_first_ownership(&mut self, at: At) -> Result<()> {
         let Some(owner) = self.transaction.owner(at.project, at.distinct_id)? else {
             return Ok(());
@@ -262,8 +265,8 @@ impl Applying<'_, '_> {
         if from >= owner.first.from {
             return Ok(());
         }
-        // A split by an older clock may have given it away before that, and the first owner may be
-        // deleted since.
+        // The event may belong to a later owner: a split by an older clock may have given the id away before
+        // the event. The first owner may then be deleted.
         if self.is_deleted(at.project, owner.first.life)? {
             return Ok(());
         }
@@ -273,7 +276,7 @@ impl Applying<'_, '_> {
         self.update_member(at.project, at.distinct_id, row, |member| Member { from, ..member })
     }
 
-    /// Changes the row by which a distinct id is listed.
+    /// Changes the row that lists a distinct id.
     pub fn update_member(
         &mut self,
         project: ProjectId,
@@ -317,8 +320,8 @@ impl Applying<'_, '_> {
         Ok(())
     }
 
-    /// Records changes and the event or command that made them. Answers whether anything was
-    /// recorded, or why not.
+    /// Records changes, and the event or command that made them. Returns whether anything was recorded, or
+    /// why the changes were refused.
     pub fn record(
         &mut self,
         at: At,
@@ -336,7 +339,7 @@ impl Applying<'_, '_> {
             return Ok(rejection.map_or(Ok(false), Err));
         }
         self.put_operation(at, person, time, &Operation { merged, effects, ..at.operation() })?;
-        // What was refused of a merge comes again once there is room for it.
+        // If the properties of a merge were refused, a repeat applies them once there is room.
         let noted = if rejection.is_some() { at.identity_only() } else { at };
         self.transaction.set_recorded(at.project, person, (at.time, noted.uuid));
         if time != at.time {

@@ -1,5 +1,4 @@
-//! What an event changes of a person's properties, and the heads and merged values that follow
-//! from it.
+//! Applies the property updates of an event, and updates the heads and merged values that follow from them.
 
 use std::convert::Infallible;
 
@@ -19,27 +18,28 @@ pub struct WeighedUpdate<'e> {
     pub property: PropertyId,
     /// What is done to it.
     pub update: &'e Update,
-    /// The property has a row at or after the change's place: its head is folded anew.
+    /// Whether the property has a row, or the newest life began, at or after the change: the head's entry is
+    /// then read from history.
     late: bool,
-    /// The property had no number before.
+    /// The property got its number for this change.
     is_new: bool,
 }
 
-/// An update of which it is not decided yet whether it is worth a row.
+/// An update that is being weighed: is it worth a row?
 struct Weighing<'e> {
-    /// `None` where nobody ever had such a property.
+    /// `None` if no person of the project ever had this property.
     property: Option<PropertyId>,
     update: &'e Update,
     late: bool,
-    /// `None` where that hangs on the history.
+    /// `None` if that depends on the history.
     weight: Option<Weight>,
 }
 
-/// What becomes of a property, and the length of its name as JSON.
+/// A property, the length of its name as JSON, and its new head entry.
 type NamedEntry = (PropertyId, usize, Entry);
 
 impl Applying<'_, '_> {
-    /// Which of an event's updates are worth a row on this person at this time.
+    /// Returns the updates of an event that are worth a row on this person at this time.
     pub fn weigh<'e>(
         &mut self,
         at: At<'e>,
@@ -56,7 +56,8 @@ impl Applying<'_, '_> {
         let head = self.transaction.head(project, person)?;
         let (mut weighed, mut next) = (Vec::new(), 0);
         for (property, update) in numbered {
-            // Properties that were first seen together are numbered by name, and updates come by name.
+            // Properties first seen together are numbered by name, and updates are sorted by name, so the
+            // next entry is likely the right one.
             let entry = property.and_then(|property| {
                 let is_next =
                     head.entries.get_indexed(next).is_some_and(|(found, _)| *found == property);
@@ -92,7 +93,7 @@ impl Applying<'_, '_> {
         }
         let changes = weighed.into_iter().filter(|one| one.weight != Some(Weight::Nothing));
         let changes = changes.map(|Weighing { property, update, late, .. }| {
-            // What is not written gets no number, as numbers and names stay for ever.
+            // Numbers and names are kept for ever, so only what is written gets one.
             let number =
                 property.unwrap_or_else(|| self.transaction.property(project, &update.name));
             WeighedUpdate { property: number, update, late, is_new: property.is_none() }
@@ -100,7 +101,7 @@ impl Applying<'_, '_> {
         Ok(changes.collect())
     }
 
-    /// Weighs the updates of properties that have newer rows: by their history.
+    /// Weighs the updates of properties that have newer rows, against the history at the event's place.
     fn weigh_late(
         &mut self,
         at: At,
@@ -122,8 +123,8 @@ impl Applying<'_, '_> {
         Ok(())
     }
 
-    /// Writes changes to history and head, and on to the persons that this one was merged into.
-    /// Refuses all of them where they would make the properties too large.
+    /// Writes changes to history and head, and passes them on to the persons that this one was merged into.
+    /// Refuses all of them if they would make the properties too large.
     pub fn put_changes(
         &mut self,
         at: At,
@@ -181,8 +182,8 @@ impl Applying<'_, '_> {
         Ok(Ok(()))
     }
 
-    /// Puts a row that an event or command made, as [`Row::Decided`] where too many like it follow
-    /// one another there; answers what was put.
+    /// Writes a row that an event or command made, and returns what was written: a [`Row::Decided`] instead
+    /// if too many rows that depend on what was before them follow one another there.
     pub fn put_own(
         &mut self,
         project: ProjectId,
@@ -209,7 +210,7 @@ impl Applying<'_, '_> {
         (person, place): (PersonId, Place),
         entries: &[NamedEntry],
     ) -> Result<bool> {
-        /// So many times the limit may a person take with the names of properties that it no longer has.
+        /// With the names of properties that it no longer has, a person may take this many times the limit.
         const WITH_NAMES: u64 = 4;
         let limit = self.settings.properties_limit;
         let head = self.transaction.head(project, person)?;
@@ -217,7 +218,7 @@ impl Applying<'_, '_> {
         for (property, name_bytes, entry) in entries {
             after = after + head.json_bytes_with(*property, *name_bytes, entry) - before;
         }
-        // A merge may have made them too large, which is no reason to refuse what adds nothing.
+        // A merge may have made them too large, so a change that adds nothing is still accepted.
         if after <= limit {
             return Ok(false);
         }
@@ -230,12 +231,12 @@ impl Applying<'_, '_> {
         entries_after.extend(entries.iter().map(|(property, _, entry)| (*property, entry.clone())));
         let before = before - self.only_names(project, &entries_before);
         let after = after - self.only_names(project, &entries_after);
-        // What an earlier life did is not among the properties that the person has now.
+        // A change in an earlier life does not affect the person's current properties.
         let is_newest = self.life_at(project, person, place)? == newest_life;
         Ok(after > limit && after >= before && is_newest)
     }
 
-    /// What the names of properties that are no more take of a person's properties, in bytes.
+    /// Returns how many bytes of a person's size are names of properties that it no longer has.
     fn only_names(&mut self, project: ProjectId, entries: &Entries) -> u64 {
         let absent = entries.iter().filter(|(_, entry)| entry.state.current.is_none());
         let names = absent.map(|(property, _)| self.transaction.name_bytes(project, *property));
@@ -254,7 +255,7 @@ impl Applying<'_, '_> {
         Ok(())
     }
 
-    /// How a property is read as it is now.
+    /// Returns the query for the current state of a property.
     fn query_now(
         &mut self,
         project: ProjectId,
@@ -265,7 +266,7 @@ impl Applying<'_, '_> {
         self.query(project, (life, property), Place::MAX)
     }
 
-    /// How a property of a life is read, by everything known.
+    /// Returns the query for a property of a life up to a place, by everything known.
     pub fn query(
         &self,
         project: ProjectId,
@@ -276,14 +277,14 @@ impl Applying<'_, '_> {
         Ok(Query { person: life.person, property, after, until, known: Time::MAX })
     }
 
-    /// The life that a person was in at a place.
+    /// Returns the life that a person was in at a place.
     fn life_at(&mut self, project: ProjectId, person: PersonId, place: Place) -> Result<Life> {
         let head = self.transaction.head(project, person)?;
         let numbers = head.first_life..=head.life;
         self.transaction.lives(project).life_at(person, numbers, (place, Time::MAX))
     }
 
-    /// Folds one property of a head anew.
+    /// Reads one property of a head from history again.
     pub fn fold_anew(
         &mut self,
         project: ProjectId,
@@ -297,7 +298,7 @@ impl Applying<'_, '_> {
         self.put_entry(project, person, property, entry)
     }
 
-    /// Puts the row of a merge, and the property of the target's head that follows from it.
+    /// Writes the row of a merge, and updates the property in the target's head.
     pub fn put_merged(
         &mut self,
         project: ProjectId,
@@ -312,15 +313,15 @@ impl Applying<'_, '_> {
         if before.newest >= Some(stored.place.time) {
             return self.fold_anew(project, target, property);
         }
-        // A merge that brings nothing leaves the property as old as it was.
+        // A merge that brings no value does not change the time of the newest row.
         let absent = stored.row.class() == Class::MergeAbsent;
         let newest = if absent { before.newest } else { Some(stored.place.time) };
         let entry = Entry { newest, state: before.state.then(&stored.row) };
         self.put_entry(project, target, property, entry)
     }
 
-    /// Passes a change of a property at a place on to the persons that this one was merged into, and so on down
-    /// the chain, as long as it changes what a merge brings.
+    /// After a property changed at a place, recomputes its merged value on the persons that this one was merged
+    /// into, and on down the chain while it changes.
     fn pass_on(
         &mut self,
         project: ProjectId,
@@ -333,8 +334,8 @@ impl Applying<'_, '_> {
         })
     }
 
-    /// Takes a step for each merge of a person that changed at a place into another, and goes on from the targets
-    /// for which it answers that something changed. Persons deleted since are skipped.
+    /// Calls `step` for each merge of a person into another, and continues from the targets for which it
+    /// returns that something changed. Targets that were deleted since are skipped.
     pub fn down_the_merges(
         &mut self,
         project: ProjectId,
@@ -353,7 +354,7 @@ impl Applying<'_, '_> {
         Ok(())
     }
 
-    /// Sets the value that a merge brings anew after its source changed at a place; answers whether it changed.
+    /// Recomputes the value that a merge brings, and returns whether it changed.
     fn merged_anew(
         &mut self,
         project: ProjectId,
@@ -364,7 +365,7 @@ impl Applying<'_, '_> {
     ) -> Result<bool> {
         let target = merged.into.person;
         let query = self.query(project, (source, property), Place::end_of(merged.place.time))?;
-        // A person that lives on after the merge, or did not yet before, brings nothing of that.
+        // The change belongs to another life of the source than the one that was merged.
         if place > query.until || Some(place) <= query.after {
             return Ok(false);
         }
@@ -386,7 +387,7 @@ impl Applying<'_, '_> {
         Ok(true)
     }
 
-    /// The row of a merge at a place.
+    /// Returns the row of a merge at a place.
     pub fn merge_row(
         &self,
         project: ProjectId,

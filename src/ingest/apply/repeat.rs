@@ -1,19 +1,19 @@
-//! Events that come again: each counts once, wherever its distinct id went meanwhile.
+//! Detects repeated events: each counts once, whichever person its distinct id went to meanwhile.
 
 use super::{Applying, At};
 use crate::person::{Ownership, PersonId, Time, identity};
 use crate::store::Result;
 
 impl At<'_> {
-    /// This event under its [`identity::identity_only_uuid`].
+    /// Returns this event under its [`identity::identity_only_uuid`].
     pub fn identity_only(self) -> Self {
         Self { uuid: identity::identity_only_uuid(self.uuid), ..self }
     }
 }
 
 impl Applying<'_, '_> {
-    /// Whether an event is recorded on the person that it goes to, or on somebody else, who gave its
-    /// distinct id away at the event's very time.
+    /// Whether an event is recorded on the person that it goes to, or on the previous owner of its distinct
+    /// id, if that one gave the id away exactly at the event's time.
     pub fn is_repeat(
         &mut self,
         person: PersonId,
@@ -46,8 +46,8 @@ impl Applying<'_, '_> {
         self.transaction.is_recorded(at.project, person, (at.time, at.uuid))
     }
 
-    /// Leaves a trace of an event that took effect later, or on identity alone, where a repeat of it
-    /// would be looked for: with the owner of the distinct id at the event time.
+    /// Leaves a trace of an event that took effect later, or only on identity. It is left where a repeat is
+    /// looked for: on the owner of the distinct id at the event time.
     pub fn leave_trace(&mut self, at: At) -> Result<()> {
         let owner = self.transaction.owner(at.project, at.distinct_id)?.cloned();
         let lives = self.transaction.lives(at.project);

@@ -1,4 +1,4 @@
-//! Whether a topic is the one that the store was built from, and which of Kafka's errors waiting mends.
+//! Checks that a topic is the one that the store was built from, and which Kafka errors are transient.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,12 +10,12 @@ use crate::ingest::batch::Gap;
 use crate::ingest::{Error, Stop, kafka};
 use crate::store::Applied;
 
-/// How long a broker may not have heard of a partition that others have.
+/// How long a broker may not know of a partition that other brokers know.
 const HEARSAY: Duration = Duration::from_secs(10);
 
 impl Source {
-    /// Kafka takes no partition away: a topic that has fewer than were applied is another one, unless the broker
-    /// that was asked has not heard of the newest ones yet.
+    /// Refuses a topic that has fewer partitions than were applied. Kafka never removes partitions, so it is
+    /// another topic, unless the broker that answered does not know of the newest ones yet.
     pub(super) fn refuse_fewer(
         &mut self,
         (topic, topic_number): (&Arc<str>, u16),
@@ -37,7 +37,7 @@ impl Source {
         })
     }
 
-    /// Of a compacted topic a store that is built anew would read less.
+    /// Refuses a compacted topic: a store rebuilt from it would read fewer records.
     pub(super) fn refuse_compacted(&mut self, topic: &Arc<str>) -> Result<(), Error> {
         let is_read = self.partitions.iter().any(|known| known.topic == *topic);
         if is_read || !self.settings.refuse_compacted || self.judged.contains(topic) {
@@ -49,7 +49,7 @@ impl Source {
                 self.judged.insert(topic.clone());
                 Ok(())
             }
-            // Whoever may not ask for that may read all the same.
+            // A client that may not ask for the configuration may still read.
             Err(error) => {
                 tracing::info!(%topic, %error, "Kafka does not tell whether a topic is compacted, which it must not be");
                 Ok(())
@@ -57,7 +57,7 @@ impl Source {
         }
     }
 
-    /// Where to go on in a partition, and which record must come first there.
+    /// Returns the offset at which to resume a partition, and the record that must come first there, if any.
     pub(super) fn resume(
         &mut self,
         (topic, topic_number): (&Arc<str>, u16),
@@ -97,13 +97,13 @@ pub fn is_unknown(error: &KafkaError) -> bool {
     matches!(code, Some(UnknownPartition | UnknownTopic | UnknownTopicOrPartition))
 }
 
-/// Whether librdkafka could not read what Kafka sent, and goes on after it.
+/// Whether librdkafka could not read what Kafka sent, and would skip it.
 pub fn is_passed_over(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{BadMessage, NotImplemented};
     matches!(error.rdkafka_error_code(), Some(BadMessage | NotImplemented))
 }
 
-/// What an error says that waiting mends; one that it does not mend ends ingestion.
+/// Returns the message of a transient error. An error that waiting does not fix ends ingestion.
 pub fn mended_by_waiting(error: KafkaError) -> Result<String, Error> {
     let code = error.rdkafka_error_code();
     if matches!(code, Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset))

@@ -1,4 +1,4 @@
-//! When an event happened and when it was learned, from five clocks of which none is trusted.
+//! Computes when an event happened and when it was learned, from several clocks, none of which is trusted.
 
 use crate::person::Time;
 use crate::person::time::DAY;
@@ -8,48 +8,49 @@ use crate::person::time::DAY;
 pub struct Clock {
     /// When capture received it.
     pub now: Option<Time>,
-    /// Kafka's timestamp of the record; the Unix epoch where it has none.
+    /// Kafka's timestamp of the record; the Unix epoch if it has none.
     pub kafka: Time,
     /// When the client sent it, by the client's clock.
     pub sent_at: Option<Time>,
     /// When it happened, as capture computed it.
     pub normalised: Option<Time>,
-    /// When it happened, by the client's clock.
+    /// When the event happened, by the client's clock.
     pub timestamp: Timestamp,
-    /// How long before being received it happened, in milliseconds.
+    /// How long before it was received the event happened, in milliseconds.
     pub offset_ms: Option<f64>,
-    /// The client asks not to correct its clock.
+    /// Whether the client asks not to correct its clock.
     pub ignore_sent_at: bool,
 }
 
-/// When it happened, by the client's clock.
+/// When the event happened, by the client's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub enum Timestamp {
-    /// The client does not say.
+    /// The client gives none.
     #[default]
     Absent,
-    /// What it says is no time.
+    /// The client gives one that is not a time.
     Unreadable,
-    /// What it says.
+    /// The client gives this time.
     At(Time),
 }
 
-/// Reads epoch milliseconds, as the header `timestamp` has them.
+/// Parses epoch milliseconds, the format of the header `timestamp`.
 pub fn milliseconds(text: &str) -> Option<Time> {
     let milliseconds: i64 = text.trim().parse().ok()?;
     milliseconds.checked_mul(1000).map(Time).filter(|time| time.is_writable())
 }
 
 impl Clock {
-    /// Capture's `now`, unless it is far ahead of Kafka's clock or missing.
+    /// Returns the known time: capture's `now`, or Kafka's timestamp if `now` is missing or over a day ahead
+    /// of it. If Kafka has no timestamp, `now` has no such limit.
     pub fn known_time(&self) -> Time {
         let timeless = self.kafka == Time::EPOCH;
         let near = |now: &Time| timeless || *now <= self.kafka.plus(DAY);
         self.now.filter(near).unwrap_or(self.kafka)
     }
 
-    /// When it happened, not yet held against the known time, and whether the client's timestamp
-    /// could not be read.
+    /// Returns the event time, not yet limited to the known time, and whether the client's
+    /// timestamp could not be read.
     pub fn event_time(&self) -> (Time, bool) {
         if let Some(time) = self.normalised {
             return (time, false);

@@ -1,4 +1,4 @@
-//! The fields of a record and of the event in it, each as the JSON text that stands there.
+//! The fields of a record and of the event in it, each as its JSON text.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use super::Rejection;
 use crate::person::json::{self, Fault, Fill};
 use crate::person::promotion::{self, Promoted};
 
-/// The fields of the wrapper, or of the event itself; `null` is as absent.
+/// The fields of the wrapper, or of the event itself. `null` counts as absent.
 #[derive(Clone, Debug, Default)]
 pub struct Envelope<'a> {
     pub uuid: Option<&'a str>,
@@ -16,7 +16,7 @@ pub struct Envelope<'a> {
     pub dollar_distinct_id: Option<&'a str>,
     token: Option<&'a str>,
     api_key: Option<&'a str>,
-    /// The event within the wrapper, as the SDK sent it: a string that holds JSON, or the object itself.
+    /// The event in the wrapper, as the SDK sent it: a string that contains JSON, or the object itself.
     pub data: Option<Result<Cow<'a, str>, Rejection>>,
     pub now: Option<&'a str>,
     pub sent_at: Option<&'a str>,
@@ -47,7 +47,7 @@ impl<'a> Fill<'a> for Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads an object; what else the text may be is rejected as `not_json` or `no_object`.
+    /// Parses an object. Any other text is rejected with `not_json` or `no_object`.
     pub fn read(
         text: &'a str,
         not_json: Rejection,
@@ -56,7 +56,7 @@ impl<'a> Envelope<'a> {
         let mut read = Self::default();
         match json::fill(text, &mut read) {
             Ok(()) => Ok(read),
-            // It is no object, or what is within it is not what it mostly is.
+            // It is not an object, or a field in it does not have its usual type.
             Err(_) => Self::read_apart(text).map_err(|fault| match fault {
                 Fault::Syntax => not_json,
                 Fault::NoObject => no_object,
@@ -64,7 +64,7 @@ impl<'a> Envelope<'a> {
         }
     }
 
-    /// Reads an object field by field, so that what is wrong with one of them is known.
+    /// Parses an object field by field, so that the fault of each field is known.
     fn read_apart(text: &'a str) -> Result<Self, Fault> {
         let mut read = Self::default();
         json::fields(text, |key, raw| {
@@ -96,12 +96,13 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// The token, not blank.
+    /// Returns the token, unless it is missing or blank.
     pub fn token(&self) -> Option<Cow<'a, str>> {
         self.token.and_then(json::filled).or_else(|| self.api_key.and_then(json::filled))
     }
 
-    /// A record that is the event itself: its own timestamp is the client's, not yet normalised.
+    /// Splits a record that is the event itself. Its timestamp is the client's, not
+    /// one normalised by capture.
     pub fn flat(mut self) -> (Self, Self) {
         let properties = self.properties.take();
         (Self { timestamp: None, ..self.clone() }, Self { properties, ..self })
@@ -116,7 +117,7 @@ fn data_text(raw: &str) -> Result<Cow<'_, str>, Rejection> {
     }
 }
 
-/// Those of the event's properties that mean something here.
+/// The properties of the event that have a meaning here.
 #[derive(Clone, Debug, Default)]
 pub struct Properties<'a> {
     pub token: Option<&'a str>,
@@ -129,7 +130,7 @@ pub struct Properties<'a> {
     pub alias: Option<&'a str>,
     pub is_server: Option<&'a str>,
     pub ignore_sent_at: Option<&'a str>,
-    /// In their order.
+    /// In their original order.
     pub promoted: Vec<(Promoted, &'a str)>,
 }
 
@@ -164,14 +165,14 @@ impl<'a> Fill<'a> for Properties<'a> {
 }
 
 impl<'a> Properties<'a> {
-    /// Reads the event's `properties`.
+    /// Parses the event's `properties`.
     fn read(text: &'a str) -> Result<Self, Rejection> {
         let mut read = Self::default();
         json::fill(text, &mut read).map_err(|_| Rejection::WrongType("properties"))?;
         Ok(read)
     }
 
-    /// The keys of `$unset`: the strings of an array, or the keys of an object.
+    /// Returns the keys of `$unset`: the strings of an array, or the keys of an object.
     pub fn unset_keys(&self) -> Vec<String> {
         let Some(raw) = self.unset else {
             return Vec::new();

@@ -1,4 +1,4 @@
-//! What a capture record says: [`Event::parse`] is the only way in.
+//! Parses capture records: [`Event::parse`] is the only entry point.
 
 pub(crate) mod clock;
 mod envelope;
@@ -18,23 +18,23 @@ use super::identity::{self, MergeRequest};
 use super::operation::{Draft, Update};
 use super::{ProjectId, Record, Time, Value, json, promotion};
 
-/// What parsing needs to know of the configuration.
+/// The parts of the configuration that parsing needs.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// Whether listed event properties become properties of the person.
+    /// Whether well-known event properties become properties of the person.
     pub promote: bool,
     /// The project of every token.
     pub projects: HashMap<String, ProjectId>,
 }
 
-/// A capture event, understood.
+/// A parsed capture event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The project that its token names.
     pub project: ProjectId,
     /// The distinct id, not blank and at most 200 characters.
     pub distinct_id: String,
-    /// The event's name, at most 200 characters; empty where it has none.
+    /// The event's name; empty if it has none.
     pub name: String,
     /// The event's uuid.
     pub uuid: Uuid,
@@ -42,21 +42,21 @@ pub struct Event {
     pub event_time: Time,
     /// When it was learned.
     pub known_time: Time,
-    /// It makes no person and does nothing to one.
+    /// Whether it neither creates nor changes a person.
     pub personless: bool,
-    /// Whom it merges, where it passed the guards.
+    /// The merge that it asks for, if that passed the guards.
     pub merge: Option<MergeRequest>,
-    /// What it does to properties, one update a key.
+    /// What it does to properties, one update per key.
     pub updates: Vec<Update>,
-    /// What was odd about it and did not keep it from being used.
+    /// What was odd about it without making it unusable.
     pub warnings: Vec<Warning>,
 }
 
 impl Event {
-    /// Reads a capture record: wrapped, or the event itself.
+    /// Parses a capture record: an event in a wrapper, or the event itself.
     ///
     /// # Errors
-    /// [`Rejection`] where it cannot be used, saying why.
+    /// [`Rejection`] if it cannot be used, with the reason.
     pub fn parse(record: &Record, rules: &Rules) -> Result<Self, Rejection> {
         let bytes = record.value.as_deref().unwrap_or_default();
         if bytes.is_empty() {
@@ -68,7 +68,8 @@ impl Event {
             return Err(Rejection::TooDeep);
         }
         let mut outer = Envelope::read(&text, Rejection::NotJson, Rejection::WrongType("value"))?;
-        // A foreign token decides before anything else is looked at: it is not ours to judge.
+        // The token is checked before all other fields: their faults do not matter in a
+        // record for an unknown project.
         let project = |token: Cow<str>| {
             rules.projects.get(token.as_ref()).copied().ok_or(Rejection::UnknownToken)
         };
@@ -108,11 +109,11 @@ impl Event {
     }
 }
 
-/// Every part of a record, taken apart but not yet judged.
+/// All parts of a record, extracted but not yet validated.
 struct Parts<'a> {
     record: &'a Record,
     is_wrapped: bool,
-    /// In which the event stands.
+    /// The JSON text that contains the event.
     text: &'a str,
     outer: &'a Envelope<'a>,
     inner: &'a Envelope<'a>,
@@ -214,7 +215,7 @@ impl Parts<'_> {
         (time.min(known), known)
     }
 
-    /// The other id that a merge event names.
+    /// Returns the other id that a merge event names.
     fn other_id(&self, name: &str) -> Result<Option<Cow<'_, str>>, Rejection> {
         let (raw, rejection) = match name {
             "$identify" => (self.properties.anon_distinct_id, Rejection::InvalidAnonDistinctId),
@@ -229,14 +230,14 @@ impl Parts<'_> {
         }
     }
 
-    /// What a merge event asks for, or why it may not.
+    /// Returns the merge that an event asks for, or why it may not merge.
     fn merge(
         &self,
         name: &str,
         (distinct_id, other): (&str, &str),
         had_nul: bool,
     ) -> Result<MergeRequest, Warning> {
-        // A NUL has become U+FFFD by now; in a record that had one, that character stands for it.
+        // NULs were replaced by U+FFFD, so in a record that had one, that character counts as a NUL.
         let had_nul =
             had_nul || self.record.header("distinct_id").is_some_and(|id| id.contains('\0'));
         let illegal = |id: &str| identity::is_illegal(id) || (had_nul && id.contains('\u{fffd}'));
@@ -252,7 +253,7 @@ impl Parts<'_> {
 
     fn updates(&self, name: &str, rules: &Rules) -> Result<Vec<Update>, Rejection> {
         let mut draft = Draft::of(self.properties.promoted.len());
-        // Some twenty values are parts of one text, so that they take one piece of memory.
+        // The values, some twenty, share one text, so that they take one allocation.
         let whole = LazyCell::new(|| Arc::from(self.text));
         let value = |raw: &str| Value::within(&whole, self.text, raw);
         let values = |raw: Option<&str>, field, put: &mut dyn FnMut(String, Value)| match raw {
@@ -281,7 +282,7 @@ impl Parts<'_> {
     fn promote(&self, draft: &mut Draft, value: impl Fn(&str) -> Value) {
         let server = self.properties.is_server == Some("true");
         let mut os_name = None;
-        // Of a key given twice the last one counts, and promotion keeps the first it is given.
+        // If a key occurs twice the last one counts, but promotion keeps the first that it is given.
         for (names, raw) in self.properties.promoted.iter().rev() {
             if server && promotion::is_operating_system(names.name.text) {
                 continue;

@@ -8,31 +8,31 @@ use crate::person::json::MAX_DEPTH;
 )]
 #[strum(serialize_all = "snake_case")]
 pub enum Rejection {
-    /// No project has this token: dropped and counted, not a dead letter.
+    /// No project has this token. The record is dropped and counted, but is not a dead letter.
     #[error("no project has the record's token")]
     UnknownToken,
-    /// The record has no value.
+    /// The record has no value, or an empty one.
     #[error("the value is empty")]
     EmptyValue,
-    /// The value is no JSON in UTF-8.
+    /// The value is not JSON in UTF-8.
     #[error("the value is not JSON")]
     NotJson,
-    /// `data` holds no JSON.
+    /// `data` does not contain JSON.
     #[error("`data` is not JSON")]
     DataNotJson,
-    /// A field is not an object where one is due.
+    /// A field that must be an object is not one.
     #[error("`{0}` is not an object")]
     WrongType(&'static str),
-    /// A wrapped record without uuid.
+    /// A wrapped record has no uuid.
     #[error("the record has no uuid")]
     MissingUuid,
-    /// The uuid is none.
+    /// The uuid is not valid.
     #[error("the record's uuid is not a UUID")]
     InvalidUuid,
     /// Neither the value nor the headers name a distinct id.
     #[error("the record has no distinct id")]
     MissingDistinctId,
-    /// More levels of nesting than are read.
+    /// The value nests deeper than allowed.
     #[error("the value nests deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// `$anon_distinct_id` is an array or object.
@@ -41,7 +41,7 @@ pub enum Rejection {
     /// `alias` is an array or object.
     #[error("`alias` is no text")]
     InvalidAlias,
-    /// A record of the command topic that is no command.
+    /// A record of the command topic is not a command.
     #[error("the record is no command")]
     InvalidCommand,
     /// The operation would make the person's properties too large.
@@ -50,43 +50,43 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// The name under which it is counted, and the dead letter's `dlq_reason`.
+    /// Returns the name under which it is counted, also used as the dead letter's `dlq_reason`.
     #[must_use]
     pub fn reason(self) -> &'static str {
         self.into()
     }
 
-    /// Whether the record goes to the dead-letter topic.
+    /// Returns whether the record goes to the dead letter topic.
     #[must_use]
     pub fn is_dead_letter(self) -> bool {
         self != Self::UnknownToken
     }
 }
 
-/// What was odd about a record that is used all the same.
+/// What was odd about a record that is used nevertheless.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantNames,
 )]
 pub enum Warning {
-    /// The timestamp could not be read; the time of capture stands in.
+    /// The client's timestamp could not be read; the time of capture is used instead.
     #[strum(serialize = "invalid_event_timestamp")]
     InvalidTimestamp,
-    /// A merge of a personless event: dropped.
+    /// A personless event asks for a merge. The merge is dropped.
     #[strum(serialize = "cannot_merge_personless")]
     PersonlessMerge,
-    /// A merge with an id that many people share by mistake: an ordinary event.
+    /// A merge with an id that many people share by mistake. The event is applied as an ordinary one.
     #[strum(serialize = "cannot_merge_with_illegal_distinct_id")]
     IllegalDistinctId,
-    /// A merge of an id with itself: an ordinary event.
+    /// A merge of an id with itself. The event is applied as an ordinary one.
     #[strum(serialize = "cannot_merge_with_itself")]
     SameDistinctId,
-    /// A merge of an identified person: refused.
+    /// A merge of an identified person. The merge is refused.
     #[strum(serialize = "cannot_merge_already_identified")]
     AlreadyIdentified,
 }
 
 impl Warning {
-    /// The name under which it is counted.
+    /// Returns the name under which it is counted.
     #[must_use]
     pub fn kind(self) -> &'static str {
         self.into()

@@ -1,4 +1,4 @@
-//! What records say, by examples of every form and fault.
+//! Tests of parsing, by examples of every form and fault of a record.
 
 mod sources;
 
@@ -268,7 +268,7 @@ fn event_time_is_never_later_than_known_time() {
     assert_eq!((odd.event_time, odd.warnings), (odd.known_time, vec![Warning::InvalidTimestamp]));
 }
 
-/// JSON that may stand where something else is due, extremes included.
+/// Generates JSON of any type, extremes included, for fields that expect another one.
 fn anything() -> impl Strategy<Value = Json> {
     let numbers = || {
         prop::sample::select(vec![
@@ -310,7 +310,7 @@ fn anything() -> impl Strategy<Value = Json> {
     })
 }
 
-/// Every key that means something, and some that do not.
+/// Every key that has a meaning, and some that do not.
 const KEYS: [&str; 26] = [
     "uuid",
     "distinct_id",
@@ -340,7 +340,7 @@ const KEYS: [&str; 26] = [
     "a.b",
 ];
 
-/// Events of which every field may be anything.
+/// Generates events whose fields may contain anything.
 fn odd_records() -> impl Strategy<Value = Json> {
     let fields =
         || prop::collection::hash_map(prop::sample::select(KEYS.to_vec()), anything(), 0..9);
@@ -374,7 +374,7 @@ proptest! {
     #[test]
     fn no_bytes_harm_the_event_parser(bytes in prop::collection::vec(any::<u8>(), 0..200), cut in 0..400_usize) {
         let _ = Event::parse(&record(&bytes), &rules());
-        // A good record cut anywhere, with odd bytes behind.
+        // A good record, cut anywhere and followed by random bytes.
         let good = wrapped(&json!({"event": "$set", "properties": {"$set": {"a": "🦔\u{0}"}}})).to_string();
         let mut cut = good.into_bytes()[..cut.min(100)].to_vec();
         cut.extend(bytes);
@@ -391,7 +391,7 @@ fn no_record_of_the_corpus_does_harm_however_it_is_changed() {
         let _ = Command::parse(&record);
         if let Ok(event) = Event::parse(&record, &rules) {
             assert!(event.event_time <= event.known_time && event.known_time.is_writable());
-            // An update is a part of the record, or of a name in it that was promoted.
+            // An update's name is a part of the record, or a name derived from one by promotion.
             let values = event.updates.iter().map(|update| update.name.len());
             assert!(values.sum::<usize>() <= 3 * bytes.len() + 2_000);
         }

@@ -1,4 +1,4 @@
-//! What an operator asks of a value.
+//! Conditions on values: parses operators and evaluates them.
 
 use std::cmp::Ordering::{self, Equal};
 
@@ -11,41 +11,41 @@ use super::pattern;
 use crate::person::time::DAY;
 use crate::person::{Needle, Time, Value};
 
-/// What is asked of a value that is there.
+/// The condition on a value that is present.
 #[derive(Clone, Debug)]
 pub enum Condition {
-    /// It is one of these.
+    /// It equals one of these.
     OneOf(Vec<Value>),
-    /// It has this somewhere, upper and lower case alike.
+    /// It contains this text, ignoring case.
     Contains(Needle),
-    /// The pattern is found in it.
+    /// It contains a match of this pattern.
     Matches(Regex),
-    /// It stands in this order to another value: as numbers where both are, else as texts.
+    /// It has this order relative to another value: as numbers if both are, else as texts.
     Compares(Order, Value),
-    /// It is a number from one to another.
+    /// It is a number in this range, bounds included.
     Between(f64, f64),
-    /// It is there.
+    /// It is present.
     IsSet,
-    /// It is a moment in this span, its end not included.
+    /// It is a moment in this range, end excluded; `None` leaves a side unbounded.
     When(Option<Time>, Option<Time>),
-    /// It is a version in this order to another.
+    /// It is a version with this order relative to another.
     Version(Order, Version),
     /// It is a version that meets a requirement.
     Meets(VersionReq),
 }
 
-/// How two values stand to one another.
+/// The order of one value relative to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// The same.
+    /// They are equal.
     Equal,
     /// The first is greater.
     Greater,
-    /// The first is greater or they are the same.
+    /// The first is greater or they are equal.
     GreaterOrEqual,
     /// The first is less.
     Less,
-    /// The first is less or they are the same.
+    /// The first is less or they are equal.
     LessOrEqual,
 }
 
@@ -63,36 +63,36 @@ impl Order {
 
 /// Why an operator and its value could not be understood.
 pub enum Unknown {
-    /// Nobody knows the operator.
+    /// The operator is unknown.
     Operator,
-    /// What the value must be.
+    /// The value cannot be used; this says what it must be.
     Value(String),
 }
 
-/// An operator with its value, understood.
+/// An operator with its value, parsed.
 pub struct Parsed {
-    /// What is asked of a value that is there.
+    /// The condition on a value that is present.
     pub condition: Condition,
-    /// It must not hold.
+    /// Whether `condition` must not hold.
     pub negated: bool,
-    /// What a missing property answers.
+    /// The result for a missing property.
     pub missing: bool,
 }
 
 impl Parsed {
-    /// A condition, or that it does not hold: a missing property meets the second.
+    /// Creates a condition or, if `negated`, its opposite, which a missing property meets.
     fn of(condition: Condition, negated: bool) -> Self {
         Self { condition, negated, missing: negated }
     }
 
-    /// The same of a property that must be there.
+    /// The same, but a missing property meets neither.
     fn of_present(condition: Condition, negated: bool) -> Self {
         Self { condition, negated, missing: false }
     }
 }
 
 impl Condition {
-    /// Reads an operator and its value.
+    /// Parses an operator and its value. Relative dates count back from `now`.
     ///
     /// # Errors
     /// [`Unknown`].
@@ -131,7 +131,7 @@ impl Condition {
         })
     }
 
-    /// Whether it holds for a value that is not null.
+    /// Returns whether it holds for a value that is not null.
     #[must_use]
     pub fn holds(&self, value: &Value) -> bool {
         match self {
@@ -166,7 +166,7 @@ fn value_of(tree: &Tree) -> Value {
     Value::from_json(&tree.to_string())
 }
 
-/// One value, or each of an array; a null is nobody's, as a property that is null counts as missing.
+/// Reads one value, or each of an array. Nulls in an array are ignored: a null property counts as missing.
 fn any_of(tree: &Tree) -> Result<Vec<Value>, Unknown> {
     match tree {
         Tree::Null => due("it is missing or null, which is_set and is_not_set ask for"),
@@ -201,7 +201,7 @@ fn span(tree: &Tree) -> Result<(f64, f64), Unknown> {
     }
 }
 
-/// A number by its text, whatever type it came in.
+/// Parses a number from the text of a value, whatever its type.
 fn number(text: &str) -> Option<f64> {
     let digits = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'));
     text.parse().ok().filter(|number: &f64| digits && number.is_finite())
@@ -210,10 +210,10 @@ fn number(text: &str) -> Option<f64> {
 fn compare(a: &Value, b: &Value) -> Ordering {
     let (a_text, b_text) = (a.text(), b.text());
     match (number(&a_text), number(&b_text)) {
-        // Whole numbers that are one double are compared by all of their digits.
+        // Integers that round to the same double are compared by all of their digits.
         (Some(x), Some(y)) => {
             let digits = whole(&a_text).zip(whole(&b_text)).map_or(Equal, |(a, b)| a.cmp(&b));
-            // Of the two zeros both are made the same one.
+            // Adding 0.0 turns -0.0 into 0.0, which `total_cmp` tells apart.
             (x + 0.0).total_cmp(&(y + 0.0)).then(digits)
         }
         _ => a_text.cmp(&b_text),
@@ -224,7 +224,7 @@ fn whole(text: &str) -> Option<i128> {
     text.parse().ok()
 }
 
-/// A property's moment: a text, or seconds or milliseconds since 1970.
+/// Reads a property as a moment: a time as text, or seconds or milliseconds since 1970.
 fn moment(value: &Value) -> Option<Time> {
     let text = value.text();
     if let Some(time) = Time::parse(&text) {
@@ -239,8 +239,8 @@ fn moment(value: &Value) -> Option<Time> {
     (microseconds.abs() < 1e18).then(|| Time(microseconds.round() as i64))
 }
 
-/// A date as a span: of a day where it names one, else of a moment. So many days or more before now are a
-/// moment too, or the day of that where it is asked for `by_day`.
+/// Parses a date as a span: a day if it names one, else a moment. A relative date such as `-7d` is also a
+/// moment or, with `by_day`, the day of that moment unless it counts hours.
 fn date(text: &str, now: Time, by_day: bool) -> Option<(Time, Time)> {
     if let Some(time) = Time::parse_from_url(text) {
         let is_day = text.trim().len() == "2026-03-01".len();
@@ -255,7 +255,7 @@ fn date(text: &str, now: Time, by_day: bool) -> Option<(Time, Time)> {
     Some((time, time.plus(1)))
 }
 
-/// So long before now: hours, days, weeks, months or years.
+/// Returns the time before now by a count of hours, days, weeks, months or years, such as `7d`.
 fn relative(text: &str, now: Time) -> Option<Time> {
     let unit = text.chars().last()?;
     let count = &text[..text.len() - unit.len_utf8()];
@@ -285,7 +285,7 @@ fn when(order: &str, text: &str, now: Time) -> Result<Condition, Unknown> {
     }
 }
 
-/// A version as people write it: a `v` before it and missing parts are overlooked.
+/// Parses a version as people write it: a leading `v` is ignored and missing parts are zero.
 fn version(text: &str) -> Option<Version> {
     let text = bare(text);
     if let Ok(version) = Version::parse(text) {
@@ -301,7 +301,7 @@ fn bare(text: &str) -> &str {
     text.trim().trim_start_matches(['v', 'V'])
 }
 
-/// The requirement of a pattern such as `1.2.*`, whose missing parts are stars; `None` where it is none.
+/// Converts a pattern such as `1.2.*` to a requirement; missing parts are stars. `None` if it is not one.
 fn wildcard(text: &str) -> Option<String> {
     let parts: Vec<_> = bare(text).split('.').collect();
     let is_star = |part: &&str| matches!(*part, "*" | "x" | "X");
@@ -320,7 +320,7 @@ fn wildcard(text: &str) -> Option<String> {
 fn versions(order: &str, text: &str) -> Result<(Condition, bool), Unknown> {
     let no_version = || Unknown::Value("it must be a version such as 1.2.3".to_owned());
     let requirement = |text: String| VersionReq::parse(&text).map_err(|_| no_version());
-    // A requirement may be several, joined by commas; a version is one.
+    // Commas would join several requirements, but exactly one version is expected.
     let one = || Some(bare(text)).filter(|one| !one.contains(',')).ok_or_else(no_version);
     let compares = |order| Ok(Condition::Version(order, version(text).ok_or_else(no_version)?));
     Ok(match order {

@@ -1,10 +1,10 @@
-//! Patterns of the operator `regex` as RE2 reads them.
+//! Patterns of the operator `regex`, with the semantics of RE2.
 //!
-//! The crate `regex` has RE2's syntax and its linear time, but takes `\w`, `\d`, `\s` and `\b` for all of
-//! Unicode, where RE2 takes them for ASCII; that matches other values, and makes short patterns too large.
-//! Its own switch for that, `(?-u)`, goes too far: with it `\W` and `.` are single bytes. So these parts
-//! alone are put in other words, at the places where the crate's parser finds them. All else stays
-//! Unicode, as with RE2: `.`, what is written literally, and upper and lower case.
+//! The crate `regex` has RE2's syntax and linear time, but its `\w`, `\d`, `\s` and `\b` cover all of
+//! Unicode, while RE2's cover ASCII only. Left as they are, they would match other values, and make short
+//! patterns exceed the size limit. The crate's own switch for that, `(?-u)`, goes too far: with it `\W` and
+//! `.` match single bytes. So only these parts are rewritten, where the crate's parser finds them. Everything
+//! else stays Unicode, as in RE2: `.`, literal text, and case.
 
 use regex::{Regex, RegexBuilder};
 use regex_syntax::ast::parse::Parser;
@@ -12,21 +12,21 @@ use regex_syntax::ast::{
     AssertionKind, Ast, ClassPerl, ClassPerlKind, ClassSetItem, Span, Visitor, visit,
 };
 
-/// The most memory that a compiled pattern may take, in bytes.
+/// The maximum memory of a compiled pattern, in bytes.
 const MAX_BYTES: usize = 1 << 20;
 
 /// Why a pattern cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It is none.
+    /// It is not a regular expression.
     #[error("it is no regular expression ({0})")]
     Syntax(String),
-    /// It takes more memory than a pattern may.
+    /// It compiles to more than the memory allowed.
     #[error("it is too large")]
     TooLarge,
 }
 
-/// Reads a pattern.
+/// Compiles a pattern.
 ///
 /// # Errors
 /// [`Error`].
@@ -40,10 +40,10 @@ pub fn parse(text: &str) -> Result<Regex, Error> {
     })
 }
 
-/// Writes a pattern anew, with other words for what RE2 takes for ASCII.
+/// Rewrites a pattern, replacing the parts that RE2 restricts to ASCII.
 struct Rewriter<'t> {
     text: &'t str,
-    /// So much of the text is written.
+    /// The part of `text` already copied to `out` or replaced there, in bytes.
     kept: usize,
     out: String,
 }
@@ -56,7 +56,8 @@ impl Rewriter<'_> {
     }
 
     fn class(&mut self, class: &ClassPerl) {
-        // RE2's `\s` has no vertical tab. A class may stand in a class.
+        // RE2's `\s` excludes the vertical tab. Bracketed classes may be nested, so
+        // these also work in a class.
         let by = match (&class.kind, class.negated) {
             (ClassPerlKind::Digit, false) => "[0-9]",
             (ClassPerlKind::Digit, true) => "[^0-9]",
@@ -125,7 +126,7 @@ mod tests {
             (r"ä\Bö", vec!["äö"], vec![]),
             (r"\B", vec!["ä", "-"], vec![]),
             (r"(?x) ^ \s \d $ # a \w", vec![" 1"], vec!["\u{a0}1"]),
-            // As RE2 has it, what has no other case in ASCII may have one beyond it.
+            // As in RE2, the other case of an ASCII letter may be outside ASCII.
             (r"(?i)^\w$", vec!["a", "\u{212a}"], vec!["ä"]),
             (r"(?i)^É.$", vec!["éü"], vec!["e"]),
             (r"^.$", vec!["ü", "\u{1f600}"], vec!["ab", "\n"]),

@@ -1,4 +1,4 @@
-//! Filters as their JSON says them: what holds, what is refused, and which column drives the scan.
+//! Tests of filters given as JSON: what holds, what is refused, and which column drives the scan.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn one(operator: &str, value: &str) -> Result<Filter, Error> {
     Filter::parse(&json, now())
 }
 
-/// Whether an operator with a value holds for the value of a property; `-` is a missing one.
+/// Returns whether an operator with a value holds for the value of a property; `-` is a missing one.
 #[track_caller]
 fn holds(operator: &str, value: &str, property: &str) -> bool {
     let filter = one(operator, value).unwrap();
@@ -69,7 +69,7 @@ fn every_operator_does_what_its_name_says() {
         ("semver_lt", "\"1.9.0\"", vec!["\"1.9.0-rc.1\"", "1"], vec!["\"1.9\"", "-"]),
         ("semver_lte", "\"1.9.0\"", vec!["\"1.9.0\""], vec!["\"1.9.1\""]),
         ("semver_tilde", "\"1.2.3\"", vec!["\"1.2.9\""], vec!["\"1.3.0\"", "\"1.2.2\"", "-"]),
-        // What a build is called says nothing of which is newer.
+        // Build metadata does not affect the order of versions.
         ("semver_lte", "\"1.2.3\"", vec!["\"1.2.3+45\""], vec!["\"1.2.4+1\""]),
         ("semver_neq", "\"1.2.3\"", vec!["\"1.2.4\""], vec!["\"1.2.3+45\""]),
         ("semver_wildcard", "\"1.2\"", vec!["\"1.2.9\""], vec!["\"1.3.0\"", "\"1.1.9\""]),

@@ -1,13 +1,13 @@
-//! When a person began: its first event, or that of a person merged into it.
+//! When a person began: the time of its first event, or of that of a person merged into it.
 
 use super::{Class, Histories, Row, State, Stored};
 use crate::person::{CREATED, Life, PersonId, Place, Time, Value};
 
-/// When a person began, at `time` and by what was known at `known`: its own earliest event, or
-/// that of a person merged into it by then. `None` where it did not exist.
+/// Returns when a person began, as of `time` and by what was known at `known`: the time of its own first
+/// event, or the beginning of a person merged into it by then. `None` if it did not exist.
 ///
 /// # Errors
-/// Where the rows cannot be read.
+/// If the rows cannot be read.
 pub fn created<H: Histories>(
     rows: &H,
     person: PersonId,
@@ -16,7 +16,7 @@ pub fn created<H: Histories>(
 ) -> Result<Option<Time>, H::Error> {
     let own = began(rows, person, time, known)?;
     let merged = if known == Time::MAX {
-        // Of those that count each one is earlier than those before it.
+        // Each row of this class is earlier than all before it, so the last one is the minimum.
         let until = Place::end_of(time);
         let last = rows.last(person, CREATED, Class::MergeBoth, until)?;
         last.and_then(|row| began_by(&row.row))
@@ -38,8 +38,9 @@ fn earlier(a: Option<Time>, b: Option<Time>) -> Option<Time> {
     a.into_iter().chain(b).min()
 }
 
-/// The row by which a person began with the beginning of one merged into it. It `counts` where that
-/// is earlier than every one before it; the others are asked for only by what was known earlier.
+/// Returns the row that gives a person the beginning of one merged into it. `counts` says whether
+/// that is earlier than all such rows before it. Rows that do not count are only needed for reads
+/// by an earlier known time.
 #[must_use]
 pub fn began_merged(source: Option<Life>, began: Time, counts: bool) -> Row {
     let value = Some(Value::from_json(&began.0.to_string()));
@@ -47,7 +48,7 @@ pub fn began_merged(source: Option<Life>, began: Time, counts: bool) -> Row {
     Row::Merge { source, state: State { current: value, set_only } }
 }
 
-/// The beginning that a merge's row brings.
+/// Returns the beginning that a merge's row brings; `None` for any other row.
 #[must_use]
 pub fn began_by(row: &Row) -> Option<Time> {
     match row {
@@ -58,10 +59,10 @@ pub fn began_by(row: &Row) -> Option<Time> {
     }
 }
 
-/// The time of a person's own first event, at `time` and by what was known at `known`.
+/// Returns the time of a person's own first event, as of `time` and by what was known at `known`.
 ///
 /// # Errors
-/// Where the rows cannot be read.
+/// If the rows cannot be read.
 pub fn began<H: Histories>(
     rows: &H,
     person: PersonId,
@@ -71,7 +72,7 @@ pub fn began<H: Histories>(
     earliest(rows, (person, Class::Once), time, known, |row| Ok(Some(row.place.time)))
 }
 
-/// The least time among the rows of [`CREATED`] of one class.
+/// Returns the earliest time among the rows of [`CREATED`] of one class.
 fn earliest<H: Histories>(
     rows: &H,
     (person, class): (PersonId, Class),

@@ -1,9 +1,9 @@
-//! The rows of a property: what one operation did to it, and the class under which that is kept.
+//! The rows of a property: what one operation did to it, and the class under which that is stored.
 
 use super::Mode;
 use crate::person::{Life, Place, Time, Value};
 
-/// What one property is under either fold mode; absent is `None`, while `null` is a value.
+/// The value of one property under each fold mode. `None` means absent; `null` is a value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     /// Under [`Mode::WithOnce`].
@@ -13,8 +13,8 @@ pub struct State {
 }
 
 impl State {
-    /// Whether both have their values in the same form: `1` and `1.0` are equal, and each keeps the form in
-    /// which it came.
+    /// Returns whether both states have the same values in the same notation: `1` and `1.0` are equal, but
+    /// each keeps the notation in which it came.
     #[must_use]
     pub fn is_written_like(&self, other: &Self) -> bool {
         Mode::ALL
@@ -22,7 +22,7 @@ impl State {
             .all(|mode| self.get(mode).map(Value::as_json) == other.get(mode).map(Value::as_json))
     }
 
-    /// The value under one mode.
+    /// Returns the value under one mode.
     #[must_use]
     pub fn get(&self, mode: Mode) -> Option<&Value> {
         match mode {
@@ -31,7 +31,7 @@ impl State {
         }
     }
 
-    /// The state after one more row.
+    /// Returns the state after one more row.
     #[must_use]
     pub fn then(self, row: &Row) -> Self {
         Self {
@@ -44,31 +44,31 @@ impl State {
 /// One recorded operation on one property.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
-    /// The property is this value.
+    /// `$set`: sets the property to this value.
     Set(Value),
-    /// The property is gone.
+    /// `$unset`: removes the property.
     Unset,
-    /// Gone where it was present, this value where it was absent.
+    /// `$set` and `$unset`: removes the property if it was present, sets it to this value if it was absent.
     SetUnset(Value),
-    /// The same with `$set_once`: without that, gone.
+    /// `$set_once` and `$unset`: likewise, except that under [`Mode::SetOnly`] it
+    /// always removes the property.
     OnceUnset(Value),
-    /// This state, whatever was before: what both in one event came to where too many such events
-    /// follow one another ([`super::is_crowded`]).
+    /// Sets this state, whatever was before: the decided result of setting and unsetting in one event, stored
+    /// if too many such events follow one another ([`super::is_crowded`]).
     Decided(State),
-    /// This value where the property was absent.
+    /// `$set_once`: sets the property to this value if it was absent; ignored under [`Mode::SetOnly`].
     Once(Value),
-    /// The state of a person merged into this one, each mode's where it was absent.
+    /// The state of a person merged into this one: under each mode, its value applies if there was none.
     Merge {
-        /// The life merged; `None` where its person was deleted since, so that the state stands
-        /// alone.
+        /// The merged life; `None` if its person was deleted since, so that only the state remains.
         source: Option<Life>,
-        /// Its state of the property when it was merged.
+        /// Its state of the property at the merge.
         state: State,
     },
 }
 
 impl Row {
-    /// The value after this row, from the value before it.
+    /// Returns the value after this row, from the value before it.
     #[must_use]
     pub fn after(&self, mode: Mode, before: Option<Value>) -> Option<Value> {
         match self {
@@ -85,7 +85,7 @@ impl Row {
         }
     }
 
-    /// The value that came with it; of several that were decided the current one.
+    /// Returns the value that the row brings of itself: of a decided row the current one, of a merge none.
     #[must_use]
     pub fn value(&self) -> Option<&Value> {
         match self {
@@ -98,13 +98,13 @@ impl Row {
         }
     }
 
-    /// Whether it decides whatever came before, but what it decides depends on that.
+    /// Returns whether the row is an anchor whose result depends on the value before it.
     #[must_use]
     pub fn is_dependent(&self) -> bool {
         matches!(self, Self::SetUnset(_) | Self::OnceUnset(_))
     }
 
-    /// The class under which this row is kept.
+    /// Returns the class under which this row is stored.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
@@ -124,22 +124,22 @@ impl Row {
     }
 }
 
-/// Rows of one property are kept apart by what they may decide, so that a read finds the first
-/// one that counts in one seek. The numbers are part of the store's format.
+/// The class of a row. Rows of one property are stored by class, according to what they may decide, so that a
+/// read finds the first one that counts in one seek. The numbers are part of the store's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Class {
-    /// Decides whatever came before: set, unset, and both in one event.
+    /// Overrides everything before it: set, unset, and both in one event.
     Anchor = 0,
     /// `$set_once`.
     Once = 1,
     /// A merge that brings a value under both modes.
     MergeBoth = 2,
-    /// A merge that brings a value with `$set_once` only.
+    /// A merge that brings a value only under [`Mode::WithOnce`].
     MergeCurrent = 3,
-    /// A merge that brings a value without `$set_once` only.
+    /// A merge that brings a value only under [`Mode::SetOnly`].
     MergeSetOnly = 4,
-    /// A merge that brings nothing now, but did by what was known earlier.
+    /// A merge that brings nothing by what is known now, but may have by what was known earlier.
     MergeAbsent = 5,
 }
 
@@ -158,7 +158,7 @@ impl Class {
     pub const MERGES: [Self; 4] =
         [Self::MergeBoth, Self::MergeCurrent, Self::MergeSetOnly, Self::MergeAbsent];
 
-    /// The classes whose rows fill an absent property, by what is known now.
+    /// Returns the classes whose rows fill an absent property, by what is known now.
     pub(super) fn filling(mode: Mode) -> &'static [Self] {
         match mode {
             Mode::WithOnce => &[Self::Once, Self::MergeBoth, Self::MergeCurrent],
@@ -166,8 +166,8 @@ impl Class {
         }
     }
 
-    /// The classes whose rows may have filled an absent property by what was known earlier: a
-    /// merge's class tells only what it brings by what is known now.
+    /// Returns the classes whose rows may have filled an absent property by what was known earlier. The class
+    /// of a merge reflects only what it brings by what is known now.
     pub(super) fn filling_by_known_at(mode: Mode) -> &'static [Self] {
         match mode {
             Mode::WithOnce => &Self::ALL[1..],
@@ -176,7 +176,7 @@ impl Class {
     }
 }
 
-/// A row where it stands.
+/// A row with its place and known time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// Its event time and position.

@@ -1,4 +1,4 @@
-//! The seeks against the naive fold: sort, apply one after the other.
+//! Tests that the seeks agree with the naive fold: sort, apply one after the other.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ impl Histories for Rows {
     }
 }
 
-/// Counts the rows that are looked at.
+/// Counts the rows that are read.
 struct Counting<'r> {
     rows: &'r Rows,
     looked: Cell<usize>,
@@ -130,8 +130,8 @@ fn own_row() -> impl Strategy<Value = Row> {
     ]
 }
 
-/// Some rows of a source, some of a target, and merges of the one into the other; each with an
-/// event time, and learned in random order.
+/// Generates rows of a source, rows of a target, and merges of the source into the target, each with an event
+/// time, and learned in random order.
 fn histories() -> impl Strategy<Value = Rows> {
     let place = || (0..END, 0..4_u64, 0..END);
     let own = prop::collection::vec((place(), any::<bool>(), own_row()), 0..14);
@@ -144,7 +144,7 @@ fn histories() -> impl Strategy<Value = Rows> {
             row,
         };
         for (place, of_source, row) in own {
-            // One event does one thing to a property: a place has one row, but for a merge's own.
+            // One event does one thing to a property, so a place has one row, besides that of a merge.
             let person = if of_source { SOURCE } else { TARGET };
             let stored = stored(place, row);
             let taken =
@@ -197,7 +197,7 @@ proptest! {
     }
 }
 
-/// Puts a row of `$set` with `$unset` as ingestion does, and answers how many rows it looked at.
+/// Stores a row of `$set` with `$unset` as ingestion does, and returns how many rows that read.
 fn put_either(rows: &mut Rows, place: Place) -> usize {
     let mut row = Row::SetUnset(Value::from_json(&place.time.0.to_string()));
     let counting = Counting { rows, looked: Cell::default() };
@@ -218,8 +218,8 @@ proptest! {
     fn a_crowd_of_dependent_rows_costs_a_read_no_more_than_a_few(
         order in Just((0..60_i64).collect::<Vec<_>>()).prop_shuffle(),
     ) {
-        // A read meets those that may follow one another and the row before them, and what may fill
-        // the property between them. The one after a crowd asks that crowd, under both modes.
+        // A read visits at most `MAX_DEPENDENT` dependent rows, the row before them, and rows that may fill
+        // the property between them. Storing a row after a full run reads that run under both modes.
         let most = (MAX_DEPENDENT + 1) * (1 + Class::filling(Mode::WithOnce).len());
         let mut rows = Rows::default();
         for time in order {

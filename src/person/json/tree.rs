@@ -1,4 +1,4 @@
-//! Trees of JSON text from outside, of any keys.
+//! Parses untrusted JSON text to trees, whatever its keys are.
 
 use std::borrow::Cow;
 
@@ -6,10 +6,10 @@ use serde_json::{Map, Value as Tree};
 
 use super::{elements, fields, is_too_deep};
 
-/// The tree of a JSON text; `None` where it is no JSON, or nested deeper than [`MAX_DEPTH`](super::MAX_DEPTH).
+/// Parses a JSON text; `None` if it is not JSON, or nested deeper than [`MAX_DEPTH`](super::MAX_DEPTH).
 ///
-/// Built level by level: `serde_json` takes objects with certain keys (`$serde_json::private::…`) for
-/// something else, and reads the text in them as JSON again, however deep that goes.
+/// The tree is built level by level, because `serde_json` gives objects with certain keys
+/// (`$serde_json::private::…`) a special meaning and parses the text in them as JSON again, to any depth.
 #[must_use]
 pub fn tree(json: &str) -> Option<Tree> {
     (!is_too_deep(json)).then(|| branch(json))?
@@ -37,7 +37,7 @@ fn branch(json: &str) -> Option<Tree> {
     is_whole.then_some(tree)
 }
 
-/// So many times an object that `serde_json` would unwrap, each around a text of many levels.
+/// Nests this many objects that `serde_json` would unwrap, each around a text of many levels.
 #[cfg(test)]
 #[must_use]
 pub fn wrapped(times: usize) -> String {

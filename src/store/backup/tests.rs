@@ -1,4 +1,4 @@
-//! What comes back is what was there, or nothing.
+//! Tests that a restore brings back exactly what was backed up, or nothing.
 
 use super::*;
 use crate::person::{Life, Owned, Ownership, Seat, Time};
@@ -15,7 +15,7 @@ fn add(store: &Store, id: &str) {
     transaction.commit().unwrap();
 }
 
-/// A store with three backups: without anybody, with ann, and with ann and bob.
+/// A store with three backups: of no persons, of ann, and of ann and bob.
 struct World {
     folder: tempfile::TempDir,
     store: Store,
@@ -49,7 +49,7 @@ impl World {
         Store::open(&config)
     }
 
-    /// Files that backups have in common.
+    /// Returns the files that backups share.
     fn shared(&self) -> Vec<PathBuf> {
         let files = fs::read_dir(self.folder.path().join("backups/shared_checksum")).unwrap();
         files.map(|file| file.unwrap().path()).collect()
@@ -108,7 +108,7 @@ fn a_damaged_backup_makes_no_store() {
     let error = world.restored(3).err().unwrap().to_string();
     assert!(error.contains("checksum"), "{error}");
     assert!(!world.folder.path().join("restored/CURRENT").exists());
-    // What the failed attempt left is in nobody's way.
+    // What the failed attempt left behind does not prevent the next one.
     flip();
     world.restored(3).unwrap();
 }
@@ -134,7 +134,7 @@ fn a_restore_that_was_killed_while_it_moved_its_files_is_done_again() {
     let world = World::new();
     drop(world.restored(2).unwrap());
     let path = world.folder.path().join("restored");
-    // As it was before the last file was moved.
+    // Recreates the state before the last file was moved.
     fs::create_dir(path.join(RESTORING)).unwrap();
     fs::rename(path.join("CURRENT"), path.join(RESTORING).join("CURRENT")).unwrap();
     fs::write(path.join("notes.txt"), "somebody else's").unwrap();
@@ -168,7 +168,7 @@ fn a_checkpoint_that_was_left_is_taken_away_at_the_start() {
     store.checkpoint().unwrap();
 }
 
-/// A folder beside the backups with a file in it, which nobody may read into a store, write or take away.
+/// Makes a folder beside the backups, with a file that must never be restored, written or deleted.
 fn beside(world: &World) -> PathBuf {
     let beside = world.folder.path().join("beside");
     fs::create_dir_all(&beside).unwrap();
@@ -176,7 +176,7 @@ fn beside(world: &World) -> PathBuf {
     beside
 }
 
-/// It is as it was, and nothing of it is elsewhere.
+/// Asserts that the folder beside the backups is unchanged and that its file was copied nowhere.
 #[track_caller]
 fn is_untouched(world: &World, about: &str) {
     let beside = fs::read_dir(world.folder.path().join("beside")).unwrap();
@@ -196,7 +196,7 @@ fn a_backup_that_names_files_elsewhere_is_none() {
     let world = World::new();
     let _beside = beside(&world);
     let meta = world.folder.path().join("backups/meta/3");
-    // A time, a number, how many files, and the files.
+    // The format: a time, a number, the number of files, and the files.
     let text = fs::read_to_string(&meta).unwrap();
     let count = text.lines().position(|line| line.contains("crc32")).unwrap() - 1;
     let folder = world.folder.path().display().to_string();
@@ -210,7 +210,7 @@ fn a_backup_that_names_files_elsewhere_is_none() {
     ] {
         let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
         lines[count] = (lines[count].parse::<usize>().unwrap() + 1).to_string();
-        // With the checksum of what is there, so that nothing else is wrong with it.
+        // The checksum is that of the real file, so that only the path is wrong.
         lines.push(format!("{name} crc32 {}", 0xb03c_4d4d_u32));
         fs::write(&meta, lines.join("\n") + "\n").unwrap();
         let listed: Vec<u32> = world.backups().list().iter().map(|backup| backup.number).collect();
@@ -218,7 +218,7 @@ fn a_backup_that_names_files_elsewhere_is_none() {
         assert!(world.restored(3).is_err(), "{name}");
         is_untouched(&world, name);
     }
-    // Neither is it touched by who takes old ones away.
+    // Deleting old backups does not touch it either.
     world.back_up();
     world.backups().keep(1).unwrap();
     assert!(world.restored(4).unwrap().snapshot().owner(1, "bob").unwrap().is_some());
@@ -247,12 +247,12 @@ fn a_link_in_a_folder_of_backups_is_followed_nowhere() {
             fs::rename(&away, &at).unwrap();
         }
     }
-    // In place of a file that a backup has.
+    // A link in place of a backup's file.
     let shared = world.shared().remove(0);
     fs::remove_file(&shared).unwrap();
     symlink(beside.join("000009.sst"), &shared).unwrap();
     is_refused(&shared);
-    // What is no file: a pipe, say, would be waited for.
+    // Neither a file nor a folder: opening a pipe or a socket, for example, could block.
     fs::remove_file(&shared).unwrap();
     let listener = std::os::unix::net::UnixListener::bind(backups.join("private/s")).unwrap();
     is_refused(&backups.join("private/s"));
@@ -280,13 +280,13 @@ fn a_store_is_restored_where_it_is_told_to_and_nowhere_else() {
     let world = World::new();
     let beside = beside(&world);
     let path = world.folder.path().join("target");
-    // A link that the operator names is a folder; one in which something is, is not empty.
+    // The operator may name a link: it stands for the folder it points to, which here is not empty.
     symlink(&beside, &path).unwrap();
     let error = world.backups().restore(3, &config(path.clone())).unwrap_err().to_string();
     assert!(error.contains("is not empty and holds no store"), "{error}");
     is_untouched(&world, "a link to what is not empty");
     fs::remove_file(&path).unwrap();
-    // What grows there first has its own name.
+    // A link in place of the folder in which the store is built is refused.
     fs::create_dir(&path).unwrap();
     symlink(&beside, path.join(RESTORING)).unwrap();
     let error = world.backups().restore(3, &config(path.clone())).unwrap_err().to_string();
@@ -311,7 +311,7 @@ fn folders_that_are_made_are_nobody_elses_to_read() {
     for name in ["store", "backups", "restored"] {
         assert_eq!(mode(&world.folder.path().join(name)), 0o700, "{name}");
     }
-    // One that is there is as somebody made it.
+    // An existing folder keeps its mode.
     let open = world.folder.path().join("open");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o750)).unwrap();

@@ -1,11 +1,11 @@
-//! Who owns what, as bytes.
+//! The encoding of identity: ownerships, members, lives, and the moves of their groups.
 
 use super::wire::{Reader, Writer};
 use super::{Corrupt, Decoded, FORM};
 use crate::person::{Merged, Owned, Ownership, Time};
 use crate::store::{Above, Group, Joined, LifeSpan, Member};
 
-/// An ownership.
+/// Encodes a row of family `distinct_id`: who owns a distinct id.
 #[must_use]
 pub fn encode_ownership(ownership: &Ownership) -> Vec<u8> {
     let mut writer = Writer::new(FORM);
@@ -22,7 +22,7 @@ pub fn encode_ownership(ownership: &Ownership) -> Vec<u8> {
     writer.0
 }
 
-/// An ownership.
+/// Decodes a row of family `distinct_id`.
 pub fn decode_ownership(bytes: &[u8]) -> Decoded<Ownership> {
     let mut reader = Reader::new(bytes, FORM)?;
     let deleted = reader.maybe(Time::EPOCH)?;
@@ -42,7 +42,7 @@ pub fn decode_ownership(bytes: &[u8]) -> Decoded<Ownership> {
     Ok(ownership)
 }
 
-/// A row of family `person_distinct_id`.
+/// Encodes a row of family `person_distinct_id`.
 #[must_use]
 pub fn encode_member(member: &Member) -> Vec<u8> {
     let mut writer = Writer::new(FORM);
@@ -62,7 +62,7 @@ pub fn encode_member(member: &Member) -> Vec<u8> {
     writer.0
 }
 
-/// A row of family `person_distinct_id`.
+/// Decodes a row of family `person_distinct_id`.
 pub fn decode_member(bytes: &[u8]) -> Decoded<Member> {
     let mut reader = Reader::new(bytes, FORM)?;
     let joined = match reader.byte()? {
@@ -76,7 +76,7 @@ pub fn decode_member(bytes: &[u8]) -> Decoded<Member> {
     Ok(Member { joined, from, known, left })
 }
 
-/// How a life began and ended.
+/// Encodes how a life began and ended, and its position in its group.
 #[must_use]
 pub fn encode_life_span(span: &LifeSpan) -> Vec<u8> {
     let mut writer = Writer::new(FORM);
@@ -98,7 +98,7 @@ pub fn encode_life_span(span: &LifeSpan) -> Vec<u8> {
     writer.0
 }
 
-/// How a life began and ended.
+/// Decodes how a life began and ended, and its position in its group.
 pub fn decode_life_span(bytes: &[u8]) -> Decoded<LifeSpan> {
     let mut reader = Reader::new(bytes, FORM)?;
     let mut span = LifeSpan::default();
@@ -117,7 +117,7 @@ pub fn decode_life_span(bytes: &[u8]) -> Decoded<LifeSpan> {
     Ok(span)
 }
 
-/// Where a group of lives went.
+/// Encodes a move of a group of lives: its number, and the merge that moved the group.
 #[must_use]
 pub fn encode_move(number: u32, merged: &Merged) -> Vec<u8> {
     let mut writer = Writer::new(FORM);
@@ -126,7 +126,7 @@ pub fn encode_move(number: u32, merged: &Merged) -> Vec<u8> {
     writer.0
 }
 
-/// Where a group of lives went.
+/// Decodes a move of a group of lives.
 pub fn decode_move(bytes: &[u8]) -> Decoded<(u32, Merged)> {
     let mut reader = Reader::new(bytes, FORM)?;
     let number = reader.number()?;

@@ -1,4 +1,4 @@
-//! What is written is read again, and no bytes do harm.
+//! Tests that every value survives a round trip, and that no bytes make a decoder panic.
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -109,7 +109,8 @@ fn owned() -> impl Strategy<Value = Owned> {
     })
 }
 
-/// Equality of values is of meaning; here it is of bytes.
+/// Compares the debug output, which contains the JSON text: `Value`s are equal by meaning, as `1` and `1.0`
+/// are.
 fn exactly<T: std::fmt::Debug>(a: &T, b: &T) -> bool {
     format!("{a:?}") == format!("{b:?}")
 }

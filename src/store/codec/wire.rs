@@ -1,4 +1,4 @@
-//! Numbers, times and texts as bytes: what every value is made of.
+//! The building blocks of the encoding: numbers, times, texts, and types composed of these.
 
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ impl Writer {
         self.0.push(low);
     }
 
-    /// A time as its difference from another one.
+    /// Writes a time as its difference from `base`, zigzag-encoded.
     pub fn time(&mut self, time: Time, base: Time) {
         let difference = time.0.wrapping_sub(base.0);
         self.unsigned(((difference << 1) ^ (difference >> 63)).cast_unsigned());
@@ -58,7 +58,7 @@ impl Writer {
         self.unsigned(life.number.into());
     }
 
-    /// The kind of a seat is the lowest bit.
+    /// Writes a seat, with its kind in the lowest bit.
     pub fn seat(&mut self, seat: Seat) {
         let (ordinal, kind) = match seat {
             Seat::Own(ordinal) => (ordinal, 0),
@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
         if self.0.is_empty() { Ok(()) } else { Err(Corrupt) }
     }
 
-    /// How many bytes there are left.
+    /// Returns how many bytes are left.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -252,7 +252,7 @@ impl<'a> Reader<'a> {
         Ok(State { current, set_only })
     }
 
-    /// Appends the values to a text, and answers where they stand there.
+    /// Reads a state, appends its values to `text`, and returns their ranges in it.
     pub fn state_into(&mut self, text: &mut String) -> Decoded<[Option<Range<u32>>; 2]> {
         let end = |text: &String| u32::try_from(text.len()).map_err(|_| Corrupt);
         self.values(|reader| {
@@ -262,7 +262,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// The current value of a state, and the one without `$set_once`.
+    /// Reads a state: its current value, and its value without `$set_once`.
     fn values<T: Clone>(
         &mut self,
         mut value: impl FnMut(&mut Self) -> Decoded<T>,

@@ -1,4 +1,4 @@
-//! That readers get the columns of their snapshots, within the memory that there is for them.
+//! Tests that readers get the columns of their own snapshots, and that the cache keeps its memory limit.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::store::{By, Error, Start};
 
 const PROPERTY: PropertyId = FIRST_PROPERTY;
 
-/// What a column is by way of the cache, which has it or not, and past it.
+/// Asserts that a column reads the same with and without the cache. Returns whether the cache has it.
 fn agree(snapshot: &Snapshot<'_>, property: PropertyId) -> bool {
     let rows = |mut column: crate::store::column::Column<'_>| {
         let mut rows = Vec::new();
@@ -44,7 +44,7 @@ fn agree_on_ids(snapshot: &Snapshot<'_>) {
     assert_eq!(kept, on_disk);
 }
 
-/// One commit: somebody new, and another value for some.
+/// Commits a new person, and new values for some of the persons.
 fn commit(store: &Store, number: u64, persons: &mut Vec<PersonId>) {
     let mut transaction = store.transaction();
     let began = Fact { time: Time(0), known: Time(0) };

@@ -1,4 +1,4 @@
-//! That columns and distinct ids in memory are what is read anew.
+//! Tests that columns and distinct ids with changes applied equal those that are read again.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ fn whole(rows: &BTreeMap<PersonId, &str>) -> MemoryColumn {
     MemoryColumn::of(next, usize::MAX).unwrap().unwrap()
 }
 
-/// That it is these rows, however it is asked.
+/// Asserts that a column returns these rows, whatever is asked of it.
 fn is(
     whole: &MemoryColumn,
     rows: &BTreeMap<PersonId, &str>,

@@ -1,11 +1,11 @@
-//! Readers beside a writer.
+//! Readers that run beside a writer.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::store::{Snapshot, Store};
 
-/// Commits so many times, while three threads `read` from snapshots, some of which are older than what others
-/// put into caches meanwhile.
+/// Commits `commits` times while three threads `read` from snapshots, some of which are older than what other
+/// threads put into caches meanwhile.
 pub fn beside_commits(
     store: &Store,
     commits: u64,
@@ -24,7 +24,8 @@ pub fn beside_commits(
         let readers = [scope.spawn(read), scope.spawn(read), scope.spawn(read)];
         for number in 0..commits {
             commit(number);
-            // Every other commit comes while they read what was before it.
+            // After every other commit, waits for a few rounds of reads. The other commits are followed by
+            // the next one in the middle of reads.
             let until = rounds.load(Ordering::Relaxed) + 3 * (number % 2);
             let is_reading = || readers.iter().all(|reader| !reader.is_finished());
             while rounds.load(Ordering::Relaxed) < until && is_reading() {

@@ -7,11 +7,11 @@ use crate::person::ProjectId;
 use crate::store::{Activity, Family, Result, codec, keys};
 
 impl Transaction<'_> {
-    /// Adds to the log of a project, and to that of the person; what merged another one to that one's
-    /// log as well.
+    /// Adds an entry to the log of a project and to that of the person; for a merge, also to the log of
+    /// the person merged into it.
     ///
     /// # Errors
-    /// Where the store fails.
+    /// If the store fails.
     pub fn put_activity(&mut self, project: ProjectId, activity: &Activity) -> Result<()> {
         let carried = self.before.as_ref().and_then(|before| before.next_activity.get(&project));
         let next = match self.working.next_activity.entry(project) {

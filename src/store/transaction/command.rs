@@ -1,4 +1,4 @@
-//! What became of commands, remembered for a day.
+//! Outcomes of commands, which count for a day.
 
 use super::Transaction;
 use super::working_set::WorkingSet;
@@ -6,20 +6,20 @@ use crate::person::time::DAY;
 use crate::person::{ProjectId, Time};
 use crate::store::{Family, Result, codec, corrupt, decode, keys};
 
-/// What became of a command. The numbers are part of the format.
+/// The outcome of a command. The numbers are part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
 #[repr(u8)]
 #[strum(serialize_all = "snake_case")]
 pub enum CommandOutcome {
-    /// It was done, be it that nothing had to change.
+    /// It was done, even if nothing had to change.
     Done = 0,
-    /// Nobody is called what it names.
+    /// What it names does not exist.
     NotFound = 1,
     /// The properties would have become too large.
     TooLarge = 2,
-    /// A split that would leave the person without a distinct id, or names none of its own.
+    /// A split that would leave the person without a distinct id, or that names none of the person's ids.
     NothingToSplit = 3,
-    /// A split of distinct ids that went through too many merges together.
+    /// A split whose distinct ids went through too many merges in total.
     TooManyMerges = 4,
 }
 
@@ -35,36 +35,36 @@ impl CommandOutcome {
     }
 }
 
-/// What became of a command, and when that was known: its idempotency key counts for a day from then on.
+/// The outcome of a command, and when the command was known. Its idempotency key counts for a day from then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remembered {
-    /// What became of it.
+    /// The outcome.
     pub outcome: CommandOutcome,
     /// When the command was known.
     pub known: Time,
 }
 
 impl Remembered {
-    /// Whether a command of `now` with the same key is the same one.
+    /// Returns whether a command with the same key at `now` counts as the same command.
     #[must_use]
     pub fn counts_at(&self, now: Time) -> bool {
         self.known > now.plus(-DAY)
     }
 }
 
-/// How many outcomes are forgotten at most for each one that is written.
+/// The most outcomes that are deleted for each one that is written.
 const FORGOTTEN: usize = 10;
 
-/// When an outcome is forgotten: a day after its key counts no more, as commands may come in another order
-/// than that of their clocks.
+/// The age at which an outcome is deleted, in microseconds. That is a day after its key stops counting, as
+/// commands may come in another order than that of their clocks.
 const FORGET: i64 = 2 * DAY;
 
 impl Transaction<'_> {
-    /// What became of the command with this idempotency key; `None` where there was none in the day
-    /// before `now`.
+    /// Returns the outcome of the command with this idempotency key; `None` if there was
+    /// none in the day before `now`.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn outcome(
         &self,
         project: ProjectId,
@@ -80,10 +80,10 @@ impl Transaction<'_> {
         bytes.map(|bytes| decode(codec::decode_outcome, &bytes, Family::Command)).transpose()
     }
 
-    /// Writes what became of a command that was known at a time, and forgets some of long before.
+    /// Writes the outcome of a command that was known at `known`, and deletes some that are long past.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn set_outcome(
         &mut self,
         project: ProjectId,
@@ -100,7 +100,7 @@ impl Transaction<'_> {
             if of > known.plus(-FORGET) {
                 break;
             }
-            // The key may have been used anew since.
+            // The key may have been used again since.
             if self.remembered(&outcome)?.is_some_and(|found| found.known <= of) {
                 self.working.put(Family::Command, outcome, None);
             }
@@ -119,8 +119,8 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// From where commands to be forgotten are looked for: each look would pass over all that were
-    /// forgotten and are not committed.
+    /// Returns where the search for outcomes to delete begins. From the start, each search would pass over
+    /// all rows that are deleted but not yet committed.
     fn forgotten(&self, project: ProjectId) -> Option<Vec<u8>> {
         let own = self.working.forgotten.get(&project);
         own.or_else(|| self.before.as_ref()?.forgotten.get(&project)).cloned()

@@ -1,4 +1,4 @@
-//! Everything that a transaction staged, as one atomic batch.
+//! The commit of everything that a transaction staged, as one atomic batch.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,46 +17,46 @@ use crate::store::options::count_nothing;
 use crate::store::row_cache::Invalidation;
 use crate::store::{Applied, Error, Family, NEVER, Result, Store, codec, column, keys};
 
-/// So many rows of an erased person are deleted one by one.
+/// Up to this many rows of an erased person are deleted one by one.
 const FEW_ROWS: usize = 256;
 
-/// A transaction that changes nothing more, to be committed: transactions are committed in the order in
-/// which they were sealed. One that is not is lost, with those that follow it.
+/// A transaction that takes no more changes and is to be committed. Transactions must be committed in the
+/// order in which they were sealed. One that is dropped instead is lost, with those that follow it.
 pub struct Sealed<'s> {
     store: &'s Store,
     working: Arc<WorkingSet>,
-    /// What the transaction saw below its own: to let go of that takes a while.
+    /// The changes of the transaction before this one. The commit drops them, as that takes a while.
     before: Option<Arc<WorkingSet>>,
-    /// What was held of histories, unless the next transaction has it.
+    /// The history cache, unless the next transaction has taken it.
     held: Option<HistoryCache>,
     batch: WriteBatch,
 }
 
 impl<'s> Transaction<'s> {
-    /// Writes how far a partition is applied.
+    /// Stages how far a partition is applied.
     pub fn set_applied(&mut self, topic: u16, partition: u32, applied: &Applied) {
         let key = Meta::Position(topic, partition).key();
         let family = self.store.family(Family::Meta);
         self.batch.put_cf(family, key, codec::encode_applied(applied));
     }
 
-    /// Writes everything at once.
+    /// Writes everything as one atomic batch.
     ///
     /// # Errors
-    /// Where RocksDB fails: the store is poisoned then, and refuses every later commit.
-    /// [`Error::ReadOnly`] where the store was opened to be read.
+    /// If RocksDB fails: the store is poisoned then, and refuses every later commit. [`Error::ReadOnly`] if
+    /// the store was opened read-only.
     pub fn commit(self) -> Result<()> {
         self.seal()?.commit()
     }
 
-    /// Ends the changes, so that the next transaction may begin while this one is committed.
+    /// Ends the changes, so that the next transaction can begin while this one is committed.
     ///
     /// # Errors
-    /// Where the store fails or is damaged, and where nothing may be written, or no longer.
+    /// If the store fails or is damaged, was opened read-only, or is poisoned.
     pub fn seal(mut self) -> Result<Sealed<'s>> {
         self.store.check_writable()?;
         self.number_changes()?;
-        // Whoever was only seen has to be here too, for the lists.
+        // A person that was only seen has to be loaded too, for the lists.
         let changed = self.working.recency.iter().filter(|(_, loaded)| loaded.is_changed());
         for (project, person) in changed.map(|(of, _)| *of).collect::<Vec<_>>() {
             self.person_row(project, person)?;
@@ -78,21 +78,21 @@ impl<'s> Transaction<'s> {
         for (name, number) in self.names.topics() {
             self.batch.put_cf(family, Meta::Topic(name).key(), number.to_be_bytes());
         }
-        // Known before they are committed, so that no reader meets a number without a name.
-        // Where the commit fails the store is poisoned and nobody else will use them.
+        // Readers know the names before they are committed, so that none meets a number without a name. If
+        // the commit fails, the store is poisoned and no later transaction uses them.
         self.store.dictionary().add(std::mem::take(&mut self.names));
     }
 }
 
 impl<'s> Sealed<'s> {
-    /// The transaction that follows this one, be this one committed by then or not.
+    /// Begins the transaction that follows this one, whether or not this one is committed by then.
     #[must_use]
     pub fn successor(&mut self) -> Transaction<'s> {
         let held = self.held.take().unwrap_or_else(|| self.store.take_held());
         Transaction::after(self.store, Some(self.working.clone()), held)
     }
 
-    /// Writes everything at once.
+    /// Writes everything as one atomic batch.
     ///
     /// # Errors
     /// As [`Transaction::commit`].
@@ -102,13 +102,13 @@ impl<'s> Sealed<'s> {
         self.write().inspect_err(|_| store.poison())
     }
 
-    /// Rows are written in the order of their keys, as far as that costs little: memtables take them
-    /// sooner then.
+    /// Writes the batch. Rows are added in key order where that costs little, as
+    /// memtables insert them faster then.
     fn write(mut self) -> Result<()> {
         count_nothing();
         drop(self.before.take());
         let mut invalidation = self.store.row_cache.begin();
-        // What was erased goes first: what is staged after that is of a person born anew.
+        // Erasures go first: rows staged for an erased person belong to its new life after the deletion.
         self.stage_erased(&mut invalidation)?;
         self.stage_owners(&mut invalidation);
         self.stage_recency(&mut invalidation)?;
@@ -142,7 +142,8 @@ impl<'s> Sealed<'s> {
         Ok(())
     }
 
-    /// Deletes few rows one by one. Many are deleted as a range, which makes later reads across it slower.
+    /// Deletes the rows of erased persons: few one by one, many as a range, which makes
+    /// later reads across it slower.
     fn stage_erased(&mut self, invalidation: &mut Invalidation<'_>) -> Result<()> {
         for prefix in &self.working.erased {
             for family in [Family::History, Family::Timeline, Family::Recorded] {
@@ -177,7 +178,7 @@ impl<'s> Sealed<'s> {
         }
     }
 
-    /// How recent everybody is who changed, and the lists of that.
+    /// Stages the recency of each person that changed, and its rows in `by_change` and `by_last_seen_at`.
     fn stage_recency(&mut self, invalidation: &mut Invalidation<'_>) -> Result<()> {
         let changed = self.working.recency.iter().filter(|(_, loaded)| loaded.is_changed());
         let mut changed: Vec<_> = changed.map(|(of, loaded)| (*of, *loaded)).collect();
@@ -208,8 +209,7 @@ impl<'s> Sealed<'s> {
         Ok(())
     }
 
-    /// The list of those seen last, where somebody was seen again, or is on the lists as of now, or
-    /// no longer.
+    /// Stages what changes in `by_last_seen_at` if the person was seen again, or enters or leaves the lists.
     fn stage_last_seen(
         batch: &mut WriteBatch,
         store: &Store,
@@ -265,7 +265,7 @@ impl<'s> Sealed<'s> {
     }
 }
 
-/// Adds a row to a batch, or takes one away.
+/// Adds a row to a batch, or its deletion if `row` is `None`.
 fn put(batch: &mut WriteBatch, family: &rocksdb::ColumnFamily, key: &[u8], row: Option<&[u8]>) {
     match row {
         Some(row) => batch.put_cf(family, key, row),

@@ -1,5 +1,4 @@
-//! Distinct ids: who owns them, in which order they joined, where lives led, and whose events
-//! are dropped.
+//! Distinct ids: who owns them, in which order they joined, where lives led, and which are under a drop rule.
 
 use std::collections::HashSet;
 
@@ -11,10 +10,10 @@ use crate::store::lives::{LivesOf, Spans};
 use crate::store::{Above, Family, Joined, LifeSpan, Member, Result, codec, corrupt, decode, keys};
 
 impl Transaction<'_> {
-    /// Who owns a distinct id; `None` where it was never seen, or its person was deleted.
+    /// Returns who owns a distinct id; `None` if it was never seen, or its person was deleted.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn owner(&mut self, project: ProjectId, distinct_id: &str) -> Result<Option<&Ownership>> {
         let before = self.before.as_deref();
         let loaded = match self.working.owners.entry(keys::distinct_id(project, distinct_id)) {
@@ -32,7 +31,7 @@ impl Transaction<'_> {
         Ok(loaded.value.as_ref())
     }
 
-    /// Changes who owns a distinct id; with `None` nobody does.
+    /// Changes who owns a distinct id; with `None` it has no owner any more.
     pub fn set_owner(
         &mut self,
         project: ProjectId,
@@ -52,7 +51,7 @@ impl Transaction<'_> {
     /// Every merge that ended a life of a person, the newest one last.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn merges(&mut self, project: ProjectId, person: PersonId) -> Result<Vec<(Life, Merged)>> {
         let head = self.head(project, person)?;
         let (first, last, newest) = (head.first_life, head.life, head.merged);
@@ -68,7 +67,7 @@ impl Transaction<'_> {
     /// Ends the newest life of a person by a merge.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn end_life(&mut self, project: ProjectId, life: Life, merged: Merged) -> Result<()> {
         let span = self.span(project, life)?;
         self.working.lives.insert((project, life), LifeSpan { merged: Some(merged), ..span });
@@ -81,7 +80,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Makes the groups of two lives one: the smaller hangs under the larger.
+    /// Joins the groups of two lives: the smaller one is hung under the top of the larger one.
     fn join_groups(&mut self, project: ProjectId, source: Life, merged: Merged) -> Result<()> {
         let (source, target) = (self.top(project, source)?, self.top(project, merged.into)?);
         let (mut of_source, mut of_target) =
@@ -119,12 +118,12 @@ impl Transaction<'_> {
     /// The lives that were merged into a person.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn sources(&self, project: ProjectId, target: PersonId) -> Result<Vec<Life>> {
         let prefix = keys::sources(project, target);
         let mut sources = Vec::new();
         let mut key = prefix.clone();
-        // Erasing somebody leaves them.
+        // Erasing a person keeps these rows.
         let rows = self.kept(&self.sources, |changes| &changes.sources);
         while let Some((found, _)) = rows.first(&prefix, &key)? {
             sources.push(keys::source_of(&found).ok_or(corrupt(Family::Life))?);
@@ -134,10 +133,10 @@ impl Transaction<'_> {
         Ok(sources)
     }
 
-    /// Forgets which lives of deleted persons were merged into a person.
+    /// Deletes the rows that list lives of deleted persons as merged into a person.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn forget_sources(
         &mut self,
         project: ProjectId,
@@ -151,8 +150,8 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Writes what joined a life at an ordinal. A bundle holds ids that look anonymous and others,
-    /// so it stands among both.
+    /// Writes what joined a life at an ordinal. A bundle may hold both ids that look anonymous and others,
+    /// so it is listed among both.
     pub fn put_member(&mut self, project: ProjectId, life: Life, ordinal: u32, member: &Member) {
         for anonymous in kinds(&member.joined) {
             let key = keys::member(project, life, *anonymous, ordinal);
@@ -160,7 +159,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// Takes away what joined a life at an ordinal.
+    /// Removes what joined a life at an ordinal.
     pub fn remove_member(&mut self, project: ProjectId, life: Life, ordinal: u32, joined: &Joined) {
         for anonymous in kinds(joined) {
             self.working.put(
@@ -171,11 +170,11 @@ impl Transaction<'_> {
         }
     }
 
-    /// What joined a life from an ordinal on, among the ids that look anonymous or the others, and
-    /// its ordinal.
+    /// Returns the first member of a life at or after an ordinal, with its ordinal: among the ids that look
+    /// anonymous, or among the others.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn member(
         &self,
         project: ProjectId,
@@ -184,7 +183,8 @@ impl Transaction<'_> {
     ) -> Result<Option<(u32, Member)>> {
         let prefix = keys::members(project, life, anonymous);
         let key = keys::member(project, life, anonymous, from_ordinal);
-        // Erased persons keep what others have in bundles: members are taken away one by one.
+        // Erasing a person keeps these rows, as others may have some of its ids in bundles.
+        // They are removed one by one.
         let found = self.kept(&self.members, |changes| &changes.members).first(&prefix, &key)?;
         found
             .map(|(key, value)| {
@@ -195,10 +195,10 @@ impl Transaction<'_> {
             .transpose()
     }
 
-    /// Everything that joined a life, each once.
+    /// Returns everything that joined a life, bundles only once.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn members(&self, project: ProjectId, life: Life) -> Result<Vec<(u32, Member)>> {
         let mut members = Vec::new();
         for anonymous in [false, true] {
@@ -216,10 +216,10 @@ impl Transaction<'_> {
         Ok(members)
     }
 
-    /// Up to when events of a distinct id are dropped, as its person was deleted.
+    /// Returns the time up to which events of a distinct id are dropped because its person was deleted.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn dropped(&self, project: ProjectId, distinct_id: &str) -> Result<Option<Time>> {
         let key = keys::dropped(project, self.store.hash(distinct_id));
         let bytes = self.point(Family::Dropped, &key)?;
@@ -228,7 +228,7 @@ impl Transaction<'_> {
             .transpose()
     }
 
-    /// Drops events of a distinct id up to a time; with `None` no longer.
+    /// Drops events of a distinct id up to a time; `None` removes that rule.
     pub fn set_dropped(&mut self, project: ProjectId, distinct_id: &str, until: Option<Time>) {
         let key = keys::dropped(project, self.store.hash(distinct_id));
         let value = until.map(|until| keys::time_bytes(until).to_vec());
@@ -251,7 +251,7 @@ impl Spans for Transaction<'_> {
     fn moved(&self, project: ProjectId, top: Life, until: Place) -> Result<Option<(u32, Merged)>> {
         let prefix = keys::moves(project, top);
         let key = keys::at(prefix.clone(), until);
-        // An erased person keeps them: they say where others are.
+        // Erasing a person keeps these rows: other lives of the group are found by them.
         let found = self.kept(&self.sources, |changes| &changes.sources).last(&prefix, &key)?;
         found.map(|(_, value)| decode(codec::decode_move, &value, Family::Life)).transpose()
     }
@@ -263,7 +263,7 @@ impl Spans for Transaction<'_> {
     }
 }
 
-/// Among which distinct ids something is listed.
+/// Returns among which ids something is listed: those that look anonymous (`true`) or the others.
 fn kinds(joined: &Joined) -> &'static [bool] {
     match joined {
         Joined::Bundle(_) => &[false, true],

@@ -1,4 +1,4 @@
-//! Persons: their heads, and what stays of deleted ones.
+//! Persons: their heads, and the tombstones of deleted ones.
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use crate::store::keys::{self, KeyReader};
 use crate::store::list::Listed;
 use crate::store::{Error, Family, LifeSpan, Result, codec, corrupt, decode};
 
-/// A person, and how lists and columns show it before this transaction.
+/// A person, and how lists and columns showed it before this transaction.
 pub(super) struct LoadedPerson {
-    /// Copied where it is changed while the transaction before is committed.
+    /// Copied when it is changed, if the transaction before this one still shares it.
     pub row: Arc<PersonRow>,
     /// `None` while it is unchanged.
     pub before: Option<Before>,
 }
 
-/// How lists and columns show a person before a transaction.
+/// How lists and columns showed a person before a transaction.
 pub(super) struct Before {
     pub listed: Option<Listed>,
     pub columns: Columns,
@@ -34,7 +34,7 @@ impl LoadedPerson {
         Ok(Self { row: Arc::new(row), before: None })
     }
 
-    /// One that is made in this transaction.
+    /// A person that is created in this transaction.
     fn new(row: PersonRow) -> Self {
         let before = Before { listed: None, columns: Columns::new() };
         Self { row: Arc::new(row), before: Some(before) }
@@ -45,7 +45,8 @@ impl LoadedPerson {
         Self { row: self.row.clone(), before: None }
     }
 
-    /// The person, to be changed; `email` is the number of the property of that name.
+    /// Returns the person to be changed, and keeps how it was shown before. `email` is the number of
+    /// the property of that name.
     fn change(&mut self, email: impl FnOnce() -> Option<PropertyId>) -> &mut PersonRow {
         self.before.get_or_insert_with(|| Before {
             listed: Listed::of(&self.row, email()),
@@ -55,7 +56,7 @@ impl LoadedPerson {
     }
 }
 
-/// What a uuid that a new person might have is in use for.
+/// What a uuid that a new person could take is used for.
 enum Use {
     Nothing,
     Tombstone(PersonId, Tombstone),
@@ -67,7 +68,7 @@ impl Transaction<'_> {
     /// A person's head.
     ///
     /// # Errors
-    /// [`Error::Broken`] where there is no such person; else where the store fails.
+    /// [`Error::Broken`] if there is no such person; another error if the store fails.
     pub fn head(&mut self, project: ProjectId, person: PersonId) -> Result<&Head> {
         match self.person_row(project, person)? {
             Some(PersonRow::Head(head)) => Ok(head),
@@ -75,7 +76,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// A person's head, to be changed.
+    /// Returns a person's head to be changed, and marks the person as changed by the current record.
     ///
     /// # Errors
     /// As [`Transaction::head`].
@@ -89,10 +90,10 @@ impl Transaction<'_> {
         }
     }
 
-    /// A person, or what stays of one.
+    /// Returns a person's head or tombstone; `None` if there is neither.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn person_row(
         &mut self,
         project: ProjectId,
@@ -101,19 +102,19 @@ impl Transaction<'_> {
         Ok(self.find(project, person)?.map(|loaded| &*loaded.row))
     }
 
-    /// The person with a uuid, also of one merged away or deleted.
+    /// Returns the person with a uuid, even if it was merged away or deleted.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn person_of_uuid(&self, project: ProjectId, uuid: uuid::Uuid) -> Result<Option<PersonId>> {
         let bytes = self.point(Family::Uuid, &keys::uuid(project, uuid))?;
         bytes.map(|bytes| KeyReader(&bytes).u64().ok_or(corrupt(Family::Uuid))).transpose()
     }
 
-    /// Makes a person for a distinct id. One that was deleted is born anew, with its uuid and id.
+    /// Creates a person for a distinct id. A deleted one is created again, with the same uuid and id.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn create(
         &mut self,
         project: ProjectId,
@@ -123,11 +124,11 @@ impl Transaction<'_> {
         self.take_uuid(project, distinct_id, began, None)
     }
 
-    /// The person that a distinct id goes to by a split: a new one, or one merged away, which
-    /// lives on without properties.
+    /// Returns the person that a distinct id goes to by a split: a new one, or one that was merged away,
+    /// which lives on without properties.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn split_off(
         &mut self,
         project: ProjectId,
@@ -139,8 +140,8 @@ impl Transaction<'_> {
         self.take_uuid(project, distinct_id, began, Some(place))
     }
 
-    /// Takes the first of a distinct id's uuids that nobody alive has; with a place to live on from
-    /// a person that was merged away counts as not alive.
+    /// Takes the first of a distinct id's uuids that no live person has. With `lives_on`, a person that was
+    /// merged away does not count as live: it lives on from there.
     fn take_uuid(
         &mut self,
         project: ProjectId,
@@ -165,8 +166,8 @@ impl Transaction<'_> {
         }
     }
 
-    /// The first of a distinct id's uuids that nobody alive has, and what it was used for; by a split a
-    /// person that was merged away counts as not alive.
+    /// Returns the first of a distinct id's uuids that no live person has, and what it was used for. For a
+    /// split, a person that was merged away does not count as live.
     fn free_uuid(
         &mut self,
         project: ProjectId,
@@ -183,10 +184,11 @@ impl Transaction<'_> {
         Err(Error::Broken("there are no uuids left"))
     }
 
-    /// Who would live on if a distinct id were split off now; `None` where that makes a new person.
+    /// Returns the merged person that would live on if a distinct id were split off now; `None` if
+    /// that would create a person.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn lives_on_by(
         &mut self,
         project: ProjectId,
@@ -198,10 +200,10 @@ impl Transaction<'_> {
         })
     }
 
-    /// Puts a tombstone in a person's place.
+    /// Replaces a person with a tombstone, and notes that its bytes are to be erased from the disk.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn bury(
         &mut self,
         project: ProjectId,
@@ -222,7 +224,8 @@ impl Transaction<'_> {
     }
 
     fn used_for(&mut self, project: ProjectId, uuid: uuid::Uuid) -> Result<Use> {
-        // Whoever has the uuid has the id that belongs to it, or somebody else had that one before.
+        // A person with this uuid has the id that belongs to it, unless another person had that id before. If
+        // that id is free, so is the uuid.
         if self.find(project, identity::person_id(uuid))?.is_none() {
             return Ok(Use::Nothing);
         }
@@ -244,7 +247,7 @@ impl Transaction<'_> {
         }
         let row = PersonRow::Head(Head::new(uuid, began));
         self.working.persons.insert((project, id), LoadedPerson::new(row));
-        // Nobody was there, and so nobody was recent: that takes no look.
+        // A new person has no recency, so it need not be looked up.
         self.working.recency.insert((project, id), LoadedRecency::default());
         self.touched.insert((project, id));
         self.working.put(Family::Uuid, keys::uuid(project, uuid), Some(id.to_be_bytes().to_vec()));
@@ -270,7 +273,7 @@ impl Transaction<'_> {
         }
         let life = head.newest_life(person);
         let names: Vec<_> = head.entries.keys().copied().collect();
-        // What is left of the properties are their names, the braces and what joins them.
+        // Only the names still count: the braces, and for each name its quotes, colon and comma.
         let bytes = names.into_iter().map(|property| self.name_bytes(project, property) as u64 + 4);
         let bytes = 2 + bytes.sum::<u64>();
         self.head_mut(project, person)?.json_bytes = bytes;

@@ -1,4 +1,4 @@
-//! How recent persons are: when they were last seen, and in which order they changed.
+//! The recency of persons: when they were last seen, and in which order they changed.
 
 use hashbrown::hash_map::Entry;
 
@@ -6,18 +6,17 @@ use super::Transaction;
 use crate::person::{PersonId, ProjectId, Time};
 use crate::store::{Family, Result, codec, decode, keys};
 
-/// How recent a person is.
+/// When a person was last seen, and which was its last change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recency {
-    /// Its newest event time, floored to the hour; `None` where no event showed it, or of one that
-    /// was deleted.
+    /// Its newest event time, floored to the hour; `None` if no event showed the person, or it was deleted.
     pub seen: Option<Time>,
-    /// The number of its last change. Every record that changes a person takes the next number of
-    /// the project for it, from 1 on.
+    /// The number of its last change. A record takes the project's next number for each person
+    /// that it changes, from 1 on.
     pub change: u64,
 }
 
-/// How recent a person is, and how recent it was before this transaction.
+/// The recency of a person, now and before this transaction.
 #[derive(Clone, Copy, Default)]
 pub(super) struct LoadedRecency {
     pub now: Recency,
@@ -25,7 +24,7 @@ pub(super) struct LoadedRecency {
 }
 
 impl LoadedRecency {
-    /// As it is committed; nobody's is that of somebody who was never changed.
+    /// Decodes the committed recency. Without a row it is that of a person that never changed.
     pub fn committed(bytes: Option<&[u8]>) -> Result<Self> {
         let found = bytes.map(|bytes| decode(codec::decode_recency, bytes, Family::Recency));
         let before = found.transpose()?.unwrap_or_default();
@@ -46,15 +45,15 @@ impl Transaction<'_> {
     /// When a person was last seen.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn last_seen(&mut self, project: ProjectId, person: PersonId) -> Result<Option<Time>> {
         Ok(self.loaded_recency(project, person)?.now.seen)
     }
 
-    /// Moves forward when a person was last seen; a time before it changes nothing.
+    /// Notes that a person was seen at `time`. An earlier time than the last one changes nothing.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn mark_seen(&mut self, project: ProjectId, person: PersonId, time: Time) -> Result<()> {
         let hour = Some(time.floor_to_hour());
         let loaded = self.loaded_recency(project, person)?;
@@ -65,11 +64,11 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    /// Ends a record: everybody whom it changed takes the next number of the project. So the order
-    /// is that of the records, however they are cut into batches.
+    /// Ends a record: each person that it changed gets the next number of its project. So the numbers follow
+    /// the order of the records, however these are cut into batches.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn number_changes(&mut self) -> Result<()> {
         for (project, person) in std::mem::take(&mut self.touched) {
             let carried = self.before.as_ref().and_then(|before| before.last_change.get(&project));

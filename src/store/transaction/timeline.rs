@@ -1,4 +1,4 @@
-//! What a transaction reads and writes of histories and timelines.
+//! How a transaction reads and writes histories and timelines.
 
 use uuid::Uuid;
 
@@ -14,10 +14,11 @@ impl<'s> Transaction<'s> {
         Rows::new(self.lives(project), self.ordered(&self.history, |changes| &changes.history))
     }
 
-    /// The history of one person, staged rows included, for properties that changed since a moment.
+    /// Returns the history of one person, staged rows included, to read properties that changed
+    /// after the moment asked for.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn rows_of_changed(
         &mut self,
         project: ProjectId,
@@ -41,7 +42,7 @@ impl<'s> Transaction<'s> {
         self.working.put(Family::History, key, Some(codec::encode_row(stored)));
     }
 
-    /// Takes a row out of a property's history.
+    /// Removes a row from a property's history.
     pub fn remove_row(
         &mut self,
         project: ProjectId,
@@ -57,7 +58,7 @@ impl<'s> Transaction<'s> {
     /// The rows of one class of a property after a place, oldest first.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn rows_after(
         &self,
         project: ProjectId,
@@ -95,7 +96,7 @@ impl<'s> Transaction<'s> {
     /// The newest operation of a person's timeline at or before a place.
     ///
     /// # Errors
-    /// Where the store fails or is damaged.
+    /// If the store fails or is damaged.
     pub fn last_operation(
         &self,
         project: ProjectId,
@@ -119,7 +120,7 @@ impl<'s> Transaction<'s> {
     /// Whether an event is recorded on a person.
     ///
     /// # Errors
-    /// Where the store fails.
+    /// If the store fails.
     pub fn is_recorded(
         &self,
         project: ProjectId,
@@ -136,6 +137,43 @@ impl<'s> Transaction<'s> {
             }
         }
         Ok(self.store.get(Family::Recorded, &key)?.is_some())
+    }
+
+    /// Notes on `target` the events after a time that are recorded on `source`.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub fn copy_recorded(
+        &mut self,
+        project: ProjectId,
+        source: PersonId,
+        target: PersonId,
+        after: Time,
+    ) -> Result<()> {
+        let (of, into) = (keys::person(project, source), keys::person(project, target));
+        let from = keys::recorded(project, source, after.plus(1), Uuid::nil());
+        let mut found = Vec::new();
+        let mut is_erased = false;
+        for changes in [Some(&self.working), self.before.as_deref()].into_iter().flatten() {
+            let staged = changes.recorded.range(from.clone()..);
+            found.extend(staged.take_while(|key| key.starts_with(&of)).cloned());
+            is_erased = changes.erased.contains(&of);
+            if is_erased {
+                break;
+            }
+        }
+        if !is_erased {
+            let mut rows = self.store.db.raw_iterator_cf(self.store.family(Family::Recorded));
+            rows.seek(&from);
+            while let Some(key) = rows.key().filter(|key| key.starts_with(&of)) {
+                found.push(key.to_vec());
+                rows.next();
+            }
+            rows.status()?;
+        }
+        let copies = found.iter().map(|key| [&into, &key[of.len()..]].concat());
+        self.working.recorded.extend(copies);
+        Ok(())
     }
 
     /// Notes that an event is recorded on a person.

@@ -1,4 +1,4 @@
-//! What a transaction loaded, and what it changes: whoever comes next reads it while it is committed.
+//! What a transaction loaded and changes. The next transaction reads it while it is being committed.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::person::{Life, Ownership, PersonId, ProjectId};
 use crate::store::staged::{Erased, RowChanges};
 use crate::store::{Family, LifeSpan};
 
-/// What a transaction loaded and what it changes, by what is loaded.
+/// What a transaction loaded and what it changes.
 #[derive(Default)]
 pub struct WorkingSet {
     /// By key.
@@ -30,27 +30,27 @@ pub struct WorkingSet {
     pub timeline: RowChanges,
     pub members: RowChanges,
     pub sources: RowChanges,
-    /// Keys of the family.
+    /// Keys of family `recorded`.
     pub recorded: BTreeSet<Vec<u8>>,
-    /// Applied before everything staged.
+    /// Erased persons. Applied before everything that is staged.
     pub erased: Erased,
-    /// About what the staged rows of [`WorkingSet::put`] take.
+    /// About how much the rows staged with [`WorkingSet::put`] take, in bytes.
     pub bytes: usize,
-    /// What the persons that were loaded take on the disk.
+    /// How much the loaded persons take on disk, in bytes.
     pub loaded_bytes: usize,
 }
 
 /// Families of which single rows are staged, in the order of [`WorkingSet::points`].
 pub const POINTS: [Family; 4] = [Family::Uuid, Family::Dropped, Family::Command, Family::Activity];
 
-/// Something as it is, and whether this transaction made it so.
+/// A value as it is now, and whether this transaction changed it.
 pub struct Loaded<T> {
     pub value: T,
     pub dirty: bool,
 }
 
 impl Loaded<Option<Ownership>> {
-    /// Who owns the distinct id now.
+    /// Returns the person of the newest entry. Merges of lives may have led on from there.
     pub fn person(&self, project: ProjectId) -> Option<(ProjectId, PersonId)> {
         self.value.as_ref().map(|owner| (project, owner.last().life.person))
     }
@@ -62,8 +62,8 @@ impl Loaded<Option<Ownership>> {
 }
 
 impl WorkingSet {
-    /// Whether a person and its recency are here, or are taken over from the transaction before. That one
-    /// has both of everybody whom it changed.
+    /// Takes a person and its recency over from the transaction before, which has both of every person that
+    /// it changed. Returns whether they are here, or were before.
     pub fn carry(&mut self, before: Option<&Self>, of: (ProjectId, PersonId)) -> bool {
         if self.persons.contains_key(&of) {
             return true;
@@ -77,9 +77,9 @@ impl WorkingSet {
         carried.is_some()
     }
 
-    /// Stages a row; with `None` it is taken away.
+    /// Stages a row; `None` deletes it.
     pub fn put(&mut self, family: Family, key: Vec<u8>, value: Option<Vec<u8>>) {
-        /// What a row takes beside key and value, with the map that holds it.
+        /// How much a row takes beside key and value, with the map that it is in, in bytes.
         const ROW: usize = 160;
         let staged = match family {
             Family::History => &mut self.history,
@@ -95,7 +95,7 @@ impl WorkingSet {
         staged.insert(key, value);
     }
 
-    /// Forgets everything that histories, timelines and what is recorded hold of a person.
+    /// Erases a person's history, timeline and recorded events.
     pub fn erase(&mut self, person: Vec<u8>) {
         for staged in [&mut self.history, &mut self.timeline] {
             let rows = staged.range(person.clone()..).map(|(key, _)| key);
@@ -112,13 +112,13 @@ impl WorkingSet {
         self.erased.insert(person);
     }
 
-    /// A single row that is staged.
+    /// Returns a staged row of one of the families in [`POINTS`], if there is one.
     pub fn point(&self, family: Family, key: &[u8]) -> Option<&Option<Vec<u8>>> {
         let index = POINTS.iter().position(|of| *of == family)?;
         self.points[index].get(key)
     }
 
-    /// Rows of commands.
+    /// Returns the staged rows of commands.
     pub fn commands(&self) -> &RowChanges {
         const AT: usize = 2;
         const { assert!(matches!(POINTS[AT], Family::Command)) }

@@ -1,4 +1,4 @@
-//! The activity log has no gap, and what was done to a person stands in the person's log.
+//! Checks that the activity log has no gap, and that what was done to a person is in the person's log.
 
 use super::{Law, Verifying, Who};
 use crate::person::{PersonRow, ProjectId};
@@ -6,7 +6,7 @@ use crate::store::keys::{self, KeyReader};
 use crate::store::{Activity, Family, Result, codec, corrupt, decode};
 
 impl Verifying<'_> {
-    /// The logs of projects, then those of persons.
+    /// Checks the logs of projects, then those of persons.
     pub(super) fn activities(&mut self) -> Result<()> {
         let mut cursor = self.cursor(Family::Activity)?;
         let mut last: Option<(ProjectId, u64)> = None;
@@ -43,7 +43,8 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// What was done stands in the logs of the persons, and what is not deleted since in a timeline.
+    /// Checks that an entry is in the logs of its persons, and that its operation is in the timeline of the
+    /// person, unless that was deleted since.
     fn activity(&mut self, project: ProjectId, ordinal: u64, activity: &Activity) -> Result<()> {
         for person in activity.persons() {
             let key = keys::activity_of(project, person, ordinal);
@@ -57,7 +58,8 @@ impl Verifying<'_> {
         let key = keys::at(keys::person(project, who.person), activity.place);
         let told = self.snapshot.get(Family::Timeline, &key)?.is_some();
         let expected = match self.snapshot.person_row(project, who.person)? {
-            // One born anew has nothing of before it was deleted.
+            // The person was created again after a deletion: an entry from before that
+            // has no operation any more.
             Some(PersonRow::Head(head)) if head.first_life > 0 => told,
             Some(PersonRow::Head(_)) => true,
             Some(PersonRow::Tombstone(_)) => false,
@@ -73,10 +75,10 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// An entry of a person's log is of that person.
+    /// Checks that an entry of a person's log is about that person.
     fn entry(&mut self, who: Who, ordinal: u64) -> Result<()> {
         let found = self.snapshot.get(Family::Activity, &keys::activity(who.project, ordinal))?;
-        // One that cannot be read is told where the log of the project is walked.
+        // An entry that cannot be decoded is reported by the walk over the project's log.
         let found = found.and_then(|found| codec::decode_activity(&found).ok());
         if !found.is_some_and(|activity| activity.persons().any(|person| person == who.person)) {
             let text = format!("found activity {ordinal} in its log, which is not its");

@@ -1,11 +1,11 @@
-//! Everybody stands in the order of changes, once, where the last change says.
+//! Checks that each person is in the order of changes once, at the number of its last change.
 
 use super::{Law, Verifying, Who};
 use crate::store::keys::{self, KeyReader};
 use crate::store::{Family, Recency, Result, corrupt};
 
 impl Verifying<'_> {
-    /// A person has its row in the order of changes.
+    /// Checks that a person has its row in the order of changes.
     pub(super) fn in_order(&mut self, who: Who, Recency { change, .. }: Recency) -> Result<()> {
         let found = self.snapshot.get(Family::ByChange, &keys::by_change(who.project, change))?;
         if found.as_deref() != Some(&who.person.to_be_bytes()) {
@@ -25,7 +25,7 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// Every row in the order of changes is somebody's last one.
+    /// Checks that every row in the order of changes is the last change of its person.
     pub(super) fn changes(&mut self) -> Result<()> {
         let mut cursor = self.cursor(Family::ByChange)?;
         while let Some((key, value)) = cursor.row() {

@@ -5,21 +5,21 @@ use rocksdb::{DBRawIterator, ReadOptions};
 use crate::store::snapshot::Snapshot;
 use crate::store::{Family, Result};
 
-/// How much is read ahead of a walk.
+/// How many bytes are read ahead.
 const AHEAD: usize = 1 << 20;
 
-/// Stands at a row of a family.
+/// A position at a row of a family.
 pub struct Cursor<'a> {
     rows: DBRawIterator<'a>,
 }
 
 impl<'a> Cursor<'a> {
-    /// At the first row of a family.
+    /// Creates a cursor at the first row of a family.
     pub fn new(snapshot: &'a Snapshot<'a>, family: Family) -> Result<Self> {
         let mut options = ReadOptions::default();
         options.set_total_order_seek(true);
         options.set_readahead_size(AHEAD);
-        // What is read once is not worth keeping.
+        // Rows that are read once are not worth caching.
         options.fill_cache(false);
         let mut rows = snapshot.scan(family, options);
         rows.seek_to_first();

@@ -1,5 +1,5 @@
-//! A head is the fold over its history: all rows of each property, sorted and applied one after
-//! the other.
+//! Checks that a head is the fold over its history: all rows of each property, sorted and
+//! applied one after the other.
 
 use super::persons::Person;
 use super::{Cursor, Law, Verifying, time_text};
@@ -9,7 +9,7 @@ use crate::person::{
 };
 use crate::store::{Family, Result, codec, corrupt, keys};
 
-/// What the rows under reserved numbers say.
+/// What the rows under the reserved property numbers say.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Facts {
     pub began: Option<Fact>,
@@ -17,11 +17,11 @@ pub(super) struct Facts {
     pub created_at: Option<Time>,
 }
 
-/// The longest value that is told whole.
+/// The longest value that is reported whole, in characters.
 const TOLD: usize = 80;
 
 impl Verifying<'_> {
-    /// Every property of a person that has rows or an entry.
+    /// Checks every property of a person that has rows or an entry in the head. Returns the person's facts.
     pub(super) fn history(&mut self, person: &Person, cursor: &mut Cursor) -> Result<Facts> {
         let prefix = keys::person(person.who.project, person.who.person);
         let mut facts = Facts::default();
@@ -47,7 +47,8 @@ impl Verifying<'_> {
         Ok(facts)
     }
 
-    /// The rows of one property, in their order: at one place a merge comes before the event's own.
+    /// Returns the rows of one property in the order of the fold: at one place a merge comes
+    /// before the event's own row.
     fn rows_of(
         &mut self,
         person: &Person,
@@ -149,13 +150,13 @@ impl Verifying<'_> {
     }
 }
 
-/// The definition of a read: every row after a place, one after the other.
+/// Folds every row after a place, one after the other, which defines what a read returns.
 fn fold(rows: &[Stored], after: Option<Place>) -> State {
     let counting = rows.iter().filter(|row| Some(row.place) > after);
     counting.fold(State::default(), |state, row| state.then(&row.row))
 }
 
-/// A state in words.
+/// Describes a state for the report.
 pub(super) fn state_text(state: &State) -> String {
     let text = |value: Option<&crate::person::Value>| {
         let Some(value) = value else { return "absent".to_owned() };
@@ -177,7 +178,7 @@ fn entry_text(entry: &Entry) -> String {
     format!("{} as of {}", state_text(&entry.state), time_text(entry.newest))
 }
 
-/// A row in words.
+/// Describes a row for the report.
 pub(super) fn row_text(stored: &Stored) -> String {
     let position = stored.place.position;
     let kind = match stored.row {

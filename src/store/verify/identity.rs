@@ -1,4 +1,4 @@
-//! Every distinct id is listed where its owners say, and what is listed is owned.
+//! Checks that every distinct id is listed where its owners' entries say, and that every listed one is owned.
 
 use super::{Law, Standing, Verifying, Who, life_text, time_text};
 use crate::person::identity::is_anonymous;
@@ -7,7 +7,7 @@ use crate::store::keys::{self, KeyReader};
 use crate::store::{Family, Joined, Member, Result, codec, corrupt, decode};
 
 impl Verifying<'_> {
-    /// Every owner of every distinct id.
+    /// Checks every owner of every distinct id.
     pub(super) fn distinct_ids(&mut self) -> Result<()> {
         let mut cursor = self.cursor(Family::DistinctId)?;
         while let Some((key, value)) = cursor.row() {
@@ -43,7 +43,8 @@ impl Verifying<'_> {
                 let text = format!("{id:?} belongs to {}, who is not there", life_text(entry.life));
                 self.differs(Law::Ownership, who, text);
             }
-            // A first owner has it from its first event on, which may be after a merge.
+            // The first entry is not compared: it begins with the id's first event,
+            // which may be after a merge.
             if index >= 2 && entry.from < entries[index - 1].from {
                 let (found, due) = (entry.from, entries[index - 1].from);
                 let text = format!("{id:?} has an owner from {found} on, due is not before {due}");
@@ -55,7 +56,7 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// The row that an owner's entry names.
+    /// Checks the row that an owner's entry names.
     fn seat(
         &mut self,
         who: Who,
@@ -72,7 +73,7 @@ impl Verifying<'_> {
             Seat::Bundle(_) => None,
         };
         let is_due = match (&found, &due) {
-            // What is listed with a deleted person is gone, but for what a bundle gave to others.
+            // The list of a deleted person is gone, except for what a bundle gave to others.
             (None, _) => standing == Standing::Deleted,
             (Some(found), Some(due)) => found == due,
             (Some(found), None) => matches!(found.joined, Joined::Bundle(_)),
@@ -101,7 +102,7 @@ impl Verifying<'_> {
             .transpose()
     }
 
-    /// Everything that is listed with a person.
+    /// Checks everything that is listed with a person.
     pub(super) fn members(&mut self) -> Result<()> {
         let mut cursor = self.cursor(Family::PersonDistinctId)?;
         while let Some((key, value)) = cursor.row() {
@@ -162,7 +163,7 @@ impl Verifying<'_> {
         self.went_along(who, (life, anonymous), member)
     }
 
-    /// What did not leave a merged life by itself went with the bundle.
+    /// Checks that a member that did not leave a merged life by itself went with the life's bundle.
     fn went_along(
         &mut self,
         who: Who,

@@ -1,4 +1,4 @@
-//! Lists, counts and look-ups say the same as the heads, in both directions.
+//! Checks that lists, counts and look-ups agree with the heads, in both directions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::store::list::Listed;
 use crate::store::{Family, NEVER, Recency, Result, corrupt};
 
 impl Verifying<'_> {
-    /// A head has its rows in the lists.
+    /// Checks that a live person has its rows in the lists, and counts it.
     pub(super) fn listed(&mut self, who: Who, row: &PersonRow, recency: Recency) -> Result<()> {
         let Some(listed) = self.listing(who.project, row) else { return Ok(()) };
         *self.live.entry(who.project).or_default() += 1;
@@ -33,7 +33,7 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// What the columns hold of a person is what its head has.
+    /// Checks that the columns have the values of a person's head, and counts these.
     pub(super) fn in_columns(&mut self, who: Who, row: &PersonRow) -> Result<()> {
         let Some(listed) = self.listing(who.project, row) else { return Ok(()) };
         let columns = column::columns(row);
@@ -53,7 +53,7 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// The columns hold nothing else.
+    /// Checks that the columns have no other rows, by their number.
     pub(super) fn columns(&mut self) -> Result<()> {
         let mut cursor = self.cursor(Family::Column)?;
         let mut found: BTreeMap<(ProjectId, PropertyId), u64> = BTreeMap::new();
@@ -81,7 +81,7 @@ impl Verifying<'_> {
         Listed::of(row, self.snapshot.store.dictionary().email(project))
     }
 
-    /// How many live persons each project has.
+    /// Checks the counts of live persons in each project.
     pub(super) fn counts(&mut self) -> Result<()> {
         let mut cursor = self.cursor(Family::Meta)?;
         let tag = [Meta::Count(0).tag()];
@@ -108,7 +108,7 @@ impl Verifying<'_> {
         }
     }
 
-    /// Every row of the lists has its head.
+    /// Checks that every row of the lists is the one that its person should have there.
     pub(super) fn lists(&mut self) -> Result<()> {
         for (family, kind) in [
             (Family::ByCreatedAt, "created"),
@@ -146,7 +146,7 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// The key under which a list holds a person.
+    /// Returns the key of a person in a list; `None` if it is not in there.
     fn key_of(
         &self,
         family: Family,
@@ -172,7 +172,7 @@ impl Verifying<'_> {
     }
 }
 
-/// The key under which the list of those seen last holds a person.
+/// Returns the key of a person in `by_last_seen_at`.
 fn by_last_seen_at(project: ProjectId, recency: Recency, listed: &Listed) -> Vec<u8> {
     keys::by_time(project, recency.seen.unwrap_or(NEVER), listed.uuid)
 }

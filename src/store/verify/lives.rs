@@ -1,5 +1,5 @@
-//! How lives began and ended makes a forest: every merge takes effect after the one before it, and
-//! both persons know of it.
+//! Checks that the lives of persons are a forest: every merge takes effect after the one before it, and
+//! both persons have rows of it.
 
 use super::persons::Person;
 use super::{Law, Standing, Verifying, Who, life_text, time_text, who_of};
@@ -8,7 +8,7 @@ use crate::store::keys::{self, KeyReader};
 use crate::store::{Family, LifeSpan, Result, codec, corrupt, decode};
 
 impl Verifying<'_> {
-    /// What a head says of its lives is what their rows say.
+    /// Checks that a head agrees with the rows of its lives.
     pub(super) fn lives_of_head(&mut self, person: &Person) {
         let Person { who, head, .. } = *person;
         for (life, span) in &person.lives {
@@ -33,7 +33,7 @@ impl Verifying<'_> {
         }
     }
 
-    /// Whoever became a person that was deleted was deleted with it.
+    /// Checks that a person that became a deleted one by merges was deleted with it.
     pub(super) fn not_deleted(&mut self, person: &Person) -> Result<()> {
         let Person { who, head, .. } = *person;
         let life = head.newest_life(who.person);
@@ -45,7 +45,7 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// Every row of a life, and of a life that was merged into a person.
+    /// Checks every row of a life, and of a life that was merged into a person.
     pub(super) fn lives(&mut self) -> Result<()> {
         let mut cursor = self.cursor(Family::Life)?;
         while let Some((key, value)) = cursor.row() {
@@ -117,8 +117,8 @@ impl Verifying<'_> {
         }
     }
 
-    /// The short way through the groups of lives leads where the merges do: from each life to the
-    /// next one when it was merged, and in the end where that one leads.
+    /// Checks that the groups of lives lead where the merges do: at the time of its merge a life leads to the
+    /// next one, and in the end to where that one leads.
     fn groups(&mut self, who: Who, life: Life, merged: Merged) -> Result<()> {
         let lives = self.snapshot.lives(who.project);
         let then = lives.became(life, merged.place.time, Time::MAX)?;
@@ -136,7 +136,7 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// The target of a merge knows of it: by its sources, its timeline and its beginning.
+    /// Checks that the target of a merge reflects it in its sources, its timeline and its beginning.
     fn target(
         &mut self,
         who: Who,

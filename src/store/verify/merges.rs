@@ -1,4 +1,4 @@
-//! What a merge brought is what its source was at the effective time.
+//! Checks that what a merge brought is the state of its source at the effective time.
 
 use super::history::{row_text, state_text};
 use super::persons::Person;
@@ -7,7 +7,7 @@ use crate::person::{Class, Life, Place, PropertyId, Row, State, Stored, Time, hi
 use crate::store::{Family, Result, keys};
 
 impl Verifying<'_> {
-    /// A merge's row: it belongs to a merge of its source, and its state is the source's.
+    /// Checks that a merge's row belongs to a merge of its source, and that its state is the source's.
     pub(super) fn merged_value(
         &mut self,
         person: &Person,
@@ -34,8 +34,8 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// The row by which a person began with one merged into it. Where the person is older anyway
-    /// it may be out of date.
+    /// Checks the row by which a merge brings the beginning of its source. It may be later than that if the
+    /// person itself began as early.
     pub(super) fn merged_beginning(
         &mut self,
         person: &Person,
@@ -100,8 +100,8 @@ impl Verifying<'_> {
         history::state(&self.histories(project), query)
     }
 
-    /// Where lives of this person were merged into others, those have a row of each property that
-    /// it had then.
+    /// Checks that the persons into which lives of this one were merged have a row of each
+    /// property that it had then.
     pub(super) fn brought(
         &mut self,
         person: &Person,

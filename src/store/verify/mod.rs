@@ -1,9 +1,8 @@
-//! Whether a store keeps the laws: what `personview verify` reads.
+//! The check that a store keeps the laws, for `personview verify`.
 //!
-//! Everything is read once from end to end, in the order of the keys; what several families hold of
-//! a person is walked side by side. No more stays in memory than the rows of one property of one
-//! person. The naive fold ([`history`]) sorts and applies rows, and shares no code with the seeks
-//! by which everybody else reads.
+//! Everything is read once from end to end, in key order; what several families have of a person is walked
+//! side by side. At most the rows of one property of one person are in memory. The naive fold ([`history`])
+//! sorts and applies rows, and shares no code with the seeks that all other reads use.
 
 mod activity;
 mod changes;
@@ -38,7 +37,7 @@ use crate::person::{Life, PersonId, PersonRow, Place, ProjectId, PropertyId, Tim
 pub struct Progress {
     /// Rows that were read.
     pub rows: u64,
-    /// About how many there are.
+    /// About how many rows there are.
     pub about: u64,
 }
 
@@ -62,10 +61,11 @@ const WALKED: [Family; 15] = [
 ];
 
 impl Snapshot<'_> {
-    /// Reads everything and compares it with the laws; tells `progress` now and then.
+    /// Reads everything and checks it against the laws. Calls `progress` now and then.
     ///
     /// # Errors
-    /// Where RocksDB fails. Rows that cannot be understood are differences.
+    /// If RocksDB fails, or a key or value is damaged that the walk itself needs. All other rows that cannot
+    /// be decoded are differences.
     pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<Report> {
         let about = WALKED.into_iter().map(|family| self.store.about(family)).sum();
         let mut verifying = Verifying {
@@ -94,7 +94,7 @@ impl Snapshot<'_> {
 }
 
 impl Store {
-    /// About how many rows a family has.
+    /// Returns about how many rows a family has.
     fn about(&self, family: Family) -> u64 {
         let count =
             self.db.property_int_value_cf(self.family(family), properties::ESTIMATE_NUM_KEYS);
@@ -109,7 +109,7 @@ struct Who {
     person: PersonId,
 }
 
-/// Whether a life that others name is there.
+/// Whether a life that other rows name exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     There,
@@ -123,11 +123,11 @@ struct Verifying<'a> {
     report: Report,
     /// The first offset of each partition that is not applied yet.
     applied: HashMap<(u16, u32), u64>,
-    /// Places that cannot be, by partition: told once each.
+    /// Partitions that rows name but of which nothing was applied. Each is reported once.
     strange: HashSet<(u16, u32)>,
     /// Live persons by project.
     live: BTreeMap<ProjectId, u64>,
-    /// Rows that are due in each column.
+    /// How many rows each column should have.
     columns: BTreeMap<(ProjectId, PropertyId), u64>,
     progress: &'a mut dyn FnMut(Progress),
     read: Progress,
@@ -152,7 +152,7 @@ impl<'a> Verifying<'a> {
         self.report.differs(law, (who.project, Some(who.person)), text);
     }
 
-    /// Makes what cannot be understood a difference, and lets the rest go on.
+    /// Turns damaged or contradictory rows into a difference, so that the rest is checked, too.
     fn soft(&mut self, law: Law, who: Who, result: Result<()>) -> Result<()> {
         match result {
             Err(error @ (Error::Corrupt { .. } | Error::Broken(_))) => {
@@ -167,7 +167,7 @@ impl<'a> Verifying<'a> {
         LivesOf { project, spans: self.snapshot }
     }
 
-    /// The histories of a project's persons, by seeks.
+    /// Returns the histories of a project's persons, read by seeks.
     fn histories(&self, project: ProjectId) -> Rows<'_, 'a> {
         Rows::new(self.lives_of(project), Ordered::new(&self.rows))
     }
@@ -187,7 +187,7 @@ impl<'a> Verifying<'a> {
         })
     }
 
-    /// How far each partition is applied, and that its topic has a name.
+    /// Loads how far each partition is applied, and checks that its topic has a name.
     fn positions(&mut self) -> Result<()> {
         let mut cursor = self.cursor(Family::Meta)?;
         let tag = [Meta::Position(0, 0).tag()];
@@ -225,7 +225,7 @@ impl<'a> Verifying<'a> {
         self.report.differs(Law::Positions, (0, None), text);
     }
 
-    /// That a place was applied.
+    /// Checks that the record of a place was applied.
     fn place(&mut self, who: Who, place: Place) {
         self.report.count(Law::Positions, "places");
         let position = place.position;
@@ -249,7 +249,7 @@ impl<'a> Verifying<'a> {
     }
 }
 
-/// Project and person at the beginning of a key.
+/// Returns the project and the person at the beginning of a key.
 fn who_of(key: &[u8], family: Family) -> Result<Who> {
     let mut reader = KeyReader(key);
     let who = reader.u32().zip(reader.u64());

@@ -1,11 +1,11 @@
-//! Every person, side by side with what other families hold of it.
+//! Checks every person, side by side with its rows in other families.
 
 use super::history::Facts;
 use super::{Cursor, Law, Verifying, Who, time_text, who_of};
 use crate::person::{Fact, Head, Life, PersonRow, Time, Tombstone, json};
 use crate::store::{Family, LifeSpan, Recency, Result, codec, corrupt, decode, keys};
 
-/// What is walked side by side with the persons.
+/// The families that are walked side by side with the persons.
 pub(super) struct Beside<'a> {
     pub history: Cursor<'a>,
     pub timeline: Cursor<'a>,
@@ -23,7 +23,7 @@ impl<'a> Beside<'a> {
         ]
     }
 
-    /// How recent the person is that is walked by.
+    /// Returns the recency of the person that the walk is at.
     fn recency_of(&self, who: Who) -> Result<Recency> {
         let row = self.recency.within(&keys::person(who.project, who.person));
         let found = row.map(|(_, value)| decode(codec::decode_recency, value, Family::Recency));
@@ -41,7 +41,7 @@ pub(super) struct Person<'h> {
 }
 
 impl Verifying<'_> {
-    /// Heads, histories, timelines, and how the lists show each person.
+    /// Checks heads, histories, timelines, and how the lists show each person.
     pub fn persons(&mut self) -> Result<()> {
         let mut persons = self.cursor(Family::Person)?;
         let mut beside = Beside {
@@ -72,7 +72,7 @@ impl Verifying<'_> {
         self.nobody(&mut beside, None)
     }
 
-    /// Rows of persons that are not there, before the next one that is.
+    /// Reports rows of persons that do not exist, before the next one that does.
     fn nobody(&mut self, beside: &mut Beside, until: Option<&[u8]>) -> Result<()> {
         for (family, cursor) in beside.each() {
             let mut last = None;
@@ -116,7 +116,7 @@ impl Verifying<'_> {
         self.report.count(Law::Deletion, "tombstones");
         let prefix = keys::person(who.project, who.person);
         for (family, cursor) in beside.each() {
-            // That it changed is kept, for those who follow the changes.
+            // Its last change is kept, for clients that follow the changes.
             let kept = family == Family::Recency;
             if cursor.within(&prefix).is_some() && !kept {
                 let deleted = tombstone.deleted.time;
@@ -154,7 +154,7 @@ impl Verifying<'_> {
         self.timeline(&person, beside)
     }
 
-    /// What a head says of itself.
+    /// Checks the facts in a head against its history.
     fn facts(&mut self, Person { who, head, .. }: &Person, facts: Facts) {
         let mut compare = |name: &str, found: Option<Fact>, due: Option<Fact>| {
             if found != due {
@@ -176,7 +176,7 @@ impl Verifying<'_> {
         }
     }
 
-    /// The length of the properties as JSON, counted anew.
+    /// Checks the length of the properties as JSON, counted again.
     fn size(&mut self, Person { who, head, .. }: &Person) {
         let mut due = 2;
         for (&property, entry) in &head.entries {
@@ -195,7 +195,8 @@ impl Verifying<'_> {
         }
     }
 
-    /// When the person was last seen is not before what it did.
+    /// Checks that the time when the person was last seen is a whole hour, and not before
+    /// that of the newest event.
     pub fn seen(&mut self, Person { who, recency, .. }: &Person, newest: Option<Time>) {
         let seen = recency.seen;
         let due = newest.map(Time::floor_to_hour);
@@ -207,7 +208,7 @@ impl Verifying<'_> {
     }
 }
 
-/// The last part of a key of `recorded`: event time and uuid.
+/// Returns the event time in a key of `recorded`.
 pub(super) fn recorded_time(key: &[u8]) -> Result<Time> {
     let mut reader = keys::KeyReader(key.get(keys::PERSON_BYTES..).unwrap_or_default());
     reader.time().ok_or(corrupt(Family::Recorded))

@@ -7,32 +7,32 @@ use crate::person::{PersonId, ProjectId};
 /// The most differences that are kept; all are counted.
 const KEPT: usize = 20;
 
-/// What is verified.
+/// A law that is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum Law {
     /// A head is the fold over its history.
     Heads,
-    /// What a merge brought is what its source was then.
+    /// What a merge brought is the state of its source at that time.
     Merges,
-    /// Lists, counts and look-ups say the same as the heads.
+    /// Lists, counts and look-ups agree with the heads.
     Indexes,
-    /// Every distinct id is listed where its owners say.
+    /// Every distinct id is listed where its owners' entries say.
     Ownership,
-    /// How lives began and ended makes a forest.
+    /// The lives of persons are a forest.
     Lives,
     /// Every operation has its rows, and every row its operation.
     Timeline,
-    /// The activity log has no gap, and names who is there.
+    /// The activity log has no gap, and names only persons that exist or were deleted.
     Activity,
-    /// Nothing is beyond what was applied.
+    /// No row is from a record that was not applied.
     Positions,
-    /// Nothing is left of who was deleted.
+    /// Nothing is left of deleted persons.
     Deletion,
 }
 
 impl Law {
-    /// Every law, in the order in which they are told.
+    /// Every law, in the order in which they are reported.
     pub const ALL: [Self; 9] = [
         Self::Heads,
         Self::Merges,
@@ -51,7 +51,7 @@ impl Law {
         self.into()
     }
 
-    /// What of it is counted.
+    /// The kinds of things that are counted for the law.
     fn kinds(self) -> &'static [&'static str] {
         match self {
             Self::Heads => &["persons", "properties", "rows"],
@@ -69,16 +69,16 @@ impl Law {
     }
 }
 
-/// Something that is not as it should be.
+/// Something that violates a law.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// What it contradicts.
+    /// The law.
     pub law: Law,
-    /// The project; 0 where it is of none.
+    /// The project; 0 if it is of none.
     pub project: ProjectId,
-    /// The person, where it is of one.
+    /// The person, if it is of one.
     pub person: Option<PersonId>,
-    /// What was found and what is due.
+    /// What was found, and what should have been.
     pub text: String,
 }
 
@@ -93,12 +93,12 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What was checked of one law.
+/// The result for one law.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
     /// The law.
     pub law: Law,
-    /// How many of what.
+    /// How many things of each kind were checked.
     pub counts: Vec<(&'static str, u64)>,
     /// How many differences.
     pub differences: u64,

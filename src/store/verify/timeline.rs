@@ -1,4 +1,5 @@
-//! Every operation has its rows in the history, every row its operation, and all are recorded.
+//! Checks that every operation has its rows in the history, that every row has its operation, and that
+//! all operations are recorded.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use crate::store::{
     Effect, Error, Family, LifeSpan, Operation, Result, codec, corrupt, decode, keys,
 };
 
-/// What a timeline adds up to.
+/// The totals of a timeline.
 #[derive(Default)]
 struct Sum {
     operations: u64,
@@ -62,7 +63,7 @@ impl Verifying<'_> {
             self.report.count(Law::Timeline, "effects");
             let key = keys::class(who.project, who.person, property, effect.class());
             let value = self.snapshot.get(Family::History, &keys::at(key, place))?;
-            // One that cannot be read is told where the history is walked.
+            // A row that cannot be decoded is reported by the walk over the history.
             let row = value.and_then(|value| codec::decode_row(place, &value).ok());
             let found = row.map(|row| (effects_of(&row.row), row.known));
             let is_it = |(effects, known): (&[Effect], _)| {
@@ -82,7 +83,8 @@ impl Verifying<'_> {
             let key = keys::recorded(who.project, who.person, operation.event_time, uuid);
             Ok::<_, Error>(self.snapshot.get(Family::Recorded, &key)?.is_some())
         };
-        // Of a merge whose properties were refused the rest may come again.
+        // A merge whose properties were refused is recorded under another uuid, so that a repetition of the
+        // event can still bring them.
         let may_be_refused = operation.merged.is_some() && operation.effects.is_empty();
         let is_noted = is_recorded(operation.uuid)?
             || (may_be_refused && is_recorded(identity::identity_only_uuid(operation.uuid))?);
@@ -128,7 +130,7 @@ impl Verifying<'_> {
         Ok(false)
     }
 
-    /// A row of the history, which is no merge, has an operation that tells of it.
+    /// Checks that a row of the history that is not a merge's has an operation with its effect.
     pub(super) fn operation_of(
         &mut self,
         person: &Person,
@@ -138,7 +140,7 @@ impl Verifying<'_> {
         let who = person.who;
         let key = keys::at(keys::person(who.project, who.person), row.place);
         let value = self.snapshot.get(Family::Timeline, &key)?;
-        // One that cannot be read is told where the timeline is walked.
+        // An operation that cannot be decoded is reported by the walk over the timeline.
         let operation = value.and_then(|value| codec::decode_operation(row.place, &value).ok());
         let effects = effects_of(&row.row).iter().map(|effect| (property, *effect));
         let told = operation.is_some_and(|operation| {
@@ -152,7 +154,7 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// The newest event time that is recorded of a person.
+    /// Returns the newest event time among the recorded events of a person.
     fn recorded(&mut self, person: &Person, cursor: &mut Cursor) -> Result<Option<Time>> {
         let prefix = keys::person(person.who.project, person.who.person);
         let mut newest = None;
@@ -165,8 +167,8 @@ impl Verifying<'_> {
         Ok(newest)
     }
 
-    /// A version counts the operations that were recorded on the person itself; those that a merge
-    /// copied to it were counted on its source.
+    /// Checks the version, which counts the operations that were recorded on the person itself. Those that a
+    /// merge copied to it were counted on its source.
     fn version(&mut self, person: &Person, operations: u64) -> Result<()> {
         let Person { who, head, .. } = *person;
         let mut sources = self.cursor(Family::Life)?;
@@ -176,7 +178,7 @@ impl Verifying<'_> {
         while let Some((key, _)) = sources.within(&prefix) {
             let source = keys::source_of(key).ok_or(corrupt(Family::Life))?;
             if self.standing(who.project, source)? != Standing::There {
-                // What it gave away can no longer be told from what is the person's own.
+                // The operations copied from a deleted source cannot be distinguished from the person's own.
                 return Ok(());
             }
             merged.push(source);
@@ -185,7 +187,7 @@ impl Verifying<'_> {
         let mut copies = BTreeSet::new();
         let mut timeline = self.cursor(Family::Timeline)?;
         for source in merged {
-            // What stands before the merge was not copied.
+            // Operations up to the merge were not copied.
             let Some(merged) = self.lives_of(who.project).merged(source)? else { continue };
             let prefix = keys::person(who.project, source.person);
             timeline.seek(&keys::at(prefix.clone(), Place::end_of(merged.place.time)))?;
@@ -208,7 +210,7 @@ impl Verifying<'_> {
     }
 }
 
-/// The effects of which one is told with a row.
+/// Returns the effects that match a row: its operation must have one of them.
 fn effects_of(row: &Row) -> &'static [Effect] {
     match row {
         Row::Set(_) => &[Effect::Set],

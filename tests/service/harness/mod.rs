@@ -23,7 +23,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The key that every test service accepts.
 pub const KEY: &str = "phx_test";
 
-/// Runs the program to its end.
+/// Returns the command that runs the program.
 pub fn personview(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_personview"));
     command.args(arguments).stdin(Stdio::null());
@@ -33,7 +33,7 @@ pub fn personview(arguments: &[&str]) -> Command {
 /// A folder with a configuration and a store.
 pub struct Home {
     folder: Arc<TempDir>,
-    /// The command that runs the program, where it is run by another one.
+    /// The command that runs the program, if it is run by another one.
     pub under: Vec<String>,
 }
 
@@ -42,12 +42,12 @@ impl Home {
         Self::with(topic, "")
     }
 
-    /// `more` is added to the configuration.
+    /// Adds `more` to the configuration.
     pub fn with(topic: &Topic, more: &str) -> Self {
         Self::at(&topic.address, &topic.name, more)
     }
 
-    /// For a topic of a Kafka that the tests themselves need not reach.
+    /// Reads a topic of any Kafka, which the tests themselves need not reach.
     pub fn at(address: &str, topic: &str, more: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let mut config = String::new();
@@ -82,7 +82,7 @@ impl Home {
         self.folder.path().join("store")
     }
 
-    /// The program with this configuration.
+    /// Returns the command that runs the program with this configuration.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let config = self.config();
         let all = [&["--config", config.to_str().unwrap()], arguments].concat();
@@ -92,7 +92,7 @@ impl Home {
         command
     }
 
-    /// Runs the program to its end: exit code, standard output and standard error.
+    /// Runs the program to its end, and returns exit code, standard output and standard error.
     pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = self.command(arguments).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -107,12 +107,12 @@ impl Home {
         Service::start(self, flags, &[])
     }
 
-    /// Starts it and does not wait until it can be reached.
+    /// Starts the service without waiting until it can be reached.
     pub fn spawn(&self) -> Service {
         Service::spawn(self, &[], &[])
     }
 
-    /// With variables in the environment.
+    /// Starts the service with these environment variables.
     pub fn serve_in(&self, environment: &[(&str, &str)]) -> Service {
         Service::start(self, &[], environment)
     }
@@ -120,11 +120,11 @@ impl Home {
 
 /// A running `personview serve`.
 pub struct Service {
-    /// The store lives as long as whoever serves it.
+    /// Keeps the store while it is served.
     _folder: Arc<TempDir>,
     process: Child,
     pub url: String,
-    /// What it logged after the line that told its address.
+    /// The lines that it logged after the one with its address.
     pub log: Receiver<String>,
 }
 
@@ -157,7 +157,7 @@ impl Service {
         service
     }
 
-    /// Status and body of a GET with the key.
+    /// Returns status and body of a GET with the key.
     pub fn get(&self, path: &str) -> (u16, Json) {
         let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
         let request = agent.get(format!("{}{path}", self.url));
@@ -166,7 +166,7 @@ impl Service {
         (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Json::String(text)))
     }
 
-    /// Status and body of a request with the key, and with JSON where there is a body.
+    /// Returns status and body of a request with the key, and with JSON if there is a body.
     pub fn send(&self, method: &str, path: &str, body: Option<&Json>) -> (u16, Json) {
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -189,14 +189,14 @@ impl Service {
         (answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Json::String(text)))
     }
 
-    /// The body of a GET under the project's persons, which must succeed.
+    /// Returns the body of a GET under the project's persons, which must succeed.
     pub fn persons(&self, path: &str) -> Json {
         let (status, body) = self.get(&format!("/api/projects/1/persons{path}"));
         assert_eq!(status, 200, "{path}: {body}");
         body
     }
 
-    /// The value of one series.
+    /// Returns the value of one series.
     pub fn metric(&self, series: &str) -> f64 {
         let (_, text) = self.get("/metrics");
         let text = text.as_str().unwrap().to_owned();
@@ -204,7 +204,7 @@ impl Service {
         line.map_or(0.0, |value| value.trim().parse().unwrap())
     }
 
-    /// Waits until readiness answers with this status, and gives its body.
+    /// Waits until readiness answers with this status, and returns its body.
     pub fn wait_for_readiness(&self, wanted: u16) -> Json {
         wait_for(|| {
             let (status, body) = self.get("/_readiness");
@@ -212,7 +212,7 @@ impl Service {
         })
     }
 
-    /// Its number as a process.
+    /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
@@ -221,7 +221,7 @@ impl Service {
         kill(Pid::from_raw(self.id().try_into().unwrap()), signal).unwrap();
     }
 
-    /// The next line of the log that has this text.
+    /// Waits for the next log line that has this text.
     pub fn wait_for_log(&self, text: &str) -> String {
         loop {
             let line = self.log.recv_timeout(PATIENCE);
@@ -232,7 +232,7 @@ impl Service {
         }
     }
 
-    /// How it ended; `None` while it runs.
+    /// Returns how it ended; `None` while it runs.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.process.try_wait().unwrap()
     }
@@ -242,7 +242,7 @@ impl Service {
         self.process.wait().unwrap();
     }
 
-    /// Ends it in order.
+    /// Ends it with SIGTERM, and expects a clean exit.
     #[track_caller]
     pub fn terminate(mut self) {
         self.signal(Signal::SIGTERM);
@@ -258,13 +258,13 @@ impl Drop for Service {
             eprintln!("what {} logged:", self.url);
             self.log.try_iter().for_each(|line| eprintln!("{line}"));
         }
-        // Where the test killed or ended it there is nothing left to kill.
+        // If the test killed or ended it, there is nothing left to kill.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Asks until the answer is there.
+/// Asks until there is an answer, and panics after [`PATIENCE`].
 pub fn wait_for<T, E: std::fmt::Debug>(mut ask: impl FnMut() -> Result<T, E>) -> T {
     let began = Instant::now();
     loop {

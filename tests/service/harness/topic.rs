@@ -1,4 +1,4 @@
-//! Topics of the Kafka that the tests have.
+//! Topics in the Kafka of the tests.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 
 use super::PATIENCE;
 
-/// Where Kafka is.
+/// Returns the address of Kafka.
 pub fn kafka() -> String {
     std::env::var("KAFKA_BOOTSTRAP_SERVERS").expect(
         "KAFKA_BOOTSTRAP_SERVERS names no Kafka: run scripts/test, which starts one, or \
@@ -25,19 +25,19 @@ pub fn kafka() -> String {
 /// A topic of its own for one test, and everything that is named after it.
 pub struct Topic {
     pub name: String,
-    /// Where its Kafka is.
+    /// The address of its Kafka.
     pub(super) address: String,
     admin: AdminClient<DefaultClientContext>,
     producer: BaseProducer,
 }
 
 impl Topic {
-    /// Names a topic without making it.
+    /// Names a topic without creating it.
     pub fn named(about: &str) -> Self {
         Self::at(&kafka(), format!("{about}-{}", uuid::Uuid::new_v4().simple()))
     }
 
-    /// A topic of another Kafka, which may be there already.
+    /// Names a topic in another Kafka, which may exist already.
     pub fn at(address: &str, name: String) -> Self {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", address);
@@ -45,7 +45,7 @@ impl Topic {
         Self { name, address: address.to_owned(), admin, producer }
     }
 
-    /// A topic of another Kafka than the one of all tests.
+    /// Creates a topic in another Kafka than that of all tests.
     pub fn create_at(address: &str, name: &str, partitions: i32) -> Self {
         let topic = Self::at(address, name.to_owned());
         topic.make(partitions);
@@ -58,12 +58,12 @@ impl Topic {
         topic
     }
 
-    /// The topic of the dead letters that belongs to this one.
+    /// Returns the dead-letter topic that belongs to this one.
     pub fn letters(&self) -> Self {
         Self::at(&self.address, format!("{}_dlq", self.name))
     }
 
-    /// The topic of the commands that belongs to this one.
+    /// Creates the command topic that belongs to this one.
     pub fn commands(&self) -> Self {
         let commands = Self::at(&self.address, format!("{}-commands", self.name));
         commands.make(1);
@@ -74,13 +74,13 @@ impl Topic {
         self.try_make(partitions).unwrap();
     }
 
-    /// With a setting of its own.
+    /// Creates it with one setting.
     pub fn make_with(&self, partitions: i32, setting: &str, value: &str) {
         let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
         self.try_make_as(&new.set(setting, value)).unwrap();
     }
 
-    /// Fails while a deleted topic's name is not free yet.
+    /// Creates it; fails while the name of a deleted topic is not free yet.
     pub fn try_make(&self, partitions: i32) -> Result<(), RDKafkaErrorCode> {
         self.try_make_as(&NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1)))
     }
@@ -90,14 +90,14 @@ impl Topic {
         made.unwrap().remove(0).map(|_| ()).map_err(|(_, code)| code)
     }
 
-    /// Gives the topic a setting of its own.
+    /// Changes a setting of the topic.
     pub fn alter(&self, setting: &str, value: &str) {
         let change = AlterConfig::new(ResourceSpecifier::Topic(&self.name)).set(setting, value);
         let altered = wait(self.admin.alter_configs([&change], &AdminOptions::new()));
         altered.unwrap().remove(0).unwrap();
     }
 
-    /// A setting as the topic has it.
+    /// Returns a setting of the topic.
     pub fn setting(&self, name: &str) -> String {
         let of = [ResourceSpecifier::Topic(&self.name)];
         let all = wait(self.admin.describe_configs(&of, &AdminOptions::new()));
@@ -143,7 +143,7 @@ impl Topic {
     }
 }
 
-/// A producer of its own with these settings.
+/// Creates a producer with these settings.
 pub fn producer(settings: &[(&str, &str)]) -> BaseProducer {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", kafka());

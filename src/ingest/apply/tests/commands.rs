@@ -1,10 +1,11 @@
-//! Commands in a store that is built anew, and those that are too much to be done.
+//! Commands in a rebuilt store, and commands that are refused for their size.
 
 use super::example::{applied, command, identify, properties, set, world};
 use super::*;
 use crate::person::identity::person_uuid;
 
-/// Commands of a random history name project and person, and the uuids of others who may be it.
+/// Completes a command of a random history: its project, its person, and the uuids that the person may have
+/// instead.
 pub fn of_project(project: ProjectId, line: &Json) -> Json {
     let mut line = line.clone();
     if !line["command"].is_null() {
@@ -22,7 +23,7 @@ pub fn of_project(project: ProjectId, line: &Json) -> Json {
     line
 }
 
-/// Whose a distinct id is, by uuid.
+/// Returns the uuid of the person that owns a distinct id.
 fn uuid_of(store: &Store, id: &str) -> Option<uuid::Uuid> {
     let snapshot = store.snapshot();
     let person = snapshot.person_of_distinct_id(1, id).unwrap()?;
@@ -66,7 +67,7 @@ fn other_uuids_are_nobody_elses() {
         (1, identify("ann", "bob")),
         (2, command(&json!({"command": "split", "of": "ann", "distinct_ids": ["ann"]}))),
     ]);
-    // Bob's person was made by ann, who has another one now.
+    // Bob's person was created by the id ann, which has another person now.
     assert_eq!(uuid_of(&store, "bob"), Some(person_uuid(1, "ann")));
     let snapshot = store.snapshot();
     for id in ["ann", "bob"] {

@@ -1,16 +1,16 @@
-//! `$set` with `$unset` of one key, one after the other: what such an event comes to depends on those
-//! before it, and one too many is decided when it comes. Two may follow one another in tests.
+//! Events with `$set` and `$unset` of one key, one after the other. The result of each depends on those
+//! before it; one too many is decided when it arrives. In tests, two may follow one another.
 
 use super::example::{applied, as_of, at, identify, world};
 use super::*;
 
-/// Sets the property to the minute where it is absent, else removes it.
+/// Returns an event that sets the property to the minute if it is absent, and removes it otherwise.
 fn either(id: &str, minutes: i64) -> (i64, Json) {
     let properties = json!({"$set": {"p": minutes}, "$unset": ["p"]});
     (minutes, json!({"distinct_id": id, "event": "visit", "properties": properties}))
 }
 
-/// What the property of `ann` is at each of the first minutes.
+/// Returns the property of `ann` at each of the first minutes.
 fn each<const MINUTES: usize>(store: &Store) -> [Option<i64>; MINUTES] {
     let snapshot = store.snapshot();
     std::array::from_fn(|index| {
@@ -26,7 +26,7 @@ fn what_a_crowd_came_to_stays_when_a_late_one_comes() {
     let (_folder, store) = world(&lines);
     let in_order = [Some(1), None, Some(3), None, None, Some(6), None, Some(8), None];
     assert_eq!(each(&store), in_order);
-    // The third and the sixth of them were decided, and the late one is.
+    // The third and the sixth were decided when they came, and so is the late one.
     applied(&store, &[either("ann", 5)]);
     assert_eq!(each(&store), [Some(1), None, Some(3), None, Some(5), None, None, Some(8), None]);
 }
@@ -39,7 +39,7 @@ fn a_merge_that_copies_into_a_crowd_decides_as_well() {
     let of_both = [None, None, None, Some(4), Some(4), None, None, Some(8), Some(8), None];
     applied(&store, &[(2, identify("ann", "bob"))]);
     assert_eq!(each(&store), of_both);
-    // The first copied one was decided, so the second one still follows it.
+    // The first copied row was decided, so the second one still follows it.
     applied(&store, &[either("ann", 5)]);
     let with_late = [None, None, None, Some(4), None, Some(6), Some(6), Some(8), Some(8), None];
     assert_eq!(each(&store), with_late);

@@ -1,4 +1,4 @@
-//! Deleted persons and the disk.
+//! Deleted persons are removed from the disk.
 
 use super::example::{command, identify, set, world};
 use super::*;
@@ -42,7 +42,7 @@ fn what_was_deleted_leaves_the_disk() {
     assert_eq!((erased, pending.persons.len()), (0, 2), "a reader of before may still be there");
     assert_eq!(store.erase(&pending).unwrap().0, 2);
     drop(store);
-    // Opening writes the list of files anew.
+    // Opening the store rewrites the manifest.
     drop(open(folder.path()));
     let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
     let bytes: Vec<u8> = files.flat_map(|file| std::fs::read(file).unwrap()).collect();

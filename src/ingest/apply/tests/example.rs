@@ -1,4 +1,4 @@
-//! Short histories, each with what it leaves behind: the rules as sentences.
+//! Short histories and what they lead to: the rules, one test each.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub fn as_of(snapshot: &Snapshot, id: &str, time: Time, known: Time, mode: Mode)
     reads(snapshot).as_of(id, Moment { time, known }, mode)
 }
 
-/// What a short history leaves behind.
+/// Applies a short history to a new store.
 pub fn given(events: &[(i64, Json)]) -> (tempfile::TempDir, Store, Tally) {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
@@ -140,7 +140,7 @@ pub fn command(what: &Json) -> Json {
     command
 }
 
-/// Records and commands, each at its minute, known then.
+/// Applies records and commands, each at its minute and learned then.
 pub fn applied(store: &Store, lines: &[(i64, Json)]) -> Tally {
     let lines = lines.iter().enumerate();
     let records: Vec<_> =
@@ -265,7 +265,7 @@ fn an_id_split_off_before_it_was_seen_outlives_its_first_owner() {
     let (_folder, store, tally) = given(&[
         (135, json!({"distinct_id": "ann", "event": "visit"})),
         (0, json!({"distinct_id": "x", "event": "$create_alias", "properties": {"alias": "ann"}})),
-        // By a clock that is behind that of the visit.
+        // The clock of this one is behind that of the visit.
         (0, command(&json!({"command": "split", "of": "ann", "distinct_ids": ["ann"]}))),
         (0, command(&json!({"command": "delete", "of": "ann"}))),
         (0, set("ann", &json!({"plan": "pro"}))),
@@ -278,13 +278,13 @@ fn an_id_split_off_before_it_was_seen_outlives_its_first_owner() {
 #[test]
 fn what_a_late_event_took_away_from_a_merge_is_handed_on_by_earlier_knowledge() {
     let merge = |id: &str, other: &str| json!({"distinct_id": id, "event": "$merge_dangerously", "properties": {"alias": other}});
-    // When it happened, and when it was learned.
+    // The minute at which it happened, and the minute at which it was learned.
     let lines = [
         (0, 0, set("bob", &json!({"mood": "good"}))),
         (10, 10, set("ann", &json!({"mood": "bad"}))),
         (20, 20, identify("ann", "bob")),
         (30, 30, command(&json!({"command": "split", "of": "bob", "distinct_ids": ["bob"]}))),
-        // Bob lives on, and a merge brings him something that a late event takes away.
+        // Bob lives on, and a merge brings him a value that a late event removes.
         (35, 35, set("carl", &json!({"mood": "calm"}))),
         (40, 40, merge("bob", "carl")),
         (37, 90, unset("carl", &["mood"])),

@@ -1,4 +1,5 @@
-//! Who follows the changes has what the list has, wherever it began and however often it asked.
+//! A reader that follows the changes has the same persons as the list, wherever it began and however often it
+//! asked.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ struct Follower {
 }
 
 impl Follower {
-    /// Takes everything that changed since, a few at a time.
+    /// Reads everything that changed since the last time, two persons at a time.
     fn follow(&mut self, snapshot: &Snapshot<'_>) {
         loop {
             let changed = snapshot.persons_by_change(1, self.seen, 2).unwrap();

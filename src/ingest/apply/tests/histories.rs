@@ -1,4 +1,4 @@
-//! Random histories: what makes them difficult is in here.
+//! Random histories, with everything that makes them difficult.
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -16,7 +16,7 @@ fn event() -> impl Strategy<Value = Json> {
             json!({"distinct_id": id, "event": name, "properties": properties})
         },
     );
-    // Set and unset of one key: what it comes to depends on what was before.
+    // `$set` and `$unset` of one key: the result depends on the value before.
     let either = (id(), value(), any::<bool>()).prop_map(|(id, value, once)| {
         let set = if once { "$set_once" } else { "$set" };
         json!({"distinct_id": id, "event": "visit", "properties": {set: {"p": value}, "$unset": ["p"]}})
@@ -55,7 +55,7 @@ fn command() -> impl Strategy<Value = Json> {
             _ => json!({"command": "split", "distinct_ids": &ids}),
         };
         if kind != 1 {
-            // The person that this id had or has, or one that was split off it.
+            // The person that this id creates, or the one that a split makes of it.
             command["of"] = json!([of, u8::from(split == 0)]);
             command["or"] = json!(ids);
         }
@@ -64,8 +64,8 @@ fn command() -> impl Strategy<Value = Json> {
     })
 }
 
-/// Events in the order of their arrival, each with the minutes at which it happened and was
-/// learned.
+/// Events in the order of their arrival, each with the minute at which it happened and the minute at which it
+/// was learned.
 #[derive(Clone)]
 pub struct History(pub Vec<(i64, i64, Json)>);
 
@@ -76,7 +76,7 @@ impl std::fmt::Debug for History {
     }
 }
 
-/// Some events come twice, at once or later.
+/// Generates histories in which some events come twice, at once or later.
 pub fn histories() -> impl Strategy<Value = History> {
     let one = (event(), 0..200_i64, 0..300_i64, 0..8_u8);
     prop::collection::vec(one, 1..24).prop_map(|events| {
@@ -89,7 +89,7 @@ pub fn histories() -> impl Strategy<Value = History> {
             all.push((minutes, known, event.clone()));
             match again {
                 7 => all.push((minutes, known, event)),
-                // Nobody remembers its key any more.
+                // Its idempotency key is forgotten by then.
                 6 if !event["command"].is_null() => all.push((minutes, known + 3 * 24 * 60, event)),
                 _ => {}
             }

@@ -1,4 +1,4 @@
-//! Persons that live on: each life has what happened in it, and nothing of another.
+//! Persons that live on: each life has what happened in it, and nothing of the others.
 
 use super::example::{applied, as_of, at, command, given, identify, properties, set, world};
 use super::*;
@@ -7,7 +7,7 @@ fn split(of: &str, ids: &[&str]) -> Json {
     command(&json!({"command": "split", "of": of, "distinct_ids": ids}))
 }
 
-/// Bob became ann's, was split off again, and then took carl over.
+/// Bob was merged into ann and split off again, and then carl was merged into bob.
 fn bob_who_lives_on() -> (tempfile::TempDir, Store) {
     world(&[
         (0, set("bob", &json!({"plan": "free"}))),
@@ -85,11 +85,11 @@ fn a_life_does_not_begin_before_the_one_before_it_is_over() {
     let (_folder, store, _) = given(&[
         (0, set("bob", &json!({"mood": "good"}))),
         (1, json!({"distinct_id": "bob", "event": "$create_alias", "properties": {"alias": "y"}})),
-        // The id bob becomes another person's, and ann's.
+        // The id bob goes to another person, and then to ann.
         (2, split("bob", &["bob"])),
         x(3, "ann"),
         (4, identify("ann", "bob")),
-        // The person that was bob's is carl's, by a clock that is ahead.
+        // The person that was bob is merged into carl, by a clock that is ahead.
         x(5, "carl"),
         (
             100,
@@ -106,4 +106,21 @@ fn a_life_does_not_begin_before_the_one_before_it_is_over() {
     assert_eq!(uuid("bob", 90), uuid("ann", 90), "the person's first life is not over");
     assert_eq!(uuid("bob", 101), first);
     assert_eq!(properties(&store, "bob"), json!({}));
+}
+
+#[test]
+fn what_a_life_does_leaves_whom_an_earlier_one_was_merged_into_as_it_is() {
+    let (_folder, store) = bob_who_lives_on();
+    let ann = || {
+        let snapshot = store.snapshot();
+        let id = snapshot.person_of_distinct_id(1, "ann").unwrap().unwrap();
+        (snapshot.head(1, id).unwrap().unwrap(), snapshot.recency(1, id).unwrap().change)
+    };
+    let before = ann();
+    applied(&store, &[(50, set("bob", &json!({"later": 1})))]);
+    assert_eq!(properties(&store, "bob"), json!({"later": 1}));
+    assert!(ann() == before, "neither a property nor a change");
+    applied(&store, &[(5, set("bob", &json!({"late": 1})))]);
+    assert_eq!(properties(&store, "ann"), json!({"plan": "pro", "late": 1}));
+    assert_eq!(properties(&store, "bob"), json!({"later": 1}));
 }

@@ -1,4 +1,4 @@
-//! Random histories through the real store, in random batches, against the naive fold.
+//! Applies random histories to the real store, in random batches, and compares it with the naive fold.
 
 mod commands;
 mod crowd;
@@ -42,8 +42,8 @@ fn rules(project: ProjectId) -> Rules {
     Rules { promote: true, projects: [("t".to_owned(), project)].into() }
 }
 
-/// A record of a flat event; `minutes` after the start it happened, and `known` it was learned.
-/// What is a command is a record of theirs.
+/// Returns the record of a flat event that happened `minutes` after the start and was learned at minute
+/// `known`. A command becomes a record of the command topic.
 fn record(offset: usize, minutes: i64, known: i64, event: &Json) -> Record {
     let at = |minutes: i64| Time(START + minutes * HOUR / 60);
     let mut value = event.clone();
@@ -71,7 +71,7 @@ fn record(offset: usize, minutes: i64, known: i64, event: &Json) -> Record {
 }
 
 impl History {
-    /// As records of a project, in their order.
+    /// Returns the history as records of a project, in order.
     fn records(&self, project: ProjectId) -> Vec<Record> {
         let lines = self.0.iter().enumerate();
         lines
@@ -86,9 +86,9 @@ impl History {
     }
 }
 
-/// Applies records of project 1 in batches of the sizes given, over and over. Of three batches the first
-/// is applied when the one before it is committed, and the others, as ingestion does it, to what that one
-/// changed: while that is in the database too, and while it is not.
+/// Applies records of project 1 in batches of the given sizes, repeated. Of every three batches, the first is
+/// applied after the one before it is committed. The other two follow the transaction before them, as in
+/// ingestion: once with it committed before they are applied, once after.
 fn apply(store: &Store, records: &[Record], cuts: &[usize], settings: Settings) -> Tally {
     apply_by(&rules(1), store, records, cuts, settings)
 }
@@ -152,14 +152,14 @@ fn answer(person: Person) -> Answer {
     }
 }
 
-/// What a snapshot answers about one project.
+/// Reads of one project from a snapshot.
 struct Reads<'a, 's> {
     snapshot: &'a Snapshot<'s>,
     project: ProjectId,
 }
 
 impl Reads<'_, '_> {
-    /// The person of a distinct id as it is now; `None` where nobody has it.
+    /// Returns the person of a distinct id as it is now; `None` if the id has no owner.
     fn now(&self, id: &str) -> Option<Answer> {
         let Self { snapshot, project } = *self;
         let owner = snapshot.owner(project, id).unwrap()?;
@@ -169,7 +169,7 @@ impl Reads<'_, '_> {
         Some(Answer { version: Some(person.version), ..answer(person) })
     }
 
-    /// The person of a distinct id as it was.
+    /// Returns the person of a distinct id as it was.
     fn as_of(&self, id: &str, at: Moment, mode: Mode) -> Option<Answer> {
         let Self { snapshot, project } = *self;
         let owner = snapshot.owner(project, id).unwrap()?;
@@ -180,7 +180,7 @@ impl Reads<'_, '_> {
         Some(answer(Person { created_at: person.created_at.filter(|_| began), ..person }))
     }
 
-    /// The person of a distinct id by today's identity.
+    /// Returns the person of a distinct id by today's identity.
     fn as_of_today(&self, id: &str, at: Moment, mode: Mode) -> Option<Answer> {
         let Self { snapshot, project } = *self;
         let owner = snapshot.owner(project, id).unwrap()?;
@@ -192,7 +192,7 @@ impl Reads<'_, '_> {
         Some(Answer { created_at, ..answer(person) })
     }
 
-    /// A person by its uuid.
+    /// Returns a person by its uuid.
     fn by_uuid(&self, uuid: uuid::Uuid, at: Moment) -> Option<Answer> {
         let Self { snapshot, project } = *self;
         let person = snapshot.person_of_uuid(project, uuid).unwrap()?;
@@ -201,9 +201,9 @@ impl Reads<'_, '_> {
     }
 }
 
-/// Every kind of read: now, and at and beside every event time, by everything known and by what was
-/// known at some moments, other ones for each time; in both modes, by id, by uuid, and by today's
-/// identity.
+/// Compares every kind of read with the oracle: now, and at, just before and just after every event time; by
+/// everything known and by what was known at some moments, different ones for each time; in both modes, by
+/// id, by uuid, and by today's identity.
 fn compare(
     store: &Store,
     project: ProjectId,
@@ -244,7 +244,7 @@ fn compare(
     found_by_columns(snapshot, project)
 }
 
-/// The last one comes with a search.
+/// The last one is combined with a search.
 const FILTERS: [&str; 3] = [
     r#"[{"key": "p", "operator": "is_set", "value": ""}]"#,
     r#"[{"key": "p", "operator": "is_not", "value": 1}, {"key": "q", "value": [1, 2]}]"#,
@@ -252,7 +252,7 @@ const FILTERS: [&str; 3] = [
         {"key": "$browser", "operator": "is_not_set", "value": ""}]}"#,
 ];
 
-/// What filters find by columns is what the heads have.
+/// Checks that filters find the same persons by columns as by heads.
 fn found_by_columns(
     snapshot: &Snapshot,
     project: ProjectId,
@@ -286,8 +286,8 @@ fn found_by_columns(
     Ok(())
 }
 
-/// So many histories, or as many as `PROPTEST_CASES` says; which ones is told by a seed that is
-/// printed, and can be asked for by `PROPTEST_RNG_SEED`.
+/// Runs `cases` histories, or as many as `PROPTEST_CASES` says. The seed is printed; `PROPTEST_RNG_SEED` sets
+/// it.
 fn config(cases: u32) -> ProptestConfig {
     let asked = |name| std::env::var(name).ok()?.parse().ok();
     let random = || uuid::Uuid::new_v4().as_u64_pair().0;
@@ -299,13 +299,13 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, rng_seed, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Many histories in one store, each in a project of its own, since opening a store takes longer than
-/// a history.
+/// One store for many histories, each in a project of its own, since opening a store takes longer than a
+/// history.
 #[derive(Default)]
 struct Shared(Option<(tempfile::TempDir, Store)>, ProjectId);
 
 impl Shared {
-    /// A store and a project that nothing is in. Now and then it is another store, or memory would
+    /// Returns a store and an empty project. The store is replaced now and then, since memory would otherwise
     /// hold all histories.
     fn project(&mut self) -> (&Store, ProjectId) {
         self.1 += 1;

@@ -1,8 +1,8 @@
 //! The naive fold: everything in lists, every answer computed from the beginning.
 //!
-//! Written from the rules and not from the store: no heads, no indexes, no bundles, no merged
-//! values, no seeks. A merge row holds no value; the source is folded again wherever one is asked
-//! for. A person that is born anew after a deletion is another one with the same uuid.
+//! Written from the rules, not from the store: no heads, indexes, bundles, merged values or seeks. A merge
+//! row holds no value; the source is folded again whenever its value is needed. A person that is created
+//! again after a deletion is another one with the same uuid.
 
 mod command;
 mod merge;
@@ -18,7 +18,7 @@ use crate::person::history::Mode;
 use crate::person::identity::{self, MergeRequest};
 use crate::person::{Action, Place, Position, Row, State, Time, Value, promotion};
 
-/// What a read of a person should answer.
+/// The expected answer of a read of a person.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     pub uuid: Uuid,
@@ -27,7 +27,7 @@ pub struct Answer {
     pub created_at: Option<Time>,
     pub last_seen_at: Option<Time>,
     pub is_identified: bool,
-    /// Of current reads.
+    /// Only in current reads.
     pub version: Option<u64>,
 }
 
@@ -37,9 +37,9 @@ type LifeOf = (usize, usize);
 #[derive(Clone)]
 enum Step {
     Own(Row),
-    /// What the source had when it was merged.
+    /// The source's value at the merge.
     Merge(LifeOf),
-    /// What a source had that was deleted since.
+    /// The value of a source that was deleted since.
     Kept(State),
 }
 
@@ -56,9 +56,9 @@ struct Operation {
     place: Place,
     event_time: Time,
     known: Time,
-    /// `None` where what was refused of it may come again.
+    /// `None` if its properties were refused and may come again.
     uuid: Option<Uuid>,
-    /// `None` of a command.
+    /// `None` for a command.
     distinct_id: Option<String>,
     merged: Option<usize>,
 }
@@ -73,7 +73,7 @@ struct Merge {
 #[derive(Clone, Default)]
 struct LifeSpan {
     lives_on: Option<(Place, Time)>,
-    /// Into which life.
+    /// The merge that ended it, with the life that it went on in.
     merged: Option<Merge>,
 }
 
@@ -87,12 +87,12 @@ struct Person {
     identified: Vec<(Time, Time)>,
     seen: Option<Time>,
     lives: Vec<LifeSpan>,
-    /// Which lives were merged into it.
+    /// The lives that were merged into it.
     sources: Vec<Merge>,
-    /// When sources that were deleted since had begun: place and known time of the merge, value.
+    /// The beginnings of sources that were deleted since: place and known time of the merge, beginning.
     kept_beginnings: Vec<(Place, Time, Time)>,
     ownership_changed: Option<Time>,
-    /// Distinct ids in the order in which they joined, each with the number of its entry.
+    /// Distinct ids in the order in which they joined, each with the index of its ownership entry.
     joined: Vec<(String, usize)>,
     newest: Option<Time>,
     version: u64,
@@ -117,19 +117,20 @@ struct Owners {
     deleted: Option<Time>,
 }
 
-/// Records applied one by one.
+/// The state after records were applied one by one.
 #[derive(Default)]
 pub struct Oracle {
-    /// The largest properties of a person, in bytes.
+    /// Maximum size of a person's properties, in bytes.
     limit: u64,
     persons: Vec<Person>,
     owners: BTreeMap<String, Owners>,
     dropped: BTreeMap<String, Time>,
-    /// Where an event that took effect later, or on identity alone, is looked for: person, time, uuid.
+    /// Person, time and uuid by which repeats are recognised, also of events that took effect later or only
+    /// on identity.
     stubs: BTreeSet<(usize, Time, Uuid)>,
-    /// Commands that were done, until they are forgotten.
+    /// Applied commands that are not forgotten yet.
     done: BTreeSet<(Time, String)>,
-    /// By idempotency key, when the command was known.
+    /// The known time of each command, by idempotency key.
     commands: BTreeMap<String, Time>,
 }
 
@@ -158,7 +159,7 @@ impl Oracle {
             (None, Some(source)) if merges => Some(self.newest_life(source)),
             _ => self.life_of(id, m, Time::MAX),
         };
-        // The id may have changed hands at that very time.
+        // The id may have changed its owner at exactly that time.
         let before = self.life_of(id, Time(m.0.saturating_sub(1)), Time::MAX);
         let of = goes_to.into_iter().chain(before.filter(|_| goes_to.is_some()));
         if of.clone().any(|(person, _)| self.is_recorded(person, m, event.uuid)) {
@@ -204,7 +205,7 @@ impl Oracle {
         }
     }
 
-    /// What stands before a life is of an earlier one.
+    /// Returns when an event takes effect on a life: what is before the life belongs to an earlier one.
     fn effect_on(&self, (person, life): LifeOf, m: Time) -> Time {
         let lives_on = self.persons[person].lives[life].lives_on;
         lives_on.map_or(m, |(place, _)| m.max(place.time.plus(1)))
@@ -231,7 +232,7 @@ impl Oracle {
         person
     }
 
-    /// The newest person with a uuid.
+    /// Returns the newest person with a uuid.
     fn of_uuid(&self, uuid: Uuid) -> Option<usize> {
         self.persons.iter().rposition(|person| person.uuid == uuid)
     }
@@ -264,7 +265,7 @@ impl Oracle {
         }
     }
 
-    /// Whether what there is to record fits; `None` where that is nothing.
+    /// Records an event. Returns whether its properties fit; `None` if there is nothing to record.
     fn record(
         &mut self,
         event: &Event,
@@ -308,7 +309,7 @@ impl Oracle {
         person.operations.push(operation);
     }
 
-    /// What of an event is recorded.
+    /// Returns the rows that an event adds.
     fn kept(
         &self,
         name: &str,
@@ -349,7 +350,7 @@ impl Oracle {
         if any { kept } else { Vec::new() }
     }
 
-    /// A row as it is kept at a place where a property was this, under either mode.
+    /// Returns the row that is kept at a place, given the property's values there under both modes.
     fn decided(
         &self,
         person: usize,
@@ -364,7 +365,7 @@ impl Oracle {
         }
     }
 
-    /// Whether two rows around a place depend on what was before them.
+    /// Whether two or more consecutive rows around a place depend on what was before them.
     fn is_crowded(&self, person: usize, key: &str, place: Place) -> bool {
         let rows = self.persons[person].rows.get(key).into_iter().flatten();
         let anchors = rows.filter_map(|row| match &row.step {

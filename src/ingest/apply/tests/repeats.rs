@@ -1,4 +1,4 @@
-//! Records that come once more, after what they were about has changed hands.
+//! Repeated records, after their distinct ids went to other persons.
 
 use super::example::{as_of, at, command, given, identify, properties, set};
 use std::collections::BTreeMap;
@@ -59,6 +59,25 @@ fn a_repeated_identify_does_not_undo_what_became_of_its_ids_since() {
 }
 
 #[test]
+fn a_repeated_identify_is_known_after_a_late_merge_too() {
+    let first = with_uuid(identify("ann", "bob"), 1);
+    let merge = json!({"distinct_id": "cat", "event": "$merge_dangerously",
+        "properties": {"alias": "ann"}});
+    let (_folder, store, tally) = given(&[
+        (0, set("cat", &json!({"plan": "pro"}))),
+        (100, first.clone()),
+        (50, merge),
+        (200, command(&json!({"command": "split", "of": "cat", "distinct_ids": ["bob"]}))),
+        (100, first),
+    ]);
+    assert_eq!(tally.records[&(0, Outcome::Duplicate)], 1);
+    let snapshot = store.snapshot();
+    let [ann, bob, cat] =
+        ["ann", "bob", "cat"].map(|id| snapshot.person_of_distinct_id(1, id).unwrap().unwrap());
+    assert!(ann == cat && bob != cat, "the split holds");
+}
+
+#[test]
 fn what_was_refused_of_a_merge_comes_again_once_there_is_room() {
     let mut merge = with_uuid(identify("ann", "bob"), 1);
     merge["properties"]["$set"] = json!({"bio": "x".repeat(90)});
@@ -87,7 +106,7 @@ fn what_was_refused_of_a_merge_comes_again_once_there_is_room() {
     assert_eq!(tally.records, BTreeMap::from([((0, Outcome::Duplicate), 1)]));
 }
 
-/// What each id is now and was at each moment of a history.
+/// Returns what each id is now and was around each moment of a history.
 fn answers(store: &Store, records: &[Record]) -> Vec<(Option<Answer>, Vec<Option<Answer>>)> {
     let snapshot = store.snapshot();
     let reads = Reads { snapshot: &snapshot, project: 1 };
@@ -112,7 +131,7 @@ proptest! {
         (which, later) in any::<(prop::sample::Index, prop::sample::Index)>(),
     ) {
         let records: Vec<_> = history.records(1).into_iter().filter(|record| {
-            // After these a repeat is an event of its own.
+            // After one of these, a repeat counts as an event of its own.
             let text = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default());
             !["delete", "reset"].iter().any(|of| text.contains(&format!("\"command\":\"{of}\"")))
         }).collect();
@@ -121,7 +140,7 @@ proptest! {
         let mut recorded = Vec::new();
         for (index, record) in records.iter().enumerate() {
             let tally = apply(&once, std::slice::from_ref(record), &[1], SETTINGS);
-            // The key of a command is forgotten.
+            // A repeated command may count again, since its idempotency key is forgotten.
             let is_recorded = tally.records.keys().any(|(_, of)| *of == Outcome::Recorded);
             if is_recorded && !record.position.is_command() {
                 recorded.push(index);

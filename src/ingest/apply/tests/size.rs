@@ -1,7 +1,8 @@
 //! How large the properties of a person may be.
 
-use super::example::{identify, properties, set, unset};
+use super::example::{at, given, identify, properties, set, unset};
 use super::*;
+use crate::person::identity;
 
 const TIGHT: Settings = Settings { properties_limit: 100, ..SETTINGS };
 
@@ -60,4 +61,45 @@ fn a_transaction_ends_where_values_are_large() {
     assert!((35..45).contains(&done), "{done} of {}", records.len());
     apply(&store, &records, &[records.len()], SETTINGS);
     assert_eq!(properties(&store, "p0")["bio"].as_str().map(str::len), Some(100 << 10));
+}
+
+#[test]
+fn what_is_refused_leaves_no_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let lines = [
+        set("ann", &json!({"plan": "pro"})),
+        set("ann", &json!({"first": "x".repeat(200), "second": 1})),
+        set("ann", &json!({"third": 1})),
+    ];
+    let lines = lines.iter().zip(0_i64..).enumerate();
+    let records: Vec<_> =
+        lines.map(|(offset, (line, minutes))| record(offset, minutes, 0, line)).collect();
+    let tally = apply(&store, &records, &[records.len()], TIGHT);
+    assert_eq!(tally.rejections, [(1, Rejection::PersonPropertiesSize)]);
+    assert_eq!(properties(&store, "ann"), json!({"plan": "pro", "third": 1}));
+    let number = |name| store.dictionary().property(1, name);
+    assert_eq!(["first", "second"].map(number), [None; 2]);
+    assert_eq!(number("third"), number("plan").map(|plan| plan + 1));
+}
+
+#[test]
+fn a_merge_copies_as_much_as_fits_into_memory() {
+    let large = |number: usize| set("bob", &json!({"n": number.to_string().repeat(15)}));
+    let lines = [
+        (0, set("ann", &json!({"plan": "pro"}))),
+        (10, large(1)),
+        (20, large(2)),
+        (30, large(3)),
+        // As of 5, but three values of 17 bytes are more than a merge may copy: two are.
+        (5, identify("ann", "bob")),
+    ];
+    let (_folder, store, _) = given(&lines);
+    let snapshot = store.snapshot();
+    let owner = |minutes| {
+        let moment = Moment { time: at(minutes), known: Time::MAX };
+        Reads { snapshot: &snapshot, project: 1 }.as_of("bob", moment, Mode::SetOnly).unwrap().uuid
+    };
+    assert_eq!(owner(9), identity::person_uuid(1, "bob"));
+    assert_eq!(owner(10), identity::person_uuid(1, "ann"));
 }

@@ -1,5 +1,5 @@
-//! What the verification of a store finds: nothing in what the topology writes, and every row that
-//! was damaged since.
+//! What the verification of a store finds: nothing in what ingestion writes, and every row that was damaged
+//! since.
 
 mod damage;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::person::identity;
 use crate::store::verify::{Law, Report};
 
-/// Gives the topics of the records their names, as the reader of topics does.
+/// Registers the names of the records' topics, as ingestion does when it starts.
 pub fn named(store: &Store) {
     let mut transaction = store.transaction();
     transaction.topic("events");
@@ -31,7 +31,8 @@ fn command(of: &str, mut command: Json) -> Json {
     command
 }
 
-/// Late, merged one by one and in a bundle, split, living on, deleted and born anew.
+/// Returns a store with late events, merges one by one and as a bundle, a split, a person that lives on and a
+/// deletion.
 fn difficult() -> (tempfile::TempDir, Store) {
     let once = json!({"distinct_id": "ann", "event": "$set",
         "properties": {"$set_once": {"first": "ad"}, "$set": {"email": "ann@example.com"}}});
@@ -108,7 +109,7 @@ fn nobody_who_was_deleted_is_seen_by_a_late_event_of_one_who_lives_on() {
     assert!(report.first.is_empty(), "{:#?}", report.first);
 }
 
-/// A version that reads these rows as something else needs another number of the format.
+/// A version that reads these rows differently needs another format number.
 #[test]
 fn the_format_of_every_row_is_frozen() {
     let (_folder, store) = difficult();

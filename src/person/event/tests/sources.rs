@@ -1,4 +1,4 @@
-//! Where each field of an event comes from, of the several places that may have it.
+//! Tests which of several possible sources each field of an event comes from.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Splits, deletions, resets and writes of properties.
+//! Splits, deletions, resets and property updates.
 
 use std::collections::BTreeSet;
 
@@ -65,7 +65,7 @@ impl Oracle {
         }
     }
 
-    /// When a command on a person takes place.
+    /// Returns when a command on a person takes effect.
     fn time_of(&self, command: &Command, person: usize) -> Time {
         let of = &self.persons[person];
         of.newest.max(of.ownership_changed).max(Some(command.known)).unwrap()
@@ -82,7 +82,7 @@ impl Oracle {
         if leaving.is_empty() || leaving.len() == ids.len() {
             return;
         }
-        // A life does not begin before the one before it is over.
+        // A person's new life does not begin before its previous one has ended.
         let (mut from, known) = (place.time, command.known);
         for id in &leaving {
             if let Some(used) = self.lives_on_by(command.project, id) {
@@ -101,7 +101,7 @@ impl Oracle {
         self.put(person, operation(command, place));
     }
 
-    /// The person merged away that lives on by a split.
+    /// Returns the person merged away that would live on by a split.
     fn lives_on_by(&self, project: u32, id: &str) -> Option<usize> {
         for uuid in identity::person_uuids(project, id) {
             let used = self.of_uuid(uuid).filter(|used| !self.persons[*used].deleted)?;
@@ -155,7 +155,7 @@ impl Oracle {
         }
     }
 
-    /// What those who are deleted brought to one that stays is its own.
+    /// Keeps the values that deleted persons brought to one that stays.
     fn keep_values(&mut self, stays: usize, deleted: &BTreeSet<usize>) {
         let sources = std::mem::take(&mut self.persons[stays].sources);
         let (gone, stay): (Vec<_>, Vec<_>) =

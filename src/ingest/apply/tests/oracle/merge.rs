@@ -1,4 +1,4 @@
-//! Two persons become one.
+//! Merges of two persons.
 
 use super::{Entry, Merge, Oracle, Recorded, Step};
 use crate::person::event::Event;
@@ -7,7 +7,7 @@ use crate::person::identity::{MAX_COPIED, MAX_COPIED_BYTES};
 use crate::person::{Place, Position, Time};
 
 impl Oracle {
-    /// Merges the source into the target and answers when that takes effect.
+    /// Merges the source into the target and returns when the merge takes effect.
     pub(super) fn merge(
         &mut self,
         event: &Event,
@@ -30,6 +30,9 @@ impl Oracle {
         let (seen, newest) = (old.seen, old.newest);
         let later = operations.into_iter().filter(|operation| operation.place.time > e);
         self.persons[target].operations.extend(later);
+        let stubs = self.stubs.iter().filter(|(of, time, _)| *of == source && *time > e);
+        let stubs: Vec<_> = stubs.map(|(_, time, uuid)| (target, *time, *uuid)).collect();
+        self.stubs.extend(stubs);
         for id in self.ids_now(source) {
             self.give(&id, Entry { from: e, known, life: into });
         }
@@ -46,8 +49,8 @@ impl Oracle {
         e
     }
 
-    /// The least time from this one on after which no more operations of a person stand than a merge
-    /// may copy, nor more bytes of their values.
+    /// Returns the earliest time from `e` on after which the source has no more operations than a merge may
+    /// copy.
     fn few_after(&self, e: Time, source: usize) -> Time {
         let places = self.persons[source].operations.iter().map(|operation| operation.place);
         let mut after: Vec<_> = places.filter(|place| place.time > e).collect();
@@ -69,7 +72,7 @@ impl Oracle {
         own.map(|value| value.as_json().len()).sum()
     }
 
-    /// Gives a person rows of another one.
+    /// Copies rows of another person to the target.
     fn copy(&mut self, target: usize, key: &str, mut rows: Vec<Recorded>) {
         rows.sort_by_key(|row| row.place);
         for Recorded { place, known, step } in rows {

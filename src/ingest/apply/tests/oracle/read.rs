@@ -1,4 +1,4 @@
-//! The answers, each computed from the beginning.
+//! The answers of reads, each computed from the beginning.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ impl Oracle {
         self.owners.keys().chain(self.dropped.keys().filter(|id| !self.owners.contains_key(*id)))
     }
 
-    /// Every uuid that a person has or had.
+    /// Returns every uuid that a person has or had.
     pub fn uuids(&self) -> BTreeSet<uuid::Uuid> {
         self.persons.iter().map(|person| person.uuid).collect()
     }
@@ -25,12 +25,12 @@ impl Oracle {
         (person, self.persons[person].lives.len() - 1)
     }
 
-    /// The person that owns a distinct id by what is known now.
+    /// Returns the person that owns a distinct id by everything known.
     pub(super) fn now(&self, id: &str) -> Option<usize> {
         self.owners.get(id)?.entries.last().map(|entry| entry.life.0)
     }
 
-    /// The number of the entry in effect.
+    /// Returns the index of the entry in effect.
     fn entry_at(owners: &Owners, time: Time, known: Time) -> Option<usize> {
         let entries = owners.entries.iter().enumerate().skip(1);
         let newest = entries.rev().find(|(_, entry)| entry.from <= time && entry.known <= known);
@@ -38,14 +38,14 @@ impl Oracle {
         (owners.entries[newest].known <= known).then_some(newest)
     }
 
-    /// The owner at a moment by what was known: the newest entry, else the first owner.
+    /// Returns the owner at a moment by what was known: the newest entry in effect, else the first owner.
     pub(super) fn life_of(&self, id: &str, time: Time, known: Time) -> Option<LifeOf> {
         let owners = self.owners.get(id)?;
         Self::entry_at(owners, time, known).map(|number| owners.entries[number].life)
     }
 
-    /// The person that owned a distinct id as it was, unless it was deleted. What it was before the
-    /// life that has the id is none of the id's.
+    /// Returns the person that owned a distinct id, as it was; `None` if it was deleted. What the person was
+    /// before the life that has the id does not belong to the id.
     pub fn as_of_id(&self, id: &str, (time, known): (Time, Time), mode: Mode) -> Option<Answer> {
         let (person, life) = self.life_of(id, time, known)?;
         let of = &self.persons[person];
@@ -61,13 +61,13 @@ impl Oracle {
         }
     }
 
-    /// What a life became in the end.
+    /// Returns the life that a life became in the end.
     pub(super) fn root(&self, (person, life): LifeOf) -> LifeOf {
         let merged = self.persons[person].lives[life].merged;
         merged.map_or((person, life), |merged| self.root(merged.life))
     }
 
-    /// The life that a person was in.
+    /// Returns the life that a person was in at a place.
     pub(super) fn life_at(&self, person: usize, place: Place, known: Time) -> LifeOf {
         let lives = self.persons[person].lives.iter();
         let mut begun = lives.map(|life| life.lives_on);
@@ -77,7 +77,7 @@ impl Oracle {
         (person, begun.unwrap())
     }
 
-    /// The person that the one with a uuid was at a moment; `None` where that was deleted.
+    /// Returns the person that the one with a uuid was at a moment; `None` if it was deleted.
     pub fn became(&self, uuid: uuid::Uuid, time: Time, known: Time) -> Option<usize> {
         let person = self.of_uuid(uuid)?;
         let mut life = self.life_at(person, Place::end_of(time), known);
@@ -92,7 +92,7 @@ impl Oracle {
         (!deleted).then_some(newest.0)
     }
 
-    /// Rows of a life, and a row of each merge: for every key that there is.
+    /// Returns the rows of a life for a key, with a row for each merge, whatever keys its source had.
     fn rows(&self, (person, life): LifeOf, key: &str, until: Place) -> Vec<Recorded> {
         let person = &self.persons[person];
         let after = person.lives[life].lives_on.map(|(place, _)| place);
@@ -108,8 +108,8 @@ impl Oracle {
         rows
     }
 
-    /// Every key of a person and of those merged into it. Two may have been merged into each other,
-    /// one after the other.
+    /// Returns every key of a person and of those merged into it. Two persons may have been merged into each
+    /// other, one after the other.
     fn keys(&self, person: usize) -> BTreeSet<&String> {
         let (mut keys, mut persons) = (BTreeSet::new(), vec![person]);
         let mut seen = BTreeSet::new();
@@ -181,7 +181,7 @@ impl Oracle {
         seen.max().flatten()
     }
 
-    /// The distinct ids of a person by everything known, in the order in which they joined.
+    /// Returns the distinct ids of a person by everything known, in the order in which they joined.
     pub(super) fn ids_now(&self, person: usize) -> Vec<String> {
         let joined = self.persons[person].joined.iter();
         let has = joined.filter(|(id, entry)| {
@@ -195,14 +195,14 @@ impl Oracle {
         let had = joined.filter(|(id, entry)| {
             let Some(owners) = self.owners.get(id) else { return false };
             let first = &owners.entries[0];
-            // The first owner owns all time before, but is listed from the first event on only.
+            // The first owner also owns all time before, but is listed only from the first event on.
             Self::entry_at(owners, time, known) == Some(*entry)
                 && (*entry > 0 || first.from <= time)
         });
         shown(had.map(|(id, _)| id.clone()).collect())
     }
 
-    /// A person as it was.
+    /// Returns a person as it was.
     pub fn as_of(&self, person: usize, time: Time, known: Time, mode: Mode) -> Answer {
         let uuid = self.persons[person].uuid;
         let Some(created_at) = self.created(person, time, known) else {
@@ -222,7 +222,8 @@ impl Oracle {
         }
     }
 
-    /// Who owned one of a person's distinct ids of today, or was merged into somebody who did.
+    /// Returns the persons that ever owned one of a person's current distinct ids, and those merged into
+    /// them.
     fn persons_of(&self, person: usize) -> BTreeSet<usize> {
         let mut persons = BTreeSet::new();
         let ids = self.ids_now(person);
@@ -237,7 +238,7 @@ impl Oracle {
         persons
     }
 
-    /// The person of a distinct id by today's identity: everything that its ids of today did, as if
+    /// Returns the person of a distinct id by today's identity: everything that its current ids did, as if
     /// they had always been one person.
     pub fn as_of_today(&self, id: &str, time: Time, known: Time, mode: Mode) -> Option<Answer> {
         let today = self.current(id)?;
@@ -260,7 +261,7 @@ impl Oracle {
         for (key, row) in self.persons.iter().flat_map(|person| &person.rows).flat_map(each) {
             if let (Step::Own(own), true) = (&row.step, counted.contains_key(&row.place)) {
                 let kept = rows.entry((key, row.place)).or_insert_with(|| own.clone());
-                // A copy of it may be decided.
+                // A copy of the row may have been decided, so keep the original.
                 if own.is_dependent() {
                     *kept = own.clone();
                 }
@@ -281,7 +282,7 @@ impl Oracle {
         Some(Answer { properties, created_at, last_seen_at, version: None, ..today })
     }
 
-    /// The person of a distinct id as it is now.
+    /// Returns the person of a distinct id as it is now.
     pub fn current(&self, id: &str) -> Option<Answer> {
         let person = self.now(id)?;
         let mut answer = self.as_of(person, Time::MAX, Time::MAX, Mode::WithOnce);
@@ -311,7 +312,7 @@ fn each<'r>((key, rows): (&'r String, &'r Vec<Recorded>)) -> Vec<(&'r String, &'
     rows.iter().map(|row| (key, row)).collect()
 }
 
-/// Those that look anonymous are shown last.
+/// Returns distinct ids in the order in which they are shown: those that look anonymous are last.
 pub(super) fn shown(joined: Vec<String>) -> Vec<String> {
     let (anonymous, mut named): (Vec<_>, Vec<_>) =
         joined.into_iter().partition(|id| identity::is_anonymous(id));

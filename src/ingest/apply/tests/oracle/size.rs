@@ -1,11 +1,11 @@
-//! Rows are added unless they make the properties too large.
+//! The limit on the size of a person's properties.
 
 use super::{Oracle, Recorded, Step};
 use crate::person::history::{Mode, Row};
 use crate::person::{Place, Time};
 
 impl Oracle {
-    /// Adds rows to a person, unless they make its properties larger than they may be.
+    /// Adds rows to a person, unless they make its properties larger than allowed.
     pub(super) fn add(
         &mut self,
         person: usize,
@@ -27,7 +27,7 @@ impl Oracle {
         fits
     }
 
-    /// The length of a person's properties as JSON, with a comma after each.
+    /// Returns the length of a person's properties as JSON, with a comma after each.
     fn size(&self, person: usize) -> u64 {
         let life = self.newest_life(person);
         let properties = self.properties(life, Place::MAX, Time::MAX, Mode::WithOnce);

@@ -1,4 +1,4 @@
-//! Each law is broken in one row, and the verification names it.
+//! Breaks each law in one row and checks that the verification names it.
 
 use super::*;
 use crate::person::{Class, Life, Place, Row, State, Stored, Value, identity};
@@ -13,7 +13,7 @@ fn place(minutes: i64, offset: u64) -> Place {
     Place { time, position: Position { topic: 0, partition: 0, offset } }
 }
 
-/// The first row of a family that is the person's.
+/// Returns the first row of a family whose key begins with `of`.
 fn first(store: &Store, family: Family, of: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let rows = store.content().into_iter();
     let mut rows = rows.filter(|(name, key, _)| *name == family.name() && key.starts_with(of));
@@ -21,7 +21,7 @@ fn first(store: &Store, family: Family, of: &[u8]) -> (Vec<u8>, Vec<u8>) {
     (key, value)
 }
 
-/// Damages a difficult store and answers every difference found.
+/// Damages a difficult store and returns every difference found.
 fn damaged(damage: impl Fn(&Store)) -> Vec<(Law, String)> {
     let (_folder, store) = difficult();
     damage(&store);
@@ -30,7 +30,7 @@ fn damaged(damage: impl Fn(&Store)) -> Vec<(Law, String)> {
     report.first.into_iter().map(|it| (it.law, it.to_string())).collect()
 }
 
-/// That damage is found, by this law and with these words.
+/// Checks that a damage is found, under this law and with these words.
 fn finds(law: Law, words: &str, damage: impl Fn(&Store)) {
     let found = damaged(damage);
     let hit = |(of, text): &(Law, String)| *of == law && text.contains(words);
@@ -272,7 +272,7 @@ fn lives_that_make_no_forest_are_found() {
         store.damage(Family::Life, &key, Some(&codec::encode_life_span(&span)));
     };
     finds(Law::Lives, "due is one after the other", |store| {
-        // Ann was made part of the one that became her.
+        // Ann is merged into anon, which was merged into her.
         let (_, value) =
             first(store, Family::Life, &keys::life(1, Life { person: person("anon"), number: 0 }));
         let mut span = codec::decode_life_span(&value).unwrap();
