@@ -208,6 +208,11 @@ async fn errors_of_requests(story: &mut Story) {
     too_wide(story).await;
     too_large(story).await;
     story.read(&world, &format!("?x={long}")).await;
+    not_json(&world, story).await;
+}
+
+/// Bodies that are not read at all.
+async fn not_json(world: &World, story: &mut Story) {
     let text = Request::patch(format!("/api/projects/1/persons/{ANN}"))
         .header("authorization", "Bearer phx_writer")
         .header(CONTENT_TYPE, "text/plain");

@@ -13,6 +13,7 @@ mod beginning;
 mod command;
 mod delete;
 mod merge;
+mod merged;
 mod person;
 mod property;
 mod repeat;
