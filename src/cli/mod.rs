@@ -165,12 +165,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
     };
     let mut output = io::stdout();
     match cli.command {
-        Command::Serve { accept_gap } => {
-            let config = load()?;
-            config.check_start()?;
-            logging::start()?;
-            serve::run(config, accept_gap, load)
-        }
+        Command::Serve { accept_gap } => serve::run(accept_gap, load),
         Command::Demo => demo::run(logged()?),
         Command::Produce { file } => produce::run(&logged()?, &file),
         Command::Key(KeyCommand::Create { label, scopes, projects, requests_per_minute }) => {

@@ -12,31 +12,34 @@ use tokio::sync::mpsc;
 
 use crate::config::{self, Config};
 use crate::progress::Progress;
-use crate::{Start, api};
+use crate::{Start, api, logging};
 
 /// Runs the service on its own runtime.
 ///
-/// `load` reads the configuration again on every SIGHUP.
+/// `load` reads the configuration, now and again on every SIGHUP.
 pub fn run(
-    config: Config,
     accept_gap: bool,
-    load: impl Fn() -> Result<Config, config::Error> + Send + 'static,
+    load: impl Fn() -> Result<Config, config::Error> + Clone + Send + 'static,
 ) -> anyhow::Result<()> {
-    allow_files(config.api.connections);
     let runtime = runtime()?;
+    // Before anything that takes time: a SIGHUP without a handler ends the process, which systemd takes for a
+    // clean exit, so it would not restart it.
+    let reloads = {
+        let _context = runtime.enter();
+        reloads(load.clone())?
+    };
+    let config = load()?;
+    config.check_start()?;
+    logging::start()?;
+    allow_files(config.api.connections);
     let ended = runtime.block_on(async {
         let listener = bind("api.listen", config.api.listen).await?;
         let metrics_listener = match config.api.metrics_listen {
             Some(address) => Some(bind("api.metrics_listen", address).await?),
             None => None,
         };
-        let start = Start {
-            listener,
-            metrics_listener,
-            accept_gap,
-            refuse_compacted: true,
-            reloads: reloads(load)?,
-        };
+        let start =
+            Start { listener, metrics_listener, accept_gap, refuse_compacted: true, reloads };
         let shutdown = signalled()?;
         Ok(crate::run(config, start, Arc::<Progress>::default(), shutdown).await?)
     });

@@ -5,8 +5,9 @@ use std::{fmt, fs, mem};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// Parts of a setting's name that mark its value as a possible secret. Better too broad than too narrow.
-const SECRET: [&str; 6] = ["password", "secret", "key", "token", "jaas", "oauthbearer.config"];
+/// Parts of a setting's name that mark its value as a possible secret. Better too broad than too narrow: the name
+/// may be misspelt.
+const SECRET: [&str; 6] = ["pas", "secret", "key", "token", "jaas", "oauthbearer.config"];
 /// Suffix of a setting that names the file containing the value.
 const FILE: &str = "_file";
 
@@ -93,6 +94,8 @@ mod tests {
     fn secrets_are_shown_to_nobody() {
         let secrets = [
             "sasl.password",
+            "sasl.pasword",
+            "sasl.passwd",
             "ssl.key.password",
             "ssl.key.pem",
             "ssl.keystore.password",

@@ -182,6 +182,17 @@ fn a_password_comes_from_its_file_and_is_never_shown() {
 }
 
 #[test]
+fn a_misspelt_password_is_refused_and_not_shown() {
+    let projects = "[[projects]]\nid = 1\nname = \"One\"\ntokens = [\"t\"]\n";
+    let config = load(&format!("{projects}[kafka.client]\nsasl.pasword = \"hunter2\""), &[]);
+    let config = config.expect("all right");
+    let refused = config.check_start().unwrap_err();
+    assert!(refused.to_string().contains("\"sasl.pasword\""), "{refused}");
+    assert!(!format!("{refused} {refused:?}").contains("hunter2"), "{refused:?}");
+    assert!(!config.show().contains("hunter2"));
+}
+
+#[test]
 fn what_is_shown_can_be_loaded() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/local.toml");
     let text = fs::read_to_string(path).expect("config/local.toml");

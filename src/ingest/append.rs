@@ -35,7 +35,7 @@ impl Commands {
     /// Connects to Kafka; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Kafka`] if librdkafka refuses the settings.
+    /// [`Error::Setting`] or [`Error::Kafka`] if librdkafka refuses the settings.
     pub fn connect(connection: &Connection, topic: &str) -> Result<Self, Error> {
         let mut config = connection.config();
         config.set("acks", "all");

@@ -23,6 +23,8 @@ pub struct Context {
     metrics: Arc<Metrics>,
     /// The totals at this client's last report.
     counted: Mutex<Counted>,
+    /// Of each partition, the offset after the last record taken from its queue.
+    taken: Mutex<BTreeMap<(Arc<str>, u32), u64>>,
     /// Whether another client has taken over: callbacks of this one are then ignored.
     is_abandoned: AtomicBool,
 }
@@ -38,7 +40,19 @@ struct Counted {
 impl Context {
     /// Creates the context of a new client.
     pub fn new(progress: Arc<Progress>, metrics: Arc<Metrics>) -> Self {
-        Self { progress, metrics, counted: Mutex::default(), is_abandoned: AtomicBool::new(false) }
+        Self {
+            progress,
+            metrics,
+            counted: Mutex::default(),
+            taken: Mutex::default(),
+            is_abandoned: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes up to which offset records of a partition were taken from its queue.
+    pub fn note_taken(&self, topic: &Arc<str>, partition: u32, next: u64) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.insert((topic.clone(), partition), next);
     }
 
     /// Ignores all further callbacks.
@@ -68,13 +82,15 @@ impl Context {
         if status.kafka_trouble.is_some() {
             return None;
         }
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lags = Vec::new();
         for (topic, partitions) in &statistics.topics {
             let desired = partitions.partitions.values().filter(|partition| partition.desired);
             for partition in desired.filter(|partition| partition.partition >= 0) {
                 let number = partition.partition.unsigned_abs();
                 let applied = status.positions.get(&(topic.clone(), number)).copied();
-                let lag = lag(partition, applied);
+                let taken = taken.get(&(topic.as_str().into(), number)).copied();
+                let lag = lag(partition, applied, taken);
                 // Only answers to fetches report a partition's end, and a refused fetch clears it, so a known
                 // lag means that the partition is read.
                 if lag.is_some() {
@@ -168,17 +184,18 @@ fn measure(broker: &Broker) -> BrokerMeasure {
     }
 }
 
-/// Returns how many records of a partition are not applied yet; `None` until its end is known.
-fn lag(partition: &statistics::Partition, applied: Option<u64>) -> Option<u64> {
+/// Returns how many records of a partition are not applied yet; `None` until its end is known. `taken` is the
+/// offset after the last record taken from its queue.
+fn lag(partition: &statistics::Partition, applied: Option<u64>, taken: Option<u64>) -> Option<u64> {
     let end = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
     let end = u64::try_from(end).ok()?;
     let applied = applied.unwrap_or(u64::try_from(partition.lo_offset).unwrap_or(0));
     let read_to_end = u64::try_from(partition.eof_offset).is_ok_and(|eof| eof >= end);
     if read_to_end {
-        // Transaction markers take up offsets but are never applied, so the lag ends at what was handed over,
-        // not at the end of the log.
-        let handed_over = u64::try_from(partition.app_offset).unwrap_or(0);
-        return Some(handed_over.saturating_sub(applied));
+        // Transaction markers and aborted records take up offsets but are never applied, so the lag is what is
+        // still in the queue and what was taken from it. librdkafka's own `app_offset` counts markers too.
+        let queued = u64::try_from(partition.fetchq_cnt).unwrap_or(0);
+        return Some(queued + taken.unwrap_or(applied).saturating_sub(applied));
     }
     Some(end.saturating_sub(applied))
 }
@@ -188,28 +205,29 @@ mod tests {
     use super::*;
 
     /// A partition whose log ends at 10.
-    fn partition(eof_offset: i64, app_offset: i64) -> statistics::Partition {
+    fn partition(eof_offset: i64, fetchq_cnt: i64) -> statistics::Partition {
         let (ls_offset, hi_offset, lo_offset) = (10, 12, 2);
         statistics::Partition {
             ls_offset,
             hi_offset,
             lo_offset,
             eof_offset,
-            app_offset,
+            fetchq_cnt,
             ..Default::default()
         }
     }
 
     #[test]
     fn lag_is_what_is_in_kafka_and_not_applied() {
-        assert_eq!(lag(&partition(-1001, -1001), None), Some(8), "nothing read yet");
-        assert_eq!(lag(&partition(-1001, 7), Some(4)), Some(6));
-        assert_eq!(lag(&partition(10, 9), Some(4)), Some(5), "all read, some of it applied");
-        assert_eq!(lag(&partition(10, 9), Some(9)), Some(0), "the last offset is a marker");
-        assert_eq!(lag(&partition(10, -1001), Some(10)), Some(0), "nothing new since the start");
+        assert_eq!(lag(&partition(-1001, 0), None, None), Some(8), "nothing read yet");
+        assert_eq!(lag(&partition(-1001, 2), Some(4), Some(7)), Some(6));
+        assert_eq!(lag(&partition(10, 0), Some(4), Some(9)), Some(5), "all taken, some applied");
+        assert_eq!(lag(&partition(10, 3), Some(4), Some(6)), Some(5), "the rest is queued");
+        assert_eq!(lag(&partition(10, 0), Some(6), Some(6)), Some(0), "the end was aborted");
+        assert_eq!(lag(&partition(10, 0), Some(10), None), Some(0), "nothing new since the start");
         let unknown =
-            statistics::Partition { ls_offset: -1, hi_offset: -1001, ..partition(-1001, -1001) };
-        assert_eq!(lag(&unknown, Some(4)), None);
+            statistics::Partition { ls_offset: -1, hi_offset: -1001, ..partition(-1001, 0) };
+        assert_eq!(lag(&unknown, Some(4), None), None);
     }
 
     #[test]
@@ -233,7 +251,7 @@ mod tests {
         let told = |partitions: i32| {
             let up = Broker { nodeid: 1, state: "UP".to_owned(), ..Broker::default() };
             let of = |number| {
-                let desired = statistics::Partition { desired: true, ..partition(10, 9) };
+                let desired = statistics::Partition { desired: true, ..partition(10, 7) };
                 (number, statistics::Partition { partition: number, ..desired })
             };
             let partitions = (0..partitions).map(of).collect();

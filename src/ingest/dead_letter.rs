@@ -47,7 +47,7 @@ impl DeadLetters {
     /// Connects to Kafka; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Kafka`] if librdkafka refuses the settings.
+    /// [`Error::Setting`] or [`Error::Kafka`] if librdkafka refuses the settings.
     pub fn connect(connection: &Connection, topic: &str) -> Result<Self, Error> {
         let mut config = connection.config();
         config.set("enable.idempotence", "true");

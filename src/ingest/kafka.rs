@@ -123,7 +123,7 @@ impl Connection {
     /// Checks whether librdkafka accepts the settings, without contacting a broker.
     ///
     /// # Errors
-    /// [`Error::Kafka`] if it does not.
+    /// [`Error::Setting`] or [`Error::Kafka`] if it does not.
     pub fn check(&self) -> Result<(), Error> {
         self.consumer_config(0).create::<BaseConsumer>()?;
         super::DeadLetters::connect(self, "")?;

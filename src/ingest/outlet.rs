@@ -28,7 +28,7 @@ impl Outlet {
     /// Connects to Kafka; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Kafka`] if librdkafka refuses the settings.
+    /// [`Error::Setting`] or [`Error::Kafka`] if librdkafka refuses the settings.
     pub fn connect(config: ClientConfig) -> Result<Self, Error> {
         let state = Mutex::new(State { producer: Arc::new(config.create()?), failing: None });
         Ok(Self { config, state })

@@ -63,7 +63,7 @@ impl Producer {
     /// Connects to Kafka; nothing is sent yet.
     ///
     /// # Errors
-    /// [`Error::Kafka`] if librdkafka refuses the settings.
+    /// [`Error::Setting`] or [`Error::Kafka`] if librdkafka refuses the settings.
     pub fn connect(connection: &Connection) -> Result<Self, Error> {
         let mut config = connection.config();
         config.set("enable.idempotence", "true");

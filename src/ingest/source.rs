@@ -74,7 +74,7 @@ impl Source {
     /// Connects to Kafka; nothing is read yet. librdkafka's memory is divided among `counted` partitions.
     ///
     /// # Errors
-    /// [`Error::Kafka`] if librdkafka refuses the settings.
+    /// [`Error::Setting`] or [`Error::Kafka`] if librdkafka refuses the settings.
     pub fn connect(
         settings: Arc<Settings>,
         counted: u32,
@@ -314,6 +314,10 @@ impl Source {
                     }
                 }
                 contact = true;
+            }
+            if let Some(last) = partition.last {
+                let (topic, number) = (&partition.topic, partition.number);
+                self.consumer.context().note_taken(topic, number, last + 1);
             }
         }
         if contact && self.progress.is_in_trouble() {

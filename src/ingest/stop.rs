@@ -12,7 +12,10 @@ use crate::store;
 pub enum Error {
     /// Kafka or its client failed.
     #[error("Kafka: {0}")]
-    Kafka(#[from] KafkaError),
+    Kafka(#[source] KafkaError),
+    /// librdkafka refuses a setting, and why. Not its value, as a misspelt name may be that of a secret.
+    #[error("{0}")]
+    Setting(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -34,6 +37,15 @@ pub enum Error {
     /// An invariant broke.
     #[error("ingestion contradicts itself: {0}")]
     Internal(&'static str),
+}
+
+impl From<KafkaError> for Error {
+    fn from(error: KafkaError) -> Self {
+        match error {
+            KafkaError::ClientConfig(_, why, ..) => Self::Setting(why),
+            error => Self::Kafka(error),
+        }
+    }
 }
 
 impl Error {
