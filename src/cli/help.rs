@@ -38,7 +38,7 @@ Prints a line for each law and the first 20 differences, and exits with 1 where 
 
 pub const BACKUP_HELP: &str = "\
 Copies what no earlier backup in the folder has: files of the store never change. A server that runs
-on the store is asked over a socket in store.path, so run this as its user, or as root, where it runs.
+on the store is asked over a socket in store.path, so run this as its user, where it runs.
 
 Examples:
   personview backup /backups --keep 7";

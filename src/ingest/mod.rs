@@ -171,9 +171,12 @@ impl Stage {
         let mut stage = self.clone();
         loop {
             match stage.read(&letters, counted) {
-                Err(Error::OutOfReach) => tracing::warn!("Kafka is out of reach; connecting anew"),
+                // The trouble itself is logged when it begins.
+                Err(Error::OutOfReach) => {
+                    tracing::debug!("Kafka is out of reach; connecting again")
+                }
                 Err(Error::MorePartitions(found)) => {
-                    tracing::info!(partitions = found, "many more partitions; connecting anew");
+                    tracing::info!(partitions = found, "many more partitions; connecting again");
                     counted = found;
                 }
                 ended => return ended,

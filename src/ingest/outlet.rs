@@ -59,7 +59,7 @@ impl Outlet {
         }
         // The settings worked once; if no new producer can be created, the old one keeps trying.
         let Ok(producer) = self.config.create().map(Arc::new) else { return };
-        tracing::warn!("nothing reaches Kafka; connecting anew");
+        tracing::debug!("nothing reaches Kafka; connecting again");
         let lost = std::mem::replace(&mut self.state().producer, producer);
         // Dropping the last reference waits for librdkafka's threads. Neither this caller nor those that
         // still wait for an answer should do that.

@@ -27,7 +27,16 @@ fn certificate(folder: &Path) {
 
 /// The rights that docs/security.md gives the server, with the names of these tests, and those of `produce`.
 const RIGHTS: [&[&str]; 4] = [
-    &["--topic", "secure", "--operation", "Read", "--operation", "Write"],
+    &[
+        "--topic",
+        "secure",
+        "--operation",
+        "Read",
+        "--operation",
+        "DescribeConfigs",
+        "--operation",
+        "Write",
+    ],
     &[
         "--topic",
         "secure-commands",
@@ -37,6 +46,8 @@ const RIGHTS: [&[&str]; 4] = [
         "Write",
         "--operation",
         "Create",
+        "--operation",
+        "DescribeConfigs",
     ],
     &["--topic", "secure_dlq", "--operation", "Write", "--operation", "Create"],
     &["--group", "secure", "--operation", "Read"],

@@ -148,7 +148,7 @@ fn where_kafka_named_no_broker_for_a_while_it_goes_on_by_itself() {
     topic.commands();
     topic.events(0, [&set("ann", &json!({"plan": "free"}))]);
     broker.restart("broker.heartbeat.interval.ms=4000");
-    let service = Home::new(&topic).serve();
+    let service = Home::new(&topic).serve_in(&[("RUST_LOG", "debug")]);
     let ann = uuid(&service, &topic, "ann", 1);
     let write = |plan: &str| {
         let body = json!({"properties": {"plan": plan}});
@@ -158,7 +158,7 @@ fn where_kafka_named_no_broker_for_a_while_it_goes_on_by_itself() {
     let (began, mut sent, mut told) = (Instant::now(), Vec::new(), false);
     loop {
         let line = service.log.recv_timeout(Duration::from_secs(1));
-        if line.is_ok_and(|line| line.contains("Kafka is out of reach; connecting anew")) {
+        if line.is_ok_and(|line| line.contains("Kafka is out of reach; connecting again")) {
             break;
         }
         // A failing write takes long, so none is tried after it.

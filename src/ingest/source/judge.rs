@@ -51,7 +51,11 @@ impl Source {
             }
             // A client that may not ask for the configuration may still read.
             Err(error) => {
-                tracing::info!(%topic, %error, "Kafka does not tell whether a topic is compacted, which it must not be");
+                tracing::warn!(
+                    %topic,
+                    %error,
+                    "it is not known whether the topic is compacted, which it must not be; grant DescribeConfigs"
+                );
                 Ok(())
             }
         }
