@@ -9,6 +9,9 @@ use serde_json::Value as Tree;
 
 use super::json;
 
+/// The longest text that is kept in memory for any part of it, in bytes. Most events are far shorter.
+const MAX_SHARED: usize = 16 << 10;
+
 /// JSON text without white space between tokens. Large integers and decimals keep every digit.
 ///
 /// Equality is structural: `1` equals `1.0`, and the order of an object's keys does not matter.
@@ -49,12 +52,16 @@ impl Value {
     }
 
     /// Creates the value of `json`, a slice of `text`, sharing `whole`, which has the same content as `text`.
-    /// If that is not possible the value gets its own text.
+    /// If that is not possible the value gets its own text, and also if a large text would be kept in memory
+    /// for a small part of it.
     #[must_use]
     pub fn within(whole: &Arc<str>, text: &str, json: &str) -> Self {
         let Cow::Borrowed(json) = json::compact(json) else {
             return Self::from_json(json);
         };
+        if text.len() > MAX_SHARED && json.len() < text.len() / 2 {
+            return Self::from_json(json);
+        }
         let begin = json.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
         let range =
             u32::try_from(begin).ok().zip(u32::try_from(begin.wrapping_add(json.len())).ok());

@@ -8,11 +8,26 @@ use std::sync::atomic::Ordering;
 
 use rocksdb::{BottommostLevelCompaction, CompactOptions, FlushOptions};
 
+use super::column::LIVE;
 use super::keys::{self, Meta, PERSON_BYTES};
 use super::{Error, Family, Result, Store, corrupt};
 
 /// The name of a RocksDB property for which the crate has no constant.
 const OLDEST_SNAPSHOT_SEQUENCE: &str = "rocksdb.oldest-snapshot-sequence";
+
+/// The rows of at most this many deleted persons are compacted person by person. Each such range rewrites every file
+/// that it touches, so for more persons it is cheaper to rewrite all files once. Few in tests, to take both ways.
+const FEW_PERSONS: usize = if cfg!(test) { 2 } else { 32 };
+
+/// The families in which a deleted person may be named anywhere: under a distinct id, a time or an email, or in the
+/// list of another person that had the distinct id before.
+const NAMING: [Family; 5] = [
+    Family::DistinctId,
+    Family::PersonDistinctId,
+    Family::ByEmail,
+    Family::ByCreatedAt,
+    Family::ByLastSeenAt,
+];
 
 /// The deleted persons whose bytes may still be on disk, as of a moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,28 +72,39 @@ impl Store {
         let failures = self.background_failures()?;
         // The write-ahead log contains them too; it is deleted once every family is flushed.
         self.flush()?;
-        let mut columns = BTreeSet::new();
-        for key in due {
+        for (family, prefix) in self.ranges(due)? {
             if self.is_ending() {
                 return Ok(());
             }
-            let person = key.get(1..=PERSON_BYTES).ok_or(corrupt(Family::Meta))?;
-            for family in Family::ALL_OF_PERSON {
-                self.compact(family, person, &keys::after(person));
-            }
-            let properties = self.get(Family::Meta, key)?.unwrap_or_default();
-            let project = person.get(..4).unwrap_or_default();
-            columns.extend(properties.chunks_exact(4).map(|property| [project, property].concat()));
-        }
-        for column in columns {
-            self.compact(Family::Column, &column, &keys::after(&column));
-        }
-        for family in [Family::DistinctId, Family::ByEmail] {
-            self.compact(family, &[], &[0xff; 16]);
+            self.compact(family, &prefix);
         }
         // A requested compaction does not return whether it succeeded.
         let has_failed = self.background_failures()? > failures;
         if has_failed { Err(Error::NotErased) } else { Ok(()) }
+    }
+
+    /// Returns the families that may contain something of deleted persons, each with the prefix of its keys there.
+    fn ranges(&self, due: &BTreeSet<Vec<u8>>) -> Result<BTreeSet<(Family, Vec<u8>)>> {
+        let whole = |family| (family, Vec::new());
+        let mut ranges = BTreeSet::from(NAMING.map(whole));
+        if due.len() > FEW_PERSONS {
+            ranges.extend(Family::ALL_OF_PERSON.map(whole));
+            ranges.insert(whole(Family::Column));
+            return Ok(ranges);
+        }
+        for key in due {
+            let person = key.get(1..=PERSON_BYTES).ok_or(corrupt(Family::Meta))?;
+            ranges.extend(Family::ALL_OF_PERSON.map(|family| (family, person.to_vec())));
+            let properties = self.get(Family::Meta, key)?.unwrap_or_default();
+            let live = LIVE.to_be_bytes();
+            let properties = properties.chunks_exact(live.len()).chain([&live[..]]);
+            let project = person.get(..4).unwrap_or_default();
+            let columns = properties.map(|property| [project, property].concat());
+            ranges.extend(columns.map(|column| (Family::Column, column)));
+        }
+        // Of a family that is compacted whole, no part need be.
+        ranges.retain(|(family, prefix)| prefix.is_empty() || !NAMING.contains(family));
+        Ok(ranges)
     }
 
     /// Cancels all background work, such as an erasure that would take minutes; the next start begins it
@@ -122,10 +148,13 @@ impl Store {
         Ok(self.db.flush_cfs_opt(&families, &FlushOptions::default())?)
     }
 
-    /// Compacts a range of keys on all levels, so that nothing deleted is left in it.
-    fn compact(&self, family: Family, from: &[u8], to: &[u8]) {
+    /// Compacts the rows whose keys begin with a prefix on all levels, so that nothing deleted is left there.
+    fn compact(&self, family: Family, prefix: &[u8]) {
         let mut options = CompactOptions::default();
         options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
-        self.db.compact_range_cf_opt(self.family(family), Some(from), Some(to), &options);
+        // An empty bound is none: `after` an empty prefix is no key.
+        let [begin, end] = [prefix.to_vec(), keys::after(prefix)]
+            .map(|bound| Some(bound).filter(|bound| !bound.is_empty()));
+        self.db.compact_range_cf_opt(self.family(family), begin, end, &options);
     }
 }

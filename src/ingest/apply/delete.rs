@@ -5,8 +5,7 @@ use std::collections::HashSet;
 
 use super::{Applying, At, Kind};
 use crate::person::{
-    CREATED, Fact, Head, Life, Lives, Merged, Ownership, PersonId, PersonRow, ProjectId, Row,
-    Stored, Time,
+    CREATED, Fact, Head, Life, Lives, Merged, Ownership, PersonId, ProjectId, Row, Stored, Time,
 };
 use crate::store::{Deed, Joined, Result};
 
@@ -19,13 +18,13 @@ impl Applying<'_, '_> {
         for id in self.distinct_ids(project, life)? {
             self.drop_distinct_id(project, &id, time)?;
         }
+        // One after the other: many persons may have been merged into this one, and their heads need not be in
+        // memory at once.
         for &person in &persons {
             self.keep_values(project, person, &persons)?;
             self.forget_members(project, person, &persons)?;
             self.transaction.forget_sources(project, person, &persons)?;
             self.transaction.erase(project, person);
-        }
-        for &person in &persons {
             let head = self.transaction.head(project, person)?;
             let tombstone = head.tombstone(Fact { time, known: at.known });
             self.transaction.bury(project, person, tombstone)?;
@@ -46,12 +45,9 @@ impl Applying<'_, '_> {
                     continue;
                 }
                 targets.push(source.person);
-                let Some(PersonRow::Head(head)) =
-                    self.transaction.person_row(project, source.person)?
-                else {
+                let Some(newest) = self.transaction.newest_life(project, source.person)? else {
                     continue;
                 };
-                let newest = head.newest_life(source.person);
                 if self.transaction.lives(project).now(newest)?.person == person {
                     found.insert(source.person);
                 }

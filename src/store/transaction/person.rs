@@ -7,7 +7,7 @@ use hashbrown::hash_map::Entry;
 use super::Transaction;
 use super::recency::LoadedRecency;
 use crate::person::{
-    Fact, Head, PersonId, PersonRow, Place, ProjectId, PropertyId, Time, Tombstone, identity,
+    Fact, Head, Life, PersonId, PersonRow, Place, ProjectId, PropertyId, Time, Tombstone, identity,
 };
 use crate::store::column::{Columns, columns};
 use crate::store::keys::{self, KeyReader};
@@ -88,6 +88,27 @@ impl Transaction<'_> {
             Some(PersonRow::Head(head)) => Ok(head),
             _ => Err(Error::Broken("a person that others point to is not there")),
         }
+    }
+
+    /// Returns the newest life of a person; `None` if it was deleted. Unlike [`Transaction::head`] it keeps nothing in
+    /// memory of a person that was not loaded.
+    ///
+    /// # Errors
+    /// If the store fails or is damaged.
+    pub fn newest_life(&self, project: ProjectId, person: PersonId) -> Result<Option<Life>> {
+        let life = |row: &PersonRow| match row {
+            PersonRow::Head(head) => Some(head.newest_life(person)),
+            PersonRow::Tombstone(_) => None,
+        };
+        let of = (project, person);
+        for changes in [Some(&self.working), self.before.as_deref()].into_iter().flatten() {
+            if let Some(loaded) = changes.persons.get(&of) {
+                return Ok(life(&loaded.row));
+            }
+        }
+        let bytes = self.store.get(Family::Person, &keys::person(project, person))?;
+        let row = bytes.map(|bytes| decode(codec::decode_person, &bytes, Family::Person));
+        Ok(row.transpose()?.as_ref().and_then(life))
     }
 
     /// Returns a person's head or tombstone; `None` if there is neither.

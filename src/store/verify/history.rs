@@ -102,7 +102,8 @@ impl Verifying<'_> {
                 .max(),
             state: fold(rows, after.map(|(place, _)| place)),
         };
-        if entry != Some(&due) {
+        let is_written_like = |entry: &Entry| entry.state.is_written_like(&due.state);
+        if entry != Some(&due) || !entry.is_some_and(is_written_like) {
             let name = self.name_of(person, property);
             let found = entry.map_or_else(|| "no entry".to_owned(), entry_text);
             let text = format!("property {name}: found {found}, due is {}", entry_text(&due));

@@ -24,7 +24,7 @@ impl Verifying<'_> {
             return Ok(());
         }
         let due = self.state_at(person, (source, property), stored.place.time)?;
-        if due != *state {
+        if !due.is_written_like(state) {
             let (name, row) = (self.name_of(person, property), row_text(stored));
             let (found, due) = (state_text(state), state_text(&due));
             let of = life_text(source);

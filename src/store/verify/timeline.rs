@@ -16,6 +16,8 @@ use crate::store::{
 struct Sum {
     operations: u64,
     newest: Option<Time>,
+    /// By how much an operation's place is later than when it was learned, in microseconds.
+    ahead: i64,
     seen: Option<Time>,
 }
 
@@ -32,6 +34,7 @@ impl Verifying<'_> {
                 Ok(operation) => {
                     sum.operations += 1;
                     sum.newest = sum.newest.max(Some(place.time));
+                    sum.ahead = sum.ahead.max(place.time.0.saturating_sub(operation.known.0));
                     if !place.position.is_command() {
                         sum.seen = sum.seen.max(Some(operation.event_time));
                     }
@@ -46,6 +49,11 @@ impl Verifying<'_> {
         if head.newest < sum.newest.max(recorded) {
             let (found, due) = (time_text(head.newest), time_text(sum.newest.max(recorded)));
             let text = format!("found its newest time {found}, due is none before {due}");
+            self.differs(Law::Heads, who, text);
+        }
+        if head.ahead < sum.ahead {
+            let (found, due) = (head.ahead, sum.ahead);
+            let text = format!("found that its clocks are {found} µs ahead, due is at least {due}");
             self.differs(Law::Heads, who, text);
         }
         if head.version < sum.operations {

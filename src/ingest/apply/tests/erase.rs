@@ -30,17 +30,28 @@ fn who_is_deleted_again_leaves_the_disk_again() {
 
 #[test]
 fn what_was_deleted_leaves_the_disk() {
-    let (folder, store) = world(&[
+    deleted_with(&[]);
+    let more = command(&json!({"command": "delete", "of": "carl"}));
+    deleted_with(&[(11, set("carl", &json!({"plan": "third-secret"}))), (12, more)]);
+}
+
+/// Erases two persons and those that the other lines delete, each as one more.
+fn deleted_with(others: &[(i64, Json)]) {
+    let mut lines = vec![
         (0, set("ann-the-secret", &json!({"plan": "property-secret", "email": "secret@x.org"}))),
         (1, set("bob", &json!({"plan": "public-value"}))),
         (2, set("anon-the-secret", &json!({"plan": "merged-secret", "from": "visitor-secret"}))),
         (3, identify("ann-the-secret", "anon-the-secret")),
         (2, set("anon-the-secret", &json!({"from": "late-secret"}))),
         (10, command(&json!({"command": "delete", "of": "ann-the-secret"}))),
-    ]);
+    ];
+    lines.extend_from_slice(others);
+    let (folder, store) = world(&lines);
     let (erased, pending) = store.erase(&Pending::default()).unwrap();
-    assert_eq!((erased, pending.persons.len()), (0, 2), "a reader of before may still be there");
-    assert_eq!(store.erase(&pending).unwrap().0, 2);
+    let persons = 2 + others.len() / 2;
+    let due = (0, persons);
+    assert_eq!((erased, pending.persons.len()), due, "a reader of before may still be there");
+    assert_eq!(store.erase(&pending).unwrap().0, persons);
     drop(store);
     // Opening the store rewrites the manifest.
     drop(open(folder.path()));
@@ -55,6 +66,7 @@ fn what_was_deleted_leaves_the_disk() {
         "merged-secret",
         "visitor-secret",
         "late-secret",
+        "third-secret",
     ] {
         assert!(!holds(secret), "{secret}");
     }

@@ -77,6 +77,12 @@ fn a_head_that_is_not_the_fold_is_found() {
     });
     finds(Law::Heads, "newest time", |store| head(store, "ann", |head| head.newest = None));
     finds(Law::Heads, "version", |store| head(store, "ann", |head| head.version = 1));
+    finds(Law::Heads, "property \"b\": found 1.0", |store| {
+        let b = property(store, "b");
+        let value = Some(Value::from_json("1.0"));
+        let state = State { current: value.clone(), set_only: value };
+        head(store, "bob", |head| head.entries.get_mut(&b).unwrap().state = state.clone());
+    });
     finds(Law::Heads, "has no name", |store| {
         let plan = property(store, "plan");
         store.damage(Family::Meta, &keys::Meta::Property(1, plan).key(), None);
@@ -127,6 +133,14 @@ fn a_row_that_is_missing_odd_or_too_much_is_found() {
         let mut operation = codec::decode_operation(place(10, 3), &value).unwrap();
         operation.merged = Some(person("kim"));
         let bytes = codec::encode_operation(place(10, 3), &operation);
+        store.damage(Family::Timeline, &at, Some(&bytes));
+    });
+    finds(Law::Heads, "its clocks are", |store| {
+        let at = keys::at(keys::person(1, person("ann")), place(6, 2));
+        let (_, value) = first(store, Family::Timeline, &at);
+        let mut operation = codec::decode_operation(place(6, 2), &value).unwrap();
+        operation.known = Time(5);
+        let bytes = codec::encode_operation(place(6, 2), &operation);
         store.damage(Family::Timeline, &at, Some(&bytes));
     });
     finds(Law::Timeline, "due is its own time", |store| {
