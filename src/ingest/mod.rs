@@ -173,7 +173,7 @@ impl Stage {
             match stage.read(&letters, counted) {
                 // The trouble itself is logged when it begins.
                 Err(Error::OutOfReach) => {
-                    tracing::debug!("Kafka is out of reach; connecting again")
+                    tracing::debug!("Kafka is out of reach; connecting again");
                 }
                 Err(Error::MorePartitions(found)) => {
                     tracing::info!(partitions = found, "many more partitions; connecting again");
