@@ -10,7 +10,7 @@ use strum::VariantNames;
 
 use super::{help, produce};
 use crate::config::Config;
-use crate::ingest::letters::{self, Letter};
+use crate::ingest::dead_letters::{self, Letter, Origin};
 use crate::ingest::produce::Producer;
 use crate::person::event::Rejection;
 
@@ -63,7 +63,7 @@ fn reasons() -> impl Iterator<Item = &'static str> {
 impl Selection {
     fn has(&self, letter: &Letter) -> bool {
         let wanted = self.reasons.is_empty() || self.reasons.contains(&letter.reason);
-        wanted && (self.from..self.until).contains(&letter.place.1)
+        wanted && (self.from..self.until).contains(&letter.offset)
     }
 
     /// Visits every selected dead letter; returns their number for each reason.
@@ -74,7 +74,7 @@ impl Selection {
     ) -> anyhow::Result<BTreeMap<String, u64>> {
         let mut reasons = BTreeMap::new();
         let topic = config.kafka.dead_letter_topic();
-        letters::read(&config.kafka_connection(), &topic, self.from, |letter| {
+        dead_letters::read(&config.kafka_connection(), &topic, self.from, |letter| {
             if self.has(&letter) {
                 visit(&letter)?;
                 *reasons.entry(letter.reason).or_default() += 1;
@@ -113,9 +113,9 @@ fn list(config: &Config, listing: &ListArguments, output: &mut impl Write) -> an
             output.write_all(&value)?;
             return Ok(output.write_all(b"\n")?);
         }
-        let (topic, partition, offset) = &letter.origin;
+        let Origin { topic, partition, offset } = &letter.origin;
         let truncated = if letter.truncated { "  (value too large to be kept)" } else { "" };
-        let (number, rejected, reason) = (letter.place.1, letter.rejected, &letter.reason);
+        let (number, rejected, reason) = (letter.offset, letter.rejected, &letter.reason);
         let key = key_text(letter);
         Ok(writeln!(
             output,
@@ -138,10 +138,10 @@ fn replay(config: &Config, selection: &Selection, output: &mut impl Write) -> an
     let (mut sent, mut lost) = (0_u64, Vec::new());
     selection.each(config, |letter| {
         if letter.truncated {
-            let (topic, partition, offset) = &letter.origin;
+            let Origin { topic, partition, offset } = &letter.origin;
             lost.push(format!("{topic}:{partition}:{offset}"));
         } else {
-            letters::replay(&producer, letter)?;
+            dead_letters::replay(&producer, letter)?;
             sent += 1;
         }
         Ok(())
@@ -189,7 +189,7 @@ mod tests {
     fn what_is_not_asked_for_is_left_out() {
         let selection = Selection { reasons: vec!["not_json".to_owned()], from: 3, until: 5 };
         let letter = |offset, reason: &str| Letter {
-            place: (0, offset),
+            offset,
             reason: reason.to_owned(),
             ..Letter::default()
         };

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::apply::{self, Tally};
 use super::batch::{Batch, Gap};
-use super::dead_letter::DeadLetters;
+use super::dead_letters::DeadLetters;
 use super::{Error, Stage, count, priority};
 use crate::store::Sealed;
 
@@ -19,7 +19,7 @@ pub enum Work<'s> {
     /// Applied records of a batch.
     Records { batch: Arc<Batch>, records: Range<usize>, sealed: Box<Sealed<'s>>, tally: Tally },
     /// A batch without records, which may report that everything was read.
-    News(Arc<Batch>),
+    Drained(Arc<Batch>),
     /// Nothing: taking it tells the sender that everything before is committed.
     Nothing,
 }
@@ -44,7 +44,7 @@ impl Stage {
                         self.end(&batch);
                     }
                 }
-                Work::News(batch) => self.end(&batch),
+                Work::Drained(batch) => self.end(&batch),
                 Work::Nothing => {}
             }
         }

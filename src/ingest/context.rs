@@ -137,7 +137,7 @@ impl ClientContext for Context {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if !self.is_abandoned.load(Ordering::Acquire) {
-            Preparing(self.progress.clone()).log(level, facility, message);
+            ErrorContext(self.progress.clone()).log(level, facility, message);
         }
     }
 }
@@ -156,15 +156,15 @@ pub fn note_error(progress: &Progress, error: &KafkaError, reason: &str) {
 
 /// The context of clients other than the consumer: notes errors.
 #[derive(Clone)]
-pub struct Preparing(pub Arc<Progress>);
+pub struct ErrorContext(pub Arc<Progress>);
 
-impl ClientContext for Preparing {
+impl ClientContext for ErrorContext {
     fn error(&self, error: KafkaError, reason: &str) {
         note_error(&self.0, &error, reason);
     }
 }
 
-impl ConsumerContext for Preparing {}
+impl ConsumerContext for ErrorContext {}
 
 impl ConsumerContext for Context {}
 

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::Error;
-use super::context::Preparing;
+use super::context::ErrorContext;
 use crate::progress::Progress;
 
 /// How to connect to Kafka.
@@ -156,12 +156,12 @@ impl Connection {
     pub async fn create_missing_topics(
         &self,
         topics: &[(&str, TopicConfig)],
-        context: &Preparing,
+        context: &ErrorContext,
     ) -> Result<(), Error> {
         // A consumer's metadata request does not make the broker create the topic.
         let mut config = self.config();
         config.set("group.id", &self.group);
-        let probe: BaseConsumer<Preparing> = config.create_with_context(context.clone())?;
+        let probe: BaseConsumer<ErrorContext> = config.create_with_context(context.clone())?;
         let admin: AdminClient<DefaultClientContext> = self.config().create()?;
         let mut missing = Vec::new();
         for (name, settings) in topics {

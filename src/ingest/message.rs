@@ -1,21 +1,20 @@
 //! Converts librdkafka's messages to records.
 
-use std::sync::Arc;
-
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 
+use super::partition::Topic;
 use crate::person::{Position, Record, Time};
 
 /// Copies a message out of librdkafka's buffers.
-pub fn record(message: &BorrowedMessage<'_>, (topic, number): (Arc<str>, u16)) -> Record {
+pub fn record(message: &BorrowedMessage<'_>, topic: Topic) -> Record {
     let milliseconds = message.timestamp().to_millis().unwrap_or(0);
     Record {
         position: Position {
-            topic: number,
+            topic: topic.number,
             partition: message.partition().unsigned_abs(),
             offset: message.offset().unsigned_abs(),
         },
-        topic,
+        topic: topic.name,
         timestamp: Time::from_milliseconds(milliseconds),
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),

@@ -14,11 +14,10 @@ mod batch;
 mod commit;
 mod context;
 mod count;
-mod dead_letter;
+pub mod dead_letters;
 pub mod embedded;
 mod handed;
 pub mod kafka;
-pub mod letters;
 mod message;
 mod order;
 mod outlet;
@@ -43,8 +42,8 @@ pub use self::append::{Commands, NotAppended};
 use self::apply::Parsed;
 use self::batch::Batch;
 use self::commit::Work;
-use self::context::Preparing;
-use self::dead_letter::DeadLetters;
+use self::context::ErrorContext;
+use self::dead_letters::DeadLetters;
 pub use self::kafka::Connection;
 use self::kafka::KEPT;
 pub use self::partitions::Partitions;
@@ -228,7 +227,7 @@ impl Stage {
     fn create_topics(&self) -> Result<(), Error> {
         let commands = self.settings.command_topic.as_str();
         let topics = [(commands, KEPT), (&self.settings.dead_letter_topic, &[][..])];
-        let context = Preparing(self.progress.clone());
+        let context = ErrorContext(self.progress.clone());
         while self.is_going() {
             let creating = self.settings.kafka.create_missing_topics(&topics, &context);
             let created = self.runtime.block_on(creating);
@@ -383,7 +382,7 @@ impl Stage {
                 return Err(Error::Interrupted);
             }
         }
-        Ok(!records.is_empty() || applied.send(Work::News(batch)).is_ok())
+        Ok(!records.is_empty() || applied.send(Work::Drained(batch)).is_ok())
     }
 
     /// Reports the store's positions to waiting readers and to metrics.

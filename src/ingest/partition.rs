@@ -7,16 +7,23 @@ use rdkafka::consumer::base_consumer::PartitionQueue;
 use super::apply::fingerprint;
 use super::context::Context;
 use super::order::Lane;
+use super::stop::Mismatch;
 use super::{Error, Stop};
 use crate::person::Record;
 use crate::person::command::Command;
 use crate::progress::TopicPart;
 use crate::store::Applied;
 
+/// A topic that is read, and its number in positions.
+#[derive(Clone)]
+pub struct Topic {
+    pub name: Arc<str>,
+    pub number: u16,
+}
+
 /// One partition that is read.
 pub struct Partition {
-    pub topic: Arc<str>,
-    pub topic_number: u16,
+    pub topic: Topic,
     pub number: u32,
     pub queue: PartitionQueue<Context>,
     pub lane: Lane,
@@ -28,17 +35,16 @@ pub struct Partition {
 
 impl Partition {
     pub fn part(&self) -> TopicPart {
-        (self.topic.to_string(), Some(self.number))
-    }
-
-    pub fn origin(&self) -> (Arc<str>, u16) {
-        (self.topic.clone(), self.topic_number)
+        (self.topic.name.to_string(), Some(self.number))
     }
 
     /// Takes the next record. Gaps between offsets are legal, going backwards is not.
     pub fn take(&mut self, record: Record) -> Result<(), Error> {
         let offset = record.position.offset;
-        let changed = |last| Stop::changed(self.topic.to_string(), self.number, last, offset);
+        let changed = |stored| {
+            let topic = self.topic.name.to_string();
+            Stop::Changed(Mismatch { topic, partition: self.number, stored, found: offset })
+        };
         if let Some(expected) = self.expected.take() {
             if fingerprint(&record) != expected {
                 return Err(Error::Stopped(changed(expected.last_offset)));
@@ -49,7 +55,7 @@ impl Partition {
             let command = record.position.is_command().then(|| Command::parse(&record).ok());
             let seen = command.flatten().map_or_else(Vec::new, |command| command.seen);
             // Records before a command in its own topic are handed on before it anyway.
-            let seen = seen.into_iter().filter(|seen| *seen.topic != *self.topic).collect();
+            let seen = seen.into_iter().filter(|seen| *seen.topic != *self.topic.name).collect();
             self.lane.push(record, seen);
         }
         self.last = Some(offset);

@@ -22,7 +22,7 @@ use super::handed::Handed;
 use super::kafka::{self, is_lost};
 use super::message;
 use super::order::{self, Lane};
-use super::partition::Partition;
+use super::partition::{Partition, Topic};
 use super::{Error, Settings, Stop};
 use crate::metrics::Metrics;
 use crate::person::command::Seen;
@@ -194,25 +194,27 @@ impl Source {
         }
         let mut missing = false;
         let mut is_assigned = true;
-        for (topic, topic_number) in self.topics.clone() {
-            let part = (topic.to_string(), None);
-            let found = kafka::partitions(self.consumer.client(), &topic);
-            match found.and_then(|count| {
-                count.map(|count| self.assign_new((&topic, topic_number), count)).transpose()
-            }) {
+        for (name, number) in self.topics.clone() {
+            let topic = Topic { name, number };
+            let name = &topic.name;
+            let part = (name.to_string(), None);
+            let found = kafka::partitions(self.consumer.client(), name);
+            match found
+                .and_then(|count| count.map(|count| self.assign_new(&topic, count)).transpose())
+            {
                 Ok(Some(())) => self.progress.note_read(&part),
                 Ok(None) => {
                     missing = true;
-                    let reason = format!("topic {topic} does not exist yet; waiting for it");
+                    let reason = format!("topic {name} does not exist yet; waiting for it");
                     self.progress.note_not_read(part, &reason);
-                    if self.partitions.iter().any(|known| known.topic == topic) {
+                    if self.partitions.iter().any(|known| known.topic.name == *name) {
                         // If a topic of this name comes back, it is another one and must be checked again.
                         return Err(Error::OutOfReach);
                     }
                 }
                 Err(Error::Kafka(error)) => {
                     is_assigned = false;
-                    let reason = format!("Kafka does not tell about topic {topic}: {error}");
+                    let reason = format!("Kafka does not tell about topic {name}: {error}");
                     // If no broker is reachable, the error is not about the topic.
                     if !self.progress.is_in_trouble() {
                         self.progress.note_not_read(part, &reason);
@@ -240,50 +242,40 @@ impl Source {
         Ok(())
     }
 
-    fn assign_new(
-        &mut self,
-        (topic, topic_number): (&Arc<str>, u16),
-        count: u32,
-    ) -> Result<(), Error> {
-        self.refuse_compacted(topic)?;
+    fn assign_new(&mut self, topic: &Topic, count: u32) -> Result<(), Error> {
+        let name = &topic.name;
+        self.refuse_compacted(name)?;
         let owned = self.settings.partitions;
-        self.refuse_fewer((topic, topic_number), count)?;
-        for number in (0..count).filter(|number| owned.reads(topic_number, *number)) {
-            if self.partitions.iter().any(|known| known.topic == *topic && known.number == number) {
+        self.refuse_fewer(topic, count)?;
+        for number in (0..count).filter(|number| owned.reads(topic.number, *number)) {
+            let is_it = |known: &Partition| known.topic.name == *name && known.number == number;
+            if self.partitions.iter().any(is_it) {
                 continue;
             }
-            let applied = self.applied.get(&(topic.to_string(), number)).copied();
+            let applied = self.applied.get(&(name.to_string(), number)).copied();
             let (offset, from, expected) = match applied {
                 None => {
-                    (Offset::Beginning, kafka::watermarks(&self.consumer, topic, number)?.0, None)
+                    (Offset::Beginning, kafka::watermarks(&self.consumer, name, number)?.0, None)
                 }
                 Some(applied) => {
-                    let (from, expected) = self.resume((topic, topic_number), number, applied)?;
+                    let (from, expected) = self.resume(topic, number, applied)?;
                     (kafka::at(from), from, expected)
                 }
             };
             let partition = kafka::number(number);
             // Split the queue first, so that no record bypasses it.
-            let queue = self.consumer.split_partition_queue(topic, partition);
+            let queue = self.consumer.split_partition_queue(name, partition);
             let mut queue = queue.ok_or(Error::Internal("a partition has no queue"))?;
             let reading = std::thread::current();
             queue.set_nonempty_callback(move || reading.unpark());
             let mut added = TopicPartitionList::new();
-            added.add_partition_offset(topic, partition, offset)?;
+            added.add_partition_offset(name, partition, offset)?;
             self.consumer.incremental_assign(&added)?;
-            tracing::info!(%topic, partition = number, ?offset, "reading a partition");
+            tracing::info!(topic = %name, partition = number, ?offset, "reading a partition");
             let lane = Lane::new(Instant::now());
-            self.handed.reads(topic_number, number, from);
-            let topic = topic.clone();
-            self.partitions.push(Partition {
-                topic,
-                topic_number,
-                number,
-                queue,
-                lane,
-                expected,
-                last: None,
-            });
+            self.handed.reads(topic.number, number, from);
+            let (topic, last) = (topic.clone(), None);
+            self.partitions.push(Partition { topic, number, queue, lane, expected, last });
         }
         Ok(())
     }
@@ -297,7 +289,7 @@ impl Source {
                 match partition.queue.poll(Duration::ZERO) {
                     None => break,
                     Some(Ok(message)) => {
-                        let record = message::record(&message, partition.origin());
+                        let record = message::record(&message, partition.topic.clone());
                         partition.take(record)?;
                     }
                     Some(Err(KafkaError::PartitionEOF(_))) => partition.lane.reached_end(),
@@ -305,8 +297,8 @@ impl Source {
                         // The topic may have been deleted: ask Kafka without waiting for the next discovery.
                         self.is_assigned &= !is_unknown(&error);
                         if is_passed_over(&error) {
-                            let (topic, number) = (partition.topic.to_string(), partition.number);
-                            let stop = Stop::Unreadable(topic, number, error.to_string());
+                            let topic = partition.topic.name.to_string();
+                            let stop = Stop::Unreadable(topic, partition.number, error.to_string());
                             return Err(Error::Stopped(stop));
                         }
                         self.progress.note_not_read(partition.part(), &mended_by_waiting(error)?);
@@ -316,7 +308,7 @@ impl Source {
                 contact = true;
             }
             if let Some(last) = partition.last {
-                let (topic, number) = (&partition.topic, partition.number);
+                let (topic, number) = (&partition.topic.name, partition.number);
                 self.consumer.context().note_taken(topic, number, last + 1);
             }
         }

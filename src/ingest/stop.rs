@@ -62,11 +62,13 @@ impl Error {
 /// The log is not the one that the store was built from, or has lost the records that come next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Records that were never applied are gone.
+    /// Records that were never applied are gone: from `stored`, the first offset not applied, to `found`, the
+    /// first that Kafka still has.
     Gap(Mismatch),
-    /// The log ends before what was applied.
+    /// The log ends before what was applied: `found`, the offset of the next record to be written, is before
+    /// `stored`, the first not applied.
     Truncated(Mismatch),
-    /// Another record is at the offset of the last applied one.
+    /// Another record, read at `found`, is in the place of the last applied one, whose offset is `stored`.
     Changed(Mismatch),
     /// Kafka does not have the offset that comes next.
     OutOfRange(String),
@@ -79,31 +81,10 @@ pub enum Stop {
 /// The partition, and the two offsets that do not match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    topic: String,
-    number: u32,
-    stored: u64,
-    found: u64,
-}
-
-impl Stop {
-    /// A gap between `next`, the first offset not applied, and `earliest`, the first that Kafka still has.
-    #[must_use]
-    pub fn gap(topic: String, partition: u32, next: u64, earliest: u64) -> Self {
-        Self::Gap(Mismatch { topic, number: partition, stored: next, found: earliest })
-    }
-
-    /// A log whose `end`, the offset of the next record to be written, is before `next`, the first not
-    /// applied.
-    #[must_use]
-    pub fn truncated(topic: String, partition: u32, next: u64, end: u64) -> Self {
-        Self::Truncated(Mismatch { topic, number: partition, stored: next, found: end })
-    }
-
-    /// A log in which the record read at `found` is not the last applied one, whose offset is `last`.
-    #[must_use]
-    pub fn changed(topic: String, partition: u32, last: u64, found: u64) -> Self {
-        Self::Changed(Mismatch { topic, number: partition, stored: last, found })
-    }
+    pub topic: String,
+    pub partition: u32,
+    pub stored: u64,
+    pub found: u64,
 }
 
 const REBUILD: &str = "Point store.path to an empty folder to build a new store from this log, or \
@@ -112,21 +93,21 @@ const REBUILD: &str = "Point store.path to an empty folder to build a new store 
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Gap(Mismatch { topic, number, stored, found }) => write!(
+            Self::Gap(Mismatch { topic, partition, stored, found }) => write!(
                 f,
-                "{topic}:{number}: the records from offset {stored} to {} expired before they \
+                "{topic}:{partition}: the records from offset {stored} to {} expired before they \
                  were applied. Start once with --accept-gap to go on without them, or restore \
                  the topic",
                 found - 1
             ),
-            Self::Truncated(Mismatch { topic, number, stored, found }) => write!(
+            Self::Truncated(Mismatch { topic, partition, stored, found }) => write!(
                 f,
-                "{topic}:{number}: the log ends at offset {found}, but the store has applied it \
+                "{topic}:{partition}: the log ends at offset {found}, but the store has applied it \
                  up to {stored}: the topic was re-created or cut. {REBUILD}"
             ),
-            Self::Changed(Mismatch { topic, number, stored, found }) => write!(
+            Self::Changed(Mismatch { topic, partition, stored, found }) => write!(
                 f,
-                "{topic}:{number}: the last applied record, at offset {stored}, is not the one \
+                "{topic}:{partition}: the last applied record, at offset {stored}, is not the one \
                  that is there now (read at offset {found}): the topic was re-created. {REBUILD}"
             ),
             Self::OutOfRange(reason) => write!(

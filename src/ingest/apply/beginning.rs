@@ -62,7 +62,7 @@ impl Applying<'_, '_> {
         let row = began_merged(Some(life), began, counts);
         self.transaction.put_row(project, target, CREATED, &Stored { place, known, row });
         if counts {
-            self.no_longer_count(project, target, (place, began))?;
+            self.no_longer_count(project, target, place, began)?;
             let head = self.transaction.head_mut(project, target)?;
             head.created_at = head.created_at.min(began);
         }
@@ -74,7 +74,8 @@ impl Applying<'_, '_> {
         &mut self,
         project: ProjectId,
         target: PersonId,
-        (after, began): (Place, Time),
+        after: Place,
+        began: Time,
     ) -> Result<()> {
         loop {
             let rows = self.transaction.rows(project);

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::person::Recording;
 use super::{Applying, At, Kind, Outcome};
 use crate::person::{
     Act, CREATED, Command, Leaving, Life, Lives, Owned, Ownership, PersonId, PersonRow, Position,
@@ -80,15 +81,16 @@ impl Applying<'_, '_> {
         let time = self.not_before(at, life.person)?;
         let at = At { time, updates, ..at };
         let changes = self.weigh(at, life.person, time)?;
-        let Ok(recorded) = self.record(at, life.person, time, changes, None)? else {
-            return Ok(CommandOutcome::TooLarge);
-        };
-        if recorded {
-            let deed = match act {
-                Act::Unset(..) => Deed::PropertiesDeleted,
-                _ => Deed::Updated,
-            };
-            self.record_activity(at, life.person, time, deed)?;
+        match self.record(at, life.person, time, changes, None)? {
+            Recording::Refused(_) => return Ok(CommandOutcome::TooLarge),
+            Recording::Unchanged => {}
+            Recording::Recorded => {
+                let deed = match act {
+                    Act::Unset(..) => Deed::PropertiesDeleted,
+                    _ => Deed::Updated,
+                };
+                self.record_activity(at, life.person, time, deed)?;
+            }
         }
         Ok(CommandOutcome::Done)
     }

@@ -97,7 +97,7 @@ impl Applying<'_, '_> {
             } else {
                 // Either it changed later, or its newest row is from before this life. Then a merge may still
                 // have brought a value by what was known earlier, and none by what is known now.
-                self.state_at(project, (source, property), place.time)?
+                self.state_at(project, source, property, place.time)?
             };
             if let Some(state) = state {
                 let stored =
@@ -105,7 +105,7 @@ impl Applying<'_, '_> {
                 self.put_merged(project, target, property, &stored)?;
             }
             if entry.newest > Some(place.time) {
-                self.copy_rows(project, place.time, (source.person, target), property)?;
+                self.copy_rows(project, place.time, source.person, target, property)?;
             }
         }
         Ok(())
@@ -115,11 +115,12 @@ impl Applying<'_, '_> {
     fn state_at(
         &self,
         project: ProjectId,
-        (life, property): (Life, PropertyId),
+        life: Life,
+        property: PropertyId,
         time: Time,
     ) -> Result<Option<State>> {
         let rows = self.transaction.rows(project);
-        let query = self.query(project, (life, property), Place::end_of(time))?;
+        let query = self.query(project, life, property, Place::end_of(time))?;
         for class in Class::ALL {
             let row = rows.last(life.person, property, class, query.until)?;
             if row.is_some_and(|row| Some(row.place) > query.after) {
@@ -135,7 +136,8 @@ impl Applying<'_, '_> {
         &mut self,
         project: ProjectId,
         time: Time,
-        (source, target): (PersonId, PersonId),
+        source: PersonId,
+        target: PersonId,
         property: PropertyId,
     ) -> Result<()> {
         // `$set_once` first: what an anchor is decided to be may depend on what fills the property before it.

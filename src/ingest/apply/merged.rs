@@ -74,7 +74,7 @@ impl Applying<'_, '_> {
         property: PropertyId,
     ) -> Result<bool> {
         let target = merged.into.person;
-        let query = self.query(project, (source, property), Place::end_of(merged.place.time))?;
+        let query = self.query(project, source, property, Place::end_of(merged.place.time))?;
         // The change belongs to another life of the source than the one that was merged.
         if place > query.until || Some(place) <= query.after {
             return Ok(false);

@@ -11,6 +11,25 @@ use crate::person::{
 };
 use crate::store::{Deed, Effect, Error, Joined, Member, Operation, Result};
 
+/// What became of the changes of an event or command.
+pub enum Recording {
+    /// The timeline has an operation of it.
+    Recorded,
+    /// There was nothing to record.
+    Unchanged,
+    /// The changes were refused; of a merge the timeline has an operation without them.
+    Refused(Rejection),
+}
+
+impl Recording {
+    fn rejection(self) -> Option<Rejection> {
+        match self {
+            Self::Refused(rejection) => Some(rejection),
+            Self::Recorded | Self::Unchanged => None,
+        }
+    }
+}
+
 /// The owner of a distinct id at an event's time.
 enum OwnerAtEvent {
     /// The owner was deleted: the event is dropped.
@@ -69,15 +88,15 @@ impl Applying<'_, '_> {
         if decision.is_some() {
             // Without a trace, a repeat would be decided again and might undo what became of its ids since.
             match recorded {
-                Ok(true) => {}
-                Ok(false) => self.leave_trace(at)?,
-                Err(_) => self.leave_trace(at.identity_only())?,
+                Recording::Recorded => {}
+                Recording::Unchanged => self.leave_trace(at)?,
+                Recording::Refused(_) => self.leave_trace(at.identity_only())?,
             }
         }
         Ok(match recorded {
-            Ok(true) => (Outcome::Recorded, None),
-            Ok(false) => (Outcome::Unchanged, None),
-            Err(rejection) => (Outcome::DeadLetter, Some(rejection)),
+            Recording::Recorded => (Outcome::Recorded, None),
+            Recording::Unchanged => (Outcome::Unchanged, None),
+            Recording::Refused(rejection) => (Outcome::DeadLetter, Some(rejection)),
         })
     }
 
@@ -96,7 +115,7 @@ impl Applying<'_, '_> {
         let changes = self.weigh(at, target, effective)?;
         let recorded = self.record(at, target, effective, changes, Some(source))?;
         self.record_activity(at, target, effective, Deed::Merged(source))?;
-        Ok((Outcome::Recorded, recorded.err()))
+        Ok((Outcome::Recorded, recorded.rejection()))
     }
 
     /// Returns the owner of a distinct id at an event's time.
@@ -320,8 +339,7 @@ impl Applying<'_, '_> {
         Ok(())
     }
 
-    /// Records changes, and the event or command that made them. Returns whether anything was recorded, or
-    /// why the changes were refused.
+    /// Records changes, and the event or command that made them.
     pub fn record(
         &mut self,
         at: At,
@@ -329,14 +347,14 @@ impl Applying<'_, '_> {
         time: Time,
         changes: Vec<WeighedUpdate>,
         merged: Option<PersonId>,
-    ) -> Result<std::result::Result<bool, Rejection>> {
+    ) -> Result<Recording> {
         let effects =
             changes.iter().map(|change| (change.property, Effect::from(&change.update.action)));
         let effects: Vec<_> = effects.collect();
-        let rejection = self.put_changes(at, person, time, changes)?.err();
+        let rejection = self.put_changes(at, person, time, changes)?;
         let effects = if rejection.is_some() { Vec::new() } else { effects };
         if effects.is_empty() && merged.is_none() {
-            return Ok(rejection.map_or(Ok(false), Err));
+            return Ok(rejection.map_or(Recording::Unchanged, Recording::Refused));
         }
         self.put_operation(at, person, time, &Operation { merged, effects, ..at.operation() })?;
         // If the properties of a merge were refused, a repeat applies them once there is room.
@@ -345,7 +363,7 @@ impl Applying<'_, '_> {
         if time != at.time {
             self.leave_trace(noted)?;
         }
-        Ok(rejection.map_or(Ok(true), Err))
+        Ok(rejection.map_or(Recording::Recorded, Recording::Refused))
     }
 
     /// Adds an operation to a person's timeline.

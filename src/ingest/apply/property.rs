@@ -124,16 +124,16 @@ impl Applying<'_, '_> {
     }
 
     /// Writes changes to history and head, and passes them on to the persons that this one was merged into.
-    /// Refuses all of them if they would make the properties too large.
+    /// Refuses all of them, and returns why, if they would make the properties too large.
     pub fn put_changes(
         &mut self,
         at: At,
         person: PersonId,
         time: Time,
         changes: Vec<WeighedUpdate>,
-    ) -> Result<std::result::Result<(), Rejection>> {
+    ) -> Result<Option<Rejection>> {
         if changes.is_empty() {
-            return Ok(Ok(()));
+            return Ok(None);
         }
         let At { project, known, .. } = at;
         let place = Place { time, position: at.position };
@@ -154,7 +154,7 @@ impl Applying<'_, '_> {
             let name_bytes = self.transaction.name_bytes(project, property);
             entries.push((property, name_bytes, Entry { newest, state }));
         }
-        if self.is_too_large(project, (person, place), &entries)? {
+        if self.is_too_large(project, person, place, &entries)? {
             for change in changes.iter().rev() {
                 let class = Effect::from(&change.update.action).class();
                 self.transaction.remove_row(project, person, change.property, class, place);
@@ -162,7 +162,7 @@ impl Applying<'_, '_> {
                     self.transaction.forget_property(project, &change.update.name);
                 }
             }
-            return Ok(Err(Rejection::PersonPropertiesSize));
+            return Ok(Some(Rejection::PersonPropertiesSize));
         }
         let head = self.transaction.head_mut(project, person)?;
         for (property, name_bytes, entry) in entries {
@@ -179,7 +179,7 @@ impl Applying<'_, '_> {
                 self.pass_on(project, person, place, change.property)?;
             }
         }
-        Ok(Ok(()))
+        Ok(None)
     }
 
     /// Writes a row that an event or command made, and returns what was written: a [`Row::Decided`] instead
@@ -196,7 +196,7 @@ impl Applying<'_, '_> {
             && history::is_crowded(&self.transaction.rows(project), person, property, place)?
         {
             let life = self.life_at(project, person, place)?;
-            let query = self.query(project, (life, property), place)?;
+            let query = self.query(project, life, property, place)?;
             let before = history::state(&self.transaction.rows(project), query)?;
             stored.row = Row::Decided(before.then(row));
         }
@@ -207,7 +207,8 @@ impl Applying<'_, '_> {
     fn is_too_large(
         &mut self,
         project: ProjectId,
-        (person, place): (PersonId, Place),
+        person: PersonId,
+        place: Place,
         entries: &[NamedEntry],
     ) -> Result<bool> {
         /// With the names of properties that it no longer has, a person may take this many times the limit.
@@ -263,14 +264,15 @@ impl Applying<'_, '_> {
         property: PropertyId,
     ) -> Result<Query> {
         let life = self.transaction.head(project, person)?.newest_life(person);
-        self.query(project, (life, property), Place::MAX)
+        self.query(project, life, property, Place::MAX)
     }
 
     /// Returns the query for a property of a life up to a place, by everything known.
     pub fn query(
         &self,
         project: ProjectId,
-        (life, property): (Life, PropertyId),
+        life: Life,
+        property: PropertyId,
         until: Place,
     ) -> Result<Query> {
         let after = self.transaction.lives(project).lives_on(life)?;

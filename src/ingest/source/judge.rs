@@ -7,6 +7,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::Source;
 use crate::ingest::batch::Gap;
+use crate::ingest::partition::Topic;
+use crate::ingest::stop::Mismatch;
 use crate::ingest::{Error, Stop, kafka};
 use crate::store::Applied;
 
@@ -16,30 +18,27 @@ const HEARSAY: Duration = Duration::from_secs(10);
 impl Source {
     /// Refuses a topic that has fewer partitions than were applied. Kafka never removes partitions, so it is
     /// another topic, unless the broker that answered does not know of the newest ones yet.
-    pub(super) fn refuse_fewer(
-        &mut self,
-        (topic, topic_number): (&Arc<str>, u16),
-        count: u32,
-    ) -> Result<(), Error> {
-        let name = topic.to_string();
+    pub(super) fn refuse_fewer(&mut self, topic: &Topic, count: u32) -> Result<(), Error> {
+        let name = topic.name.to_string();
         let applied = self.applied.range((name.clone(), count)..=(name.clone(), u32::MAX));
         let owned = self.settings.partitions;
-        let mut gone = applied.filter(|((_, number), _)| owned.reads(topic_number, *number));
+        let mut gone = applied.filter(|((_, number), _)| owned.reads(topic.number, *number));
         let Some(((_, number), applied)) = gone.next() else {
-            self.fewer.remove(topic);
+            self.fewer.remove(&topic.name);
             return Ok(());
         };
-        let since = self.fewer.entry(topic.clone()).or_insert_with(Instant::now);
+        let since = self.fewer.entry(topic.name.clone()).or_insert_with(Instant::now);
         Err(if since.elapsed() < HEARSAY {
             KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition).into()
         } else {
-            Error::Stopped(Stop::truncated(name, *number, applied.next_offset, 0))
+            let (partition, stored) = (*number, applied.next_offset);
+            Error::Stopped(Stop::Truncated(Mismatch { topic: name, partition, stored, found: 0 }))
         })
     }
 
     /// Refuses a compacted topic: a store rebuilt from it would read fewer records.
     pub(super) fn refuse_compacted(&mut self, topic: &Arc<str>) -> Result<(), Error> {
-        let is_read = self.partitions.iter().any(|known| known.topic == *topic);
+        let is_read = self.partitions.iter().any(|known| known.topic.name == *topic);
         if is_read || !self.settings.refuse_compacted || self.judged.contains(topic) {
             return Ok(());
         }
@@ -64,27 +63,28 @@ impl Source {
     /// Returns the offset at which to resume a partition, and the record that must come first there, if any.
     pub(super) fn resume(
         &mut self,
-        (topic, topic_number): (&Arc<str>, u16),
+        topic: &Topic,
         number: u32,
         applied: Applied,
     ) -> Result<(u64, Option<Applied>), Error> {
-        let (low, high) = kafka::watermarks(&self.consumer, topic, number)?;
-        let stop = |stop: fn(String, u32, u64, u64) -> Stop, found| {
-            Error::Stopped(stop(topic.to_string(), number, applied.next_offset, found))
+        let (low, high) = kafka::watermarks(&self.consumer, &topic.name, number)?;
+        let stop = |stop: fn(Mismatch) -> Stop, found| {
+            let (topic, stored) = (topic.name.to_string(), applied.next_offset);
+            Error::Stopped(stop(Mismatch { topic, partition: number, stored, found }))
         };
         if high < applied.next_offset {
-            return Err(stop(Stop::truncated, high));
+            return Err(stop(Stop::Truncated, high));
         }
         if low > applied.next_offset {
-            let gap = stop(Stop::gap, low);
+            let gap = stop(Stop::Gap, low);
             if !self.settings.accept_gap {
                 return Err(gap);
             }
             tracing::warn!("{gap}. They are given up, as --accept-gap says");
             let applied =
                 Applied { next_offset: low, last_offset: low.saturating_sub(1), ..applied };
-            let partition = (topic.to_string(), number);
-            self.gaps.push(Gap { topic: topic_number, partition, applied });
+            let partition = (topic.name.to_string(), number);
+            self.gaps.push(Gap { topic: topic.number, partition, applied });
             return Ok((low, None));
         }
         if low > applied.last_offset {

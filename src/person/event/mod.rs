@@ -135,7 +135,7 @@ impl Parts<'_> {
                 None
             }
             Some(other) => {
-                let merge = self.merge(&name, (&full_id, &other), had_nul);
+                let merge = self.merge(&name, &full_id, &other, had_nul);
                 merge.map_err(|warning| warnings.push(warning)).ok()
             }
             None => None,
@@ -234,7 +234,8 @@ impl Parts<'_> {
     fn merge(
         &self,
         name: &str,
-        (distinct_id, other): (&str, &str),
+        distinct_id: &str,
+        other: &str,
         had_nul: bool,
     ) -> Result<MergeRequest, Warning> {
         // NULs were replaced by U+FFFD, so in a record that had one, that character counts as a NUL.

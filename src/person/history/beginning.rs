@@ -28,7 +28,7 @@ pub fn created<H: Histories>(
             row => Ok(began_by(&row)),
         };
         let [counts, does_not] = [Class::MergeBoth, Class::MergeCurrent]
-            .map(|class| earliest(rows, (person, class), time, known, of));
+            .map(|class| earliest(rows, person, class, time, known, of));
         earlier(counts?, does_not?)
     };
     Ok(earlier(own, merged))
@@ -69,13 +69,14 @@ pub fn began<H: Histories>(
     time: Time,
     known: Time,
 ) -> Result<Option<Time>, H::Error> {
-    earliest(rows, (person, Class::Once), time, known, |row| Ok(Some(row.place.time)))
+    earliest(rows, person, Class::Once, time, known, |row| Ok(Some(row.place.time)))
 }
 
 /// Returns the earliest time among the rows of [`CREATED`] of one class.
 fn earliest<H: Histories>(
     rows: &H,
-    (person, class): (PersonId, Class),
+    person: PersonId,
+    class: Class,
     time: Time,
     known: Time,
     of: impl Fn(Stored) -> Result<Option<Time>, H::Error>,

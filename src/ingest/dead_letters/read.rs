@@ -8,12 +8,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Header, Message};
 
-use super::context::Preparing;
-use super::dead_letter::owned_headers;
-use super::kafka::{self, PATIENCE, partitions, watermarks};
-use super::message::headers;
-use super::produce::Producer;
-use super::{Connection, Error};
+use super::owned_headers;
+use crate::ingest::context::ErrorContext;
+use crate::ingest::kafka::{self, PATIENCE, partitions, watermarks};
+use crate::ingest::message::headers;
+use crate::ingest::produce::Producer;
+use crate::ingest::{Connection, Error};
 use crate::person::{Time, identity};
 
 /// How long Kafka may be silent before reading gives up.
@@ -22,12 +22,14 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// A dead letter: a record that could not be used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Letter {
-    /// Its partition and offset in the topic of dead letters.
-    pub place: (u32, u64),
+    /// Its partition in the topic of dead letters.
+    pub partition: u32,
+    /// Its offset there.
+    pub offset: u64,
     /// Why it could not be used.
     pub reason: String,
-    /// Topic, partition and offset of the original record.
-    pub origin: (String, u32, u64),
+    /// Where the original record was.
+    pub origin: Origin,
     /// When Kafka received the record; `None` if unknown.
     pub received: Option<Time>,
     /// When it became a dead letter.
@@ -42,6 +44,17 @@ pub struct Letter {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
+/// Where a record was before it became a dead letter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Its topic.
+    pub topic: String,
+    /// Its partition.
+    pub partition: u32,
+    /// Its offset.
+    pub offset: u64,
+}
+
 impl Letter {
     /// Returns headers that the record lacks and that its origin provides: the latest time at which it can
     /// have been captured, and the uuid by which a repeated record is recognised.
@@ -52,7 +65,7 @@ impl Letter {
             lent.push(("now", received.to_string()));
         }
         if lacks("uuid") {
-            let (topic, partition, offset) = &self.origin;
+            let Origin { topic, partition, offset } = &self.origin;
             lent.push(("uuid", identity::origin_uuid(topic, *partition, *offset).to_string()));
         }
         lent
@@ -83,15 +96,15 @@ pub fn read<E: From<Error>>(
     Ok(())
 }
 
-fn reader(connection: &Connection) -> Result<BaseConsumer<Preparing>, Error> {
+fn reader(connection: &Connection) -> Result<BaseConsumer<ErrorContext>, Error> {
     let mut config = connection.config();
     config.set("group.id", &connection.group).set("enable.auto.commit", "false");
     config.set("auto.offset.reset", "earliest").set("enable.partition.eof", "true");
-    Ok(config.create_with_context(Preparing(Arc::default()))?)
+    Ok(config.create_with_context(ErrorContext(Arc::default()))?)
 }
 
 fn read_partition<E: From<Error>>(
-    consumer: &BaseConsumer<Preparing>,
+    consumer: &BaseConsumer<ErrorContext>,
     (topic, number): (&str, u32),
     offsets: std::ops::Range<u64>,
     visit: &mut impl FnMut(Letter) -> Result<(), E>,
@@ -124,7 +137,8 @@ fn read_partition<E: From<Error>>(
 
 fn letter(message: &BorrowedMessage<'_>) -> Letter {
     let mut letter = Letter {
-        place: (message.partition().unsigned_abs(), message.offset().unsigned_abs()),
+        partition: message.partition().unsigned_abs(),
+        offset: message.offset().unsigned_abs(),
         rejected: Time::from_milliseconds(message.timestamp().to_millis().unwrap_or(0)),
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
@@ -135,9 +149,9 @@ fn letter(message: &BorrowedMessage<'_>) -> Letter {
         let text = text.unwrap_or_default();
         match key.as_str() {
             "dlq_reason" => text.clone_into(&mut letter.reason),
-            "dlq_topic" => text.clone_into(&mut letter.origin.0),
-            "dlq_partition" => letter.origin.1 = text.parse().unwrap_or_default(),
-            "dlq_offset" => letter.origin.2 = text.parse().unwrap_or_default(),
+            "dlq_topic" => text.clone_into(&mut letter.origin.topic),
+            "dlq_partition" => letter.origin.partition = text.parse().unwrap_or_default(),
+            "dlq_offset" => letter.origin.offset = text.parse().unwrap_or_default(),
             "dlq_timestamp" => {
                 let milliseconds = text.parse().ok().filter(|time| *time > 0);
                 letter.received = milliseconds.map(Time::from_milliseconds);
@@ -161,7 +175,7 @@ pub fn replay(producer: &Producer, letter: &Letter) -> Result<(), Error> {
         headers = headers.insert(Header { key, value: Some(value.as_str()) });
     }
     let (key, value) = (letter.key.as_deref(), letter.value.as_deref());
-    let (topic, partition, _) = &letter.origin;
+    let Origin { topic, partition, .. } = &letter.origin;
     let partition = producer.has_partition(topic, *partition)?.then_some(*partition);
     producer.send_record((topic, partition), (key, value), Some(headers))
 }
@@ -173,7 +187,7 @@ mod tests {
     #[test]
     fn a_record_is_lent_only_what_it_lacks() {
         let letter = Letter {
-            origin: ("events".to_owned(), 1, 7),
+            origin: Origin { topic: "events".to_owned(), partition: 1, offset: 7 },
             received: Some(Time::from_milliseconds(1_767_225_600_000)),
             ..Letter::default()
         };

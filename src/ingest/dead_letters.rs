@@ -3,6 +3,8 @@
 //! A batch is committed only after its dead letters are in Kafka, so none is lost. A crash in between may
 //! repeat one, which its origin shows.
 
+mod read;
+
 use std::time::Duration;
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -10,6 +12,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 
+pub use self::read::{Letter, Origin, read, replay};
 use super::Error;
 use super::kafka::Connection;
 use super::outlet::Outlet;
