@@ -142,7 +142,7 @@ fn is_too_large(error: &KafkaError) -> bool {
 }
 
 /// Converts a record's headers to those of a record to be sent.
-pub fn owned_headers(own: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
+pub(super) fn owned_headers(own: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
     own.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
         headers.insert(Header { key, value: value.as_deref() })
     })

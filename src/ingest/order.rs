@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::handed::Part;
+use super::handed::{Handed, Part};
 use crate::person::command::Seen;
 use crate::person::{Record, Time};
 
@@ -59,10 +59,16 @@ impl Lane {
         self.bytes
     }
 
-    /// Returns the next record and the first position that it waits for; `None` if it waits for nothing.
-    pub fn waits_for(&self, is_reached: impl Fn(&Seen, Time) -> bool) -> Option<(&Record, &Seen)> {
+    /// Returns the next record and the first position that it waits for; `None` if it waits for nothing. `coming`
+    /// is as in [`Handed::has`].
+    pub fn waits_for(
+        &self,
+        handed: &Handed,
+        coming: impl Fn(Part) -> Option<Time>,
+    ) -> Option<(&Record, &Seen)> {
         let (record, seen) = self.buffered.front()?;
-        Some((record, seen.iter().find(|seen| !is_reached(seen, record.timestamp))?))
+        let is_missing = |seen: &&Seen| !handed.has(seen, record.timestamp, &coming);
+        Some((record, seen.iter().find(is_missing)?))
     }
 
     /// Returns the Kafka timestamp of the next record if this is the lane of the given partition.
@@ -78,20 +84,14 @@ impl Lane {
 }
 
 /// Takes the next record. Returns `None` while a partition must be waited for, or if no buffered record may
-/// be handed on. `is_reached` says whether a position that a command's author had seen was handed on; it gets
-/// the time at which the command was written, and a function for the Kafka timestamp of a partition's next
-/// record.
-pub fn next(
-    lanes: &mut [&mut Lane],
-    now: Instant,
-    is_reached: impl Fn(&Seen, Time, &dyn Fn(Part) -> Option<Time>) -> bool,
-) -> Option<Record> {
+/// be handed on.
+pub fn next(lanes: &mut [&mut Lane], now: Instant, handed: &Handed) -> Option<Record> {
     if lanes.iter().any(|lane| lane.must_be_waited_for(now)) {
         return None;
     }
     let coming = |of| lanes.iter().find_map(|lane| lane.comes(of));
-    let is_reached = |seen: &Seen, written| is_reached(seen, written, &coming);
-    let ready = lanes.iter().enumerate().filter(|(_, lane)| lane.waits_for(is_reached).is_none());
+    let is_ready = |lane: &Lane| lane.waits_for(handed, coming).is_none();
+    let ready = lanes.iter().enumerate().filter(|(_, lane)| is_ready(lane));
     let ready = ready.filter_map(|(index, lane)| {
         let (first, _) = lane.buffered.front()?;
         Some((first.timestamp, first.position, index))
@@ -108,7 +108,10 @@ pub fn next(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::ingest::Partitions;
     use crate::person::Position;
 
     fn record(partition: u32, offset: u64, timestamp: i64) -> Record {
@@ -116,9 +119,13 @@ mod tests {
         Record { position, timestamp: Time(timestamp), ..Record::default() }
     }
 
+    fn nothing() -> Handed {
+        Handed::new([("events".into(), 0)].into(), Partitions::All, &BTreeMap::new())
+    }
+
     fn drain(lanes: &mut [Lane], now: Instant) -> Vec<(u32, u64)> {
         let mut lanes: Vec<_> = lanes.iter_mut().collect();
-        let records = std::iter::from_fn(|| next(&mut lanes, now, |_, _, _| true));
+        let records = std::iter::from_fn(|| next(&mut lanes, now, &nothing()));
         records.map(|record| (record.position.partition, record.position.offset)).collect()
     }
 
@@ -148,6 +155,7 @@ mod tests {
         lanes[1].reached_end();
         assert_eq!(drain(&mut lanes, now), [(0, 1)]);
     }
+
     #[test]
     fn a_command_waits_for_what_its_author_had_seen() {
         let now = Instant::now();
@@ -159,13 +167,12 @@ mod tests {
         }
         lanes.iter_mut().for_each(Lane::reached_end);
         let mut lanes: Vec<_> = lanes.iter_mut().collect();
-        let mut handed = Vec::new();
-        loop {
-            let reached = handed.len() as u64;
-            let next = next(&mut lanes, now, |seen, _, _| seen.next_offset <= reached);
-            let Some(record) = next else { break };
-            handed.push((record.position.partition, record.position.offset));
+        let (mut handed, mut order) = (nothing(), Vec::new());
+        handed.reads(0, 1, 0);
+        while let Some(record) = next(&mut lanes, now, &handed) {
+            handed.hand_on(&record);
+            order.push((record.position.partition, record.position.offset));
         }
-        assert_eq!(handed, [(1, 0), (1, 1), (0, 0), (1, 2)]);
+        assert_eq!(order, [(1, 0), (1, 1), (0, 0), (1, 2)]);
     }
 }

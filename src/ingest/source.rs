@@ -141,12 +141,9 @@ impl Source {
         let now = Instant::now();
         let mut lanes: Vec<_> =
             self.partitions.iter_mut().map(|partition| &mut partition.lane).collect();
-        while !batch.is_full(&self.settings) {
-            let Some(record) = order::next(&mut lanes, now, |seen, written, coming| {
-                self.handed.has(seen, written, coming)
-            }) else {
-                break;
-            };
+        while !batch.is_full(&self.settings)
+            && let Some(record) = order::next(&mut lanes, now, &self.handed)
+        {
             self.handed.hand_on(&record);
             batch.push(record);
         }
@@ -159,9 +156,7 @@ impl Source {
     fn waiting(&self) -> impl Iterator<Item = (&Record, &Seen)> {
         let lanes = self.partitions.iter().map(|partition| &partition.lane);
         let coming = |of| self.partitions.iter().find_map(|partition| partition.lane.comes(of));
-        lanes.filter_map(move |lane| {
-            lane.waits_for(|seen, written| self.handed.has(seen, written, coming))
-        })
+        lanes.filter_map(move |lane| lane.waits_for(&self.handed, coming))
     }
 
     /// Logs, once, a command that still waits after everything else was handed on.
