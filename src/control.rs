@@ -67,7 +67,7 @@ impl Control {
                 let store = store.clone();
                 thread::spawn(move || {
                     if let Err(error) = serve(&store, &command) {
-                        tracing::warn!(%error, "a backup was left");
+                        tracing::warn!(%error, "a backup was abandoned");
                     }
                 });
             }
@@ -111,7 +111,7 @@ fn serve(store: &Weak<Store>, mut command: &UnixStream) -> io::Result<()> {
     if let Some(store) = store.upgrade() {
         store.note_backup(clock::now().as_secs()).map_err(io::Error::other)?;
     }
-    tracing::info!("a backup was made");
+    tracing::info!("a backup was finished");
     command.write_all(b"\n")
 }
 
@@ -119,7 +119,7 @@ fn serve(store: &Weak<Store>, mut command: &UnixStream) -> io::Result<()> {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The server refused, with this reason.
-    #[error("the server that runs on this store gives no checkpoint: {0}")]
+    #[error("the server running on this store refused a checkpoint: {0}")]
     Refused(String),
     /// The server belongs to another user.
     #[error(

@@ -141,14 +141,14 @@ pub async fn run(
     tracing::info!(address = %start.listener.local_addr()?, "listening");
     let ending = async {
         shutdown.await;
-        tracing::info!("shutting down: the batch in hand is committed, then requests are finished");
+        tracing::info!("shutting down: committing the current batch, then finishing requests");
         progress.update(|status| status.shutting_down = true);
         // `stop` joins threads, so it must not run on a runtime thread: it would block the requests in
         // progress. If Kafka hangs, ingestion is abandoned after `STOP_PATIENCE`; what was not committed is
         // read again at the next start.
         let stopped = tokio::task::spawn_blocking(|| ingest.stop());
         if tokio::time::timeout(STOP_PATIENCE, stopped).await.is_err() {
-            tracing::warn!("ingestion does not end, as Kafka does not answer; leaving it");
+            tracing::warn!("ingestion does not end because Kafka does not answer; giving up on it");
         }
     };
     let served = api::serve(start.listener, start.metrics_listener, state, ending).await;
@@ -178,7 +178,7 @@ impl api::CommandLog for Commands {
 fn listen(store: &Arc<Store>, config: &Config) -> Option<Control> {
     let listening = Control::listen(store, &config.store.path);
     let say = |error: &io::Error| {
-        tracing::warn!(%error, "no socket in store.path, so no backups while this server runs");
+        tracing::warn!(%error, "cannot create the socket in store.path: no backups while this server runs");
     };
     listening.inspect_err(say).ok()
 }
@@ -204,16 +204,16 @@ async fn reload(
         match taken {
             Ok(new) => {
                 let (projects, api_keys) = (new.projects.len(), new.api_keys.len());
-                tracing::info!(projects, api_keys, "projects and keys were read again");
+                tracing::info!(projects, api_keys, "projects and keys were reloaded");
                 config.projects.clone_from(&new.projects);
                 config.api_keys.clone_from(&new.api_keys);
                 rules.replace(config.rules());
                 if config != new {
-                    tracing::warn!("other settings have changed too; they count after a restart");
+                    tracing::warn!("other settings changed too; they take effect after a restart");
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "the configuration was read again and changes nothing");
+                tracing::error!(%error, "the new configuration cannot be used; the current one stays in force");
             }
         }
     }
@@ -227,11 +227,13 @@ async fn erase(store: Arc<Store>, mut pending: store::Pending, interval: Duratio
         match erased {
             Ok(Ok((persons, left))) => {
                 if persons > 0 {
-                    tracing::info!(persons, "deleted persons are off the disk");
+                    tracing::info!(persons, "deleted persons were erased from the disk");
                 }
                 pending = left;
             }
-            Ok(Err(error)) => tracing::error!(%error, "deleted persons stay on the disk for now"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "deleted persons could not be erased from the disk yet")
+            }
             Err(_) => return,
         }
         tokio::time::sleep(interval).await;

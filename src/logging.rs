@@ -17,7 +17,7 @@ pub enum Error {
     #[error("RUST_LOG: {0}; write for example RUST_LOG=info or RUST_LOG=personview=debug,warn")]
     Filter(String),
     /// Another logger is already installed in this process.
-    #[error("logging was begun twice")]
+    #[error("logging was started twice")]
     Twice(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

@@ -79,14 +79,14 @@ impl Progress {
     /// Notes why Kafka cannot be read at the moment, and logs the reason if it is new.
     pub fn note_trouble(&self, reason: &str) {
         if self.note(|status| &mut status.kafka_trouble, reason) && self.mark_logged(reason) {
-            tracing::warn!(reason, "Kafka cannot be used just now; it is tried again");
+            tracing::warn!(reason, "Kafka is unavailable; retrying");
         }
     }
 
     /// Notes the cause of trouble with Kafka, and logs it if it is new.
     pub fn note_cause(&self, cause: &str) {
         if self.note(|status| &mut status.kafka_cause, cause) && self.mark_logged(cause) {
-            tracing::warn!(cause, "Kafka cannot be spoken to");
+            tracing::warn!(cause, "a connection to Kafka failed");
         }
     }
 
@@ -94,7 +94,7 @@ impl Progress {
     pub fn note_dead_letters(&self, trouble: Option<&str>) {
         if let Some(reason) = trouble {
             if self.note(|status| &mut status.dead_letter_trouble, reason) {
-                tracing::warn!(reason, "ingestion waits for dead letters");
+                tracing::warn!(reason, "ingestion waits until dead letters can be written");
             }
             return;
         }
@@ -114,7 +114,7 @@ impl Progress {
         });
         if is_new {
             let (topic, partition) = part;
-            tracing::warn!(topic, partition, reason, "a topic is not read; it is tried again");
+            tracing::warn!(topic, partition, reason, "a topic cannot be read; retrying");
         }
     }
 
@@ -122,7 +122,7 @@ impl Progress {
     pub fn note_read(&self, part: &TopicPart) {
         if self.status.send_if_modified(|status| status.not_read.remove(part).is_some()) {
             let (topic, partition) = part;
-            tracing::info!(topic, partition, "a topic is read now");
+            tracing::info!(topic, partition, "a topic can be read now");
         }
     }
 

@@ -100,7 +100,7 @@ pub fn change(text: &str, store: Uuid, project: ProjectId) -> Result<u64, Error>
         Some(u64::from_be_bytes(change.try_into().ok()?))
     });
     change.ok_or_else(|| {
-        let detail = "cursor is of another store or project: begin anew, without a cursor";
+        let detail = "cursor is of another store or project: start again, without a cursor";
         Error::invalid(PARAMETER, detail)
     })
 }

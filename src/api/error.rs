@@ -171,12 +171,12 @@ impl Error {
 
     /// An answer that cannot be split into pages exceeds the page limit.
     pub fn answer_too_large(asked: &str) -> Self {
-        Self::invalid(asked, "The answer would be larger than it may be: ask for less.")
+        Self::invalid(asked, "The answer would be larger than allowed: ask for less.")
     }
 
     /// A read exceeded its deadline.
     pub fn query_timeout() -> Self {
-        let detail = "The query took longer than it may; narrow it down or try again.";
+        let detail = "The query took longer than allowed; narrow it down or try again.";
         Self::new(Code::QueryTimeout, detail).retry()
     }
 
@@ -204,7 +204,7 @@ impl Error {
     pub fn not_appended(why: NotAppended) -> Self {
         match why {
             NotAppended::Nothing => {
-                let detail = "Nothing was written, as Kafka is not available; try again soon.";
+                let detail = "Nothing was written, because Kafka is unavailable; try again soon.";
                 Self::new(Code::Unavailable, detail).retry()
             }
             NotAppended::Unknown => Self::of_status(StatusCode::GATEWAY_TIMEOUT, &Method::POST),
@@ -231,7 +231,7 @@ impl Error {
                 Self::method_not_allowed(format!("Method \"{method}\" not allowed."))
             }
             StatusCode::PAYLOAD_TOO_LARGE => {
-                let detail = "The body is larger than it may be.";
+                let detail = "The body is larger than allowed.";
                 Self::new(Code::PayloadTooLarge, detail)
             }
             StatusCode::UNSUPPORTED_MEDIA_TYPE => {

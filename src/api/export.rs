@@ -108,7 +108,7 @@ fn passes<F>(
         } else {
             "it took longer than a snapshot may live"
         };
-        tracing::warn!("an export was broken off: {why}");
+        tracing::warn!("an export was cancelled: {why}");
     }
 }
 

@@ -64,7 +64,7 @@ pub async fn join(mut read: Read, request: Request) -> Result<Response, Error> {
     let common = Arc::new(as_of::common(std::mem::take(&mut read.parameters))?);
     let permit = read.wait_for_turn(&read.state.joins, "joins").await?;
     let file = read.state.store.spool().map_err(|error| {
-        tracing::error!(%error, "no file can be made for what a caller sends");
+        tracing::error!(%error, "cannot create a file for the input of a join");
         Error::internal()
     })?;
     let spool = Arc::new(Spool::new(file, read.state.settings.join_spool));
@@ -143,7 +143,7 @@ async fn take(
             }
             let written = spawn_blocking(move || spool.write(&piece, bytes)).await;
             if let Ok(Err(error)) = &written {
-                tracing::error!(%error, "what a caller sends cannot be kept");
+                tracing::error!(%error, "cannot store the input of a join");
             }
             if !matches!(written, Ok(Ok(()))) || came.is_closed() {
                 return;
@@ -187,7 +187,7 @@ impl Lines {
         // One byte more, to see whether a line of the greatest length ends there.
         let length = usize::try_from(came.bytes - self.at).unwrap_or(CHUNK).min(CHUNK + 1);
         let chunk = self.spool.read(length, self.at).map_err(|error| {
-            tracing::error!(%error, "what a caller sent cannot be read again");
+            tracing::error!(%error, "cannot read back the input of a join");
             Error::internal()
         })?;
         let is_last = came.whole && self.at + length as u64 == came.bytes;

@@ -30,7 +30,7 @@ const SECRET_CHARACTERS: usize = 40;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The name is not a scope.
-    #[error("`{0}` is no scope; write some of: {known}", known = SCOPE_NAMES.join(", "))]
+    #[error("`{0}` is not a scope; use some of: {known}", known = SCOPE_NAMES.join(", "))]
     Scope(String),
     /// The text is not a SHA-256 in hexadecimal digits.
     #[error("a SHA-256 is 64 hexadecimal digits; `personview key hash` prints them for a key")]

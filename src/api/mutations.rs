@@ -287,7 +287,8 @@ fn named_once(attr: &str, asked: Vec<String>) -> Result<BTreeSet<String>, Error>
     }
     let same = |asked: &String| {
         let person_ref = PersonRef::parse(asked, attr).map_err(|_| {
-            let detail = format!("'{asked}' is no id or uuid; distinct ids go into distinct_ids");
+            let detail =
+                format!("'{asked}' is not an id or uuid; distinct ids go into distinct_ids");
             Error::invalid(attr, detail)
         })?;
         Ok(person_ref.to_string())

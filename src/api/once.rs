@@ -65,7 +65,7 @@ fn judge(outcome: CommandOutcome) -> Result<(), Error> {
         CommandOutcome::Done => Ok(()),
         CommandOutcome::NotFound => Err(Error::not_found("Not found.")),
         CommandOutcome::TooLarge => {
-            let detail = "The person's properties would be larger than they may be.";
+            let detail = "The person's properties would be larger than allowed.";
             Err(Error::invalid("properties", detail))
         }
         CommandOutcome::NothingToSplit => Err(nothing_to_split()),

@@ -92,7 +92,7 @@ async fn accept(
                     crowd.tell(&places);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be taken");
+                    tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -103,7 +103,7 @@ async fn accept(
     if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
         tracing::warn!(
             requests = connections.len(),
-            "requests still running after {GRACE:?} are broken off"
+            "requests still running after {GRACE:?} are cancelled"
         );
     }
 }
@@ -129,7 +129,10 @@ impl Crowd {
     fn tell(&mut self, places: &Semaphore) {
         let is_due = self.told.is_none_or(|told| told.elapsed() >= CROWD_PAUSE);
         if places.available_permits() == 0 && is_due {
-            tracing::warn!(api.connections = self.most, "all connections are taken; more wait");
+            tracing::warn!(
+                api.connections = self.most,
+                "all connections are in use; further ones wait"
+            );
             self.told = Some(Instant::now());
         }
     }
@@ -142,7 +145,7 @@ async fn connection(
 ) {
     let stream = match TcpStream::from_std(stream) {
         Ok(stream) => stream,
-        Err(error) => return tracing::warn!(%error, "a connection could not be taken"),
+        Err(error) => return tracing::warn!(%error, "cannot accept a connection"),
     };
     // Answers are written whole, so there is nothing to gain by delaying small packets.
     let _ = stream.set_nodelay(true);

@@ -29,7 +29,7 @@ pub struct Broken;
 
 impl From<Broken> for Error {
     fn from(_: Broken) -> Self {
-        tracing::error!("an answer was no JSON, or its rows changed while they were read");
+        tracing::error!("an answer was not JSON, or its rows changed while they were read");
         Self::internal()
     }
 }

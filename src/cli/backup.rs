@@ -85,7 +85,7 @@ fn ensure_outside_store(backups: &Path, store: &Path) -> anyhow::Result<()> {
     // The folder may not exist yet, so its nearest existing ancestor is resolved.
     let there = absolute.ancestors().find_map(|folder| folder.canonicalize().ok());
     if there.zip(store.canonicalize().ok()).is_some_and(|(there, store)| there.starts_with(store)) {
-        bail!("{} lies in store.path; keep backups elsewhere", backups.display());
+        bail!("{} is inside store.path; keep backups elsewhere", backups.display());
     }
     Ok(())
 }

@@ -93,7 +93,7 @@ impl View<'_> {
             }
             bail!("project {project} has never seen the distinct id {id:?}");
         }
-        match asked.id.context("a person is due")? {
+        match asked.id.context("give a distinct id or an id")? {
             Name::Id(id) => Ok(id),
             Name::Uuid(uuid) => {
                 let person = self.snapshot.person_of_uuid(project, uuid)?;

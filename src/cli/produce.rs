@@ -49,7 +49,7 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
     }
     ended?;
     if bad + refused > 0 {
-        bail!("{bad} lines were left out and {refused} events refused");
+        bail!("{bad} lines were skipped and {refused} events refused");
     }
     Ok(())
 }
@@ -175,7 +175,7 @@ mod tests {
     #[test]
     fn a_bad_line_says_what_it_is() {
         for (line, reason) in
-            [(&b"{"[..], "not JSON"), (&b"[1]"[..], "no object"), (&b"\xff"[..], "not UTF-8")]
+            [(&b"{"[..], "not JSON"), (&b"[1]"[..], "not an object"), (&b"\xff"[..], "not UTF-8")]
         {
             assert!(judge(line).unwrap_err().contains(reason), "{reason}");
         }

@@ -31,9 +31,9 @@ pub fn run(config: &Config, output: &mut impl Write) -> anyhow::Result<()> {
     }
     match report.differences() {
         0 => Ok(()),
-        1 => bail!("the store contradicts itself: 1 difference"),
+        1 => bail!("the store is inconsistent: 1 difference"),
         many => bail!(
-            "the store contradicts itself: {many} differences, of which the first {} are told",
+            "the store is inconsistent: {many} differences, of which the first {} are shown",
             report.first.len()
         ),
     }

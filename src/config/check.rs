@@ -213,7 +213,9 @@ impl Check {
             self.unique(&mut labels, &at("label"), api_key.label.clone(), what);
             match key::from_hex(&api_key.sha256) {
                 Ok(hash) => self.unique(&mut hashes, &at("sha256"), hash, "write each key once"),
-                Err(error) => self.expect(false, &at("sha256"), || format!("is no hash: {error}")),
+                Err(error) => {
+                    self.expect(false, &at("sha256"), || format!("is not a hash: {error}"))
+                }
             }
             self.scopes(&at("scopes"), &api_key.scopes);
             self.reach(&at("projects"), &api_key.projects, &ids);
@@ -231,7 +233,7 @@ impl Check {
         for (nth, scope) in scopes.iter().enumerate() {
             let is_known = key::SCOPE_NAMES.contains(&scope.as_str());
             self.expect(is_known, &format!("{key}[{nth}]"), || {
-                format!("is \"{scope}\", which is no scope; write some of: {known}")
+                format!("is \"{scope}\", which is not a scope; use some of: {known}")
             });
         }
     }

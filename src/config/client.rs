@@ -39,7 +39,7 @@ impl Client {
             let name = file_name[..file_name.len() - FILE.len()].to_owned();
             if self.0.contains_key(&name) {
                 failures
-                    .push((file_name, format!("stands beside \"{name}\"; keep one of the two")));
+                    .push((file_name, format!("is set beside \"{name}\"; keep one of the two")));
                 continue;
             }
             match fs::read_to_string(&path) {

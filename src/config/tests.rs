@@ -321,14 +321,14 @@ fn projects_and_keys_that_cannot_work_are_told_all_at_once() {
          project; take one of them out"
             .to_owned(),
         "`api_keys[0].label` is empty; write for example dashboard".to_owned(),
-        "`api_keys[0].sha256` is no hash: a SHA-256 is 64 hexadecimal digits; `personview key hash` \
+        "`api_keys[0].sha256` is not a hash: a SHA-256 is 64 hexadecimal digits; `personview key hash` \
          prints them for a key"
             .to_owned(),
-        format!("`api_keys[0].scopes[0]` is \"persons:read\", which is no scope; write some of: {known}"),
+        format!("`api_keys[0].scopes[0]` is \"persons:read\", which is not a scope; use some of: {known}"),
         "`api_keys[0].projects[1]` is 3, but no [[projects]] table has that id; add one or take \
          it out"
             .to_owned(),
-        "`api_keys[1].sha256` is no hash: a SHA-256 is 64 hexadecimal digits; `personview key hash` \
+        "`api_keys[1].sha256` is not a hash: a SHA-256 is 64 hexadecimal digits; `personview key hash` \
          prints them for a key"
             .to_owned(),
         format!("`api_keys[1].scopes` is empty, so the key may do nothing; write some of: {known}"),

@@ -177,7 +177,7 @@ impl Connection {
         let options = AdminOptions::new().request_timeout(Some(PATIENCE));
         for created in admin.create_topics(&missing, &options).await? {
             match created {
-                Ok(name) => tracing::info!(topic = name, "created a topic that was missing"),
+                Ok(name) => tracing::info!(topic = name, "created a missing topic"),
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((_, code)) => return Err(KafkaError::AdminOp(code).into()),
             }

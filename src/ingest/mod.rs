@@ -140,7 +140,10 @@ impl Ingest {
             metrics.ingest_lag(&[]);
             metrics.kafka_brokers(&[]);
             // Logged last: when this line appears, readiness already shows the reason.
-            tracing::error!(reason, "ingestion has ended; reads go on with what is in the store");
+            tracing::error!(
+                reason,
+                "ingestion has ended; reads continue with what is in the store"
+            );
         });
         Self { going, thread }
     }

@@ -35,7 +35,7 @@ pub enum Error {
     #[error("interrupted")]
     Interrupted,
     /// An invariant broke.
-    #[error("ingestion contradicts itself: {0}")]
+    #[error("ingestion found an inconsistency: {0}")]
     Internal(&'static str),
 }
 
@@ -113,19 +113,18 @@ impl fmt::Display for Stop {
             Self::OutOfRange(reason) => write!(
                 f,
                 "Kafka no longer has the offset that comes next ({reason}): records expired or the \
-                 topic was re-created while it was read. Restart to have it judged"
+                 topic was re-created while it was read. Restart to have it checked"
             ),
             Self::Unreadable(topic, number, reason) => write!(
                 f,
-                "{topic}:{number}: what Kafka sent cannot be read ({reason}), and to go on would skip it. \
-                 Restart to have it sent again; where it stays so, the broker's file is damaged: restore the \
+                "{topic}:{number}: what Kafka sent cannot be read ({reason}), and continuing would skip it. \
+                 Restart to have it sent again; if that does not help, the broker's file is damaged: restore the \
                  partition from another replica"
             ),
             Self::Compacted(topic) => write!(
                 f,
-                "topic {topic} is compacted: Kafka takes records away that others of the same key \
-                 follow, and a store that is built anew would differ. Set its cleanup.policy to \
-                 delete, and restart"
+                "topic {topic} is compacted: Kafka deletes records that later ones of the same key \
+                 supersede, so a rebuilt store would differ. Set its cleanup.policy to delete, and restart"
             ),
         }
     }

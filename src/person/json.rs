@@ -24,7 +24,7 @@ pub enum Fault {
     #[error("not JSON")]
     Syntax,
     /// It is JSON, but not an object.
-    #[error("JSON, but no object")]
+    #[error("JSON, but not an object")]
     NoObject,
 }
 

@@ -63,11 +63,11 @@ pub enum Error {
         reason: String,
     },
     /// Rows contradict each other.
-    #[error("the store contradicts itself: {0}")]
+    #[error("the store is inconsistent: {0}")]
     Broken(&'static str),
     /// An earlier commit failed.
     #[error(
-        "an earlier commit failed, so no further one is taken; restart to go on from what is on disk"
+        "an earlier commit failed, so nothing more is committed; restart to continue from what is on disk"
     )]
     Poisoned,
     /// A compaction that removes deleted persons from the disk failed.
@@ -77,12 +77,10 @@ pub enum Error {
     )]
     NotErased,
     /// The deadline of a read has passed, or its caller has gone.
-    #[error("the read took longer than it may")]
+    #[error("the read took too long")]
     Ended,
     /// The store was opened read-only.
-    #[error(
-        "this store was opened to be read, beside the process that writes it; it takes no commit"
-    )]
+    #[error("this store was opened read-only, beside the process that writes it")]
     ReadOnly,
 }
 

@@ -93,13 +93,13 @@ IN_WORDS = [
     ": Cannot provide both ",
     ": Must provide either distinct_id or person_id parameter",
     ": The URL is longer than 8192 bytes",
-    ": The body is larger than it may be",
+    ": The body is larger than allowed",
     ": A filter may have 100 conditions and 10 levels of groups",
-    "it is no regular expression",
+    "it is not a regular expression",
     # A pattern does not know which days exist.
     "it must be a date such as 2026-03-01 or -7d",
     # A number counts as it is written: 7.0 is an integer in JSON Schema, but not an id.
-    "^ids: '.*' is no id or uuid",
+    "^ids: '.*' is not an id or uuid",
     "is not a distinct id of this person$",
     ": A split must leave the person at least one distinct id",
     ": The person's properties would be larger",

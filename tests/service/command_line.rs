@@ -81,7 +81,7 @@ fn produce_sends_what_is_good_and_tells_of_the_rest() {
     assert!(told.contains(&format!("min_position={}:0:1", topic.name)), "{told}");
     assert!(errors.contains("events.ndjson:3: it is not JSON"), "{errors}");
     assert!(errors.contains("1 events were refused by Kafka"), "{errors}");
-    assert!(errors.contains("1 lines were left out and 1 events refused"), "{errors}");
+    assert!(errors.contains("1 lines were skipped and 1 events refused"), "{errors}");
     let service = home.serve();
     assert_eq!(service.persons(&format!("?min_position={}:0:1", topic.name))["count"], 2);
 }

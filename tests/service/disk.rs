@@ -306,9 +306,9 @@ fn deleted_persons_stay_pending_where_the_disk_has_no_room_to_take_them_off() {
     ballast.set_len(ballast.metadata().unwrap().len() - (4 << 20)).unwrap();
     let (status, body) = service.send("DELETE", &format!("/api/projects/1/persons/{person}"), None);
     assert_eq!(status, 202, "{body}");
-    service.wait_for_log("deleted persons stay on the disk for now");
+    service.wait_for_log("deleted persons could not be erased from the disk yet");
     disk.remount("size=1g");
-    service.wait_for_log("deleted persons are off the disk");
+    service.wait_for_log("deleted persons were erased from the disk");
     service.terminate();
     verify(&disk.home);
 }

@@ -95,7 +95,7 @@ fn what_cannot_be_backed_up_or_restored_says_why() {
     home.serve().terminate();
     refused("backup", &at("file"), "backups in");
     let within = home.store().join("backups/of/today");
-    refused("backup", within.to_str().unwrap(), "lies in store.path; keep backups elsewhere");
+    refused("backup", within.to_str().unwrap(), "is inside store.path; keep backups elsewhere");
     assert!(!within.exists());
 }
 

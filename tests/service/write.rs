@@ -79,7 +79,7 @@ fn a_deleted_person_leaves_the_disk_of_a_server_that_goes_on() {
     assert_eq!(service.send("DELETE", &format!("/api/projects/1/persons/{ann}"), None).0, 202);
     wait_for(|| {
         let line = service.log.recv_timeout(PATIENCE).unwrap();
-        if line.contains("deleted persons are off the disk") { Ok(()) } else { Err(line) }
+        if line.contains("deleted persons were erased from the disk") { Ok(()) } else { Err(line) }
     });
     service.terminate();
     // The manifest contains keys, and each start rewrites it.

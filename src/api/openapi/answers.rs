@@ -45,15 +45,15 @@ const FAILURES: [Failure; 17] = [
         codes: &["invalid_input", "required", "parse_error"], repeated: false,
         words: "A field is missing or cannot be understood (`attr` names it), or the body cannot be read." },
     Failure { name: "Unauthorized", kinds: KEY, codes: &["not_authenticated", "authentication_failed"],
-        repeated: false, words: "There is no key, or it is nobody's." },
+        repeated: false, words: "There is no key, or it is not valid." },
     Failure { name: "Forbidden", kinds: KEY, codes: &["permission_denied"], repeated: false,
-        words: "The key lacks the scope, or the project is none of its own." },
+        words: "The key lacks the scope, or does not open the project." },
     Failure { name: "Throttled", kinds: &["throttled_error"], codes: &["throttled"], repeated: false,
-        words: "The key asks more often than its `requests_per_minute`." },
+        words: "The key sends more requests than its `requests_per_minute`." },
     Failure { name: "NotFound", kinds: REQUEST, codes: &["not_found"], repeated: false,
         words: "There is no such project or person." },
     Failure { name: "NobodyThen", kinds: REQUEST, codes: &["not_found"], repeated: true,
-        words: "There is no such project, or nobody ever was called so. `error` repeats `detail`." },
+        words: "There is no such project, or no person ever had this name. `error` repeats `detail`." },
     Failure { name: "Absent", kinds: REQUEST, codes: &["not_found"], repeated: false,
         words: "There is no such file; or `api.metrics_listen` has this path." },
     Failure { name: "BodyTooLarge", kinds: REQUEST, codes: &["payload_too_large"], repeated: false,
@@ -63,14 +63,14 @@ const FAILURES: [Failure; 17] = [
     Failure { name: "UnsupportedMediaType", kinds: REQUEST, codes: &["unsupported_media_type"],
         repeated: false, words: "The body is neither JSON nor a form." },
     Failure { name: "ServerError", kinds: SERVER, codes: &["error"], repeated: false,
-        words: "The server fails; its log says more." },
+        words: "The server failed; see its log." },
     Failure { name: "ReadUnavailable", kinds: SERVER, codes: &["position_not_reached", "query_timeout"],
         repeated: false, words: "The position was not reached in time, or the read took too long." },
     Failure { name: "ListUnavailable", kinds: SERVER,
         codes: &["position_not_reached", "query_timeout", "overloaded"], repeated: false,
         words: "The position was not reached in time, the read took too long, or too many lists are being read." },
     Failure { name: "WriteUnavailable", kinds: SERVER, codes: &["unavailable", "position_not_reached"],
-        repeated: false, words: "Nothing was written: Kafka is not there, or the position was not reached in time." },
+        repeated: false, words: "Nothing was written: Kafka is unavailable, or the position was not reached in time." },
     Failure { name: "TookTooLong", kinds: SERVER, codes: &["timeout"], repeated: false,
         words: "It took too long, and it is not known whether it was done." },
 ];
@@ -86,7 +86,7 @@ pub fn failures() -> impl Iterator<Item = (String, RefOr<Response>)> {
             response = response.header("Retry-After", after);
         }
         if failure.name == "Unauthorized" {
-            let how = always(header("How a key is given.", "Bearer"));
+            let how = always(header("How to send the key.", "Bearer"));
             response = response.header("WWW-Authenticate", how);
         }
         if failure.is_read() {
@@ -108,7 +108,7 @@ impl Failure {
         let one_of = |names: &[&'static str]| text().enum_values(Some(names.iter().copied()));
         let attr = ObjectBuilder::new()
             .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
-            .description(Some("The parameter or field that it is about."));
+            .description(Some("The parameter or field at fault."));
         let mut schema = ObjectBuilder::new()
             .property("type", one_of(self.kinds))
             .property("code", one_of(self.codes))

@@ -88,7 +88,7 @@ async fn urls_and_bodies_have_a_limit() {
 
     let text = vec![b' '; 1_025];
     let unsaid = stream::iter([Ok::<_, Infallible>(text.clone())]);
-    let detail = "The body is larger than it may be.";
+    let detail = "The body is larger than allowed.";
     let expected = shape("invalid_request", "payload_too_large", detail);
     for body in [Body::from(text), Body::from_stream(unsaid)] {
         let request = Request::post(format!("{LIST}/batch_by_uuids"));
@@ -112,7 +112,7 @@ async fn a_panic_and_a_timeout_are_answered_in_the_same_shape() {
     };
     let reply = ask(Method::GET, "/slow").await;
     assert_eq!(reply.header("retry-after"), "1");
-    let detail = "The query took longer than it may; narrow it down or try again.";
+    let detail = "The query took longer than allowed; narrow it down or try again.";
     let expected = shape("server_error", "query_timeout", detail);
     assert_eq!(reply.error(), (503, expected));
     let detail = "The request took too long; it is not known whether it was done.";

@@ -65,7 +65,7 @@ async fn every_line_is_answered_in_its_place() {
     assert_eq!(lines[0], world.get(&format!("{single}10:00:00Z")).await.json());
     assert_eq!(lines[1], json!({"error": "The line is not JSON.", "line": 2}));
     assert_eq!(lines[2], json!({"error": "Person with distinct_id 'nobody' not found", "line": 4}));
-    assert_eq!(lines[3], json!({"error": "The line is JSON, but no object.", "line": 5}));
+    assert_eq!(lines[3], json!({"error": "The line is JSON, but not an object.", "line": 5}));
     assert_eq!(lines[4]["line"], 6);
     assert_eq!(lines[5], world.get(&format!("{single}11:00:00Z")).await.json());
     assert_eq!(lines.len(), 6);

@@ -339,7 +339,7 @@ async fn which_of_many_ids_is_none_is_told() {
     let world = World::new();
     let url = "/api/projects/1/persons/bulk_delete";
     for (body, told) in [
-        (json!({"ids": [1, "zz"]}), "'zz' is no id or uuid; distinct ids go into distinct_ids"),
+        (json!({"ids": [1, "zz"]}), "'zz' is not an id or uuid; distinct ids go into distinct_ids"),
         (json!({"ids": {"a": 1}}), "ids must be an array of strings or numbers"),
         (json!({"distinct_ids": [true]}), "distinct_ids must be an array of strings or numbers"),
     ] {

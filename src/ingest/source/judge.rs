@@ -80,7 +80,7 @@ impl Source {
             if !self.settings.accept_gap {
                 return Err(gap);
             }
-            tracing::warn!("{gap}. They are given up, as --accept-gap says");
+            tracing::warn!("{gap}. They are skipped because of --accept-gap");
             let applied =
                 Applied { next_offset: low, last_offset: low.saturating_sub(1), ..applied };
             let partition = (topic.name.to_string(), number);

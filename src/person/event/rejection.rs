@@ -36,13 +36,13 @@ pub enum Rejection {
     #[error("the value nests deeper than {MAX_DEPTH} levels")]
     TooDeep,
     /// `$anon_distinct_id` is an array or object.
-    #[error("`$anon_distinct_id` is no text")]
+    #[error("`$anon_distinct_id` is not a string")]
     InvalidAnonDistinctId,
     /// `alias` is an array or object.
-    #[error("`alias` is no text")]
+    #[error("`alias` is not a string")]
     InvalidAlias,
     /// A record of the command topic is not a command.
-    #[error("the record is no command")]
+    #[error("the record is not a command")]
     InvalidCommand,
     /// The operation would make the person's properties too large.
     #[error("the person's properties would be too large")]

@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It is not a regular expression.
-    #[error("it is no regular expression ({0})")]
+    #[error("it is not a regular expression ({0})")]
     Syntax(String),
     /// It compiles to more than the memory allowed.
     #[error("it is too large")]
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!(error, "it is too large");
         for pattern in ["(", r"(?=a)", r"\p{Nobody}", r"(\w"] {
             let error = parse(pattern).unwrap_err().to_string();
-            assert!(error.starts_with("it is no regular expression ("), "{pattern}: {error}");
+            assert!(error.starts_with("it is not a regular expression ("), "{pattern}: {error}");
         }
     }
 }
