@@ -7,29 +7,24 @@ use crate::store::keys::{self, KeyReader};
 use crate::store::{Family, Joined, Member, Result, codec, corrupt, decode};
 
 impl Verifying<'_> {
-    /// Checks every owner of every distinct id.
-    pub(super) fn distinct_ids(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::DistinctId)?;
-        while let Some((key, value)) = cursor.row() {
-            let project = KeyReader(key).u32().ok_or(corrupt(Family::DistinctId))?;
-            let id = std::str::from_utf8(key.get(4..).unwrap_or_default());
-            let owner = decode(codec::decode_ownership, value, Family::DistinctId);
-            match (id, owner) {
-                (Ok(id), Ok(owner)) => {
-                    let who = Who { project, person: owner.last().life.person };
-                    let checked = self.ownership(project, id, &owner);
-                    self.soft(Law::Ownership, who, checked)?;
-                }
-                (id, owner) => {
-                    let (is_owner, text) = (owner.is_ok(), corrupt(Family::DistinctId));
-                    let text = format!("distinct id {id:?} (owner read: {is_owner}): {text}");
-                    self.report.differs(Law::Ownership, (project, None), text);
-                }
+    /// Checks every owner of a distinct id.
+    pub(super) fn distinct_id(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        let project = KeyReader(key).u32().ok_or(corrupt(Family::DistinctId))?;
+        let id = std::str::from_utf8(key.get(4..).unwrap_or_default());
+        let owner = decode(codec::decode_ownership, value, Family::DistinctId);
+        match (id, owner) {
+            (Ok(id), Ok(owner)) => {
+                let who = Who { project, person: owner.last().life.person };
+                let checked = self.ownership(project, id, &owner);
+                self.soft(Law::Ownership, who, checked)?;
             }
-            self.report.count(Law::Ownership, "distinct ids");
-            self.tick();
-            cursor.next()?;
+            (id, owner) => {
+                let (is_owner, text) = (owner.is_ok(), corrupt(Family::DistinctId));
+                let text = format!("distinct id {id:?} (owner read: {is_owner}): {text}");
+                self.report.differs(Law::Ownership, (project, None), text);
+            }
         }
+        self.report.count(Law::Ownership, "distinct ids");
         Ok(())
     }
 
@@ -102,20 +97,15 @@ impl Verifying<'_> {
             .transpose()
     }
 
-    /// Checks everything that is listed with a person.
-    pub(super) fn members(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::PersonDistinctId)?;
-        while let Some((key, value)) = cursor.row() {
-            let project = KeyReader(key).u32().ok_or(corrupt(Family::PersonDistinctId))?;
-            let of = keys::member_of(key).ok_or(corrupt(Family::PersonDistinctId))?;
-            let who = Who { project, person: of.0.person };
-            let member = decode(codec::decode_member, value, Family::PersonDistinctId);
-            let checked = member.and_then(|member| self.listed_member(who, of, &member));
-            self.soft(Law::Ownership, who, checked)?;
-            self.report.count(Law::Ownership, "members");
-            self.tick();
-            cursor.next()?;
-        }
+    /// Checks a distinct id, or a bundle of them, that is listed with a person.
+    pub(super) fn listed_id(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        let project = KeyReader(key).u32().ok_or(corrupt(Family::PersonDistinctId))?;
+        let of = keys::member_of(key).ok_or(corrupt(Family::PersonDistinctId))?;
+        let who = Who { project, person: of.0.person };
+        let member = decode(codec::decode_member, value, Family::PersonDistinctId);
+        let checked = member.and_then(|member| self.listed_member(who, of, &member));
+        self.soft(Law::Ownership, who, checked)?;
+        self.report.count(Law::Ownership, "members");
         Ok(())
     }
 

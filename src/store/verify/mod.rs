@@ -83,12 +83,12 @@ impl Snapshot<'_> {
         verifying.persons()?;
         verifying.counts()?;
         verifying.lists()?;
-        verifying.changes()?;
+        verifying.each_row(Family::ByChange, Verifying::change)?;
         verifying.activities()?;
         verifying.columns()?;
-        verifying.lives()?;
-        verifying.distinct_ids()?;
-        verifying.members()?;
+        verifying.each_row(Family::Life, Verifying::row_of_life)?;
+        verifying.each_row(Family::DistinctId, Verifying::distinct_id)?;
+        verifying.each_row(Family::PersonDistinctId, Verifying::listed_id)?;
         Ok(verifying.report)
     }
 }
@@ -146,6 +146,21 @@ impl<'a> Verifying<'a> {
 
     fn cursor(&self, family: Family) -> Result<Cursor<'a>> {
         Cursor::new(self.snapshot, family)
+    }
+
+    /// Calls `each` with the key and the value of every row of a family.
+    fn each_row(
+        &mut self,
+        family: Family,
+        mut each: impl FnMut(&mut Self, &[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let mut cursor = self.cursor(family)?;
+        while let Some((key, value)) = cursor.row() {
+            each(self, key, value)?;
+            self.tick();
+            cursor.next()?;
+        }
+        Ok(())
     }
 
     fn differs(&mut self, law: Law, who: Who, text: String) {
