@@ -58,7 +58,6 @@ pub struct Person {
 pub struct Snapshot<'s> {
     pub(super) store: &'s Store,
     rows: SnapshotWithThreadMode<'s, rocksdb::DB>,
-    state: Option<u64>,
     /// The commit count when it was taken, for the row cache.
     commits: u64,
     /// The commit count if it was taken between two commits, and so shows all commits up
@@ -75,19 +74,16 @@ impl<'s> Snapshot<'s> {
     pub(super) fn new(store: &'s Store) -> Self {
         count_nothing();
         let commits = store.row_cache.now();
-        let before = store.db.latest_sequence_number();
         let rows = store.db.snapshot();
-        // If nothing was committed meanwhile, this is the state that the snapshot shows.
-        let state = Some(before).filter(|before| *before == store.db.latest_sequence_number());
         let between = Some(commits).filter(|commits| store.row_cache.is_after(*commits));
-        Self { store, rows, state, commits, between, ending: None }
+        Self { store, rows, commits, between, ending: None }
     }
 
     /// Returns the number of the state that it shows: snapshots with the same number show the same. `None` if
     /// something was committed while it was taken.
     #[must_use]
     pub fn state(&self) -> Option<u64> {
-        self.state
+        self.between
     }
 
     /// How far every partition was applied, by topic name and partition.
