@@ -173,7 +173,7 @@ impl<'s> Snapshot<'s> {
     ) -> Result<Option<CommandOutcome>> {
         let bytes = self.get(Family::Command, &keys::command(project, idempotency_key))?;
         let found = bytes.map(|bytes| decode(codec::decode_outcome, &bytes, Family::Command));
-        Ok(found.transpose()?.filter(|found| found.counts_at(now)).map(|found| found.outcome))
+        Ok(found.transpose()?.and_then(|found| found.outcome_at(now)))
     }
 
     /// Returns a person's head, even if it was merged away since; `None` if it was deleted or never existed.

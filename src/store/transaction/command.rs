@@ -45,10 +45,10 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// Returns whether a command with the same key at `now` counts as the same command.
+    /// Returns the outcome if a command with the same key at `now` counts as the same command.
     #[must_use]
-    pub fn counts_at(&self, now: Time) -> bool {
-        self.known > now.plus(-DAY)
+    pub fn outcome_at(&self, now: Time) -> Option<CommandOutcome> {
+        (self.known > now.plus(-DAY)).then_some(self.outcome)
     }
 }
 
@@ -72,7 +72,7 @@ impl Transaction<'_> {
         now: Time,
     ) -> Result<Option<CommandOutcome>> {
         let found = self.remembered(&keys::command(project, idempotency_key))?;
-        Ok(found.filter(|found| found.counts_at(now)).map(|found| found.outcome))
+        Ok(found.and_then(|found| found.outcome_at(now)))
     }
 
     fn remembered(&self, key: &[u8]) -> Result<Option<Remembered>> {
