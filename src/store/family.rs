@@ -75,6 +75,12 @@ impl Family {
         Self::Life,
     ];
 
+    /// Returns whether it lists what a person has: many rows of a person, which are read one after the other.
+    #[must_use]
+    pub fn lists_per_person(self) -> bool {
+        matches!(self, Self::History | Self::Timeline | Self::PersonDistinctId)
+    }
+
     /// Returns its name in RocksDB and in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -133,9 +133,7 @@ fn family_options(family: Family, cache: &Cache, memory: usize) -> Options {
     blocks.set_pin_top_level_index_and_filter(true);
     blocks.set_format_version(5);
     let mut options = Options::default();
-    let lists_per_person =
-        matches!(family, Family::History | Family::Timeline | Family::PersonDistinctId);
-    if lists_per_person {
+    if family.lists_per_person() {
         options.set_prefix_extractor(SliceTransform::create_fixed_prefix(PERSON_BYTES));
         blocks.set_whole_key_filtering(false);
         blocks.set_block_size(8 << 10);
