@@ -216,7 +216,7 @@ impl Store {
     /// with the keys left empty that are hashes with the secret.
     #[cfg(test)]
     pub(crate) fn content(&self) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
-        let rows = Family::ALL.into_iter().flat_map(|family| {
+        let rows = Family::ALL.iter().flat_map(|&family| {
             let rows = self.db.iterator_cf(self.family(family), rocksdb::IteratorMode::Start);
             rows.map(move |row| {
                 let (key, value) = row.unwrap();

@@ -82,7 +82,7 @@ pub fn open_to_copy(path: &Path) -> Result<DB, rocksdb::Error> {
     let cache = Cache::new_lru_cache(0);
     let mut options = Options::default();
     options.set_keep_log_file_num(1);
-    let families = Family::ALL.map(|family| {
+    let families = Family::ALL.iter().map(|&family| {
         let mut options = family_options(family, &cache, 0);
         options.set_disable_auto_compactions(true);
         ColumnFamilyDescriptor::new(family.name(), options)
@@ -99,7 +99,7 @@ pub fn count_nothing() {
     set_perf_stats(PerfStatsLevel::Disable);
 }
 
-fn shared(memory: u64) -> (Options, Cache, [ColumnFamilyDescriptor; Family::ALL.len()]) {
+fn shared(memory: u64) -> (Options, Cache, Vec<ColumnFamilyDescriptor>) {
     let memory = usize::try_from(memory).unwrap_or(usize::MAX);
     // Unlike the LRU cache, it has no locks that readers contend for.
     let cache = Cache::new_hyper_clock_cache(memory, 0);
@@ -114,9 +114,10 @@ fn shared(memory: u64) -> (Options, Cache, [ColumnFamilyDescriptor; Family::ALL.
     options.set_max_manifest_file_size(64 << 10);
     options.enable_statistics();
     options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
-    let families = Family::ALL.map(|family| {
+    let families = Family::ALL.iter().map(|&family| {
         ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache, memory))
     });
+    let families = families.collect();
     (options, cache, families)
 }
 

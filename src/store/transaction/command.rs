@@ -1,5 +1,7 @@
 //! Outcomes of commands, which count for a day.
 
+use strum::VariantArray;
+
 use super::Transaction;
 use super::working_set::WorkingSet;
 use crate::person::time::DAY;
@@ -7,7 +9,9 @@ use crate::person::{ProjectId, Time};
 use crate::store::{Family, Result, codec, corrupt, decode, keys};
 
 /// The outcome of a command. The numbers are part of the format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantArray,
+)]
 #[repr(u8)]
 #[strum(serialize_all = "snake_case")]
 pub enum CommandOutcome {
@@ -25,8 +29,7 @@ pub enum CommandOutcome {
 
 impl CommandOutcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Done, Self::NotFound, Self::TooLarge, Self::NothingToSplit, Self::TooManyMerges];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The name under which it is counted.
     #[must_use]
