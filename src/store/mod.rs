@@ -123,7 +123,7 @@ pub struct Store {
     sync_writes: bool,
     caches: options::Caches,
     /// The history cache, kept here between two transactions.
-    held: Mutex<Option<HistoryCache>>,
+    history_cache: Mutex<Option<HistoryCache>>,
     /// How much the history cache may take, in bytes.
     history_cache_bytes: usize,
     row_cache: RowCache,
@@ -178,7 +178,7 @@ impl Store {
             read_only: false,
             sync_writes: false,
             caches,
-            held: Mutex::default(),
+            history_cache: Mutex::default(),
             history_cache_bytes: usize::try_from(memory / options::HISTORY_CACHE_PART)
                 .unwrap_or(usize::MAX),
             row_cache: RowCache::new(memory / options::ROW_CACHE_PART),
@@ -270,13 +270,13 @@ impl Store {
     }
 
     /// Takes the history cache that the last transaction left, or a new one.
-    fn take_held(&self) -> HistoryCache {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        held.unwrap_or_else(|| HistoryCache::new(self.history_cache_bytes))
+    fn take_history_cache(&self) -> HistoryCache {
+        let cache = self.history_cache.lock().unwrap_or_else(PoisonError::into_inner).take();
+        cache.unwrap_or_else(|| HistoryCache::new(self.history_cache_bytes))
     }
 
-    fn put_held(&self, held: HistoryCache) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+    fn put_history_cache(&self, cache: HistoryCache) {
+        *self.history_cache.lock().unwrap_or_else(PoisonError::into_inner) = Some(cache);
     }
 
     /// Returns every key of a family that begins with `prefix`; `None` if there are more than `most`.

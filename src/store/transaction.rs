@@ -55,11 +55,15 @@ pub struct Transaction<'s> {
 
 impl<'s> Transaction<'s> {
     pub(super) fn new(store: &'s Store) -> Self {
-        Self::after(store, None, store.take_held())
+        Self::after(store, None, store.take_history_cache())
     }
 
     /// Begins a transaction that follows another one, with the history cache of that one.
-    fn after(store: &'s Store, before: Option<Arc<WorkingSet>>, held: HistoryCache) -> Self {
+    fn after(
+        store: &'s Store,
+        before: Option<Arc<WorkingSet>>,
+        history_cache: HistoryCache,
+    ) -> Self {
         count_nothing();
         let walk = |family| {
             Walk::over(move || {
@@ -68,13 +72,13 @@ impl<'s> Transaction<'s> {
                 store.db.raw_iterator_cf_opt(store.family(family), options)
             })
         };
-        let committed = |family, held| Committed::holding(walk(family), held);
+        let committed = |family, cache| Committed::through(walk(family), cache);
         let few = || HistoryCache::new(store.history_cache_bytes / 4);
         Self {
             store,
             working: WorkingSet::default(),
             before,
-            history: committed(Family::History, held),
+            history: committed(Family::History, history_cache),
             timeline: committed(Family::Timeline, few()),
             members: committed(Family::PersonDistinctId, few()),
             sources: committed(Family::Life, few()),
