@@ -134,6 +134,15 @@ impl<'s> Transaction<'s> {
         &mut self,
         distinct_ids: impl IntoIterator<Item = (ProjectId, &'i str)>,
     ) -> Result<()> {
+        let persons = self.load_owners(distinct_ids)?;
+        self.load_persons(persons)
+    }
+
+    /// Loads the owners of distinct ids, and returns the persons that they name.
+    fn load_owners<'i>(
+        &mut self,
+        distinct_ids: impl IntoIterator<Item = (ProjectId, &'i str)>,
+    ) -> Result<Vec<(ProjectId, PersonId)>> {
         let wanted =
             distinct_ids.into_iter().map(|(project, id)| (keys::distinct_id(project, id), project));
         // An owner that is loaded already may be newer than the committed one.
@@ -164,6 +173,12 @@ impl<'s> Transaction<'s> {
             persons.extend(loaded.person(project));
             self.working.owners.insert(key, loaded);
         }
+        Ok(persons)
+    }
+
+    /// Loads persons with their recency, until the heads take too much memory.
+    fn load_persons(&mut self, mut persons: Vec<(ProjectId, PersonId)>) -> Result<()> {
+        let store = self.store;
         persons.sort_unstable();
         persons.dedup();
         persons.retain(|of| !self.working.carry(self.before.as_deref(), *of));
