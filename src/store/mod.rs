@@ -50,7 +50,7 @@ mod values;
 pub mod verify;
 mod walk;
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -299,7 +299,7 @@ impl Store {
     ///
     /// # Errors
     /// If it cannot be created.
-    pub fn spool(&self) -> std::io::Result<std::fs::File> {
+    pub fn spool(&self) -> io::Result<File> {
         tempfile::tempfile_in(self.db.path())
     }
 

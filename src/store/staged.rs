@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
+use hashbrown::HashSet;
+
 use super::Result;
 use super::history_cache::HistoryCache;
 use super::keys::PERSON_BYTES;
 use super::packed::Packed;
 use super::walk::{STEPS, Walk};
-use hashbrown::HashSet;
 
 /// Changes to rows of one family, by key or by the end of the key; `None` deletes the row.
 pub type RowChanges = BTreeMap<Vec<u8>, Option<Vec<u8>>>;

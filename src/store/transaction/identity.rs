@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use hashbrown::hash_map::Entry;
 
 use super::{Loaded, Transaction};
+use crate::person::identity::is_anonymous;
 use crate::person::{Head, Life, Merged, Ownership, PersonId, PersonRow, Place, ProjectId, Time};
 use crate::store::lives::{LivesOf, Spans};
 use crate::store::{Above, Family, Joined, LifeSpan, Member, Result, codec, corrupt, decode, keys};
@@ -267,7 +268,7 @@ impl Spans for Transaction<'_> {
 fn kinds(joined: &Joined) -> &'static [bool] {
     match joined {
         Joined::Bundle(_) => &[false, true],
-        Joined::Id(id) if crate::person::identity::is_anonymous(id) => &[true],
+        Joined::Id(id) if is_anonymous(id) => &[true],
         Joined::Id(_) => &[false],
     }
 }

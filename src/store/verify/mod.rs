@@ -29,7 +29,7 @@ use super::rows::Rows;
 use super::snapshot::Snapshot;
 use super::staged::{Committed, Ordered};
 use super::walk::Walk;
-use super::{Error, Family, Result, Store, codec, corrupt, decode};
+use super::{Error, Family, LifeSpan, Result, Store, codec, corrupt, decode};
 use crate::person::{Life, PersonId, PersonRow, Place, ProjectId, PropertyId, Time};
 
 /// How far a verification is.
@@ -187,7 +187,7 @@ impl<'a> Verifying<'a> {
         Rows::new(self.lives_of(project), Ordered::new(&self.rows))
     }
 
-    fn span(&self, project: ProjectId, life: Life) -> Result<super::LifeSpan> {
+    fn span(&self, project: ProjectId, life: Life) -> Result<LifeSpan> {
         self.snapshot.span(project, life)
     }
 
