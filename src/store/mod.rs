@@ -70,12 +70,12 @@ pub use self::erase::Pending;
 pub use self::error::{Error, Result};
 use self::error::{advice, corrupt, decode};
 pub use self::family::Family;
-pub use self::find::{By, NEVER, Row, Wanted};
+pub use self::find::{By, NEVER, Order, Row, Wanted};
 pub use self::format::exists;
 use self::format::{check_files, check_format, format_text};
 use self::history_cache::HistoryCache;
 use self::keys::Meta;
-pub use self::list::Start;
+pub use self::list::{Among, Start};
 pub use self::lives::{Above, Group, LifeSpan, LivesOf, Spans};
 pub use self::measure::{FamilyMeasure, Measure};
 pub use self::members::{Had, HadIds, Joined, Member};
@@ -87,6 +87,7 @@ pub use self::read_pool::together;
 use self::row_cache::RowCache;
 pub use self::snapshot::{Moment, Person, Snapshot};
 pub use self::transaction::{CommandOutcome, Recency, Remembered, Sealed, Transaction};
+pub use self::values::Values;
 
 /// The format that this program reads and writes.
 pub const FORMAT: u32 = 2;
