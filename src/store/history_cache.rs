@@ -90,8 +90,8 @@ impl HistoryCache {
             Some(rows) => Some(rows.with(&std::mem::take(&mut of.changes))),
             None if of.reads >= of.due => {
                 of.due = of.reads * 4;
-                let most = (of.reads * HELD_PER_READ, self.most / 2);
-                let rows = Packed::all(person, iterator(), most)?;
+                let most = of.reads * HELD_PER_READ;
+                let rows = Packed::all(person, iterator(), most, self.most / 2)?;
                 rows.map(|rows| match before {
                     Some(before) => rows.with(&owned(before.within(person, person))),
                     None => rows,

@@ -140,7 +140,8 @@ impl LivesOf<'_> {
         &self,
         person: PersonId,
         numbers: RangeInclusive<u32>,
-        (until, known): (Place, Time),
+        until: Place,
+        known: Time,
     ) -> Result<Life> {
         let (first, last) = numbers.into_inner();
         for number in (first + 1..=last).rev() {

@@ -67,8 +67,11 @@ pub struct Snapshot<'s> {
     pub(super) ending: Option<Ending<'s>>,
 }
 
-/// The most rows of a person, and the most bytes of them, that go into the row cache.
-const FEW: (usize, usize) = if cfg!(test) { (6, 1 << 10) } else { (128, 16 << 10) };
+/// The most rows of a person that go into the row cache.
+const CACHED_ROWS: usize = if cfg!(test) { 6 } else { 128 };
+
+/// The most bytes that these rows may take.
+const CACHED_BYTES: usize = if cfg!(test) { 1 << 10 } else { 16 << 10 };
 
 impl<'s> Snapshot<'s> {
     pub(super) fn new(store: &'s Store) -> Self {
@@ -238,8 +241,8 @@ impl<'s> Snapshot<'s> {
         (person, head): (PersonId, &Head),
         at: Moment,
     ) -> Result<Life> {
-        let until = (Place::end_of(at.time), at.known);
-        self.lives(project).life_at(person, head.first_life..=head.life, until)
+        let (numbers, until) = (head.first_life..=head.life, Place::end_of(at.time));
+        self.lives(project).life_at(person, numbers, until, at.known)
     }
 
     /// Returns when a person was last seen, and the number of its last change.
@@ -322,7 +325,7 @@ impl<'s> Snapshot<'s> {
         person: [u8; PERSON_BYTES],
         database: impl FnOnce() -> &'i mut DBRawIterator<'d>,
     ) -> Result<Option<Arc<Packed>>> {
-        let load = || Packed::all(&person, database(), FEW);
+        let load = || Packed::all(&person, database(), CACHED_ROWS, CACHED_BYTES);
         self.store.row_cache.rows(family, &person, self.commits, load)
     }
 

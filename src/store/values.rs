@@ -121,10 +121,11 @@ impl Snapshot<'_> {
             let (is_bounded, counts) = (most < usize::MAX, BTreeMap::new());
             let mut counting =
                 Counting { needle, share, is_bounded, counts, bytes: 0, most_bytes: bytes };
-            let of = (project, property);
             match &rows {
                 None => self.each_value(project, property, |_, value| counting.count(value, 1))?,
-                Some((counted, long)) => self.count_kept(of, (counted, long), &mut counting)?,
+                Some((counted, long)) => {
+                    self.count_kept(project, property, counted, long, &mut counting)?;
+                }
             }
             if counting.is_over() {
                 return Ok(Values { values: Vec::new(), left_out: true });
@@ -154,8 +155,10 @@ impl Snapshot<'_> {
     /// Counts the values of a column in memory, and those that are too long to be in it.
     fn count_kept(
         &self,
-        (project, property): (ProjectId, PropertyId),
-        (counted, long): (&[(&[u8], u64)], &[PersonId]),
+        project: ProjectId,
+        property: PropertyId,
+        counted: &[(&[u8], u64)],
+        long: &[PersonId],
         counting: &mut Counting<'_>,
     ) -> Result<()> {
         // A value that is not too long is in the row itself, so the person does not matter.

@@ -179,7 +179,8 @@ impl Transaction<'_> {
     pub fn member(
         &self,
         project: ProjectId,
-        (life, anonymous): (Life, bool),
+        life: Life,
+        anonymous: bool,
         from_ordinal: u32,
     ) -> Result<Option<(u32, Member)>> {
         let prefix = keys::members(project, life, anonymous);
@@ -205,7 +206,7 @@ impl Transaction<'_> {
         for anonymous in [false, true] {
             let mut next = Some(0);
             while let Some(from) = next {
-                let Some((ordinal, member)) = self.member(project, (life, anonymous), from)? else {
+                let Some((ordinal, member)) = self.member(project, life, anonymous, from)? else {
                     break;
                 };
                 next = ordinal.checked_add(1);

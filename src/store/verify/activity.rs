@@ -22,7 +22,7 @@ impl Verifying<'_> {
             let next = last.filter(|(of, _)| *of == project).map_or(0, |(_, last)| last + 1);
             if ordinal != next {
                 let text = format!("found ordinal {ordinal}, due is {next}");
-                verifying.report.differs(Law::Activity, (project, None), text);
+                verifying.report.differs(Law::Activity, project, None, text);
             }
             last = Some((project, ordinal));
             verifying.entry_of_project(project, ordinal, value)
@@ -36,7 +36,7 @@ impl Verifying<'_> {
                 self.soft(Law::Activity, Who { project, person: activity.person }, checked)
             }
             Err(error) => {
-                self.report.differs(Law::Activity, (project, None), error.to_string());
+                self.report.differs(Law::Activity, project, None, error.to_string());
                 Ok(())
             }
         }

@@ -21,7 +21,7 @@ impl Verifying<'_> {
             (id, owner) => {
                 let (is_owner, text) = (owner.is_ok(), corrupt(Family::DistinctId));
                 let text = format!("distinct id {id:?} (owner read: {is_owner}): {text}");
-                self.report.differs(Law::Ownership, (project, None), text);
+                self.report.differs(Law::Ownership, project, None, text);
             }
         }
         self.report.count(Law::Ownership, "distinct ids");
@@ -46,7 +46,7 @@ impl Verifying<'_> {
                 self.differs(Law::Ownership, who, text);
             }
             let left = entries[index + 1..].iter().find(|later| later.row().is_some());
-            self.seat(who, (id, entry, standing), left.map(|later| later.from))?;
+            self.seat(who, id, entry, standing, left.map(|later| later.from))?;
         }
         Ok(())
     }
@@ -55,11 +55,13 @@ impl Verifying<'_> {
     fn seat(
         &mut self,
         who: Who,
-        (id, entry, standing): (&str, &Owned, Standing),
+        id: &str,
+        entry: &Owned,
+        standing: Standing,
         left: Option<Time>,
     ) -> Result<()> {
         let (Seat::Own(ordinal) | Seat::Bundle(ordinal)) = entry.seat;
-        let found = self.member((who.project, entry.life, is_anonymous(id)), ordinal)?;
+        let found = self.member(who.project, entry.life, is_anonymous(id), ordinal)?;
         let due = match entry.seat {
             Seat::Own(_) => {
                 let joined = Joined::Id(id.to_owned());
@@ -87,7 +89,9 @@ impl Verifying<'_> {
 
     fn member(
         &self,
-        (project, life, anonymous): (ProjectId, Life, bool),
+        project: ProjectId,
+        life: Life,
+        anonymous: bool,
         ordinal: u32,
     ) -> Result<Option<Member>> {
         let key = keys::member(project, life, anonymous, ordinal);
@@ -126,7 +130,7 @@ impl Verifying<'_> {
             }
             Joined::Bundle(source) => {
                 let merged = self.span(project, *source)?.merged;
-                let twin = self.member((project, life, !anonymous), ordinal)?;
+                let twin = self.member(project, life, !anonymous, ordinal)?;
                 merged.is_some_and(|merged| (merged.into, merged.bundle) == (life, ordinal))
                     && twin.as_ref() == Some(member)
             }
@@ -150,16 +154,11 @@ impl Verifying<'_> {
             let text = format!("found an ordinal {ordinal} beyond its number of distinct ids");
             self.differs(Law::Ownership, who, text);
         }
-        self.went_along(who, (life, anonymous), member)
+        self.went_along(who, life, anonymous, member)
     }
 
     /// Checks that a member that did not leave a merged life by itself went with the life's bundle.
-    fn went_along(
-        &mut self,
-        who: Who,
-        (life, anonymous): (Life, bool),
-        member: &Member,
-    ) -> Result<()> {
+    fn went_along(&mut self, who: Who, life: Life, anonymous: bool, member: &Member) -> Result<()> {
         let merged = self.span(who.project, life)?.merged;
         let Some(merged) = merged.filter(|_| member.left.is_none()) else {
             return Ok(());
@@ -167,7 +166,7 @@ impl Verifying<'_> {
         if self.standing(who.project, merged.into)? != Standing::There {
             return Ok(());
         }
-        let found = self.member((who.project, merged.into, anonymous), merged.bundle)?;
+        let found = self.member(who.project, merged.into, anonymous, merged.bundle)?;
         if found.as_ref().is_none_or(|found| found.joined != Joined::Bundle(life)) {
             let text = format!(
                 "{} did not leave {}, which was merged: found {} at {} of {}, due is its bundle",

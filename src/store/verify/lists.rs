@@ -69,7 +69,7 @@ impl Verifying<'_> {
             let (found, due) = (rows(&found), rows(&due));
             if found != due {
                 let text = format!("found {found} rows in column {property}, due are {due}");
-                self.report.differs(Law::Indexes, (*project, None), text);
+                self.report.differs(Law::Indexes, *project, None, text);
             }
         }
         Ok(())
@@ -102,7 +102,7 @@ impl Verifying<'_> {
         self.report.count(Law::Indexes, "projects");
         if found != due {
             let text = format!("found a count of {found} live persons, due are {due}");
-            self.report.differs(Law::Indexes, (project, None), text);
+            self.report.differs(Law::Indexes, project, None, text);
         }
     }
 
@@ -126,7 +126,7 @@ impl Verifying<'_> {
         let project = KeyReader(key).u32().ok_or(corrupt(family))?;
         let Some(person) = KeyReader(value).u64() else {
             let text = corrupt(family).to_string();
-            self.report.differs(Law::Indexes, (project, None), text);
+            self.report.differs(Law::Indexes, project, None, text);
             return Ok(());
         };
         let who = Who { project, person };

@@ -107,7 +107,7 @@ impl Verifying<'_> {
                 self.differs(Law::Lives, who, text);
                 Ok(())
             }
-            Standing::There => self.target(who, (life, standing), merged),
+            Standing::There => self.target(who, life, standing, merged),
         }
     }
 
@@ -131,12 +131,7 @@ impl Verifying<'_> {
     }
 
     /// Checks that the target of a merge reflects it in its sources, its timeline and its beginning.
-    fn target(
-        &mut self,
-        who: Who,
-        (life, standing): (Life, Standing),
-        merged: Merged,
-    ) -> Result<()> {
+    fn target(&mut self, who: Who, life: Life, standing: Standing, merged: Merged) -> Result<()> {
         let (project, into, place) = (who.project, merged.into.person, merged.place);
         if self.snapshot.get(Family::Life, &keys::source(project, into, life))?.is_none() {
             let text =

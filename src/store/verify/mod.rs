@@ -164,7 +164,7 @@ impl<'a> Verifying<'a> {
     }
 
     fn differs(&mut self, law: Law, who: Who, text: String) {
-        self.report.differs(law, (who.project, Some(who.person)), text);
+        self.report.differs(law, who.project, Some(who.person), text);
     }
 
     /// Turns damaged or contradictory rows into a difference, so that the rest is checked, too.
@@ -229,7 +229,7 @@ impl<'a> Verifying<'a> {
     fn named(&mut self, topic: u16) {
         if self.snapshot.store.dictionary().topic_name(topic).is_none() {
             let text = format!("topic number {topic} is used and has no name");
-            self.report.differs(Law::Positions, (0, None), text);
+            self.report.differs(Law::Positions, 0, None, text);
         }
     }
 
@@ -237,7 +237,7 @@ impl<'a> Verifying<'a> {
         let name = self.snapshot.store.dictionary().topic_name(topic);
         let name = name.unwrap_or_else(|| format!("number {topic}"));
         let text = format!("topic {name} partition {partition} {text}");
-        self.report.differs(Law::Positions, (0, None), text);
+        self.report.differs(Law::Positions, 0, None, text);
     }
 
     /// Checks that the record of a place was applied.

@@ -102,7 +102,7 @@ impl Verifying<'_> {
         self.in_columns(who, row)?;
         self.in_order(who, recency)?;
         match row {
-            PersonRow::Head(head) => self.head((who, head), recency, beside),
+            PersonRow::Head(head) => self.head(who, head, recency, beside),
             PersonRow::Tombstone(tombstone) => {
                 self.tombstone(who, tombstone, beside);
                 self.unseen(who, recency.seen);
@@ -133,12 +133,7 @@ impl Verifying<'_> {
         }
     }
 
-    fn head(
-        &mut self,
-        (who, head): (Who, &Head),
-        recency: Recency,
-        beside: &mut Beside,
-    ) -> Result<()> {
+    fn head(&mut self, who: Who, head: &Head, recency: Recency, beside: &mut Beside) -> Result<()> {
         self.report.count(Law::Heads, "persons");
         let lives = (head.first_life..=head.life).map(|number| {
             let life = Life { person: who.person, number };

@@ -154,7 +154,8 @@ impl Report {
     pub(super) fn differs(
         &mut self,
         law: Law,
-        (project, person): (ProjectId, Option<PersonId>),
+        project: ProjectId,
+        person: Option<PersonId>,
         text: String,
     ) {
         self.laws[law as usize].differences += 1;
