@@ -67,7 +67,7 @@ impl Whose {
         let not_found = || Error::not_found("Not found.");
         let id = view.person(person_ref)?.ok_or_else(not_found)?;
         snapshot.person_row(project, id)?.ok_or_else(not_found)?;
-        Ok(snapshot.activity_of(project, id, (skip, limit))?)
+        Ok(snapshot.activity_of(project, id, skip, limit)?)
     }
 }
 

@@ -9,28 +9,18 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::Error;
 use crate::person::{Place, Position, ProjectId, Time};
-use crate::store::{By, Row, Start};
+use crate::store::{By, Order, Row, Start};
 
 /// The name of the parameter with the cursor.
 pub const PARAMETER: &str = "cursor";
 
-/// How a list is sorted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// The time that a list is sorted by.
-    pub by: By,
-    /// Whether the oldest come first.
-    pub ascending: bool,
-}
-
-impl Order {
-    fn tag(self) -> u8 {
-        let by = match self.by {
-            By::CreatedAt => 2,
-            By::LastSeenAt => 4,
-        };
-        by + u8::from(self.ascending)
-    }
+/// Returns the tag of a row of a list in an order.
+fn tag(order: Order) -> u8 {
+    let by = match order.by {
+        By::CreatedAt => 2,
+        By::LastSeenAt => 4,
+    };
+    by + u8::from(order.ascending)
 }
 
 /// The tag of a place in a timeline.
@@ -67,7 +57,7 @@ pub fn operation(text: &str) -> Result<Place, Error> {
 
 /// Returns the cursor that continues after a row of a list.
 pub fn after_row(order: Order, row: &Row) -> String {
-    let mut bytes = vec![order.tag()];
+    let mut bytes = vec![tag(order)];
     bytes.extend(row.time.0.to_be_bytes());
     bytes.extend(row.uuid.as_bytes());
     seal(bytes)
@@ -75,7 +65,7 @@ pub fn after_row(order: Order, row: &Row) -> String {
 
 /// Parses a cursor of [`after_row`] for a list in the same order.
 pub fn row(text: &str, order: Order) -> Result<Start, Error> {
-    let start = open(text, order.tag()).and_then(|bytes| {
+    let start = open(text, tag(order)).and_then(|bytes| {
         let (time, uuid) = bytes.split_first_chunk::<8>()?;
         let uuid = Uuid::from_bytes(uuid.try_into().ok()?);
         Some(Start::After(Time(i64::from_be_bytes(*time)), uuid))

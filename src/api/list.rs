@@ -16,7 +16,7 @@ use super::parameters::Parameters;
 use super::read::{Read, View};
 use super::{body, cursor, person_ref};
 use crate::person::{Filter, Head, Needle, PersonId};
-use crate::store::{By, Row, Start, Wanted};
+use crate::store::{Among, By, Order, Row, Start, Wanted};
 
 /// Persons on a page, if `limit` is not given.
 pub const DEFAULT_LIMIT: u64 = 100;
@@ -36,7 +36,7 @@ struct Query {
     /// Whether paging is by cursor rather than by offset.
     walks: bool,
     counts: bool,
-    order: cursor::Order,
+    order: Order,
     distinct_id: Option<String>,
     email: Option<String>,
     wanted: Wanted,
@@ -73,7 +73,7 @@ impl Query {
     }
 }
 
-fn order(parameters: &Parameters) -> Result<cursor::Order, Error> {
+fn order(parameters: &Parameters) -> Result<Order, Error> {
     let text = parameters.get("order_by").unwrap_or("-created_at");
     let (name, ascending) = text.strip_prefix('-').map_or((text, true), |name| (name, false));
     let by = match name {
@@ -85,7 +85,7 @@ fn order(parameters: &Parameters) -> Result<cursor::Order, Error> {
             return Err(Error::invalid("order_by", detail));
         }
     };
-    Ok(cursor::Order { by, ascending })
+    Ok(Order { by, ascending })
 }
 
 /// Parses all `properties` parameters, joined by AND.
@@ -165,11 +165,9 @@ struct Page {
 fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
     let View { ref snapshot, project, .. } = *view;
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
-    let cursor::Order { by, ascending } = query.order;
-    let walked = |among: Option<(&[PersonId], u64)>, count| {
+    let walked = |among: Option<Among<'_>>, count| {
         // One row more, to see whether there is another page.
-        let (order, start) = ((by, ascending), query.start);
-        let rows = snapshot.page(project, order, start, limit + 1, among)?;
+        let rows = snapshot.page(project, query.order, query.start, limit + 1, among)?;
         Ok::<_, Error>(rows.map(|mut rows| {
             let more = rows.len() > limit;
             rows.truncate(limit);
@@ -188,13 +186,13 @@ fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
         let offset = if let Start::Offset(offset) = query.start { offset } else { 0 };
         let rows = offset.saturating_add(query.limit).saturating_add(1);
         let count = found.len() as u64;
-        let most = snapshot.walk_budget(project, rows, count)?;
-        if most > 0
-            && let Some(page) = walked(Some((&found, most)), count)?
+        let most_read = snapshot.walk_budget(project, rows, count)?;
+        if most_read > 0
+            && let Some(page) = walked(Some(Among { persons: &found, most_read }), count)?
         {
             return Ok(page);
         }
-        (snapshot.rows(project, &found, by)?, None)
+        (snapshot.rows(project, &found, query.order.by)?, None)
     };
     let count = rows.len() as u64;
     let skipped = sorted(&mut rows, query);
@@ -243,9 +241,8 @@ fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Err
         Start::Offset(offset) if !everybody => (Start::Offset(0), offset),
         start => (start, 0),
     };
-    let order = (query.order.by, query.order.ascending);
     loop {
-        let rows = snapshot.page(project, order, start, CHUNK, None)?;
+        let rows = snapshot.page(project, query.order, start, CHUNK, None)?;
         let rows = rows.ok_or_else(Error::internal)?;
         for row in &rows {
             view.check()?;

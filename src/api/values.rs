@@ -8,6 +8,7 @@ use super::json::{Object, array};
 use super::openapi::{answers, bodies, parameters};
 use super::read::{Read, View};
 use crate::person::Needle;
+use crate::store::Values;
 
 const DEFAULT_LIMIT: u64 = 20;
 const MAX_LIMIT: u64 = 10_000;
@@ -35,14 +36,14 @@ pub async fn values(read: Read) -> Result<Response, Error> {
     }
     let is_csv = read.format.is_csv();
     read.list(move |view| {
-        let most = (limit, view.page_bytes());
-        let (counted, is_cut) = counted(view, &key, needle.as_ref(), most)?;
-        if is_cut && is_csv {
+        let Values { values, left_out } =
+            counted(view, &key, needle.as_ref(), limit, view.page_bytes())?;
+        if left_out && is_csv {
             return Err(Error::page_too_large());
         }
         let mut out = Vec::new();
         let mut object = Object::new(&mut out);
-        array(object.field("results"), counted, |out, (name, count)| value(out, &name, count));
+        array(object.field("results"), values, |out, (name, count)| value(out, &name, count));
         object.flag("refreshing", false);
         object.end();
         Ok(out)
@@ -75,12 +76,12 @@ fn export(
         take(&out)
     };
     if key != "distinct_id" {
-        let (counted, is_cut) = counted(view, key, needle, (usize::MAX, EXPORTED_BYTES))?;
-        if is_cut {
+        let Values { values, left_out } = counted(view, key, needle, usize::MAX, EXPORTED_BYTES)?;
+        if left_out {
             let detail = "All values together are too large; ask with limit, or for a part of them";
             return Err(Error::invalid("key", format!("{detail} by value.")));
         }
-        return counted.iter().try_for_each(|(name, count)| row(name, *count));
+        return values.iter().try_for_each(|(name, count)| row(name, *count));
     }
     let mut taken = Ok(());
     view.snapshot.each_id_with(view.project, needle, |id| {
@@ -94,16 +95,17 @@ fn counted(
     view: &View<'_>,
     key: &str,
     needle: Option<&Needle>,
-    (limit, bytes): (usize, usize),
-) -> Result<(Vec<(String, u64)>, bool), Error> {
+    limit: usize,
+    bytes: usize,
+) -> Result<Values, Error> {
     let View { ref snapshot, project, .. } = *view;
     if key == "distinct_id" {
-        let mut ids = Vec::new();
+        let mut values = Vec::new();
         snapshot.each_id_with(project, needle, |id| {
-            ids.push((id.to_owned(), 1));
-            ids.len() < limit
+            values.push((id.to_owned(), 1));
+            values.len() < limit
         })?;
-        return Ok((ids, false));
+        return Ok(Values { values, left_out: false });
     }
-    Ok(snapshot.values(project, key, needle, (limit, bytes))?)
+    Ok(snapshot.values(project, key, needle, limit, bytes)?)
 }

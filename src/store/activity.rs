@@ -92,7 +92,8 @@ impl Snapshot<'_> {
         &self,
         project: ProjectId,
         person: PersonId,
-        (skip, limit): (u64, usize),
+        skip: u64,
+        limit: usize,
     ) -> Result<ActivityPage> {
         let prefix = keys::activities_of(project, person);
         let mut iterator = self.iterator(Family::Activity);

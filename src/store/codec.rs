@@ -80,7 +80,7 @@ pub fn encode_row(stored: &Stored) -> Vec<u8> {
         Row::Unset => {}
         Row::Decided(state) => writer.state(state),
         Row::Merge { source, state } => {
-            writer.maybe_life(*source);
+            writer.maybe(*source, Writer::life);
             writer.state(state);
         }
     }
@@ -98,7 +98,7 @@ pub fn decode_row(place: Place, bytes: &[u8]) -> Decoded<Stored> {
         3 => Row::SetUnset(reader.value()?),
         4 => Row::OnceUnset(reader.value()?),
         5 => Row::Once(reader.value()?),
-        6 => Row::Merge { source: reader.maybe_life()?, state: reader.state()? },
+        6 => Row::Merge { source: reader.maybe(Reader::life)?, state: reader.state()? },
         7 => Row::Decided(reader.state()?),
         _ => return Err(Corrupt),
     };
@@ -112,24 +112,21 @@ fn encode_head(head: &Head) -> Vec<u8> {
     writer.uuid(head.uuid);
     writer.time(base, Time::EPOCH);
     writer.fact(head.began, base);
-    writer.0.push(u8::from(head.identified.is_some()));
-    if let Some(identified) = head.identified {
-        writer.fact(identified, base);
-    }
+    writer.maybe(head.identified, |writer, identified| writer.fact(identified, base));
     writer.unsigned(head.version);
-    writer.maybe(head.newest, base);
+    writer.maybe_time(head.newest, base);
     writer.unsigned(head.ahead.cast_unsigned());
-    writer.maybe(head.ownership_changed, base);
+    writer.maybe_time(head.ownership_changed, base);
     writer.unsigned(head.life.into());
     writer.unsigned(head.first_life.into());
-    writer.maybe(head.lives_on, base);
+    writer.maybe_time(head.lives_on, base);
     writer.unsigned(head.distinct_ids.into());
-    writer.maybe_merged(head.merged.as_ref(), base);
+    writer.maybe(head.merged, |writer, merged| writer.merged(merged, base));
     writer.unsigned(head.json_bytes);
     writer.unsigned(head.entries.len() as u64);
     for (property, entry) in &head.entries {
         writer.unsigned((*property).into());
-        writer.maybe(entry.newest, base);
+        writer.maybe_time(entry.newest, base);
         writer.state(&entry.state);
     }
     writer.0
@@ -141,18 +138,16 @@ fn decode_head(bytes: &[u8]) -> Decoded<Head> {
     let base = reader.time(Time::EPOCH)?;
     let mut head = Head::new(uuid, reader.fact(base)?);
     head.created_at = base;
-    if reader.flag()? {
-        head.identified = Some(reader.fact(base)?);
-    }
+    head.identified = reader.maybe(|reader| reader.fact(base))?;
     head.version = reader.unsigned()?;
-    head.newest = reader.maybe(base)?;
+    head.newest = reader.maybe_time(base)?;
     head.ahead = reader.number()?;
-    head.ownership_changed = reader.maybe(base)?;
+    head.ownership_changed = reader.maybe_time(base)?;
     head.life = reader.number()?;
     head.first_life = reader.number()?;
-    head.lives_on = reader.maybe(base)?;
+    head.lives_on = reader.maybe_time(base)?;
     head.distinct_ids = reader.number()?;
-    head.merged = reader.maybe_merged(base)?;
+    head.merged = reader.maybe(|reader| reader.merged(base))?;
     head.json_bytes = reader.unsigned()?;
     head.entries = decode_entries(&mut reader, base)?;
     reader.end()?;
@@ -169,7 +164,7 @@ fn decode_entries(reader: &mut Reader<'_>, base: Time) -> Decoded<Entries> {
     let (mut text, mut parts) = (String::with_capacity(reader.len()), Vec::with_capacity(most));
     for _ in 0..count {
         let property: PropertyId = reader.number()?;
-        let newest = reader.maybe(base)?;
+        let newest = reader.maybe_time(base)?;
         parts.push((property, newest, reader.state_into(&mut text)?));
     }
     let text: Arc<str> = text.into();
@@ -195,9 +190,9 @@ pub fn encode_operation(place: Place, operation: &Operation) -> Vec<u8> {
     writer.time(operation.known, place.time);
     writer.text(&operation.event);
     writer.text(&operation.distinct_id);
-    writer.maybe_text(operation.author.as_deref());
-    writer.maybe_number(operation.merged);
-    writer.maybe_number(operation.split.map(u64::from));
+    writer.maybe(operation.author.as_deref(), Writer::text);
+    writer.maybe(operation.merged, Writer::unsigned);
+    writer.maybe(operation.split.map(u64::from), Writer::unsigned);
     writer.unsigned(operation.effects.len() as u64);
     for (property, effect) in &operation.effects {
         writer.unsigned((*property).into());
@@ -212,8 +207,8 @@ pub fn decode_operation(place: Place, bytes: &[u8]) -> Decoded<Operation> {
     let uuid = reader.uuid()?;
     let (event_time, known) = (reader.time(place.time)?, reader.time(place.time)?);
     let (event, distinct_id) = (reader.text()?.to_owned(), reader.text()?.to_owned());
-    let author = reader.maybe_text()?.map(str::to_owned);
-    let (merged, split) = (reader.maybe_number()?, reader.maybe_number()?);
+    let author = reader.maybe(Reader::text)?.map(str::to_owned);
+    let (merged, split) = (reader.maybe(Reader::unsigned)?, reader.maybe(Reader::number)?);
     let mut effects = Vec::new();
     for _ in 0..reader.unsigned()? {
         let property = reader.number()?;
@@ -249,7 +244,7 @@ pub fn decode_applied(bytes: &[u8]) -> Decoded<Applied> {
 #[must_use]
 pub fn encode_recency(recency: &Recency) -> Vec<u8> {
     let mut writer = Writer::new(FORM);
-    writer.maybe(recency.seen, Time::EPOCH);
+    writer.maybe_time(recency.seen, Time::EPOCH);
     writer.unsigned(recency.change);
     writer.0
 }
@@ -257,7 +252,7 @@ pub fn encode_recency(recency: &Recency) -> Vec<u8> {
 /// Decodes a row of family `recency`.
 pub fn decode_recency(bytes: &[u8]) -> Decoded<Recency> {
     let mut reader = Reader::new(bytes, FORM)?;
-    let recency = Recency { seen: reader.maybe(Time::EPOCH)?, change: reader.unsigned()? };
+    let recency = Recency { seen: reader.maybe_time(Time::EPOCH)?, change: reader.unsigned()? };
     reader.end()?;
     Ok(recency)
 }
@@ -280,7 +275,7 @@ pub fn encode_activity(activity: &Activity) -> Vec<u8> {
     writer.unsigned(activity.person);
     writer.place(activity.place, Time::EPOCH);
     writer.time(activity.known, activity.place.time);
-    writer.maybe_text(activity.author.as_deref());
+    writer.maybe(activity.author.as_deref(), Writer::text);
     writer.0
 }
 
@@ -297,7 +292,7 @@ pub fn decode_activity(bytes: &[u8]) -> Decoded<Activity> {
     };
     let (person, place) = (reader.unsigned()?, reader.place(Time::EPOCH)?);
     let known = reader.time(place.time)?;
-    let author = reader.maybe_text()?.map(str::to_owned);
+    let author = reader.maybe(Reader::text)?.map(str::to_owned);
     reader.end()?;
     Ok(Activity { person, deed, place, known, author })
 }

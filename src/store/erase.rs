@@ -144,7 +144,8 @@ impl Store {
     }
 
     fn flush(&self) -> Result<()> {
-        let families = Family::ALL.map(|family| self.family(family));
+        let families = Family::ALL.iter().map(|family| self.family(*family));
+        let families: Vec<_> = families.collect();
         Ok(self.db.flush_cfs_opt(&families, &FlushOptions::default())?)
     }
 

@@ -1,7 +1,21 @@
 //! The column families.
 
+use strum::VariantArray;
+
 /// A column family. Names are part of the format and never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    strum::IntoStaticStr,
+    strum::VariantArray,
+)]
+#[strum(serialize_all = "snake_case")]
 pub enum Family {
     /// Data about the store itself, such as its format, positions and names.
     Meta,
@@ -43,26 +57,7 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 18] = [
-        Self::Meta,
-        Self::Person,
-        Self::Recency,
-        Self::History,
-        Self::Timeline,
-        Self::Recorded,
-        Self::DistinctId,
-        Self::PersonDistinctId,
-        Self::Life,
-        Self::Dropped,
-        Self::Uuid,
-        Self::ByCreatedAt,
-        Self::ByLastSeenAt,
-        Self::ByChange,
-        Self::Column,
-        Self::ByEmail,
-        Self::Command,
-        Self::Activity,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The families whose keys begin with project and person.
     pub const ALL_OF_PERSON: [Self; 7] = [
@@ -75,28 +70,15 @@ impl Family {
         Self::Life,
     ];
 
+    /// Returns whether it lists what a person has: many rows of a person, which are read one after the other.
+    #[must_use]
+    pub fn lists_per_person(self) -> bool {
+        matches!(self, Self::History | Self::Timeline | Self::PersonDistinctId)
+    }
+
     /// Returns its name in RocksDB and in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Meta => "meta",
-            Self::Person => "person",
-            Self::Recency => "recency",
-            Self::History => "history",
-            Self::Timeline => "timeline",
-            Self::Recorded => "recorded",
-            Self::DistinctId => "distinct_id",
-            Self::PersonDistinctId => "person_distinct_id",
-            Self::Life => "life",
-            Self::Dropped => "dropped",
-            Self::Uuid => "uuid",
-            Self::ByCreatedAt => "by_created_at",
-            Self::ByLastSeenAt => "by_last_seen_at",
-            Self::ByChange => "by_change",
-            Self::Column => "column",
-            Self::ByEmail => "by_email",
-            Self::Command => "command",
-            Self::Activity => "activity",
-        }
+        self.into()
     }
 }

@@ -42,6 +42,15 @@ pub enum By {
     LastSeenAt,
 }
 
+/// How a list is sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The time that the list is sorted by.
+    pub by: By,
+    /// Whether the oldest come first.
+    pub ascending: bool,
+}
+
 impl Wanted {
     /// Returns whether all persons are wanted.
     #[must_use]
@@ -60,15 +69,19 @@ enum Candidates<'a> {
     Everybody(Column<'a>),
 }
 
-/// A property of the filter: its name, its number and its column.
-type Asked<'a> = (&'a str, PropertyId, Column<'a>);
+/// A property of the filter.
+struct Asked<'a> {
+    name: &'a str,
+    number: PropertyId,
+    column: Column<'a>,
+}
 
 impl Candidates<'_> {
     /// Returns the current candidate; `None` at the end.
     fn person(&self, columns: &[Asked<'_>]) -> Result<Option<PersonId>> {
         match self {
             Self::Found(found) => Ok(found.as_slice().first().copied()),
-            Self::Having(index) => columns[*index].2.person(),
+            Self::Having(index) => columns[*index].column.person(),
             Self::Everybody(live) => live.person(),
         }
     }
@@ -77,7 +90,7 @@ impl Candidates<'_> {
     fn advance(&mut self, columns: &mut [Asked<'_>]) {
         match self {
             Self::Found(found) => _ = found.next(),
-            Self::Having(index) => columns[*index].2.next(),
+            Self::Having(index) => columns[*index].column.next(),
             Self::Everybody(live) => live.next(),
         }
     }
@@ -152,7 +165,8 @@ impl Snapshot<'_> {
         let &Plan { project, filter, .. } = plan;
         let column = |property| self.column_part(project, property, part.clone());
         let columns = plan.properties.iter();
-        let columns = columns.map(|&(key, of)| Ok((key, of, column(of)?)));
+        let columns =
+            columns.map(|&(name, number)| Ok(Asked { name, number, column: column(number)? }));
         let mut columns = columns.collect::<Result<Vec<_>>>()?;
         let mut candidates = match (&plan.searched, plan.driver) {
             (Some(found), _) => {
@@ -175,7 +189,7 @@ impl Snapshot<'_> {
             } else {
                 ask()?;
             }
-            let code = columns.first().filter(|_| is_only).and_then(|(_, _, column)| column.code());
+            let code = columns.first().filter(|_| is_only).and_then(|only| only.column.code());
             let holds = match code.and_then(|code| *judged.get(code)?) {
                 Some(holds) => holds,
                 None => self.holds(plan, person, &mut columns)?,
@@ -195,9 +209,9 @@ impl Snapshot<'_> {
     /// Returns whether the filter holds for a person. The columns must not be past that person.
     fn holds(&self, plan: &Plan<'_>, person: PersonId, columns: &mut [Asked<'_>]) -> Result<bool> {
         let mut values = Vec::with_capacity(columns.len());
-        for (key, property, column) in columns {
+        for Asked { name, number, column } in columns {
             if let Some(json) = column.at(person)? {
-                values.push((*key, self.value_of(plan.project, person, *property, json)?));
+                values.push((*name, self.value_of(plan.project, person, *number, json)?));
             }
         }
         let value = |key: &str| Some(&values.iter().find(|(name, _)| *name == key)?.1);

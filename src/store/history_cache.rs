@@ -90,8 +90,8 @@ impl HistoryCache {
             Some(rows) => Some(rows.with(&std::mem::take(&mut of.changes))),
             None if of.reads >= of.due => {
                 of.due = of.reads * 4;
-                let most = (of.reads * HELD_PER_READ, self.most / 2);
-                let rows = Packed::all(person, iterator(), most)?;
+                let most = of.reads * HELD_PER_READ;
+                let rows = Packed::all(person, iterator(), most, self.most / 2)?;
                 rows.map(|rows| match before {
                     Some(before) => rows.with(&owned(before.within(person, person))),
                     None => rows,
@@ -156,16 +156,16 @@ mod tests {
 
     /// Reads a person as often as it takes until its rows are cached.
     fn read(
-        held: &mut HistoryCache,
+        cache: &mut HistoryCache,
         store: &Store,
         person: u64,
     ) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut iterator = store.db.raw_iterator_cf(store.family(Family::History));
         let prefix = keys::person(1, person);
         for _ in 0..READS {
-            held.rows(&prefix, None, || &mut iterator).unwrap();
+            cache.rows(&prefix, None, || &mut iterator).unwrap();
         }
-        let rows = held.rows(&prefix, None, || &mut iterator).unwrap()?;
+        let rows = cache.rows(&prefix, None, || &mut iterator).unwrap()?;
         Some((0..rows.len()).map(|at| rows.row(at)).map(|(k, v)| (k.into(), v.into())).collect())
     }
 
@@ -176,39 +176,39 @@ mod tests {
         for row in [1, 3, 5] {
             store.damage(Family::History, &key(7, row), Some(&[row]));
         }
-        let mut held = HistoryCache::new(usize::MAX);
+        let mut cache = HistoryCache::new(usize::MAX);
         let rows = |rows: &[(u8, u8)]| {
             Some(rows.iter().map(|(row, value)| (key(7, *row), vec![*value])).collect::<Vec<_>>())
         };
-        assert_eq!(read(&mut held, &store, 7), rows(&[(1, 1), (3, 3), (5, 5)]));
+        assert_eq!(read(&mut cache, &store, 7), rows(&[(1, 1), (3, 3), (5, 5)]));
         let staged = [(0, Some(0)), (3, None), (4, Some(4)), (5, Some(9)), (6, Some(6))];
         let staged = staged.map(|(row, value)| (key(7, row), value.map(|value| vec![value])));
-        held.commit(&RowChanges::from(staged), &Erased::default());
-        held.commit(&RowChanges::from([(key(7, 4), None)]), &Erased::default());
-        assert_eq!(read(&mut held, &store, 7), rows(&[(0, 0), (1, 1), (5, 9), (6, 6)]));
-        held.commit(&RowChanges::new(), &Erased::from_iter([keys::person(1, 7)]));
-        assert_eq!(held.bytes, 0, "nothing of somebody erased");
+        cache.commit(&RowChanges::from(staged), &Erased::default());
+        cache.commit(&RowChanges::from([(key(7, 4), None)]), &Erased::default());
+        assert_eq!(read(&mut cache, &store, 7), rows(&[(0, 0), (1, 1), (5, 9), (6, 6)]));
+        cache.commit(&RowChanges::new(), &Erased::from_iter([keys::person(1, 7)]));
+        assert_eq!(cache.bytes, 0, "nothing of somebody erased");
     }
 
     #[test]
     fn only_so_much_is_held() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&config(folder.path())).unwrap();
-        let mut held = HistoryCache::new(usize::MAX);
+        let mut cache = HistoryCache::new(usize::MAX);
         for person in 0..20 {
             store.damage(Family::History, &key(person, 1), Some(&[0; 1 << 10]));
-            assert!(read(&mut held, &store, person).is_some());
-            held.commit(&RowChanges::new(), &Erased::default());
-            assert!(held.bytes <= held.most + (2 << 10), "{} bytes", held.bytes);
+            assert!(read(&mut cache, &store, person).is_some());
+            cache.commit(&RowChanges::new(), &Erased::default());
+            assert!(cache.bytes <= cache.most + (2 << 10), "{} bytes", cache.bytes);
         }
-        assert!(held.persons.len() < 20);
-        let sum: usize = held.persons.values().map(|of| of.bytes).sum();
-        assert_eq!(held.bytes, sum);
-        assert!(read(&mut held, &store, 1).is_some());
+        assert!(cache.persons.len() < 20);
+        let sum: usize = cache.persons.values().map(|of| of.bytes).sum();
+        assert_eq!(cache.bytes, sum);
+        assert!(read(&mut cache, &store, 1).is_some());
         for row in 0..u8::MAX {
             let staged = RowChanges::from([(key(1, row), Some(vec![row; 1 << 10]))]);
-            held.commit(&staged, &Erased::default());
-            assert!(held.bytes <= held.most + (2 << 10), "{} bytes, unread", held.bytes);
+            cache.commit(&staged, &Erased::default());
+            assert!(cache.bytes <= cache.most + (2 << 10), "{} bytes, unread", cache.bytes);
         }
     }
 }

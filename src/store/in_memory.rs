@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::hash::BuildHasher as _;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -214,7 +215,7 @@ impl MemoryColumn {
     }
 
     /// Returns the range of rows whose persons are in a range of ids.
-    pub fn range(&self, persons: &std::ops::Range<PersonId>) -> std::ops::Range<usize> {
+    pub fn range(&self, persons: &Range<PersonId>) -> Range<usize> {
         let from = self.persons.partition_point(|person| *person < persons.start);
         let until = self.persons.partition_point(|person| *person < persons.end);
         from..until.max(from)
@@ -237,7 +238,7 @@ impl MemoryColumn {
     }
 
     /// Returns the first row in `among` whose person is not before `person`; its end if there is none.
-    pub fn first_not_before(&self, person: PersonId, among: std::ops::Range<usize>) -> usize {
+    pub fn first_not_before(&self, person: PersonId, among: Range<usize>) -> usize {
         among.start + self.persons[among].partition_point(|at| *at < person)
     }
 

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::column::{LIVE, encode_live};
 use super::column_cache::CacheKey;
-use super::find::{By, Row};
+use super::find::{By, Order, Row};
 use super::keys::KeyReader;
 use super::snapshot::Snapshot;
 use super::{Family, Result, Store, corrupt, keys};
@@ -89,24 +89,33 @@ pub enum Start {
     After(Time, Uuid),
 }
 
+/// The only persons that a page may list.
+#[derive(Clone, Copy, Debug)]
+pub struct Among<'a> {
+    /// The persons, sorted by id.
+    pub persons: &'a [PersonId],
+    /// The most index rows to read for the page.
+    pub most_read: u64,
+}
+
 impl Snapshot<'_> {
-    /// Returns a page of live persons, at most `limit` from `start` on. The newest come first, or last if
-    /// `ascending`. With `among`, persons sorted by id and the most index rows to read, only these persons
-    /// are listed. `None` if more index rows would have to be read.
+    /// Returns a page of live persons, at most `limit` from `start` on, only those of `among` if it is given.
+    /// `None` if more index rows would have to be read than that allows.
     ///
     /// # Errors
     /// If the store fails or is damaged.
     pub fn page(
         &self,
         project: ProjectId,
-        (by, ascending): (By, bool),
+        Order { by, ascending }: Order,
         start: Start,
         limit: usize,
-        among: Option<(&[PersonId], u64)>,
+        among: Option<Among<'_>>,
     ) -> Result<Option<Vec<Row>>> {
-        let most = among.map_or(u64::MAX, |(_, most)| most);
-        let is_listed =
-            |person: &PersonId| among.is_none_or(|(among, _)| among.binary_search(person).is_ok());
+        let most_read = among.map_or(u64::MAX, |among| among.most_read);
+        let is_listed = |person: &PersonId| {
+            among.is_none_or(|among| among.persons.binary_search(person).is_ok())
+        };
         let family = match by {
             By::CreatedAt => Family::ByCreatedAt,
             By::LastSeenAt => Family::ByLastSeenAt,
@@ -140,7 +149,7 @@ impl Snapshot<'_> {
             if rows.len() >= limit {
                 break;
             }
-            if read > most {
+            if read > most_read {
                 return Ok(None);
             }
             ask()?;

@@ -2,7 +2,8 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Error, Result};
+use super::snapshot::Snapshot;
+use super::{Error, Family, Result, codec, decode, keys};
 use crate::person::{Life, Lives, Merged, PersonId, Place, ProjectId, Time};
 
 /// How a life began, if not by a first event, and how it ended.
@@ -139,7 +140,8 @@ impl LivesOf<'_> {
         &self,
         person: PersonId,
         numbers: RangeInclusive<u32>,
-        (until, known): (Place, Time),
+        until: Place,
+        known: Time,
     ) -> Result<Life> {
         let (first, last) = numbers.into_inner();
         for number in (first + 1..=last).rev() {
@@ -150,6 +152,31 @@ impl LivesOf<'_> {
             }
         }
         Ok(Life { person, number: first })
+    }
+}
+
+impl Snapshot<'_> {
+    /// The lives of a project's persons.
+    #[must_use]
+    pub fn lives(&self, project: ProjectId) -> LivesOf<'_> {
+        LivesOf { project, spans: self }
+    }
+}
+
+impl Spans for Snapshot<'_> {
+    fn span(&self, project: ProjectId, life: Life) -> Result<LifeSpan> {
+        let span = self.point(Family::Life, &keys::life(project, life), codec::decode_life_span)?;
+        Ok(span.unwrap_or_default())
+    }
+
+    fn moved(&self, project: ProjectId, top: Life, until: Place) -> Result<Option<(u32, Merged)>> {
+        let prefix = keys::moves(project, top);
+        let mut iterator = self.iterator(Family::Life);
+        iterator.seek_for_prev(keys::at(prefix.clone(), until));
+        let found = iterator.item().filter(|(key, _)| key.starts_with(&prefix));
+        let moved = found.map(|(_, value)| decode(codec::decode_move, value, Family::Life));
+        iterator.status()?;
+        moved.transpose()
     }
 }
 

@@ -75,7 +75,7 @@ impl Store {
         let whole = self.db.property_int_value(properties::NUM_RUNNING_COMPACTIONS);
         let disk = rustix::fs::statvfs(self.db.path()).ok();
         Measure {
-            families: Family::ALL.map(|family| self.measure_of(family)).to_vec(),
+            families: Family::ALL.iter().map(|family| self.measure_of(*family)).collect(),
             cache_hits: count(Ticker::BlockCacheHit),
             cache_misses: count(Ticker::BlockCacheMiss),
             cache_bytes: self.caches.cache.get_usage() as u64,

@@ -2,12 +2,12 @@
 
 use uuid::Uuid;
 
-use super::lives::{LivesOf, Spans};
+use super::lives::Spans;
 use super::snapshot::{Moment, Snapshot};
 use super::walk::Walk;
-use super::{Family, LifeSpan, Result, codec, corrupt, decode, keys};
+use super::{Family, Result, codec, corrupt, decode, keys};
 use crate::person::history::with_room;
-use crate::person::{Head, Life, Lives, Merged, PersonId, Place, ProjectId, Seat, Time, identity};
+use crate::person::{Head, Life, Lives, PersonId, ProjectId, Seat, Time, identity};
 
 /// What joined a life of a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,17 +32,6 @@ pub struct Member {
     pub left: Option<Time>,
 }
 
-/// A query for the distinct ids of one person.
-#[derive(Clone, Copy)]
-struct MemberQuery {
-    project: ProjectId,
-    /// Whether the life was merged away by the moment asked for. Only ids that left it one by one can still
-    /// be its own then, if their leaving was not known yet.
-    left: bool,
-    at: Moment,
-    limit: usize,
-}
-
 /// The bundle with which the distinct ids of a life came to the person asked for: the life that lists the
 /// bundle, and its ordinal there.
 type Bundle = (Life, u32);
@@ -60,103 +49,102 @@ impl Snapshot<'_> {
         at: Moment,
         limit: usize,
     ) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        let mut iterator = Walk::new(self, Family::PersonDistinctId);
+        let rows = Walk::new(self, Family::PersonDistinctId);
+        let mut walk =
+            MemberWalk { snapshot: self, project, at, limit, left: false, rows, found: Vec::new() };
         // The keys of one life put anonymous ids last, so a single life is read in one go.
         let parts: &[_] =
             if head.first_life == head.life { &[None] } else { &[Some(false), Some(true)] };
         for &anonymous in parts {
-            let asked = MemberQuery { project, left: false, at, limit };
             for number in head.first_life..=head.life {
                 let life = Life { person, number };
                 // Ids that did not leave one by one went where the life went. By what was known earlier, some
                 // of those that left one by one may still be here.
                 let goes_on = number == head.life && head.merged.is_none();
-                let left =
+                walk.left =
                     !goes_on && self.lives(project).became(life, at.time, at.known)?.is_some();
-                if !left || at.known < Time::MAX {
-                    let into = (&mut iterator, &mut found);
-                    self.members(&MemberQuery { left, ..asked }, (life, anonymous), None, into)?;
+                if !walk.left || at.known < Time::MAX {
+                    walk.life(life, anonymous, None)?;
                 }
             }
         }
-        Ok(found)
+        Ok(walk.found)
     }
+}
 
-    /// The lives of a project's persons.
-    #[must_use]
-    pub fn lives(&self, project: ProjectId) -> LivesOf<'_> {
-        LivesOf { project, spans: self }
-    }
+/// A walk over the distinct ids that a person had at a moment.
+struct MemberWalk<'a> {
+    snapshot: &'a Snapshot<'a>,
+    project: ProjectId,
+    at: Moment,
+    limit: usize,
+    /// Whether the person's life was merged away by the moment asked for. Only ids that left it one by one
+    /// can still be its own then, if their leaving was not known yet.
+    left: bool,
+    /// Bundles within bundles are read with the same iterator, as there may be very many.
+    rows: Walk<'a>,
+    found: Vec<String>,
+}
 
-    /// Adds to `found` the distinct ids of a life, or with `brought` those that came from it to the person
-    /// asked for: anonymous ones, others, or all with `None`. Bundles within bundles are read with the same
-    /// iterator, as there may be very many.
-    fn members(
-        &self,
-        asked: &MemberQuery,
-        (life, anonymous): (Life, Option<bool>),
-        brought: Option<Bundle>,
-        (iterator, found): (&mut Walk<'_>, &mut Vec<String>),
-    ) -> Result<()> {
+impl MemberWalk<'_> {
+    /// Adds the distinct ids of a life, or with `brought` those that came from it to the person asked for:
+    /// anonymous ones, others, or all with `None`.
+    fn life(&mut self, life: Life, anonymous: Option<bool>, brought: Option<Bundle>) -> Result<()> {
         let prefix = match anonymous {
-            Some(anonymous) => keys::members(asked.project, life, anonymous),
-            None => keys::members_of_life(asked.project, life),
+            Some(anonymous) => keys::members(self.project, life, anonymous),
+            None => keys::members_of_life(self.project, life),
         };
-        iterator.seek(&prefix);
-        while let Some((key, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
+        self.rows.seek(&prefix);
+        while let Some((key, value)) = self.rows.item().filter(|(key, _)| key.starts_with(&prefix))
+        {
             let member_of = keys::member_of(key);
             let (_, anonymous, ordinal) = member_of.ok_or(corrupt(Family::PersonDistinctId))?;
-            if found.len() >= asked.limit {
+            if self.found.len() >= self.limit {
                 return Ok(());
             }
             let member = decode(codec::decode_member, value, Family::PersonDistinctId)?;
-            let joined = member.from <= asked.at.time && member.known <= asked.at.known;
+            let joined = member.from <= self.at.time && member.known <= self.at.known;
             let listed = (joined || brought.is_some())
                 && match &member.joined {
                     Joined::Bundle(_) => true,
-                    Joined::Id(id) => {
-                        self.is_listed(asked, &member, id, (life, ordinal), brought)?
-                    }
+                    Joined::Id(id) => self.is_listed(&member, id, (life, ordinal), brought)?,
                 };
             match member.joined {
                 Joined::Bundle(source) if listed => {
                     let next = keys::after(key);
                     let brought = Some(brought.unwrap_or((life, ordinal)));
-                    let source = (source, Some(anonymous));
-                    with_room(|| self.members(asked, source, brought, (iterator, found)))?;
-                    iterator.seek(next);
+                    with_room(|| self.life(source, Some(anonymous), brought))?;
+                    self.rows.seek(next);
                     continue;
                 }
-                Joined::Id(id) if listed => found.push(id),
+                Joined::Id(id) if listed => self.found.push(id),
                 _ => {}
             }
-            iterator.next();
+            self.rows.next();
         }
-        iterator.status()?;
-        Ok(())
+        self.rows.status()
     }
 
     /// Returns whether a distinct id that had joined the life was still there at the moment asked for. `row`
     /// is the row that lists it.
     fn is_listed(
         &self,
-        asked: &MemberQuery,
         member: &Member,
         id: &str,
         row: (Life, u32),
         brought: Option<Bundle>,
     ) -> Result<bool> {
-        let Moment { time, known } = asked.at;
+        let Moment { time, known } = self.at;
         let Some(left) = member.left else {
-            return Ok(!asked.left);
+            return Ok(!self.left);
         };
         if known == Time::MAX {
             return Ok(time < left);
         }
         // The ownership of the id says who its owner was by what was known then.
-        let owner = self.owner(asked.project, id)?.ok_or(corrupt(Family::PersonDistinctId))?;
-        let entry = owner.entry_at(&self.lives(asked.project), time, known)?;
+        let owner = self.snapshot.owner(self.project, id)?;
+        let owner = owner.ok_or(corrupt(Family::PersonDistinctId))?;
+        let entry = owner.entry_at(&self.snapshot.lives(self.project), time, known)?;
         // An id that left and came back is listed in two rows; only the row of this entry counts.
         let entry = entry.filter(|entry| owner.row_of(entry) == Some(row));
         Ok(entry.is_some_and(|entry| match brought {
@@ -232,69 +220,59 @@ impl Snapshot<'_> {
         (person, head): (PersonId, &Head),
         most: usize,
     ) -> Result<HadIds> {
-        let mut found = HadIds::default();
-        let mut iterator = Walk::new(self, Family::PersonDistinctId);
+        let rows = Walk::new(self, Family::PersonDistinctId);
+        let mut walk = HadWalk { project, most, rows, found: HadIds::default() };
         for anonymous in [false, true] {
             for number in head.first_life..=head.life {
                 let life = Life { person, number };
                 let merged = self.span(project, life)?.merged;
                 let stay = Stay { since: None, until: merged.map(|merged| merged.place.time) };
-                had((project, anonymous, most), life, stay, (&mut iterator, &mut found))?;
+                walk.life(life, anonymous, stay)?;
             }
         }
-        Ok(found)
+        Ok(walk.found)
     }
 }
 
-/// Adds the distinct ids that a life had. Bundles within bundles are read with the same iterator.
-fn had(
-    of @ (project, anonymous, most): (ProjectId, bool, usize),
-    life: Life,
-    stay: Stay,
-    (iterator, found): (&mut Walk<'_>, &mut HadIds),
-) -> Result<()> {
-    let prefix = keys::members(project, life, anonymous);
-    iterator.seek(&prefix);
-    while let Some((key, value)) = iterator.item().filter(|(key, _)| key.starts_with(&prefix)) {
-        let member = decode(codec::decode_member, value, Family::PersonDistinctId)?;
-        let from = stay.since.unwrap_or(member.from);
-        let until = member.left.into_iter().chain(stay.until).min();
-        match member.joined {
-            // It had left before the bundle came to this person.
-            _ if stay.since.is_some() && until.is_some_and(|until| until <= from) => {}
-            Joined::Id(id) => {
-                found.count += 1;
-                if found.first.len() < most {
-                    found.first.push(Had { id, from, until });
+/// A walk over the distinct ids that a person has or had.
+struct HadWalk<'a> {
+    project: ProjectId,
+    /// How many ids are wanted; all are counted.
+    most: usize,
+    /// Bundles within bundles are read with the same iterator.
+    rows: Walk<'a>,
+    found: HadIds,
+}
+
+impl HadWalk<'_> {
+    /// Adds the distinct ids that a life had: those that look anonymous, or the others.
+    fn life(&mut self, life: Life, anonymous: bool, stay: Stay) -> Result<()> {
+        let prefix = keys::members(self.project, life, anonymous);
+        self.rows.seek(&prefix);
+        while let Some((key, value)) = self.rows.item().filter(|(key, _)| key.starts_with(&prefix))
+        {
+            let member = decode(codec::decode_member, value, Family::PersonDistinctId)?;
+            let from = stay.since.unwrap_or(member.from);
+            let until = member.left.into_iter().chain(stay.until).min();
+            match member.joined {
+                // It had left before the bundle came to this person.
+                _ if stay.since.is_some() && until.is_some_and(|until| until <= from) => {}
+                Joined::Id(id) => {
+                    self.found.count += 1;
+                    if self.found.first.len() < self.most {
+                        self.found.first.push(Had { id, from, until });
+                    }
+                }
+                Joined::Bundle(source) => {
+                    let next = keys::after(key);
+                    let stay = Stay { since: Some(from), until };
+                    with_room(|| self.life(source, anonymous, stay))?;
+                    self.rows.seek(next);
+                    continue;
                 }
             }
-            Joined::Bundle(source) => {
-                let next = keys::after(key);
-                let stay = Stay { since: Some(from), until };
-                with_room(|| had(of, source, stay, (iterator, found)))?;
-                iterator.seek(next);
-                continue;
-            }
+            self.rows.next();
         }
-        iterator.next();
-    }
-    iterator.status()?;
-    Ok(())
-}
-
-impl Spans for Snapshot<'_> {
-    fn span(&self, project: ProjectId, life: Life) -> Result<LifeSpan> {
-        let span = self.point(Family::Life, &keys::life(project, life), codec::decode_life_span)?;
-        Ok(span.unwrap_or_default())
-    }
-
-    fn moved(&self, project: ProjectId, top: Life, until: Place) -> Result<Option<(u32, Merged)>> {
-        let prefix = keys::moves(project, top);
-        let mut iterator = self.iterator(Family::Life);
-        iterator.seek_for_prev(keys::at(prefix.clone(), until));
-        let found = iterator.item().filter(|(key, _)| key.starts_with(&prefix));
-        let moved = found.map(|(_, value)| decode(codec::decode_move, value, Family::Life));
-        iterator.status()?;
-        moved.transpose()
+        self.rows.status()
     }
 }

@@ -50,7 +50,7 @@ mod values;
 pub mod verify;
 mod walk;
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -70,12 +70,12 @@ pub use self::erase::Pending;
 pub use self::error::{Error, Result};
 use self::error::{advice, corrupt, decode};
 pub use self::family::Family;
-pub use self::find::{By, NEVER, Row, Wanted};
+pub use self::find::{By, NEVER, Order, Row, Wanted};
 pub use self::format::exists;
 use self::format::{check_files, check_format, format_text};
 use self::history_cache::HistoryCache;
 use self::keys::Meta;
-pub use self::list::Start;
+pub use self::list::{Among, Start};
 pub use self::lives::{Above, Group, LifeSpan, LivesOf, Spans};
 pub use self::measure::{FamilyMeasure, Measure};
 pub use self::members::{Had, HadIds, Joined, Member};
@@ -87,6 +87,7 @@ pub use self::read_pool::together;
 use self::row_cache::RowCache;
 pub use self::snapshot::{Moment, Person, Snapshot};
 pub use self::transaction::{CommandOutcome, Recency, Remembered, Sealed, Transaction};
+pub use self::values::Values;
 
 /// The format that this program reads and writes.
 pub const FORMAT: u32 = 2;
@@ -123,7 +124,7 @@ pub struct Store {
     sync_writes: bool,
     caches: options::Caches,
     /// The history cache, kept here between two transactions.
-    held: Mutex<Option<HistoryCache>>,
+    history_cache: Mutex<Option<HistoryCache>>,
     /// How much the history cache may take, in bytes.
     history_cache_bytes: usize,
     row_cache: RowCache,
@@ -178,7 +179,7 @@ impl Store {
             read_only: false,
             sync_writes: false,
             caches,
-            held: Mutex::default(),
+            history_cache: Mutex::default(),
             history_cache_bytes: usize::try_from(memory / options::HISTORY_CACHE_PART)
                 .unwrap_or(usize::MAX),
             row_cache: RowCache::new(memory / options::ROW_CACHE_PART),
@@ -216,7 +217,7 @@ impl Store {
     /// with the keys left empty that are hashes with the secret.
     #[cfg(test)]
     pub(crate) fn content(&self) -> Vec<(&'static str, Vec<u8>, Vec<u8>)> {
-        let rows = Family::ALL.into_iter().flat_map(|family| {
+        let rows = Family::ALL.iter().flat_map(|&family| {
             let rows = self.db.iterator_cf(self.family(family), rocksdb::IteratorMode::Start);
             rows.map(move |row| {
                 let (key, value) = row.unwrap();
@@ -270,13 +271,13 @@ impl Store {
     }
 
     /// Takes the history cache that the last transaction left, or a new one.
-    fn take_held(&self) -> HistoryCache {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        held.unwrap_or_else(|| HistoryCache::new(self.history_cache_bytes))
+    fn take_history_cache(&self) -> HistoryCache {
+        let cache = self.history_cache.lock().unwrap_or_else(PoisonError::into_inner).take();
+        cache.unwrap_or_else(|| HistoryCache::new(self.history_cache_bytes))
     }
 
-    fn put_held(&self, held: HistoryCache) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+    fn put_history_cache(&self, cache: HistoryCache) {
+        *self.history_cache.lock().unwrap_or_else(PoisonError::into_inner) = Some(cache);
     }
 
     /// Returns every key of a family that begins with `prefix`; `None` if there are more than `most`.
@@ -299,7 +300,7 @@ impl Store {
     ///
     /// # Errors
     /// If it cannot be created.
-    pub fn spool(&self) -> std::io::Result<std::fs::File> {
+    pub fn spool(&self) -> io::Result<File> {
         tempfile::tempfile_in(self.db.path())
     }
 

@@ -1,5 +1,6 @@
 //! An operation as a person's timeline stores it.
 
+use strum::VariantArray;
 use uuid::Uuid;
 
 use crate::person::{Action, Class, PersonId, PropertyId, Time};
@@ -29,7 +30,7 @@ pub struct Operation {
 }
 
 /// How an operation changed a property. The numbers are part of the format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
 #[repr(u8)]
 pub enum Effect {
     /// `$set`.
@@ -46,8 +47,7 @@ pub enum Effect {
 
 impl Effect {
     /// Every effect, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Set, Self::Once, Self::Unset, Self::SetUnset, Self::OnceUnset];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The class of the row that holds its value.
     #[must_use]

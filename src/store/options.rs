@@ -82,7 +82,7 @@ pub fn open_to_copy(path: &Path) -> Result<DB, rocksdb::Error> {
     let cache = Cache::new_lru_cache(0);
     let mut options = Options::default();
     options.set_keep_log_file_num(1);
-    let families = Family::ALL.map(|family| {
+    let families = Family::ALL.iter().map(|&family| {
         let mut options = family_options(family, &cache, 0);
         options.set_disable_auto_compactions(true);
         ColumnFamilyDescriptor::new(family.name(), options)
@@ -99,7 +99,7 @@ pub fn count_nothing() {
     set_perf_stats(PerfStatsLevel::Disable);
 }
 
-fn shared(memory: u64) -> (Options, Cache, [ColumnFamilyDescriptor; Family::ALL.len()]) {
+fn shared(memory: u64) -> (Options, Cache, Vec<ColumnFamilyDescriptor>) {
     let memory = usize::try_from(memory).unwrap_or(usize::MAX);
     // Unlike the LRU cache, it has no locks that readers contend for.
     let cache = Cache::new_hyper_clock_cache(memory, 0);
@@ -114,9 +114,10 @@ fn shared(memory: u64) -> (Options, Cache, [ColumnFamilyDescriptor; Family::ALL.
     options.set_max_manifest_file_size(64 << 10);
     options.enable_statistics();
     options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
-    let families = Family::ALL.map(|family| {
+    let families = Family::ALL.iter().map(|&family| {
         ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache, memory))
     });
+    let families = families.collect();
     (options, cache, families)
 }
 
@@ -133,9 +134,7 @@ fn family_options(family: Family, cache: &Cache, memory: usize) -> Options {
     blocks.set_pin_top_level_index_and_filter(true);
     blocks.set_format_version(5);
     let mut options = Options::default();
-    let lists_per_person =
-        matches!(family, Family::History | Family::Timeline | Family::PersonDistinctId);
-    if lists_per_person {
+    if family.lists_per_person() {
         options.set_prefix_extractor(SliceTransform::create_fixed_prefix(PERSON_BYTES));
         blocks.set_whole_key_filtering(false);
         blocks.set_block_size(8 << 10);

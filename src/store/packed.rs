@@ -33,7 +33,8 @@ impl Packed {
     pub fn all(
         prefix: &[u8],
         iterator: &mut DBRawIterator<'_>,
-        (most, most_bytes): (usize, usize),
+        most: usize,
+        most_bytes: usize,
     ) -> Result<Option<Self>> {
         let mut rows = Self::default();
         iterator.seek(prefix);

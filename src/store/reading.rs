@@ -102,7 +102,7 @@ mod tests {
         let reader = Store::open_to_read(&config(folder.path())).unwrap();
         give(&writer, "bob").unwrap();
         for family in Family::ALL {
-            writer.db.flush_cf(writer.family(family)).unwrap();
+            writer.db.flush_cf(writer.family(*family)).unwrap();
         }
         assert!(reader.snapshot().owner(1, "ann").unwrap().is_some());
         assert_eq!(reader.snapshot().owner(1, "bob").unwrap(), None, "committed after opening");

@@ -179,7 +179,7 @@ impl Invalidation<'_> {
 /// Returns the beginning of the key that rows of one entry share; `None` if the family is not cached.
 fn part(family: Family, row: &[u8]) -> Option<&[u8]> {
     match family {
-        Family::History | Family::Timeline | Family::PersonDistinctId => row.get(..PERSON_BYTES),
+        family if family.lists_per_person() => row.get(..PERSON_BYTES),
         Family::Person | Family::Recency | Family::DistinctId | Family::Life | Family::Uuid => {
             Some(row)
         }

@@ -58,7 +58,6 @@ pub struct Person {
 pub struct Snapshot<'s> {
     pub(super) store: &'s Store,
     rows: SnapshotWithThreadMode<'s, rocksdb::DB>,
-    state: Option<u64>,
     /// The commit count when it was taken, for the row cache.
     commits: u64,
     /// The commit count if it was taken between two commits, and so shows all commits up
@@ -68,26 +67,26 @@ pub struct Snapshot<'s> {
     pub(super) ending: Option<Ending<'s>>,
 }
 
-/// The most rows of a person, and the most bytes of them, that go into the row cache.
-const FEW: (usize, usize) = if cfg!(test) { (6, 1 << 10) } else { (128, 16 << 10) };
+/// The most rows of a person that go into the row cache.
+const CACHED_ROWS: usize = if cfg!(test) { 6 } else { 128 };
+
+/// The most bytes that these rows may take.
+const CACHED_BYTES: usize = if cfg!(test) { 1 << 10 } else { 16 << 10 };
 
 impl<'s> Snapshot<'s> {
     pub(super) fn new(store: &'s Store) -> Self {
         count_nothing();
         let commits = store.row_cache.now();
-        let before = store.db.latest_sequence_number();
         let rows = store.db.snapshot();
-        // If nothing was committed meanwhile, this is the state that the snapshot shows.
-        let state = Some(before).filter(|before| *before == store.db.latest_sequence_number());
         let between = Some(commits).filter(|commits| store.row_cache.is_after(*commits));
-        Self { store, rows, state, commits, between, ending: None }
+        Self { store, rows, commits, between, ending: None }
     }
 
     /// Returns the number of the state that it shows: snapshots with the same number show the same. `None` if
     /// something was committed while it was taken.
     #[must_use]
     pub fn state(&self) -> Option<u64> {
-        self.state
+        self.between
     }
 
     /// How far every partition was applied, by topic name and partition.
@@ -177,7 +176,7 @@ impl<'s> Snapshot<'s> {
     ) -> Result<Option<CommandOutcome>> {
         let bytes = self.get(Family::Command, &keys::command(project, idempotency_key))?;
         let found = bytes.map(|bytes| decode(codec::decode_outcome, &bytes, Family::Command));
-        Ok(found.transpose()?.filter(|found| found.counts_at(now)).map(|found| found.outcome))
+        Ok(found.transpose()?.and_then(|found| found.outcome_at(now)))
     }
 
     /// Returns a person's head, even if it was merged away since; `None` if it was deleted or never existed.
@@ -242,8 +241,8 @@ impl<'s> Snapshot<'s> {
         (person, head): (PersonId, &Head),
         at: Moment,
     ) -> Result<Life> {
-        let until = (Place::end_of(at.time), at.known);
-        self.lives(project).life_at(person, head.first_life..=head.life, until)
+        let (numbers, until) = (head.first_life..=head.life, Place::end_of(at.time));
+        self.lives(project).life_at(person, numbers, until, at.known)
     }
 
     /// Returns when a person was last seen, and the number of its last change.
@@ -326,7 +325,7 @@ impl<'s> Snapshot<'s> {
         person: [u8; PERSON_BYTES],
         database: impl FnOnce() -> &'i mut DBRawIterator<'d>,
     ) -> Result<Option<Arc<Packed>>> {
-        let load = || Packed::all(&person, database(), FEW);
+        let load = || Packed::all(&person, database(), CACHED_ROWS, CACHED_BYTES);
         self.store.row_cache.rows(family, &person, self.commits, load)
     }
 

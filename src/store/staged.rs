@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
+use hashbrown::HashSet;
+
 use super::Result;
 use super::history_cache::HistoryCache;
 use super::keys::PERSON_BYTES;
 use super::packed::Packed;
 use super::walk::{STEPS, Walk};
-use hashbrown::HashSet;
 
 /// Changes to rows of one family, by key or by the end of the key; `None` deletes the row.
 pub type RowChanges = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -26,32 +27,32 @@ pub struct Committed<'db> {
     rows: Walk<'db>,
     /// If set, there is no row at or after this key and before the current one.
     from: Option<Vec<u8>>,
-    held: Option<HistoryCache>,
+    cache: Option<HistoryCache>,
 }
 
 impl<'db> Committed<'db> {
     /// Reads rows without a history cache.
     pub fn new(rows: Walk<'db>) -> RefCell<Self> {
-        RefCell::new(Self { rows, from: None, held: None })
+        RefCell::new(Self { rows, from: None, cache: None })
     }
 
     /// Reads rows through a history cache.
-    pub fn holding(rows: Walk<'db>, held: HistoryCache) -> RefCell<Self> {
-        RefCell::new(Self { rows, from: None, held: Some(held) })
+    pub fn through(rows: Walk<'db>, cache: HistoryCache) -> RefCell<Self> {
+        RefCell::new(Self { rows, from: None, cache: Some(cache) })
     }
 
     /// Returns the history cache.
-    pub fn into_held(self) -> Option<HistoryCache> {
-        self.held
+    pub fn into_history_cache(self) -> Option<HistoryCache> {
+        self.cache
     }
 
     /// Returns all rows of the person whose keys begin like `prefix` if a cache has them, as they will be
     /// once `before` is committed, which may be in progress.
     fn whole(&mut self, prefix: &[u8], before: Option<Layer<'_>>) -> Result<Option<Arc<Packed>>> {
-        let Self { rows, from, held: Some(held) } = self else {
+        let Self { rows, from, cache: Some(cache) } = self else {
             return self.rows.whole(prefix);
         };
-        held.rows(prefix, before, || {
+        cache.rows(prefix, before, || {
             *from = None;
             rows.database()
         })

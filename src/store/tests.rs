@@ -198,8 +198,8 @@ fn a_table_that_is_missing_or_cut_is_told_at_the_start() {
     {
         let store = Store::open(&config(folder.path())).unwrap();
         for key in [b"a", b"b"] {
-            let others = Family::ALL.into_iter().filter(|family| *family != Family::Meta);
-            others.for_each(|family| store.damage(family, key, Some(b"row")));
+            let others = Family::ALL.iter().filter(|family| **family != Family::Meta);
+            others.for_each(|family| store.damage(*family, key, Some(b"row")));
             store.checkpoint().unwrap();
         }
         // RocksDB itself opens only the first sixteen.

@@ -55,11 +55,15 @@ pub struct Transaction<'s> {
 
 impl<'s> Transaction<'s> {
     pub(super) fn new(store: &'s Store) -> Self {
-        Self::after(store, None, store.take_held())
+        Self::after(store, None, store.take_history_cache())
     }
 
     /// Begins a transaction that follows another one, with the history cache of that one.
-    fn after(store: &'s Store, before: Option<Arc<WorkingSet>>, held: HistoryCache) -> Self {
+    fn after(
+        store: &'s Store,
+        before: Option<Arc<WorkingSet>>,
+        history_cache: HistoryCache,
+    ) -> Self {
         count_nothing();
         let walk = |family| {
             Walk::over(move || {
@@ -68,13 +72,13 @@ impl<'s> Transaction<'s> {
                 store.db.raw_iterator_cf_opt(store.family(family), options)
             })
         };
-        let committed = |family, held| Committed::holding(walk(family), held);
+        let committed = |family, cache| Committed::through(walk(family), cache);
         let few = || HistoryCache::new(store.history_cache_bytes / 4);
         Self {
             store,
             working: WorkingSet::default(),
             before,
-            history: committed(Family::History, held),
+            history: committed(Family::History, history_cache),
             timeline: committed(Family::Timeline, few()),
             members: committed(Family::PersonDistinctId, few()),
             sources: committed(Family::Life, few()),
@@ -130,6 +134,15 @@ impl<'s> Transaction<'s> {
         &mut self,
         distinct_ids: impl IntoIterator<Item = (ProjectId, &'i str)>,
     ) -> Result<()> {
+        let persons = self.load_owners(distinct_ids)?;
+        self.load_persons(persons)
+    }
+
+    /// Loads the owners of distinct ids, and returns the persons that they name.
+    fn load_owners<'i>(
+        &mut self,
+        distinct_ids: impl IntoIterator<Item = (ProjectId, &'i str)>,
+    ) -> Result<Vec<(ProjectId, PersonId)>> {
         let wanted =
             distinct_ids.into_iter().map(|(project, id)| (keys::distinct_id(project, id), project));
         // An owner that is loaded already may be newer than the committed one.
@@ -160,6 +173,12 @@ impl<'s> Transaction<'s> {
             persons.extend(loaded.person(project));
             self.working.owners.insert(key, loaded);
         }
+        Ok(persons)
+    }
+
+    /// Loads persons with their recency, until the heads take too much memory.
+    fn load_persons(&mut self, mut persons: Vec<(ProjectId, PersonId)>) -> Result<()> {
+        let store = self.store;
         persons.sort_unstable();
         persons.dedup();
         persons.retain(|of| !self.working.carry(self.before.as_deref(), *of));

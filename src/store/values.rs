@@ -34,6 +34,16 @@ impl Share {
     }
 }
 
+/// The values of a property.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Values {
+    /// Values as text, with the number of live persons that have each: the most frequent first, equally
+    /// frequent ones by text.
+    pub values: Vec<(String, u64)>,
+    /// Whether some were left out because together they take too many bytes.
+    pub left_out: bool,
+}
+
 /// A count of the values of a property.
 struct Counting<'p> {
     needle: Option<&'p Needle>,
@@ -83,13 +93,12 @@ impl Counting<'_> {
 }
 
 impl Snapshot<'_> {
-    /// Returns the current values of a property as text, with the number of live persons that have each: the
-    /// most frequent first, equally frequent ones by text, and at most `most`. The flag says whether some of
-    /// these were left out because together they take more than `bytes`; the first one never is.
+    /// Returns the current values of a property, at most `most`, and of these only the first ones that take
+    /// `bytes` together; the first one is never left out.
     ///
     /// Very many distinct values are counted share by share, which takes more time instead of more memory.
-    /// If all are wanted (`most` is `usize::MAX`), the result has all of them, or none and the flag set if
-    /// they take too many bytes.
+    /// If all are wanted (`most` is `usize::MAX`), the result has all of them, or none if they take too many
+    /// bytes.
     ///
     /// # Errors
     /// If the store fails or is damaged.
@@ -98,11 +107,12 @@ impl Snapshot<'_> {
         project: ProjectId,
         key: &str,
         needle: Option<&Needle>,
-        (most, bytes): (usize, usize),
-    ) -> Result<(Vec<(String, u64)>, bool)> {
+        most: usize,
+        bytes: usize,
+    ) -> Result<Values> {
         let (mut found, mut left_out) = (Vec::new(), None);
         let Some(property) = self.store.dictionary().property(project, key) else {
-            return Ok((found, false));
+            return Ok(Values::default());
         };
         let whole = self.whole(project, property)?;
         let rows = whole.as_ref().map(|whole| whole.counted());
@@ -111,13 +121,14 @@ impl Snapshot<'_> {
             let (is_bounded, counts) = (most < usize::MAX, BTreeMap::new());
             let mut counting =
                 Counting { needle, share, is_bounded, counts, bytes: 0, most_bytes: bytes };
-            let of = (project, property);
             match &rows {
                 None => self.each_value(project, property, |_, value| counting.count(value, 1))?,
-                Some((counted, long)) => self.count_kept(of, (counted, long), &mut counting)?,
+                Some((counted, long)) => {
+                    self.count_kept(project, property, counted, long, &mut counting)?;
+                }
             }
             if counting.is_over() {
-                return Ok((Vec::new(), true));
+                return Ok(Values { values: Vec::new(), left_out: true });
             }
             found.extend(counting.counts);
             found.sort_unstable_by(|(a, of_a), (b, of_b)| {
@@ -138,14 +149,16 @@ impl Snapshot<'_> {
             left_out = found.drain(fit..).next().or(left_out);
             share = Share { remainder: share.remainder + 1, of: counting.share.of };
         }
-        Ok((found, left_out.is_some()))
+        Ok(Values { values: found, left_out: left_out.is_some() })
     }
 
     /// Counts the values of a column in memory, and those that are too long to be in it.
     fn count_kept(
         &self,
-        (project, property): (ProjectId, PropertyId),
-        (counted, long): (&[(&[u8], u64)], &[PersonId]),
+        project: ProjectId,
+        property: PropertyId,
+        counted: &[(&[u8], u64)],
+        long: &[PersonId],
         counting: &mut Counting<'_>,
     ) -> Result<()> {
         // A value that is not too long is in the row itself, so the person does not matter.

@@ -136,7 +136,7 @@ impl Applying<'_, '_> {
         head.ownership_changed = Some(time);
         let split = Some(u32::try_from(leaving.len()).unwrap_or(u32::MAX));
         self.put_operation(at, life.person, time, &Operation { split, ..at.operation() })?;
-        self.transaction.set_recorded(project, life.person, (time, at.uuid));
+        self.transaction.set_recorded(project, life.person, time, at.uuid);
         self.record_activity(at, life.person, time, Deed::Split)?;
         self.count(Kind::Split);
         Ok(CommandOutcome::Done)
@@ -199,7 +199,7 @@ impl Applying<'_, '_> {
             // The lists still to be read, each from an ordinal on; the last one is next.
             let mut listing = vec![(life, 0)];
             while let Some((life, from)) = listing.pop() {
-                let member = self.transaction.member(project, (life, anonymous), from)?;
+                let member = self.transaction.member(project, life, anonymous, from)?;
                 let Some((ordinal, member)) = member else {
                     continue;
                 };

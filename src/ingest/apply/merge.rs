@@ -142,11 +142,8 @@ impl Applying<'_, '_> {
     ) -> Result<()> {
         // `$set_once` first: what an anchor is decided to be may depend on what fills the property before it.
         for class in [Class::Once, Class::Anchor] {
-            let rows = self.transaction.rows_after(
-                project,
-                (source, property, class),
-                Place::end_of(time),
-            )?;
+            let after = Place::end_of(time);
+            let rows = self.transaction.rows_after(project, source, property, class, after)?;
             for row in rows {
                 self.put_own(project, target, property, row)?;
             }
@@ -166,8 +163,8 @@ impl Applying<'_, '_> {
             match self.transaction.last_operation(project, source, place)? {
                 Some((place, operation)) if place.time > time => {
                     self.transaction.put_operation(project, target, place, &operation);
-                    let event = (operation.event_time, operation.uuid);
-                    self.transaction.set_recorded(project, target, event);
+                    let Operation { event_time, uuid, .. } = operation;
+                    self.transaction.set_recorded(project, target, event_time, uuid);
                     until = place.before();
                 }
                 _ => break,

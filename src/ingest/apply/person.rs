@@ -307,8 +307,8 @@ impl Applying<'_, '_> {
         let Some((life, ordinal)) = row else {
             return Err(broken);
         };
-        let of = (life, identity::is_anonymous(distinct_id));
-        match self.transaction.member(project, of, ordinal)? {
+        let anonymous = identity::is_anonymous(distinct_id);
+        match self.transaction.member(project, life, anonymous, ordinal)? {
             Some((found, member)) if found == ordinal => {
                 self.transaction.put_member(project, life, ordinal, &change(member));
                 Ok(())
@@ -359,7 +359,7 @@ impl Applying<'_, '_> {
         self.put_operation(at, person, time, &Operation { merged, effects, ..at.operation() })?;
         // If the properties of a merge were refused, a repeat applies them once there is room.
         let noted = if rejection.is_some() { at.identity_only() } else { at };
-        self.transaction.set_recorded(at.project, person, (at.time, noted.uuid));
+        self.transaction.set_recorded(at.project, person, at.time, noted.uuid);
         if time != at.time {
             self.leave_trace(noted)?;
         }

@@ -283,7 +283,7 @@ impl Applying<'_, '_> {
     fn life_at(&mut self, project: ProjectId, person: PersonId, place: Place) -> Result<Life> {
         let head = self.transaction.head(project, person)?;
         let numbers = head.first_life..=head.life;
-        self.transaction.lives(project).life_at(person, numbers, (place, Time::MAX))
+        self.transaction.lives(project).life_at(person, numbers, place, Time::MAX)
     }
 
     /// Reads one property of a head from history again.

@@ -43,7 +43,7 @@ impl Applying<'_, '_> {
         if head.newest.is_none_or(|newest| newest < at.time) {
             return Ok(false);
         }
-        self.transaction.is_recorded(at.project, person, (at.time, at.uuid))
+        self.transaction.is_recorded(at.project, person, at.time, at.uuid)
     }
 
     /// Leaves a trace of an event that took effect later, or only on identity. It is left where a repeat is
@@ -56,7 +56,7 @@ impl Applying<'_, '_> {
             return Ok(());
         };
         if !self.is_deleted(at.project, life)? {
-            self.transaction.set_recorded(at.project, life.person, (at.time, at.uuid));
+            self.transaction.set_recorded(at.project, life.person, at.time, at.uuid);
             let head = self.transaction.head_mut(at.project, life.person)?;
             head.newest = head.newest.max(Some(at.time));
         }

@@ -9,7 +9,7 @@ use crate::store::{Above, Group, Joined, LifeSpan, Member};
 #[must_use]
 pub fn encode_ownership(ownership: &Ownership) -> Vec<u8> {
     let mut writer = Writer::new(FORM);
-    writer.maybe(ownership.deleted, Time::EPOCH);
+    writer.maybe_time(ownership.deleted, Time::EPOCH);
     writer.unsigned(ownership.later.len() as u64);
     let mut base = Time::EPOCH;
     for owned in ownership.entries() {
@@ -25,7 +25,7 @@ pub fn encode_ownership(ownership: &Ownership) -> Vec<u8> {
 /// Decodes a row of family `distinct_id`.
 pub fn decode_ownership(bytes: &[u8]) -> Decoded<Ownership> {
     let mut reader = Reader::new(bytes, FORM)?;
-    let deleted = reader.maybe(Time::EPOCH)?;
+    let deleted = reader.maybe_time(Time::EPOCH)?;
     let later = reader.unsigned()?;
     let owned = |reader: &mut Reader, base| {
         let from = reader.time(base)?;
@@ -58,7 +58,7 @@ pub fn encode_member(member: &Member) -> Vec<u8> {
     }
     writer.time(member.from, Time::EPOCH);
     writer.time(member.known, member.from);
-    writer.maybe(member.left, member.from);
+    writer.maybe_time(member.left, member.from);
     writer.0
 }
 
@@ -71,7 +71,7 @@ pub fn decode_member(bytes: &[u8]) -> Decoded<Member> {
         _ => return Err(Corrupt),
     };
     let from = reader.time(Time::EPOCH)?;
-    let (known, left) = (reader.time(from)?, reader.maybe(from)?);
+    let (known, left) = (reader.time(from)?, reader.maybe_time(from)?);
     reader.end()?;
     Ok(Member { joined, from, known, left })
 }
@@ -80,41 +80,38 @@ pub fn decode_member(bytes: &[u8]) -> Decoded<Member> {
 #[must_use]
 pub fn encode_life_span(span: &LifeSpan) -> Vec<u8> {
     let mut writer = Writer::new(FORM);
-    writer.0.push(u8::from(span.lives_on.is_some()));
-    if let Some((place, known)) = span.lives_on {
+    writer.maybe(span.lives_on, |writer, (place, known)| {
         writer.place(place, Time::EPOCH);
         writer.time(known, place.time);
-    }
-    writer.maybe_merged(span.merged.as_ref(), Time::EPOCH);
+    });
+    writer.maybe(span.merged, |writer, merged| writer.merged(merged, Time::EPOCH));
     writer.unsigned(span.group.lives.into());
     writer.unsigned(span.group.moves.into());
-    writer.0.push(u8::from(span.group.above.is_some()));
-    if let Some(above) = &span.group.above {
+    writer.maybe(span.group.above, |writer, above| {
         writer.life(above.life);
         writer.time(above.from, Time::EPOCH);
         writer.unsigned(above.after.into());
-        writer.maybe_merged(above.merged.as_ref(), above.from);
-    }
+        writer.maybe(above.merged, |writer, merged| writer.merged(merged, above.from));
+    });
     writer.0
 }
 
 /// Decodes how a life began and ended, and its position in its group.
 pub fn decode_life_span(bytes: &[u8]) -> Decoded<LifeSpan> {
     let mut reader = Reader::new(bytes, FORM)?;
-    let mut span = LifeSpan::default();
-    if reader.flag()? {
+    let lives_on = reader.maybe(|reader| {
         let place = reader.place(Time::EPOCH)?;
-        span.lives_on = Some((place, reader.time(place.time)?));
-    }
-    span.merged = reader.maybe_merged(Time::EPOCH)?;
-    span.group = Group { lives: reader.number()?, moves: reader.number()?, above: None };
-    if reader.flag()? {
-        let (life, from) = (reader.life()?, reader.time(Time::EPOCH)?);
-        let (after, merged) = (reader.number()?, reader.maybe_merged(from)?);
-        span.group.above = Some(Above { life, from, after, merged });
-    }
+        Ok((place, reader.time(place.time)?))
+    })?;
+    let merged = reader.maybe(|reader| reader.merged(Time::EPOCH))?;
+    let (lives, moves) = (reader.number()?, reader.number()?);
+    let above = reader.maybe(|reader| {
+        let (life, from, after) = (reader.life()?, reader.time(Time::EPOCH)?, reader.number()?);
+        let merged = reader.maybe(|reader| reader.merged(from))?;
+        Ok(Above { life, from, after, merged })
+    })?;
     reader.end()?;
-    Ok(span)
+    Ok(LifeSpan { lives_on, merged, group: Group { lives, moves, above } })
 }
 
 /// Encodes a move of a group of lives: its number, and the merge that moved the group.
@@ -122,7 +119,7 @@ pub fn decode_life_span(bytes: &[u8]) -> Decoded<LifeSpan> {
 pub fn encode_move(number: u32, merged: &Merged) -> Vec<u8> {
     let mut writer = Writer::new(FORM);
     writer.unsigned(number.into());
-    writer.maybe_merged(Some(merged), Time::EPOCH);
+    writer.maybe(Some(*merged), |writer, merged| writer.merged(merged, Time::EPOCH));
     writer.0
 }
 
@@ -130,7 +127,7 @@ pub fn encode_move(number: u32, merged: &Merged) -> Vec<u8> {
 pub fn decode_move(bytes: &[u8]) -> Decoded<(u32, Merged)> {
     let mut reader = Reader::new(bytes, FORM)?;
     let number = reader.number()?;
-    let merged = reader.maybe_merged(Time::EPOCH)?.ok_or(Corrupt)?;
+    let merged = reader.maybe(|reader| reader.merged(Time::EPOCH))?.ok_or(Corrupt)?;
     reader.end()?;
     Ok((number, merged))
 }

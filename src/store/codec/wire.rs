@@ -32,25 +32,16 @@ impl Writer {
         self.unsigned(((difference << 1) ^ (difference >> 63)).cast_unsigned());
     }
 
-    pub fn maybe(&mut self, time: Option<Time>, base: Time) {
-        self.0.push(u8::from(time.is_some()));
-        if let Some(time) = time {
-            self.time(time, base);
+    /// Writes whether there is a value, and the value if there is one.
+    pub fn maybe<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
+        self.0.push(u8::from(value.is_some()));
+        if let Some(value) = value {
+            write(self, value);
         }
     }
 
-    pub fn maybe_number<T: Into<u64>>(&mut self, number: Option<T>) {
-        self.0.push(u8::from(number.is_some()));
-        if let Some(number) = number {
-            self.unsigned(number.into());
-        }
-    }
-
-    pub fn maybe_text(&mut self, text: Option<&str>) {
-        self.0.push(u8::from(text.is_some()));
-        if let Some(text) = text {
-            self.text(text);
-        }
+    pub fn maybe_time(&mut self, time: Option<Time>, base: Time) {
+        self.maybe(time, |writer, time| writer.time(time, base));
     }
 
     pub fn life(&mut self, life: Life) {
@@ -67,26 +58,16 @@ impl Writer {
         self.unsigned(u64::from(ordinal) << 1 | kind);
     }
 
-    pub fn maybe_life(&mut self, life: Option<Life>) {
-        self.0.push(u8::from(life.is_some()));
-        if let Some(life) = life {
-            self.life(life);
-        }
-    }
-
     pub fn place(&mut self, place: Place, base: Time) {
         self.time(place.time, base);
         self.position(place.position);
     }
 
-    pub fn maybe_merged(&mut self, merged: Option<&Merged>, base: Time) {
-        self.0.push(u8::from(merged.is_some()));
-        if let Some(merged) = merged {
-            self.life(merged.into);
-            self.unsigned(merged.bundle.into());
-            self.place(merged.place, base);
-            self.time(merged.known, merged.place.time);
-        }
+    pub fn merged(&mut self, merged: Merged, base: Time) {
+        self.life(merged.into);
+        self.unsigned(merged.bundle.into());
+        self.place(merged.place, base);
+        self.time(merged.known, merged.place.time);
     }
 
     pub fn fact(&mut self, fact: Fact, base: Time) {
@@ -186,16 +167,13 @@ impl<'a> Reader<'a> {
         Ok(Time(base.0.wrapping_add(difference)))
     }
 
-    pub fn maybe(&mut self, base: Time) -> Decoded<Option<Time>> {
-        if self.flag()? { Ok(Some(self.time(base)?)) } else { Ok(None) }
+    /// Reads a value that [`Writer::maybe`] wrote.
+    pub fn maybe<T>(&mut self, read: impl FnOnce(&mut Self) -> Decoded<T>) -> Decoded<Option<T>> {
+        if self.flag()? { read(self).map(Some) } else { Ok(None) }
     }
 
-    pub fn maybe_number<T: TryFrom<u64>>(&mut self) -> Decoded<Option<T>> {
-        if self.flag()? { Ok(Some(self.number()?)) } else { Ok(None) }
-    }
-
-    pub fn maybe_text(&mut self) -> Decoded<Option<&'a str>> {
-        if self.flag()? { Ok(Some(self.text()?)) } else { Ok(None) }
+    pub fn maybe_time(&mut self, base: Time) -> Decoded<Option<Time>> {
+        self.maybe(|reader| reader.time(base))
     }
 
     pub fn life(&mut self) -> Decoded<Life> {
@@ -208,20 +186,13 @@ impl<'a> Reader<'a> {
         Ok(if number & 1 == 0 { Seat::Own(ordinal) } else { Seat::Bundle(ordinal) })
     }
 
-    pub fn maybe_life(&mut self) -> Decoded<Option<Life>> {
-        if self.flag()? { Ok(Some(self.life()?)) } else { Ok(None) }
-    }
-
     pub fn place(&mut self, base: Time) -> Decoded<Place> {
         Ok(Place { time: self.time(base)?, position: self.position()? })
     }
 
-    pub fn maybe_merged(&mut self, base: Time) -> Decoded<Option<Merged>> {
-        if !self.flag()? {
-            return Ok(None);
-        }
+    pub fn merged(&mut self, base: Time) -> Decoded<Merged> {
         let (into, bundle, place) = (self.life()?, self.number()?, self.place(base)?);
-        Ok(Some(Merged { into, bundle, place, known: self.time(place.time)? }))
+        Ok(Merged { into, bundle, place, known: self.time(place.time)? })
     }
 
     pub fn fact(&mut self, base: Time) -> Decoded<Fact> {

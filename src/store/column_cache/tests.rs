@@ -9,7 +9,7 @@ use crate::store::column::LIVE;
 use crate::store::snapshot::Snapshot;
 use crate::store::tests::beside::beside_commits;
 use crate::store::tests::config;
-use crate::store::{By, Error, Start};
+use crate::store::{By, Error, Order, Start};
 
 const PROPERTY: PropertyId = FIRST_PROPERTY;
 
@@ -105,7 +105,8 @@ fn who_leaves_ends_its_own_scan_and_not_what_others_find_in_memory() {
     let left = store.snapshot().until(Instant::now() + Duration::from_secs(3_600), || true);
     assert!(left.whole(1, LIVE).unwrap().is_some());
     let list = |snapshot: &Snapshot<'_>| {
-        snapshot.page(1, (By::CreatedAt, false), Start::Offset(0), usize::MAX, None)
+        let order = Order { by: By::CreatedAt, ascending: false };
+        snapshot.page(1, order, Start::Offset(0), usize::MAX, None)
     };
     assert!(matches!(list(&left), Err(Error::Ended)));
     assert_eq!(list(&store.snapshot()).unwrap().unwrap().len(), 2_000);

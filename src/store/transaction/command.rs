@@ -1,5 +1,7 @@
 //! Outcomes of commands, which count for a day.
 
+use strum::VariantArray;
+
 use super::Transaction;
 use super::working_set::WorkingSet;
 use crate::person::time::DAY;
@@ -7,7 +9,9 @@ use crate::person::{ProjectId, Time};
 use crate::store::{Family, Result, codec, corrupt, decode, keys};
 
 /// The outcome of a command. The numbers are part of the format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantArray,
+)]
 #[repr(u8)]
 #[strum(serialize_all = "snake_case")]
 pub enum CommandOutcome {
@@ -25,8 +29,7 @@ pub enum CommandOutcome {
 
 impl CommandOutcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Done, Self::NotFound, Self::TooLarge, Self::NothingToSplit, Self::TooManyMerges];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// The name under which it is counted.
     #[must_use]
@@ -45,10 +48,10 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// Returns whether a command with the same key at `now` counts as the same command.
+    /// Returns the outcome if a command with the same key at `now` counts as the same command.
     #[must_use]
-    pub fn counts_at(&self, now: Time) -> bool {
-        self.known > now.plus(-DAY)
+    pub fn outcome_at(&self, now: Time) -> Option<CommandOutcome> {
+        (self.known > now.plus(-DAY)).then_some(self.outcome)
     }
 }
 
@@ -72,7 +75,7 @@ impl Transaction<'_> {
         now: Time,
     ) -> Result<Option<CommandOutcome>> {
         let found = self.remembered(&keys::command(project, idempotency_key))?;
-        Ok(found.filter(|found| found.counts_at(now)).map(|found| found.outcome))
+        Ok(found.and_then(|found| found.outcome_at(now)))
     }
 
     fn remembered(&self, key: &[u8]) -> Result<Option<Remembered>> {

@@ -28,7 +28,7 @@ pub struct Sealed<'s> {
     /// The changes of the transaction before this one. The commit drops them, as that takes a while.
     before: Option<Arc<WorkingSet>>,
     /// The history cache, unless the next transaction has taken it.
-    held: Option<HistoryCache>,
+    history_cache: Option<HistoryCache>,
     batch: WriteBatch,
 }
 
@@ -62,12 +62,12 @@ impl<'s> Transaction<'s> {
             self.person_row(project, person)?;
         }
         self.stage_names();
-        let mut held = self.history.into_inner().into_held();
-        if let Some(held) = &mut held {
-            held.commit(&self.working.history, &self.working.erased);
+        let mut history_cache = self.history.into_inner().into_history_cache();
+        if let Some(cache) = &mut history_cache {
+            cache.commit(&self.working.history, &self.working.erased);
         }
         let (store, before, batch) = (self.store, self.before, self.batch);
-        Ok(Sealed { store, working: Arc::new(self.working), before, held, batch })
+        Ok(Sealed { store, working: Arc::new(self.working), before, history_cache, batch })
     }
 
     fn stage_names(&mut self) {
@@ -88,8 +88,8 @@ impl<'s> Sealed<'s> {
     /// Begins the transaction that follows this one, whether or not this one is committed by then.
     #[must_use]
     pub fn successor(&mut self) -> Transaction<'s> {
-        let held = self.held.take().unwrap_or_else(|| self.store.take_held());
-        Transaction::after(self.store, Some(self.working.clone()), held)
+        let cache = self.history_cache.take().unwrap_or_else(|| self.store.take_history_cache());
+        Transaction::after(self.store, Some(self.working.clone()), cache)
     }
 
     /// Writes everything as one atomic batch.
@@ -136,8 +136,8 @@ impl<'s> Sealed<'s> {
         self.store.db.write_opt(self.batch, &options)?;
         self.store.row_cache.end();
         self.store.share_memory();
-        if let Some(held) = self.held {
-            self.store.put_held(held);
+        if let Some(cache) = self.history_cache {
+            self.store.put_history_cache(cache);
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use hashbrown::hash_map::Entry;
 
 use super::{Loaded, Transaction};
+use crate::person::identity::is_anonymous;
 use crate::person::{Head, Life, Merged, Ownership, PersonId, PersonRow, Place, ProjectId, Time};
 use crate::store::lives::{LivesOf, Spans};
 use crate::store::{Above, Family, Joined, LifeSpan, Member, Result, codec, corrupt, decode, keys};
@@ -178,7 +179,8 @@ impl Transaction<'_> {
     pub fn member(
         &self,
         project: ProjectId,
-        (life, anonymous): (Life, bool),
+        life: Life,
+        anonymous: bool,
         from_ordinal: u32,
     ) -> Result<Option<(u32, Member)>> {
         let prefix = keys::members(project, life, anonymous);
@@ -204,7 +206,7 @@ impl Transaction<'_> {
         for anonymous in [false, true] {
             let mut next = Some(0);
             while let Some(from) = next {
-                let Some((ordinal, member)) = self.member(project, (life, anonymous), from)? else {
+                let Some((ordinal, member)) = self.member(project, life, anonymous, from)? else {
                     break;
                 };
                 next = ordinal.checked_add(1);
@@ -267,7 +269,7 @@ impl Spans for Transaction<'_> {
 fn kinds(joined: &Joined) -> &'static [bool] {
     match joined {
         Joined::Bundle(_) => &[false, true],
-        Joined::Id(id) if crate::person::identity::is_anonymous(id) => &[true],
+        Joined::Id(id) if is_anonymous(id) => &[true],
         Joined::Id(_) => &[false],
     }
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use hashbrown::hash_map::Entry;
+use uuid::Uuid;
 
 use super::Transaction;
 use super::recency::LoadedRecency;
 use crate::person::{
-    Fact, Head, Life, PersonId, PersonRow, Place, ProjectId, PropertyId, Time, Tombstone, identity,
+    Fact, Head, Life, PersonId, PersonRow, Place, ProjectId, PropertyId, State, Time, Tombstone,
+    identity,
 };
 use crate::store::column::{Columns, columns};
 use crate::store::keys::{self, KeyReader};
@@ -127,7 +129,7 @@ impl Transaction<'_> {
     ///
     /// # Errors
     /// If the store fails or is damaged.
-    pub fn person_of_uuid(&self, project: ProjectId, uuid: uuid::Uuid) -> Result<Option<PersonId>> {
+    pub fn person_of_uuid(&self, project: ProjectId, uuid: Uuid) -> Result<Option<PersonId>> {
         let bytes = self.point(Family::Uuid, &keys::uuid(project, uuid))?;
         bytes.map(|bytes| KeyReader(&bytes).u64().ok_or(corrupt(Family::Uuid))).transpose()
     }
@@ -194,7 +196,7 @@ impl Transaction<'_> {
         project: ProjectId,
         distinct_id: &str,
         by_split: bool,
-    ) -> Result<(uuid::Uuid, Use)> {
+    ) -> Result<(Uuid, Use)> {
         for uuid in identity::person_uuids(project, distinct_id) {
             match self.used_for(project, uuid)? {
                 Use::Somebody => {}
@@ -244,7 +246,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn used_for(&mut self, project: ProjectId, uuid: uuid::Uuid) -> Result<Use> {
+    fn used_for(&mut self, project: ProjectId, uuid: Uuid) -> Result<Use> {
         // A person with this uuid has the id that belongs to it, unless another person had that id before. If
         // that id is free, so is the uuid.
         if self.find(project, identity::person_id(uuid))?.is_none() {
@@ -261,7 +263,7 @@ impl Transaction<'_> {
         })
     }
 
-    fn insert(&mut self, project: ProjectId, uuid: uuid::Uuid, began: Fact) -> Result<PersonId> {
+    fn insert(&mut self, project: ProjectId, uuid: Uuid, began: Fact) -> Result<PersonId> {
         let mut id = identity::person_id(uuid);
         while self.find(project, id)?.is_some() {
             id = identity::next_person_id(id);
@@ -287,10 +289,8 @@ impl Transaction<'_> {
         (head.merged, head.distinct_ids) = (None, 0);
         head.lives_on = Some(place.time);
         head.newest = head.newest.max(Some(place.time));
-        let entries = std::mem::take(&mut head.entries);
-        for (property, mut entry) in entries {
-            entry.state = crate::person::State::default();
-            head.entries.insert(property, entry);
+        for (_, entry) in head.entries.iter_mut() {
+            entry.state = State::default();
         }
         let life = head.newest_life(person);
         let names: Vec<_> = head.entries.keys().copied().collect();

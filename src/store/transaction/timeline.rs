@@ -62,7 +62,9 @@ impl<'s> Transaction<'s> {
     pub fn rows_after(
         &self,
         project: ProjectId,
-        (person, property, class): (PersonId, PropertyId, Class),
+        person: PersonId,
+        property: PropertyId,
+        class: Class,
         after: Place,
     ) -> Result<Vec<Stored>> {
         let prefix = keys::class(project, person, property, class);
@@ -125,7 +127,8 @@ impl<'s> Transaction<'s> {
         &self,
         project: ProjectId,
         person: PersonId,
-        (event_time, uuid): (Time, Uuid),
+        event_time: Time,
+        uuid: Uuid,
     ) -> Result<bool> {
         let key = keys::recorded(project, person, event_time, uuid);
         for changes in [Some(&self.working), self.before.as_deref()].into_iter().flatten() {
@@ -181,7 +184,8 @@ impl<'s> Transaction<'s> {
         &mut self,
         project: ProjectId,
         person: PersonId,
-        (event_time, uuid): (Time, Uuid),
+        event_time: Time,
+        uuid: Uuid,
     ) {
         self.working.recorded.insert(keys::recorded(project, person, event_time, uuid));
     }

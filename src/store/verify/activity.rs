@@ -8,39 +8,38 @@ use crate::store::{Activity, Family, Result, codec, corrupt, decode};
 impl Verifying<'_> {
     /// Checks the logs of projects, then those of persons.
     pub(super) fn activities(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::Activity)?;
         let mut last: Option<(ProjectId, u64)> = None;
-        while let Some((key, value)) = cursor.row() {
+        self.each_row(Family::Activity, |verifying, key, value| {
             let corrupt = || corrupt(Family::Activity);
             let (of_person, rest) = key.split_first().ok_or_else(corrupt)?;
             let project = KeyReader(rest).u32().ok_or_else(corrupt)?;
             let ordinal = keys::number_at_end(key).ok_or_else(corrupt)?;
-            self.report.count(Law::Activity, "entries");
-            if *of_person == 0 {
-                let next = last.filter(|(of, _)| *of == project).map_or(0, |(_, last)| last + 1);
-                if ordinal != next {
-                    let text = format!("found ordinal {ordinal}, due is {next}");
-                    self.report.differs(Law::Activity, (project, None), text);
-                }
-                last = Some((project, ordinal));
-                match decode(codec::decode_activity, value, Family::Activity) {
-                    Ok(activity) => {
-                        let checked = self.activity(project, ordinal, &activity);
-                        let person = activity.person;
-                        self.soft(Law::Activity, Who { project, person }, checked)?;
-                    }
-                    Err(error) => {
-                        self.report.differs(Law::Activity, (project, None), error.to_string());
-                    }
-                }
-            } else {
+            verifying.report.count(Law::Activity, "entries");
+            if *of_person != 0 {
                 let person = KeyReader(&rest[4..]).u64().ok_or_else(corrupt)?;
-                self.entry(Who { project, person }, ordinal)?;
+                return verifying.entry(Who { project, person }, ordinal);
             }
-            self.tick();
-            cursor.next()?;
+            let next = last.filter(|(of, _)| *of == project).map_or(0, |(_, last)| last + 1);
+            if ordinal != next {
+                let text = format!("found ordinal {ordinal}, due is {next}");
+                verifying.report.differs(Law::Activity, project, None, text);
+            }
+            last = Some((project, ordinal));
+            verifying.entry_of_project(project, ordinal, value)
+        })
+    }
+
+    fn entry_of_project(&mut self, project: ProjectId, ordinal: u64, value: &[u8]) -> Result<()> {
+        match decode(codec::decode_activity, value, Family::Activity) {
+            Ok(activity) => {
+                let checked = self.activity(project, ordinal, &activity);
+                self.soft(Law::Activity, Who { project, person: activity.person }, checked)
+            }
+            Err(error) => {
+                self.report.differs(Law::Activity, project, None, error.to_string());
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Checks that an entry is in the logs of its persons, and that its operation is in the timeline of the

@@ -5,7 +5,7 @@ use super::persons::Person;
 use super::{Cursor, Law, Verifying, time_text};
 use crate::person::{
     CREATED, Class, Entry, FIRST_PROPERTY, Fact, IDENTIFIED, Place, PropertyId, Row, State, Stored,
-    Time,
+    Time, Value,
 };
 use crate::store::{Family, Result, codec, corrupt, keys};
 
@@ -159,7 +159,7 @@ fn fold(rows: &[Stored], after: Option<Place>) -> State {
 
 /// Describes a state for the report.
 pub(super) fn state_text(state: &State) -> String {
-    let text = |value: Option<&crate::person::Value>| {
+    let text = |value: Option<&Value>| {
         let Some(value) = value else { return "absent".to_owned() };
         let text = value.as_json();
         match text.char_indices().nth(TOLD) {

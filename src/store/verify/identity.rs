@@ -7,29 +7,24 @@ use crate::store::keys::{self, KeyReader};
 use crate::store::{Family, Joined, Member, Result, codec, corrupt, decode};
 
 impl Verifying<'_> {
-    /// Checks every owner of every distinct id.
-    pub(super) fn distinct_ids(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::DistinctId)?;
-        while let Some((key, value)) = cursor.row() {
-            let project = KeyReader(key).u32().ok_or(corrupt(Family::DistinctId))?;
-            let id = std::str::from_utf8(key.get(4..).unwrap_or_default());
-            let owner = decode(codec::decode_ownership, value, Family::DistinctId);
-            match (id, owner) {
-                (Ok(id), Ok(owner)) => {
-                    let who = Who { project, person: owner.last().life.person };
-                    let checked = self.ownership(project, id, &owner);
-                    self.soft(Law::Ownership, who, checked)?;
-                }
-                (id, owner) => {
-                    let (is_owner, text) = (owner.is_ok(), corrupt(Family::DistinctId));
-                    let text = format!("distinct id {id:?} (owner read: {is_owner}): {text}");
-                    self.report.differs(Law::Ownership, (project, None), text);
-                }
+    /// Checks every owner of a distinct id.
+    pub(super) fn distinct_id(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        let project = KeyReader(key).u32().ok_or(corrupt(Family::DistinctId))?;
+        let id = std::str::from_utf8(key.get(4..).unwrap_or_default());
+        let owner = decode(codec::decode_ownership, value, Family::DistinctId);
+        match (id, owner) {
+            (Ok(id), Ok(owner)) => {
+                let who = Who { project, person: owner.last().life.person };
+                let checked = self.ownership(project, id, &owner);
+                self.soft(Law::Ownership, who, checked)?;
             }
-            self.report.count(Law::Ownership, "distinct ids");
-            self.tick();
-            cursor.next()?;
+            (id, owner) => {
+                let (is_owner, text) = (owner.is_ok(), corrupt(Family::DistinctId));
+                let text = format!("distinct id {id:?} (owner read: {is_owner}): {text}");
+                self.report.differs(Law::Ownership, project, None, text);
+            }
         }
+        self.report.count(Law::Ownership, "distinct ids");
         Ok(())
     }
 
@@ -51,7 +46,7 @@ impl Verifying<'_> {
                 self.differs(Law::Ownership, who, text);
             }
             let left = entries[index + 1..].iter().find(|later| later.row().is_some());
-            self.seat(who, (id, entry, standing), left.map(|later| later.from))?;
+            self.seat(who, id, entry, standing, left.map(|later| later.from))?;
         }
         Ok(())
     }
@@ -60,11 +55,13 @@ impl Verifying<'_> {
     fn seat(
         &mut self,
         who: Who,
-        (id, entry, standing): (&str, &Owned, Standing),
+        id: &str,
+        entry: &Owned,
+        standing: Standing,
         left: Option<Time>,
     ) -> Result<()> {
         let (Seat::Own(ordinal) | Seat::Bundle(ordinal)) = entry.seat;
-        let found = self.member((who.project, entry.life, is_anonymous(id)), ordinal)?;
+        let found = self.member(who.project, entry.life, is_anonymous(id), ordinal)?;
         let due = match entry.seat {
             Seat::Own(_) => {
                 let joined = Joined::Id(id.to_owned());
@@ -92,7 +89,9 @@ impl Verifying<'_> {
 
     fn member(
         &self,
-        (project, life, anonymous): (ProjectId, Life, bool),
+        project: ProjectId,
+        life: Life,
+        anonymous: bool,
         ordinal: u32,
     ) -> Result<Option<Member>> {
         let key = keys::member(project, life, anonymous, ordinal);
@@ -102,20 +101,15 @@ impl Verifying<'_> {
             .transpose()
     }
 
-    /// Checks everything that is listed with a person.
-    pub(super) fn members(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::PersonDistinctId)?;
-        while let Some((key, value)) = cursor.row() {
-            let project = KeyReader(key).u32().ok_or(corrupt(Family::PersonDistinctId))?;
-            let of = keys::member_of(key).ok_or(corrupt(Family::PersonDistinctId))?;
-            let who = Who { project, person: of.0.person };
-            let member = decode(codec::decode_member, value, Family::PersonDistinctId);
-            let checked = member.and_then(|member| self.listed_member(who, of, &member));
-            self.soft(Law::Ownership, who, checked)?;
-            self.report.count(Law::Ownership, "members");
-            self.tick();
-            cursor.next()?;
-        }
+    /// Checks a distinct id, or a bundle of them, that is listed with a person.
+    pub(super) fn listed_id(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        let project = KeyReader(key).u32().ok_or(corrupt(Family::PersonDistinctId))?;
+        let of = keys::member_of(key).ok_or(corrupt(Family::PersonDistinctId))?;
+        let who = Who { project, person: of.0.person };
+        let member = decode(codec::decode_member, value, Family::PersonDistinctId);
+        let checked = member.and_then(|member| self.listed_member(who, of, &member));
+        self.soft(Law::Ownership, who, checked)?;
+        self.report.count(Law::Ownership, "members");
         Ok(())
     }
 
@@ -136,7 +130,7 @@ impl Verifying<'_> {
             }
             Joined::Bundle(source) => {
                 let merged = self.span(project, *source)?.merged;
-                let twin = self.member((project, life, !anonymous), ordinal)?;
+                let twin = self.member(project, life, !anonymous, ordinal)?;
                 merged.is_some_and(|merged| (merged.into, merged.bundle) == (life, ordinal))
                     && twin.as_ref() == Some(member)
             }
@@ -160,16 +154,11 @@ impl Verifying<'_> {
             let text = format!("found an ordinal {ordinal} beyond its number of distinct ids");
             self.differs(Law::Ownership, who, text);
         }
-        self.went_along(who, (life, anonymous), member)
+        self.went_along(who, life, anonymous, member)
     }
 
     /// Checks that a member that did not leave a merged life by itself went with the life's bundle.
-    fn went_along(
-        &mut self,
-        who: Who,
-        (life, anonymous): (Life, bool),
-        member: &Member,
-    ) -> Result<()> {
+    fn went_along(&mut self, who: Who, life: Life, anonymous: bool, member: &Member) -> Result<()> {
         let merged = self.span(who.project, life)?.merged;
         let Some(merged) = merged.filter(|_| member.left.is_none()) else {
             return Ok(());
@@ -177,7 +166,7 @@ impl Verifying<'_> {
         if self.standing(who.project, merged.into)? != Standing::There {
             return Ok(());
         }
-        let found = self.member((who.project, merged.into, anonymous), merged.bundle)?;
+        let found = self.member(who.project, merged.into, anonymous, merged.bundle)?;
         if found.as_ref().is_none_or(|found| found.joined != Joined::Bundle(life)) {
             let text = format!(
                 "{} did not leave {}, which was merged: found {} at {} of {}, due is its bundle",

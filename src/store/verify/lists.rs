@@ -55,23 +55,21 @@ impl Verifying<'_> {
 
     /// Checks that the columns have no other rows, by their number.
     pub(super) fn columns(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::Column)?;
         let mut found: BTreeMap<(ProjectId, PropertyId), u64> = BTreeMap::new();
-        while let Some((key, _)) = cursor.row() {
+        self.each_row(Family::Column, |verifying, key, _| {
             let mut reader = KeyReader(key);
             let column = reader.u32().zip(reader.u32()).ok_or(corrupt(Family::Column))?;
             *found.entry(column).or_default() += 1;
-            self.report.count(Law::Indexes, "column rows");
-            self.tick();
-            cursor.next()?;
-        }
+            verifying.report.count(Law::Indexes, "column rows");
+            Ok(())
+        })?;
         let due = std::mem::take(&mut self.columns);
         for (project, property) in found.keys().chain(due.keys()).collect::<BTreeSet<_>>() {
             let rows = |of: &BTreeMap<_, u64>| of.get(&(*project, *property)).copied().unwrap_or(0);
             let (found, due) = (rows(&found), rows(&due));
             if found != due {
                 let text = format!("found {found} rows in column {property}, due are {due}");
-                self.report.differs(Law::Indexes, (*project, None), text);
+                self.report.differs(Law::Indexes, *project, None, text);
             }
         }
         Ok(())
@@ -104,7 +102,7 @@ impl Verifying<'_> {
         self.report.count(Law::Indexes, "projects");
         if found != due {
             let text = format!("found a count of {found} live persons, due are {due}");
-            self.report.differs(Law::Indexes, (project, None), text);
+            self.report.differs(Law::Indexes, project, None, text);
         }
     }
 
@@ -116,24 +114,24 @@ impl Verifying<'_> {
             (Family::ByEmail, "emails"),
             (Family::Uuid, "uuids"),
         ] {
-            let mut cursor = self.cursor(family)?;
-            while let Some((key, value)) = cursor.row() {
-                let project = KeyReader(key).u32().ok_or(corrupt(family))?;
-                let key = key.to_vec();
-                if let Some(person) = KeyReader(value).u64() {
-                    let who = Who { project, person };
-                    let checked = self.shown(family, &key, who);
-                    self.soft(Law::Indexes, who, checked)?;
-                } else {
-                    let text = corrupt(family).to_string();
-                    self.report.differs(Law::Indexes, (project, None), text);
-                }
-                self.report.count(Law::Indexes, kind);
-                self.tick();
-                cursor.next()?;
-            }
+            self.each_row(family, |verifying, key, value| {
+                verifying.report.count(Law::Indexes, kind);
+                verifying.row_of_list(family, key, value)
+            })?;
         }
         Ok(())
+    }
+
+    fn row_of_list(&mut self, family: Family, key: &[u8], value: &[u8]) -> Result<()> {
+        let project = KeyReader(key).u32().ok_or(corrupt(family))?;
+        let Some(person) = KeyReader(value).u64() else {
+            let text = corrupt(family).to_string();
+            self.report.differs(Law::Indexes, project, None, text);
+            return Ok(());
+        };
+        let who = Who { project, person };
+        let checked = self.shown(family, key, who);
+        self.soft(Law::Indexes, who, checked)
     }
 
     fn shown(&mut self, family: Family, key: &[u8], who: Who) -> Result<()> {

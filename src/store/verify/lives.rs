@@ -45,32 +45,26 @@ impl Verifying<'_> {
         Ok(())
     }
 
-    /// Checks every row of a life, and of a life that was merged into a person.
-    pub(super) fn lives(&mut self) -> Result<()> {
-        let mut cursor = self.cursor(Family::Life)?;
-        while let Some((key, value)) = cursor.row() {
-            let who = who_of(key, Family::Life)?;
-            let kind = key.get(keys::PERSON_BYTES).copied();
-            let checked = match kind {
-                Some(1) => {
-                    let source = keys::source_of(key).ok_or(corrupt(Family::Life));
-                    source.and_then(|source| self.source(who, source))
-                }
-                // Moves of a group are checked with the lives that they move.
-                Some(2) => decode(codec::decode_move, value, Family::Life).map(|_| ()),
-                _ => {
-                    let number = key.get(keys::PERSON_BYTES + 1..).unwrap_or_default();
-                    let span = decode(codec::decode_life_span, value, Family::Life);
-                    let number = KeyReader(number).u32();
-                    let life = number.map(|number| Life { person: who.person, number });
-                    span.and_then(|span| self.life(who, life.ok_or(corrupt(Family::Life))?, span))
-                }
-            };
-            self.soft(Law::Lives, who, checked)?;
-            self.tick();
-            cursor.next()?;
-        }
-        Ok(())
+    /// Checks a row of a life, or of a life that was merged into a person.
+    pub(super) fn row_of_life(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        let who = who_of(key, Family::Life)?;
+        let kind = key.get(keys::PERSON_BYTES).copied();
+        let checked = match kind {
+            Some(1) => {
+                let source = keys::source_of(key).ok_or(corrupt(Family::Life));
+                source.and_then(|source| self.source(who, source))
+            }
+            // Moves of a group are checked with the lives that they move.
+            Some(2) => decode(codec::decode_move, value, Family::Life).map(|_| ()),
+            _ => {
+                let number = key.get(keys::PERSON_BYTES + 1..).unwrap_or_default();
+                let span = decode(codec::decode_life_span, value, Family::Life);
+                let number = KeyReader(number).u32();
+                let life = number.map(|number| Life { person: who.person, number });
+                span.and_then(|span| self.life(who, life.ok_or(corrupt(Family::Life))?, span))
+            }
+        };
+        self.soft(Law::Lives, who, checked)
     }
 
     fn source(&mut self, who: Who, source: Life) -> Result<()> {
@@ -113,7 +107,7 @@ impl Verifying<'_> {
                 self.differs(Law::Lives, who, text);
                 Ok(())
             }
-            Standing::There => self.target(who, (life, standing), merged),
+            Standing::There => self.target(who, life, standing, merged),
         }
     }
 
@@ -137,12 +131,7 @@ impl Verifying<'_> {
     }
 
     /// Checks that the target of a merge reflects it in its sources, its timeline and its beginning.
-    fn target(
-        &mut self,
-        who: Who,
-        (life, standing): (Life, Standing),
-        merged: Merged,
-    ) -> Result<()> {
+    fn target(&mut self, who: Who, life: Life, standing: Standing, merged: Merged) -> Result<()> {
         let (project, into, place) = (who.project, merged.into.person, merged.place);
         if self.snapshot.get(Family::Life, &keys::source(project, into, life))?.is_none() {
             let text =

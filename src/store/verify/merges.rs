@@ -23,7 +23,7 @@ impl Verifying<'_> {
         if !self.is_of_merge(person, source, stored)? {
             return Ok(());
         }
-        let due = self.state_at(person, (source, property), stored.place.time)?;
+        let due = self.state_at(person, source, property, stored.place.time)?;
         if !due.is_written_like(state) {
             let (name, row) = (self.name_of(person, property), row_text(stored));
             let (found, due) = (state_text(state), state_text(&due));
@@ -86,7 +86,8 @@ impl Verifying<'_> {
     fn state_at(
         &self,
         person: &Person,
-        (life, property): (Life, PropertyId),
+        life: Life,
+        property: PropertyId,
         time: Time,
     ) -> Result<State> {
         let project = person.who.project;

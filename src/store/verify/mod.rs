@@ -29,7 +29,7 @@ use super::rows::Rows;
 use super::snapshot::Snapshot;
 use super::staged::{Committed, Ordered};
 use super::walk::Walk;
-use super::{Error, Family, Result, Store, codec, corrupt, decode};
+use super::{Error, Family, LifeSpan, Result, Store, codec, corrupt, decode};
 use crate::person::{Life, PersonId, PersonRow, Place, ProjectId, PropertyId, Time};
 
 /// How far a verification is.
@@ -83,12 +83,12 @@ impl Snapshot<'_> {
         verifying.persons()?;
         verifying.counts()?;
         verifying.lists()?;
-        verifying.changes()?;
+        verifying.each_row(Family::ByChange, Verifying::change)?;
         verifying.activities()?;
         verifying.columns()?;
-        verifying.lives()?;
-        verifying.distinct_ids()?;
-        verifying.members()?;
+        verifying.each_row(Family::Life, Verifying::row_of_life)?;
+        verifying.each_row(Family::DistinctId, Verifying::distinct_id)?;
+        verifying.each_row(Family::PersonDistinctId, Verifying::listed_id)?;
         Ok(verifying.report)
     }
 }
@@ -148,8 +148,23 @@ impl<'a> Verifying<'a> {
         Cursor::new(self.snapshot, family)
     }
 
+    /// Calls `each` with the key and the value of every row of a family.
+    fn each_row(
+        &mut self,
+        family: Family,
+        mut each: impl FnMut(&mut Self, &[u8], &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let mut cursor = self.cursor(family)?;
+        while let Some((key, value)) = cursor.row() {
+            each(self, key, value)?;
+            self.tick();
+            cursor.next()?;
+        }
+        Ok(())
+    }
+
     fn differs(&mut self, law: Law, who: Who, text: String) {
-        self.report.differs(law, (who.project, Some(who.person)), text);
+        self.report.differs(law, who.project, Some(who.person), text);
     }
 
     /// Turns damaged or contradictory rows into a difference, so that the rest is checked, too.
@@ -172,7 +187,7 @@ impl<'a> Verifying<'a> {
         Rows::new(self.lives_of(project), Ordered::new(&self.rows))
     }
 
-    fn span(&self, project: ProjectId, life: Life) -> Result<super::LifeSpan> {
+    fn span(&self, project: ProjectId, life: Life) -> Result<LifeSpan> {
         self.snapshot.span(project, life)
     }
 
@@ -214,7 +229,7 @@ impl<'a> Verifying<'a> {
     fn named(&mut self, topic: u16) {
         if self.snapshot.store.dictionary().topic_name(topic).is_none() {
             let text = format!("topic number {topic} is used and has no name");
-            self.report.differs(Law::Positions, (0, None), text);
+            self.report.differs(Law::Positions, 0, None, text);
         }
     }
 
@@ -222,7 +237,7 @@ impl<'a> Verifying<'a> {
         let name = self.snapshot.store.dictionary().topic_name(topic);
         let name = name.unwrap_or_else(|| format!("number {topic}"));
         let text = format!("topic {name} partition {partition} {text}");
-        self.report.differs(Law::Positions, (0, None), text);
+        self.report.differs(Law::Positions, 0, None, text);
     }
 
     /// Checks that the record of a place was applied.

@@ -51,10 +51,9 @@ impl Verifying<'_> {
             recency: self.cursor(Family::Recency)?,
         };
         while let Some((key, value)) = persons.row() {
-            let key = key.to_vec();
-            let who = who_of(&key, Family::Person)?;
+            let who = who_of(key, Family::Person)?;
             self.tick();
-            self.nobody(&mut beside, Some(&key))?;
+            self.nobody(&mut beside, Some(key))?;
             match decode(codec::decode_person, value, Family::Person) {
                 Ok(known) => {
                     let checked = self.person(who, &known, &mut beside);
@@ -63,7 +62,7 @@ impl Verifying<'_> {
                 Err(error) => self.differs(Law::Heads, who, error.to_string()),
             }
             for (_, cursor) in beside.each() {
-                while cursor.within(&key).is_some() {
+                while cursor.within(key).is_some() {
                     cursor.next()?;
                 }
             }
@@ -103,7 +102,7 @@ impl Verifying<'_> {
         self.in_columns(who, row)?;
         self.in_order(who, recency)?;
         match row {
-            PersonRow::Head(head) => self.head((who, head), recency, beside),
+            PersonRow::Head(head) => self.head(who, head, recency, beside),
             PersonRow::Tombstone(tombstone) => {
                 self.tombstone(who, tombstone, beside);
                 self.unseen(who, recency.seen);
@@ -134,12 +133,7 @@ impl Verifying<'_> {
         }
     }
 
-    fn head(
-        &mut self,
-        (who, head): (Who, &Head),
-        recency: Recency,
-        beside: &mut Beside,
-    ) -> Result<()> {
+    fn head(&mut self, who: Who, head: &Head, recency: Recency, beside: &mut Beside) -> Result<()> {
         self.report.count(Law::Heads, "persons");
         let lives = (head.first_life..=head.life).map(|number| {
             let life = Life { person: who.person, number };

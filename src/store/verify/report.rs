@@ -2,13 +2,17 @@
 
 use std::fmt;
 
+use strum::VariantArray;
+
 use crate::person::{PersonId, ProjectId};
 
 /// The most differences that are kept; all are counted.
 const KEPT: usize = 20;
 
 /// A law that is verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantArray,
+)]
 #[strum(serialize_all = "snake_case")]
 pub enum Law {
     /// A head is the fold over its history.
@@ -33,17 +37,7 @@ pub enum Law {
 
 impl Law {
     /// Every law, in the order in which they are reported.
-    pub const ALL: [Self; 9] = [
-        Self::Heads,
-        Self::Merges,
-        Self::Indexes,
-        Self::Ownership,
-        Self::Lives,
-        Self::Timeline,
-        Self::Activity,
-        Self::Positions,
-        Self::Deletion,
-    ];
+    pub const ALL: &[Self] = Self::VARIANTS;
 
     /// Its name.
     #[must_use]
@@ -129,7 +123,7 @@ pub struct Report {
 
 impl Default for Report {
     fn default() -> Self {
-        let laws = Law::ALL.into_iter().map(|law| {
+        let laws = Law::ALL.iter().map(|&law| {
             let counts = law.kinds().iter().map(|kind| (*kind, 0)).collect();
             Checked { law, counts, differences: 0 }
         });
@@ -160,7 +154,8 @@ impl Report {
     pub(super) fn differs(
         &mut self,
         law: Law,
-        (project, person): (ProjectId, Option<PersonId>),
+        project: ProjectId,
+        person: Option<PersonId>,
         text: String,
     ) {
         self.laws[law as usize].differences += 1;

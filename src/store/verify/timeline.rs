@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::history::row_text;
 use super::persons::{Beside, Person, recorded_time};
 use super::{Cursor, Law, Standing, Verifying, time_text};
-use crate::person::{Life, Lives as _, Place, PropertyId, Row, Stored, Time, identity};
+use crate::person::{Life, Lives as _, PersonRow, Place, PropertyId, Row, Stored, Time, identity};
 use crate::store::{
     Effect, Error, Family, LifeSpan, Operation, Result, codec, corrupt, decode, keys,
 };
@@ -125,8 +125,8 @@ impl Verifying<'_> {
     fn was_merged(&self, person: &Person, source: u64, place: Place) -> Result<bool> {
         let project = person.who.project;
         let number = match self.snapshot.person_row(project, source)? {
-            Some(crate::person::PersonRow::Head(head)) => head.life,
-            Some(crate::person::PersonRow::Tombstone(tombstone)) => tombstone.life,
+            Some(PersonRow::Head(head)) => head.life,
+            Some(PersonRow::Tombstone(tombstone)) => tombstone.life,
             None => return Ok(false),
         };
         for number in 0..=number {

@@ -36,7 +36,7 @@ fn live(snapshot: &Snapshot<'_>, person: PersonId) -> Option<Person> {
 }
 
 fn listed(snapshot: &Snapshot<'_>) -> BTreeMap<PersonId, Person> {
-    let (everybody, order) = (Start::Offset(0), (By::CreatedAt, false));
+    let (everybody, order) = (Start::Offset(0), Order { by: By::CreatedAt, ascending: false });
     let rows = snapshot.page(1, order, everybody, usize::MAX, None).unwrap().unwrap();
     rows.iter().map(|row| (row.person, live(snapshot, row.person).unwrap())).collect()
 }

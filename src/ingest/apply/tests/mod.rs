@@ -27,7 +27,9 @@ use self::oracle::{Answer, Oracle};
 use super::*;
 use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::person::{Filter, Mode, Needle, Time, identity};
-use crate::store::{By, Config, Moment, Person, Sealed, Snapshot, Start, Store, Wanted};
+use crate::store::{
+    Among, By, Config, Moment, Order, Person, Sealed, Snapshot, Start, Store, Wanted,
+};
 
 const SETTINGS: Settings = Settings { record_volatile: false, properties_limit: 512 << 10 };
 const HOUR: i64 = 3_600_000_000;
@@ -257,7 +259,7 @@ fn found_by_columns(
     snapshot: &Snapshot,
     project: ProjectId,
 ) -> std::result::Result<(), TestCaseError> {
-    let everybody = (By::CreatedAt, false);
+    let everybody = Order { by: By::CreatedAt, ascending: false };
     let rows = snapshot.page(project, everybody, Start::Offset(0), usize::MAX, None);
     let rows = rows.unwrap().unwrap();
     prop_assert_eq!(snapshot.count(project).unwrap(), rows.len() as u64);
@@ -278,8 +280,9 @@ fn found_by_columns(
             let rows = snapshot.rows(project, &found, by).unwrap();
             prop_assert_eq!(&rows, &due, "{}", json);
             due.sort_by_key(|row| (Reverse(row.time), row.uuid));
-            let (start, among) = (Start::Offset(0), Some((&found[..], u64::MAX)));
-            let page = snapshot.page(project, (by, false), start, usize::MAX, among);
+            let (start, order) = (Start::Offset(0), Order { by, ascending: false });
+            let among = Some(Among { persons: &found, most_read: u64::MAX });
+            let page = snapshot.page(project, order, start, usize::MAX, among);
             prop_assert_eq!(page.unwrap().unwrap(), due, "{}", json);
         }
     }
