@@ -232,7 +232,7 @@ async fn erase(store: Arc<Store>, mut pending: store::Pending, interval: Duratio
                 pending = left;
             }
             Ok(Err(error)) => {
-                tracing::error!(%error, "deleted persons could not be erased from the disk yet")
+                tracing::error!(%error, "deleted persons could not be erased from the disk yet");
             }
             Err(_) => return,
         }

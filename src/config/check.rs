@@ -214,7 +214,7 @@ impl Check {
             match key::from_hex(&api_key.sha256) {
                 Ok(hash) => self.unique(&mut hashes, &at("sha256"), hash, "write each key once"),
                 Err(error) => {
-                    self.expect(false, &at("sha256"), || format!("is not a hash: {error}"))
+                    self.expect(false, &at("sha256"), || format!("is not a hash: {error}"));
                 }
             }
             self.scopes(&at("scopes"), &api_key.scopes);
