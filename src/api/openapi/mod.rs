@@ -17,6 +17,7 @@ pub mod parameters;
 pub mod past;
 pub mod requests;
 
+use axum::handler::Handler;
 use axum::routing::MethodRouter;
 use utoipa::OpenApi;
 use utoipa::openapi::path::{HttpMethod, Operation, Parameter, ParameterBuilder, ParameterIn};
@@ -68,6 +69,12 @@ impl Route {
         self.told.push(D::path());
         self.methods = self.methods.merge(methods);
         self.operations.push((method, operation));
+        self
+    }
+
+    /// Sets the handler of all other methods, which the document does not mention.
+    pub fn fallback<T: 'static>(mut self, handler: impl Handler<T, State>) -> Self {
+        self.methods = self.methods.fallback(handler);
         self
     }
 }
