@@ -138,7 +138,7 @@ pub fn document(prefixes: &[&str], of_project: &[Route], others: &[Route]) -> Do
         for (method, mut operation) in operations {
             describe_form(&mut operation, document.components.as_ref());
             let operation = finished(&path, &method, operation);
-            put(item, &method, operation);
+            item.merge_operations(PathItem::new(method, operation));
         }
     }
     document
@@ -215,20 +215,6 @@ fn parameters_of(path: &str) -> Option<Vec<RefOr<Parameter>>> {
     let refs: Vec<_> =
         names.map(|name| RefOr::Ref(Ref::new(format!("#/components/parameters/{name}")))).collect();
     (!refs.is_empty()).then_some(refs)
-}
-
-fn put(item: &mut PathItem, method: &HttpMethod, operation: Operation) {
-    let place = match method {
-        HttpMethod::Get => &mut item.get,
-        HttpMethod::Put => &mut item.put,
-        HttpMethod::Post => &mut item.post,
-        HttpMethod::Delete => &mut item.delete,
-        HttpMethod::Options => &mut item.options,
-        HttpMethod::Head => &mut item.head,
-        HttpMethod::Patch => &mut item.patch,
-        HttpMethod::Trace => &mut item.trace,
-    };
-    *place = Some(operation);
 }
 
 /// Adds what operations refer to, except schemas.
