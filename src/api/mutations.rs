@@ -97,10 +97,8 @@ pub async fn delete_property(
     let person_ref = PersonRef::parse(&id, "id")?;
     let what = once::describe("unset", person_ref, &json!(keys));
     let of_person = |uuid| Act::Unset(uuid, keys);
-    match of_one(&write, &what, person_ref, of_person).await? {
-        Done::Accepted(response) => Ok(response),
-        Done::Applied => success(&write, StatusCode::OK).await,
-    }
+    let done = of_one(&write, &what, person_ref, of_person).await?;
+    success(&write, done, StatusCode::OK).await
 }
 
 /// Delete a person
@@ -119,10 +117,8 @@ pub async fn delete(
 ) -> Result<Response, Error> {
     refuse_keep_person(&write)?;
     let person_ref = PersonRef::parse(&id, "id")?;
-    match of_one(&write, &format!("delete {person_ref}"), person_ref, Act::Delete).await? {
-        Done::Accepted(response) => Ok(response),
-        Done::Applied => success(&write, StatusCode::ACCEPTED).await,
-    }
+    let done = of_one(&write, &format!("delete {person_ref}"), person_ref, Act::Delete).await?;
+    success(&write, done, StatusCode::ACCEPTED).await
 }
 
 /// Split distinct ids off into persons of their own
@@ -161,10 +157,8 @@ pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Resul
     if write.repeated(&what).await?.is_none() {
         write.view(move |view| ensure_ids_of_person(view, person_ref, &named, attr)).await?;
     }
-    match of_one(&write, &what, person_ref, |uuid| Act::Split(uuid, leaving)).await? {
-        Done::Accepted(response) => Ok(response),
-        Done::Applied => success(&write, StatusCode::CREATED).await,
-    }
+    let done = of_one(&write, &what, person_ref, |uuid| Act::Split(uuid, leaving)).await?;
+    success(&write, done, StatusCode::CREATED).await
 }
 
 /// Returns an error for distinct ids that do not belong to the person now.
@@ -204,10 +198,8 @@ pub async fn reset(write: Write) -> Result<Response, Error> {
     let distinct_id = person_ref::distinct_id(distinct_id.ok_or_else(required)?);
     write.wait().await?;
     let what = format!("reset {distinct_id}");
-    match once(&write, &what, async || Ok((Act::Reset(distinct_id), Vec::new()))).await? {
-        Done::Accepted(response) => Ok(response),
-        Done::Applied => success(&write, StatusCode::OK).await,
-    }
+    let done = once(&write, &what, async || Ok((Act::Reset(distinct_id), Vec::new()))).await?;
+    success(&write, done, StatusCode::OK).await
 }
 
 /// Delete many persons
@@ -371,7 +363,10 @@ fn refuse_keep_person(write: &Write) -> Result<(), Error> {
     if keeps { Err(Error::invalid("keep_person", detail)) } else { Ok(()) }
 }
 
-/// Answers `{"success":true}`.
-async fn success(write: &Write, status: StatusCode) -> Result<Response, Error> {
-    write.answer(status, |_| Ok(b"{\"success\":true}".to_vec())).await
+/// Answers a command that was applied with `{"success":true}`.
+async fn success(write: &Write, done: Done, status: StatusCode) -> Result<Response, Error> {
+    match done {
+        Done::Accepted(response) => Ok(response),
+        Done::Applied => write.answer(status, |_| Ok(b"{\"success\":true}".to_vec())).await,
+    }
 }
