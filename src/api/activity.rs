@@ -30,23 +30,19 @@ const CHUNK: usize = 10_000;
 struct Query {
     /// Counted from 1.
     page: u64,
-    limit: u64,
+    limit: usize,
 }
 
 impl Query {
     fn of(parameters: &Parameters) -> Result<Self, Error> {
         Ok(Self {
             page: parameters.whole("page", 1..=MAX_PAGE)?.unwrap_or(1),
-            limit: parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT),
+            limit: parameters.limit(DEFAULT_LIMIT, MAX_LIMIT)?,
         })
     }
 
     fn skip(self) -> u64 {
-        (self.page - 1).saturating_mul(self.limit)
-    }
-
-    fn most(self) -> usize {
-        usize::try_from(self.limit).unwrap_or(usize::MAX)
+        (self.page - 1).saturating_mul(self.limit as u64)
     }
 }
 
@@ -64,9 +60,8 @@ impl Whose {
         let Self::Person(person_ref) = self else {
             return Ok(snapshot.activity(project, skip, limit)?);
         };
-        let not_found = || Error::not_found("Not found.");
-        let id = view.person(person_ref)?.ok_or_else(not_found)?;
-        snapshot.person_row(project, id)?.ok_or_else(not_found)?;
+        let id = view.person(person_ref)?.ok_or_else(Error::no_person)?;
+        snapshot.person_row(project, id)?.ok_or_else(Error::no_person)?;
         Ok(snapshot.activity_of(project, id, (skip, limit))?)
     }
 }
@@ -116,7 +111,7 @@ async fn page(read: Read, whose: Whose, uri: &Uri, headers: &HeaderMap) -> Resul
     }
     let link = Link::of(uri, headers, read.state.settings.trust_forwarded, query.limit)?;
     read.list(move |view| {
-        let log = whose.part(view, (query.skip(), query.most()))?;
+        let log = whose.part(view, (query.skip(), query.limit))?;
         answer(view, query, &link, &log)
     })
     .await
