@@ -1,8 +1,8 @@
 //! Liveness, readiness and metrics: what monitors ask for, without a key.
 
 use axum::extract;
-use axum::http::header::{CONTENT_TYPE, HeaderValue};
-use axum::http::{Response, StatusCode};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
 use super::State;
@@ -133,12 +133,7 @@ pub async fn metrics(
     let reading =
         tokio::task::spawn_blocking(move || state.metrics.text(&state.store.measure())).await;
     match reading {
-        Ok(Ok(text)) => {
-            let content = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            let mut response = Response::new(axum::body::Body::from(text));
-            response.headers_mut().insert(CONTENT_TYPE, content);
-            Ok(response)
-        }
+        Ok(Ok(text)) => Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)),
         Ok(Err(error)) => {
             tracing::error!(%error, "the metrics cannot be written");
             Err(Error::internal())
