@@ -55,7 +55,7 @@ enum Whose {
 
 impl Whose {
     /// Returns at most `limit` entries of the log, newest first, after the newest `skip` ones.
-    fn part(self, view: &View<'_>, (skip, limit): (u64, usize)) -> Result<ActivityPage, Error> {
+    fn part(self, view: &View<'_>, skip: u64, limit: usize) -> Result<ActivityPage, Error> {
         let View { ref snapshot, project, .. } = *view;
         let Self::Person(person_ref) = self else {
             return Ok(snapshot.activity(project, skip, limit)?);
@@ -111,7 +111,7 @@ async fn page(read: Read, whose: Whose, uri: &Uri, headers: &HeaderMap) -> Resul
     }
     let link = Link::of(uri, headers, read.state.settings.trust_forwarded, query.limit)?;
     read.list(move |view| {
-        let log = whose.part(view, (query.skip(), query.limit))?;
+        let log = whose.part(view, query.skip(), query.limit)?;
         answer(view, query, &link, &log)
     })
     .await
@@ -121,7 +121,7 @@ async fn page(read: Read, whose: Whose, uri: &Uri, headers: &HeaderMap) -> Resul
 fn export(view: &View<'_>, whose: Whose, mut skip: u64, take: &mut Take<'_>) -> Result<(), Error> {
     let mut out = Vec::new();
     loop {
-        let log = whose.part(view, (skip, CHUNK))?;
+        let log = whose.part(view, skip, CHUNK)?;
         for activity in &log.entries {
             out.clear();
             Entry::read(view, activity)?.write(&mut out);

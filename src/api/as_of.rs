@@ -171,7 +171,7 @@ pub fn past(view: &View<'_>, query: &Query) -> Result<Vec<u8>, Error> {
     let asked = resolve(view, query)?;
     let person = at_time(view, query, &asked)?;
     let told = if query.debug {
-        Some(debug::Explanation::read(view, query, (&person, &asked.head))?)
+        Some(debug::Explanation::read(view, query, &person, &asked.head)?)
     } else {
         None
     };

@@ -132,7 +132,7 @@ fn each(
     let mut until = Some(query.until);
     while let Some(place) = until {
         view.check()?;
-        let changed = operations(view, person, query, (place, limit))?;
+        let changed = operations(view, person, query, place, limit)?;
         for changed in &changed {
             if !take(changed)? {
                 return Ok(());
@@ -149,7 +149,8 @@ fn operations(
     view: &View<'_>,
     person: (PersonId, &Head),
     query: &Query,
-    (until, limit): (Place, usize),
+    until: Place,
+    limit: usize,
 ) -> Result<Vec<OperationDiff>, Error> {
     let key = query.key.as_deref();
     let property = key.map(|key| view.store.dictionary().property(view.project, key));

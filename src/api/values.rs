@@ -34,8 +34,7 @@ pub async fn values(read: Read) -> Result<Response, Error> {
     }
     let is_csv = read.format.is_csv();
     read.list(move |view| {
-        let most = (limit, view.page_bytes());
-        let (counted, is_cut) = counted(view, &key, needle.as_ref(), most)?;
+        let (counted, is_cut) = counted(view, &key, needle.as_ref(), limit, view.page_bytes())?;
         if is_cut && is_csv {
             return Err(Error::page_too_large());
         }
@@ -74,7 +73,7 @@ fn export(
         take(&out)
     };
     if key != "distinct_id" {
-        let (counted, is_cut) = counted(view, key, needle, (usize::MAX, EXPORTED_BYTES))?;
+        let (counted, is_cut) = counted(view, key, needle, usize::MAX, EXPORTED_BYTES)?;
         if is_cut {
             let detail = "All values together are too large; ask with limit, or for a part of them";
             return Err(Error::invalid("key", format!("{detail} by value.")));
@@ -89,11 +88,14 @@ fn export(
     taken
 }
 
+/// Returns at most `limit` values with their counts, and whether some were left out because
+/// together they take more than `bytes`.
 fn counted(
     view: &View<'_>,
     key: &str,
     needle: Option<&Needle>,
-    (limit, bytes): (usize, usize),
+    limit: usize,
+    bytes: usize,
 ) -> Result<(Vec<(String, u64)>, bool), Error> {
     let View { ref snapshot, project, .. } = *view;
     if key == "distinct_id" {
