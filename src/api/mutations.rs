@@ -1,6 +1,6 @@
 //! Writes to persons: `PATCH`, `PUT` and `DELETE …/persons/:id`, and the `POST` routes under `…/persons`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::Path;
 use axum::http::StatusCode;
@@ -243,10 +243,10 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
     write.wait().await?;
     let keyed = asked
         .into_iter()
-        .map(|asked| (write.key_of(&format!("bulk_delete {attr} {asked}")), asked))
+        .map(|(text, named)| (write.key_of(&format!("bulk_delete {attr} {text}")), named))
         .collect();
     let remembers = write.has_idempotency_key();
-    let found = write.view(move |view| found(view, attr, keyed, remembers)).await?;
+    let found = write.view(move |view| found(view, keyed, remembers)).await?;
     let Found { mut outcomes, acts } = found;
     let persons: Vec<_> = acts.iter().map(|keyed| keyed.act.person()).collect();
     match write.write(acts).await? {
@@ -272,19 +272,26 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
     write.answer(StatusCode::ACCEPTED, move |_| Ok(body)).await
 }
 
-/// Removes duplicates, after writing each id in the same form.
-fn named_once(attr: &str, asked: Vec<String>) -> Result<BTreeSet<String>, Error> {
-    if attr != "ids" {
-        return Ok(asked.into_iter().collect());
-    }
-    let same = |asked: &String| {
-        let person_ref = PersonRef::parse(asked, attr).map_err(|_| {
+/// How a bulk deletion names a person.
+enum Named {
+    Ref(PersonRef),
+    DistinctId(String),
+}
+
+/// Removes duplicates. The text of each, on which its idempotency key depends, is the same however the caller
+/// wrote an id.
+fn named_once(attr: &str, asked: Vec<String>) -> Result<BTreeMap<String, Named>, Error> {
+    let named = |asked: String| {
+        if attr != "ids" {
+            return Ok((asked.clone(), Named::DistinctId(person_ref::distinct_id(asked))));
+        }
+        let person_ref = PersonRef::parse(&asked, attr).map_err(|_| {
             let detail = format!("'{asked}' is no id or uuid; distinct ids go into distinct_ids");
             Error::invalid(attr, detail)
         })?;
-        Ok(person_ref.to_string())
+        Ok((person_ref.to_string(), Named::Ref(person_ref)))
     };
-    asked.iter().map(same).collect()
+    asked.into_iter().map(named).collect()
 }
 
 /// The persons of a bulk deletion: the outcomes of those that an earlier request with the same idempotency
@@ -299,25 +306,19 @@ struct Found {
 /// person that has the name by then.
 const NOBODY: Uuid = Uuid::nil();
 
-fn found(
-    view: &View<'_>,
-    attr: &str,
-    keyed: Vec<(String, String)>,
-    remembers: bool,
-) -> Result<Found, Error> {
+fn found(view: &View<'_>, keyed: Vec<(String, Named)>, remembers: bool) -> Result<Found, Error> {
     let mut found = Found { outcomes: Vec::new(), acts: Vec::new() };
     let mut persons = BTreeSet::new();
-    for (key, asked) in keyed {
+    for (key, named) in keyed {
         if let Some(outcome) = view.snapshot.outcome(view.project, &key, now())? {
             if outcome != CommandOutcome::NotFound {
                 found.outcomes.push((None, outcome));
             }
             continue;
         }
-        let person = if attr == "ids" {
-            view.person(PersonRef::parse(&asked, attr)?)?
-        } else {
-            view.snapshot.person_of_distinct_id(view.project, &person_ref::distinct_id(asked))?
+        let person = match named {
+            Named::Ref(person_ref) => view.person(person_ref)?,
+            Named::DistinctId(id) => view.snapshot.person_of_distinct_id(view.project, &id)?,
         };
         let became =
             person.map(|id| view.snapshot.became(view.project, id, Moment::NOW)).transpose()?;
