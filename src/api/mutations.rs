@@ -10,15 +10,13 @@ use uuid::Uuid;
 
 use super::batch::MAX_PERSONS;
 use super::error::Error;
-use super::json::{Object, array};
-use super::now;
 use super::once::{self, Done, nothing_to_split, of_one, once};
 use super::openapi::{answers, bodies, parameters, requests};
 use super::person_ref::{self, PersonRef};
 use super::read::View;
-use super::single;
 use super::write::{KeyedAct, Write, Written, to_person};
-use crate::person::{Act, Leaving, Value, json};
+use super::{json, now, single};
+use crate::person::{self, Act, Leaving, Value};
 use crate::store::{CommandOutcome, Moment};
 
 /// Set properties of a person
@@ -256,20 +254,18 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
             outcomes.extend(applied.filter(|(person, _)| *person != Some(NOBODY)));
         }
     }
-    let (deleted, errors): (Vec<_>, Vec<_>) =
-        outcomes.iter().partition(|(_, outcome)| *outcome == CommandOutcome::Done);
-    let mut body = Vec::new();
-    let mut object = Object::new(&mut body);
-    object.number("persons_found", outcomes.len() as u64);
-    object.number("persons_deleted", deleted.len() as u64);
-    array(object.field("deletion_errors"), errors, |out, (person, outcome)| {
-        let mut object = Object::new(out);
-        object.optional("person_uuid", person.as_ref());
-        object.string("error", outcome.name());
-        object.end();
+    let failed = outcomes.iter().filter(|(_, outcome)| *outcome != CommandOutcome::Done);
+    let errors = failed.map(|&(person_uuid, outcome)| bodies::DeletionError {
+        person_uuid,
+        error: outcome.name(),
     });
-    object.end();
-    write.answer(StatusCode::ACCEPTED, move |_| Ok(body)).await
+    let deletion_errors: Vec<_> = errors.collect();
+    let deleted = bodies::Deleted {
+        persons_found: outcomes.len() as u64,
+        persons_deleted: (outcomes.len() - deletion_errors.len()) as u64,
+        deletion_errors,
+    };
+    write.answer(StatusCode::ACCEPTED, move |_| Ok(json::of(&deleted))).await
 }
 
 /// How a bulk deletion names a person.
@@ -350,7 +346,7 @@ async fn set_properties(
 }
 
 fn tree(value: &Value) -> Tree {
-    json::tree(value.as_json()).unwrap_or_else(|| value.as_json().into())
+    person::json::tree(value.as_json()).unwrap_or_else(|| value.as_json().into())
 }
 
 /// Returns an error for `keep_person`, with which PostHog deletes a person's events but not the person. There
@@ -368,6 +364,8 @@ fn refuse_keep_person(write: &Write) -> Result<(), Error> {
 async fn success(write: &Write, done: Done, status: StatusCode) -> Result<Response, Error> {
     match done {
         Done::Accepted(response) => Ok(response),
-        Done::Applied => write.answer(status, |_| Ok(b"{\"success\":true}".to_vec())).await,
+        Done::Applied => {
+            write.answer(status, |_| Ok(json::of(&bodies::Success { success: true }))).await
+        }
     }
 }
