@@ -30,23 +30,19 @@ const CHUNK: usize = 10_000;
 struct Query {
     /// Counted from 1.
     page: u64,
-    limit: u64,
+    limit: usize,
 }
 
 impl Query {
     fn of(parameters: &Parameters) -> Result<Self, Error> {
         Ok(Self {
             page: parameters.whole("page", 1..=MAX_PAGE)?.unwrap_or(1),
-            limit: parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT),
+            limit: parameters.limit(DEFAULT_LIMIT, MAX_LIMIT)?,
         })
     }
 
     fn skip(self) -> u64 {
-        (self.page - 1).saturating_mul(self.limit)
-    }
-
-    fn most(self) -> usize {
-        usize::try_from(self.limit).unwrap_or(usize::MAX)
+        (self.page - 1).saturating_mul(self.limit as u64)
     }
 }
 
@@ -59,14 +55,13 @@ enum Whose {
 
 impl Whose {
     /// Returns at most `limit` entries of the log, newest first, after the newest `skip` ones.
-    fn part(self, view: &View<'_>, (skip, limit): (u64, usize)) -> Result<ActivityPage, Error> {
+    fn part(self, view: &View<'_>, skip: u64, limit: usize) -> Result<ActivityPage, Error> {
         let View { ref snapshot, project, .. } = *view;
         let Self::Person(person_ref) = self else {
             return Ok(snapshot.activity(project, skip, limit)?);
         };
-        let not_found = || Error::not_found("Not found.");
-        let id = view.person(person_ref)?.ok_or_else(not_found)?;
-        snapshot.person_row(project, id)?.ok_or_else(not_found)?;
+        let id = view.person(person_ref)?.ok_or_else(Error::no_person)?;
+        snapshot.person_row(project, id)?.ok_or_else(Error::no_person)?;
         Ok(snapshot.activity_of(project, id, skip, limit)?)
     }
 }
@@ -116,7 +111,7 @@ async fn page(read: Read, whose: Whose, uri: &Uri, headers: &HeaderMap) -> Resul
     }
     let link = Link::of(uri, headers, read.state.settings.trust_forwarded, query.limit)?;
     read.list(move |view| {
-        let log = whose.part(view, (query.skip(), query.most()))?;
+        let log = whose.part(view, query.skip(), query.limit)?;
         answer(view, query, &link, &log)
     })
     .await
@@ -126,7 +121,7 @@ async fn page(read: Read, whose: Whose, uri: &Uri, headers: &HeaderMap) -> Resul
 fn export(view: &View<'_>, whose: Whose, mut skip: u64, take: &mut Take<'_>) -> Result<(), Error> {
     let mut out = Vec::new();
     loop {
-        let log = whose.part(view, (skip, CHUNK))?;
+        let log = whose.part(view, skip, CHUNK)?;
         for activity in &log.entries {
             out.clear();
             Entry::read(view, activity)?.write(&mut out);

@@ -21,31 +21,85 @@ pub enum Who {
     PersonId(PersonRef, String),
 }
 
+impl Who {
+    fn of(parameters: &Parameters) -> Result<Self, Error> {
+        match (parameters.get("distinct_id"), parameters.get("person_id")) {
+            (Some(_), Some(_)) => {
+                let detail = "Cannot provide both distinct_id and person_id - choose one";
+                Err(Error::invalid("person_id", detail))
+            }
+            (None, None) => {
+                let detail = "Must provide either distinct_id or person_id parameter";
+                Err(Error::required("distinct_id", detail))
+            }
+            (Some(id), None) => Ok(Self::DistinctId(person_ref::distinct_id(id.to_owned()))),
+            (None, Some(id)) => {
+                let person_ref = PersonRef::parse(id, "person_id")?;
+                Ok(Self::PersonId(person_ref, id.to_owned()))
+            }
+        }
+    }
+
+    /// Returns the distinct id, if the person is requested by one.
+    fn distinct_id(&self) -> Option<&str> {
+        match self {
+            Self::DistinctId(text) => Some(text),
+            Self::PersonId(..) => None,
+        }
+    }
+
+    /// Returns the person id as the caller wrote it, if the person is requested by one.
+    fn person_id(&self) -> Option<&str> {
+        match self {
+            Self::DistinctId(_) => None,
+            Self::PersonId(_, text) => Some(text),
+        }
+    }
+
+    /// Returns the name of the parameter by which the person is requested.
+    fn parameter(&self) -> &'static str {
+        match self {
+            Self::DistinctId(_) => "distinct_id",
+            Self::PersonId(..) => "person_id",
+        }
+    }
+}
+
+/// How the past is read.
+struct How {
+    /// The `known_at` parameter, if it was given.
+    known_at: Option<Time>,
+    /// Whether `$set_once` operations count.
+    mode: Mode,
+    /// Whether today's distinct ids are applied to the past (`identity=current`).
+    today: bool,
+}
+
+impl How {
+    fn of(parameters: &Parameters) -> Result<Self, Error> {
+        let today = match parameters.get("identity") {
+            None | Some("as_of") => false,
+            Some("current") => true,
+            Some(_) => return Err(Error::invalid("identity", "identity must be as_of or current")),
+        };
+        let with_once = parameters.flag("include_set_once")?;
+        let mode = if with_once { Mode::WithOnce } else { Mode::SetOnly };
+        Ok(Self { known_at: parameters.time("known_at")?, mode, today })
+    }
+
+    fn identity(&self) -> &'static str {
+        if self.today { "current" } else { "as_of" }
+    }
+}
+
 /// A parsed as-of query.
 pub struct Query {
     /// The person that is requested.
     pub who: Who,
     /// The event time and the known time to read at.
     pub at: Moment,
-    /// The `known_at` parameter, if it was given.
-    pub known_at: Option<Time>,
-    /// Whether `$set_once` operations count.
-    pub mode: Mode,
-    /// Whether today's distinct ids are applied to the past (`identity=current`).
-    today: bool,
+    how: How,
     debug: bool,
-}
-
-/// Parses how the past is read: `known_at`, whether `$set_once` operations count, and whether today's
-/// distinct ids are applied to the past.
-fn how(parameters: &Parameters) -> Result<(Option<Time>, Mode, bool), Error> {
-    let today = match parameters.get("identity") {
-        None | Some("as_of") => false,
-        Some("current") => true,
-        Some(_) => return Err(Error::invalid("identity", "identity must be as_of or current")),
-    };
-    let mode = if parameters.flag("include_set_once")? { Mode::WithOnce } else { Mode::SetOnly };
-    Ok((parameters.time("known_at")?, mode, today))
 }
 
 /// Validates the parameters that all lines of a join share. Removes the person and the timestamp, which
@@ -61,64 +115,36 @@ pub fn common(mut parameters: Parameters) -> Result<Parameters, Error> {
         let detail = "format=csv is for one person: lines are answered with lines of JSON";
         return Err(Error::invalid(format::PARAMETER, detail));
     }
-    how(&parameters)?;
+    How::of(&parameters)?;
     Ok(parameters)
 }
 
 impl Query {
     /// Parses the parameters of a request.
     pub fn of(parameters: &Parameters) -> Result<Self, Error> {
-        let who = parse_who(parameters)?;
+        let who = Who::of(parameters)?;
         let time = parameters.time("timestamp")?.ok_or_else(|| {
             let detail = "timestamp parameter is required (ISO format: 2023-06-15T14:30:00Z)";
             Error::required("timestamp", detail)
         })?;
-        let (known_at, mode, today) = how(parameters)?;
-        Ok(Self {
-            who,
-            at: Moment { time, known: known_at.unwrap_or(Time::MAX) },
-            known_at,
-            mode,
-            today,
-            debug: parameters.flag("debug")?,
-        })
+        let how = How::of(parameters)?;
+        let at = Moment { time, known: how.known_at.unwrap_or(Time::MAX) };
+        Ok(Self { who, at, how, debug: parameters.flag("debug")? })
     }
 
     /// Returns the moment at which the owner of a distinct id, or what a person was merged into, is resolved.
     fn identity_at(&self) -> Moment {
-        if self.today { Moment::NOW } else { self.at }
+        if self.is_today() { Moment::NOW } else { self.at }
     }
 
     /// Whether the read may walk all merged persons or all operations, and so may take long.
     fn is_long(&self) -> bool {
-        self.today || self.debug || self.known_at.is_some()
+        self.is_today() || self.debug || self.how.known_at.is_some()
     }
 
     /// Whether the distinct ids are those of today.
     pub fn is_today(&self) -> bool {
-        self.today
-    }
-
-    fn identity(&self) -> &'static str {
-        if self.today { "current" } else { "as_of" }
-    }
-}
-
-fn parse_who(parameters: &Parameters) -> Result<Who, Error> {
-    match (parameters.get("distinct_id"), parameters.get("person_id")) {
-        (Some(_), Some(_)) => {
-            let detail = "Cannot provide both distinct_id and person_id - choose one";
-            Err(Error::invalid("person_id", detail))
-        }
-        (None, None) => {
-            let detail = "Must provide either distinct_id or person_id parameter";
-            Err(Error::required("distinct_id", detail))
-        }
-        (Some(id), None) => Ok(Who::DistinctId(person_ref::distinct_id(id.to_owned()))),
-        (None, Some(id)) => {
-            let person_ref = PersonRef::parse(id, "person_id")?;
-            Ok(Who::PersonId(person_ref, id.to_owned()))
-        }
+        self.how.today
     }
 }
 
@@ -145,7 +171,7 @@ pub fn past(view: &View<'_>, query: &Query) -> Result<Vec<u8>, Error> {
     let asked = resolve(view, query)?;
     let person = at_time(view, query, &asked)?;
     let told = if query.debug {
-        Some(debug::Explanation::read(view, query, (&person, &asked.head))?)
+        Some(debug::Explanation::read(view, query, &person, &asked.head)?)
     } else {
         None
     };
@@ -209,7 +235,8 @@ fn resolve(view: &View<'_>, query: &Query) -> Result<Subject, Error> {
 
 /// Returns a person as of a moment.
 pub fn at(view: &View<'_>, who: Who, at: Moment, mode: Mode) -> Result<Person, Error> {
-    let query = Query { who, at, known_at: None, mode, today: false, debug: false };
+    let how = How { known_at: None, mode, today: false };
+    let query = Query { who, at, how, debug: false };
     let asked = resolve(view, &query)?;
     at_time(view, &query, &asked)
 }
@@ -217,10 +244,10 @@ pub fn at(view: &View<'_>, who: Who, at: Moment, mode: Mode) -> Result<Person, E
 fn at_time(view: &View<'_>, query: &Query, asked: &Subject) -> Result<Person, Error> {
     let View { ref snapshot, project, .. } = *view;
     let of = (asked.id, &asked.head);
-    let mut person = if query.today {
-        snapshot.as_of_today(project, of, query.at, query.mode)?
+    let mut person = if query.is_today() {
+        snapshot.as_of_today(project, of, query.at, query.how.mode)?
     } else {
-        snapshot.as_of(project, of, query.at, query.mode)?
+        snapshot.as_of(project, of, query.at, query.how.mode)?
     };
     if asked.unknown {
         person.created_at = None;
@@ -235,37 +262,31 @@ fn at_time(view: &View<'_>, query: &Query, asked: &Subject) -> Result<Person, Er
 }
 
 fn metadata(out: &mut Vec<u8>, query: &Query, person: &Person) {
-    let (mode, distinct_id, person_id) = match &query.who {
-        Who::DistinctId(text) => ("distinct_id", Some(text.as_str()), None),
-        Who::PersonId(_, text) => ("person_id", None, Some(text.as_str())),
-    };
+    let Query { who, at, how, .. } = query;
     let mut object = Object::new(out);
-    object.optional("queried_timestamp", Some(query.at.time));
-    object.flag("include_set_once", query.mode == Mode::WithOnce);
-    object.optional_string("distinct_id_used", distinct_id);
-    object.optional_string("person_id_used", person_id);
-    object.string("query_mode", mode);
+    object.optional("queried_timestamp", Some(at.time));
+    object.flag("include_set_once", how.mode == Mode::WithOnce);
+    object.optional_string("distinct_id_used", who.distinct_id());
+    object.optional_string("person_id_used", who.person_id());
+    object.string("query_mode", who.parameter());
     object.strings("distinct_ids_queried", &person.distinct_ids);
     object.number("distinct_ids_count", person.distinct_ids.len() as u64);
-    object.optional("known_at", query.known_at);
-    object.string("identity", query.identity());
+    object.optional("known_at", how.known_at);
+    object.string("identity", how.identity());
     object.flag("existed", person.created_at.is_some());
     object.end();
 }
 
 /// Writes the parsed query, field by field.
 pub fn write_params(out: &mut Vec<u8>, project: ProjectId, query: &Query) {
-    let (distinct_id, person_id) = match &query.who {
-        Who::DistinctId(text) => (Some(text.as_str()), None),
-        Who::PersonId(_, text) => (None, Some(text.as_str())),
-    };
+    let Query { who, at, how, .. } = query;
     let mut object = Object::new(out);
     object.number("project_id", u64::from(project));
-    object.optional_string("distinct_id", distinct_id);
-    object.optional_string("person_id", person_id);
-    object.optional("timestamp", Some(query.at.time));
-    object.optional("known_at", query.known_at);
-    object.string("identity", query.identity());
-    object.flag("include_set_once", query.mode == Mode::WithOnce);
+    object.optional_string("distinct_id", who.distinct_id());
+    object.optional_string("person_id", who.person_id());
+    object.optional("timestamp", Some(at.time));
+    object.optional("known_at", how.known_at);
+    object.string("identity", how.identity());
+    object.flag("include_set_once", how.mode == Mode::WithOnce);
     object.end();
 }

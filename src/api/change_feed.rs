@@ -31,8 +31,7 @@ pub async fn changes(read: Read) -> Result<Response, Error> {
     let after = read.parameters.get(cursor::PARAMETER);
     let store = read.state.store.identity();
     let after = after.map_or(Ok(0), |text| cursor::change(text, store, read.project))?;
-    let limit = read.parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let limit = read.parameters.limit(DEFAULT_LIMIT, MAX_LIMIT)?;
     read.list(move |view| page(view, after, limit)).await
 }
 

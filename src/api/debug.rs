@@ -29,7 +29,8 @@ impl Explanation {
     pub fn read(
         view: &View<'_>,
         query: &Query,
-        (person, head): (&Person, &Head),
+        person: &Person,
+        head: &Head,
     ) -> Result<Self, Error> {
         let View { ref snapshot, project, store, .. } = *view;
         let bytes = view.page_bytes();

@@ -140,6 +140,11 @@ impl Error {
         Self::new(Code::NotFound, detail)
     }
 
+    /// The person that the path names does not exist.
+    pub fn no_person() -> Self {
+        Self::not_found("Not found.")
+    }
+
     /// The route does not support the method.
     pub fn method_not_allowed(detail: impl Into<String>) -> Self {
         Self::new(Code::MethodNotAllowed, detail)

@@ -29,6 +29,9 @@ const CHUNK: usize = 64 << 10;
 /// A callback that takes a row as a JSON object.
 pub type Take<'t> = dyn FnMut(&[u8]) -> Result<(), Error> + 't;
 
+/// What an export sends: a function that passes every row of a view to its callback.
+type Rows<'r> = dyn Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error> + 'r;
+
 impl Read {
     /// Whether all rows are requested: as CSV, and without a `limit`, which would make it a page.
     pub fn is_export(&self) -> bool {
@@ -73,18 +76,16 @@ impl Read {
     }
 }
 
-/// Runs both passes. Sends the result of the first one to `noted` if it is still awaited. A later failure
-/// leaves the body without its end. The permit is released before the caller sees the end, since the
-/// caller may ask again at once.
-fn passes<F>(
+/// Runs both passes, and tells `noted` how the first one ended. Its error is the answer, unless the headers
+/// were sent already: then the body is left without its end, as it is when the second pass fails. The permit
+/// is released before the caller sees the end, since the caller may ask again at once.
+fn passes(
     view: &View<'_>,
-    rows: &F,
+    rows: &Rows<'_>,
     noted: oneshot::Sender<Result<(), Error>>,
     sender: Sender,
     permit: OwnedSemaphorePermit,
-) where
-    F: Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error>,
-{
+) {
     let sent = match columns(view, rows) {
         Ok(table) => {
             // Nothing waits for this if the headers were sent already.
@@ -97,8 +98,9 @@ fn passes<F>(
         Err(error) => {
             drop(permit);
             match noted.send(Err(error)) {
-                Err(Err(error)) => Err(error),
-                _ => Ok(()),
+                // The headers were sent already, so the error cannot be the answer.
+                Err(returned) => returned,
+                Ok(()) => Ok(()),
             }
         }
     };
@@ -113,10 +115,7 @@ fn passes<F>(
 }
 
 /// The first pass: collects the columns.
-fn columns<F>(view: &View<'_>, rows: &F) -> Result<Table, Error>
-where
-    F: Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error>,
-{
+fn columns(view: &View<'_>, rows: &Rows<'_>) -> Result<Table, Error> {
     let mut columns = Columns::default();
     rows(view, &mut |json| {
         view.check()?;
@@ -127,10 +126,7 @@ where
 }
 
 /// The second pass: sends the header and the rows.
-fn send<F>(view: &View<'_>, rows: &F, mut table: Table, sender: &Sender) -> Result<(), Error>
-where
-    F: Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error>,
-{
+fn send(view: &View<'_>, rows: &Rows<'_>, mut table: Table, sender: &Sender) -> Result<(), Error> {
     rows(view, &mut |json| {
         view.check()?;
         table.row(&Row::of(json)?)?;

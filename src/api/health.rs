@@ -1,14 +1,15 @@
 //! Liveness, readiness and metrics: what monitors ask for, without a key.
 
+use axum::Json;
 use axum::extract;
-use axum::http::header::{CONTENT_TYPE, HeaderValue};
-use axum::http::{Response, StatusCode};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
 use super::State;
 use super::error::Error;
-use super::json::{CONTENT, Object};
-use super::openapi::{answers, bodies};
+use super::openapi::answers;
+use super::openapi::bodies::{self, Component, Components, ReadinessStatus};
 use crate::person::Time;
 use crate::progress::Status;
 
@@ -18,7 +19,7 @@ use crate::progress::Status;
     responses((status = 200, description = "It answers, so it is alive.", body = bodies::Liveness), answers::OrAbsent),
 )]
 pub async fn liveness() -> impl IntoResponse {
-    ([(CONTENT_TYPE, CONTENT)], r#"{"status":"alive"}"#)
+    Json(bodies::Liveness { status: "alive" })
 }
 
 /// Check whether the server is ready for requests
@@ -34,61 +35,30 @@ pub async fn liveness() -> impl IntoResponse {
 )]
 pub async fn readiness(extract::State(state): extract::State<State>) -> impl IntoResponse {
     let components = components(&state.progress.status(), state.store.is_poisoned());
-    let ready = components.iter().all(|component| component.ok);
-    let mut body = Vec::new();
-    let mut object = Object::new(&mut body);
-    object.string("status", if ready { "ready" } else { "not_ready" });
-    let mut named = Object::new(object.field("components"));
-    for component in &components {
-        component.write(named.field(component.name));
-    }
-    named.end();
-    object.end();
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, [(CONTENT_TYPE, CONTENT)], body)
+    let Components { store, ingestion, caught_up, kafka, process } = &components;
+    let ready = [store, ingestion, caught_up, kafka, process].iter().all(|component| component.ok);
+    let (code, status) = if ready {
+        (StatusCode::OK, ReadinessStatus::Ready)
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, ReadinessStatus::NotReady)
+    };
+    (code, Json(bodies::Readiness { status, components }))
 }
 
-/// A component of the server, as readiness reports it.
-struct Component {
-    name: &'static str,
-    ok: bool,
-    /// Why the component is not ok, or a problem that it has while it is.
-    reason: Option<String>,
-    lag_records: Option<u64>,
-    /// When Kafka received the newest record that is applied.
-    last_record_at: Option<Time>,
+/// Returns a component that is ok if it has no fault.
+fn component(fault: Option<String>) -> Component {
+    Component { ok: fault.is_none(), reason: fault, lag_records: None, last_record_at: None }
 }
 
-impl Component {
-    fn new(name: &'static str, fault: Option<String>) -> Self {
-        Self { name, ok: fault.is_none(), reason: fault, lag_records: None, last_record_at: None }
-    }
-
-    fn write(&self, out: &mut Vec<u8>) {
-        let mut object = Object::new(out);
-        object.flag("ok", self.ok);
-        if let Some(reason) = &self.reason {
-            object.string("reason", reason);
-        }
-        if let Some(lag) = self.lag_records {
-            object.number("lag_records", lag);
-        }
-        if let Some(at) = self.last_record_at {
-            object.optional("last_record_at", Some(at));
-        }
-        object.end();
-    }
-}
-
-fn components(status: &Status, poisoned: bool) -> [Component; 5] {
+fn components(status: &Status, poisoned: bool) -> Components {
     let fault = |is: bool, reason: &str| is.then(|| reason.to_owned());
     let store = fault(poisoned, "an earlier commit failed; restart to go on from what is on disk");
     let behind = fault(!status.caught_up, "not caught up with Kafka since the start");
     let ending = fault(status.shutting_down, "shutting down");
     let caught_up = Component {
         lag_records: status.lag_records,
-        last_record_at: status.last_record.map(Time),
-        ..Component::new("caught_up", behind)
+        last_record_at: status.last_record.map(|at| Time(at).to_string()),
+        ..component(behind)
     };
     // Always ok: reads go on without Kafka, and every answer says how far the log is applied.
     let kafka = Component {
@@ -102,15 +72,15 @@ fn components(status: &Status, poisoned: bool) -> [Component; 5] {
         .flatten()
         .next()
         .cloned(),
-        ..Component::new("kafka", None)
+        ..component(None)
     };
-    [
-        Component::new("store", store),
-        Component::new("ingestion", status.stopped.clone()),
+    Components {
+        store: component(store),
+        ingestion: component(status.stopped.clone()),
         caught_up,
         kafka,
-        Component::new("process", ending),
-    ]
+        process: component(ending),
+    }
 }
 
 /// Get the metrics
@@ -133,12 +103,7 @@ pub async fn metrics(
     let reading =
         tokio::task::spawn_blocking(move || state.metrics.text(&state.store.measure())).await;
     match reading {
-        Ok(Ok(text)) => {
-            let content = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-            let mut response = Response::new(axum::body::Body::from(text));
-            response.headers_mut().insert(CONTENT_TYPE, content);
-            Ok(response)
-        }
+        Ok(Ok(text)) => Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)),
         Ok(Err(error)) => {
             tracing::error!(%error, "the metrics cannot be written");
             Err(Error::internal())

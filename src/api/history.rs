@@ -37,8 +37,9 @@ struct Query {
 }
 
 impl Query {
-    fn of(id: &str, read: &Read, limit: u64) -> Result<Self, Error> {
+    fn of(id: &str, read: &Read) -> Result<Self, Error> {
         let parameters = &read.parameters;
+        let limit = parameters.limit(DEFAULT_LIMIT, MAX_LIMIT)?;
         let to = parameters.time("to")?.unwrap_or(Time::MAX);
         let mut until = Some(Place::end_of(to));
         if let Some(text) = parameters.get(cursor::PARAMETER) {
@@ -49,7 +50,7 @@ impl Query {
             from: parameters.time("from")?.unwrap_or(Time(i64::MIN)),
             until: until.unwrap_or_default(),
             key: parameters.get("key").map(str::to_owned),
-            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            limit,
             is_csv: read.format.is_csv(),
         })
     }
@@ -71,12 +72,11 @@ pub async fn history(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let limit = read.parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
-    let query = Query::of(&id, &read, limit)?;
+    let query = Query::of(&id, &read)?;
     if read.is_export() {
         return read.export(move |view, take| export(view, &query, take)).await;
     }
-    let link = Link::of(&uri, &headers, read.state.settings.trust_forwarded, limit)?;
+    let link = Link::of(&uri, &headers, read.state.settings.trust_forwarded, query.limit)?;
     read.list(move |view| page(view, &query, &link)).await
 }
 
@@ -132,7 +132,7 @@ fn each(
     let mut until = Some(query.until);
     while let Some(place) = until {
         view.check()?;
-        let changed = operations(view, person, query, (place, limit))?;
+        let changed = operations(view, person, query, place, limit)?;
         for changed in &changed {
             if !take(changed)? {
                 return Ok(());
@@ -149,7 +149,8 @@ fn operations(
     view: &View<'_>,
     person: (PersonId, &Head),
     query: &Query,
-    (until, limit): (Place, usize),
+    until: Place,
+    limit: usize,
 ) -> Result<Vec<OperationDiff>, Error> {
     let key = query.key.as_deref();
     let property = key.map(|key| view.store.dictionary().property(view.project, key));

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use axum::http::HeaderValue;
+use serde::Serialize;
 
 /// The content type of an answer in JSON.
 pub const CONTENT: HeaderValue = HeaderValue::from_static("application/json");
@@ -10,6 +11,11 @@ pub const CONTENT: HeaderValue = HeaderValue::from_static("application/json");
 /// Writes a string with its quotes and escapes.
 pub fn string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(out, text).expect("memory takes every text");
+}
+
+/// Returns a value as JSON.
+pub fn of(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("memory takes every answer")
 }
 
 /// Writes an array; `each` writes one item.

@@ -4,7 +4,6 @@
 //! characters rather than a password that a person chose, so it cannot be guessed from its hash.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -41,17 +40,34 @@ pub enum Error {
 }
 
 /// A right that a route requires.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+)]
 pub enum Scope {
     /// Read persons, now and in the past.
+    #[strum(serialize = "person:read")]
     PersonRead,
     /// Change persons. Includes reading them.
+    #[strum(serialize = "person:write")]
     PersonWrite,
     /// Read who changed what.
+    #[strum(serialize = "activity_log:read")]
     ActivityLogRead,
     /// Change the activity log. Includes reading it.
+    #[strum(serialize = "activity_log:write")]
     ActivityLogWrite,
     /// Read projects.
+    #[strum(serialize = "project:read")]
     ProjectRead,
 }
 
@@ -67,14 +83,8 @@ impl Scope {
 
     /// The scope as configurations and error messages write it, such as `person:read`.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::PersonRead => "person:read",
-            Self::PersonWrite => "person:write",
-            Self::ActivityLogRead => "activity_log:read",
-            Self::ActivityLogWrite => "activity_log:write",
-            Self::ProjectRead => "project:read",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The scope that this one includes, if any.
@@ -84,23 +94,6 @@ impl Scope {
             Self::ActivityLogWrite => Some(Self::ActivityLogRead),
             Self::PersonRead | Self::ActivityLogRead | Self::ProjectRead => None,
         }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
-impl FromStr for Scope {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|scope| scope.name() == name)
-            .ok_or_else(|| Error::Scope(name.to_owned()))
     }
 }
 
@@ -120,7 +113,7 @@ impl Scopes {
             if name == "*" {
                 scopes.extend(Scope::ALL);
             } else {
-                let scope = Scope::from_str(name)?;
+                let scope = Scope::from_str(name).map_err(|_| Error::Scope(name.to_owned()))?;
                 scopes.insert(scope);
                 scopes.extend(scope.included());
             }

@@ -14,13 +14,13 @@ pub struct Link {
     address: String,
     /// All parameters except `limit`, `offset` and `cursor`, as the caller wrote them.
     kept: String,
-    limit: u64,
+    limit: usize,
 }
 
 impl Link {
     /// Creates it from a request. The host is the one that the caller used, or the one
     /// that a trusted proxy reports.
-    pub fn of(uri: &Uri, headers: &HeaderMap, trusted: bool, limit: u64) -> Result<Self, Error> {
+    pub fn of(uri: &Uri, headers: &HeaderMap, trusted: bool, limit: usize) -> Result<Self, Error> {
         let forwarded = |name: &str| {
             let value = headers.get(name).filter(|_| trusted)?;
             value.to_str().unwrap_or("").split(',').next().map(str::trim)
@@ -70,7 +70,7 @@ impl Link {
     /// Returns the link to the page before the one at `offset`, which may overlap with it;
     /// `None` on the first page.
     pub fn previous(&self, offset: u64) -> Option<String> {
-        (offset > 0).then(|| self.page_by("offset", offset.saturating_sub(self.limit)))
+        (offset > 0).then(|| self.page_by("offset", offset.saturating_sub(self.limit as u64)))
     }
 }
 

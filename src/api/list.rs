@@ -31,7 +31,7 @@ const MAX_DISTINCT_IDS: usize = 1_000;
 
 /// The parsed parameters of a list.
 struct Query {
-    limit: u64,
+    limit: usize,
     start: Start,
     /// Whether paging is by cursor rather than by offset.
     walks: bool,
@@ -60,7 +60,7 @@ impl Query {
         };
         let search = parameters.get("search").map(str::trim).filter(|text| !text.is_empty());
         Ok(Self {
-            limit: parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT),
+            limit: parameters.limit(DEFAULT_LIMIT, MAX_LIMIT)?,
             start,
             walks: text.is_some(),
             counts: parameters.get("count").is_none() || parameters.flag("count")?,
@@ -164,7 +164,7 @@ struct Page {
 
 fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
     let View { ref snapshot, project, .. } = *view;
-    let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
+    let limit = query.limit;
     let walked = |among: Option<Among<'_>>, count| {
         // One row more, to see whether there is another page.
         let rows = snapshot.page(project, query.order, query.start, limit + 1, among)?;
@@ -184,7 +184,7 @@ fn rows(view: &View<'_>, query: &Query) -> Result<Page, Error> {
     } else {
         let found = snapshot.find(project, &query.wanted)?;
         let offset = if let Start::Offset(offset) = query.start { offset } else { 0 };
-        let rows = offset.saturating_add(query.limit).saturating_add(1);
+        let rows = offset.saturating_add(limit as u64).saturating_add(1);
         let count = found.len() as u64;
         let most_read = snapshot.walk_budget(project, rows, count)?;
         if most_read > 0

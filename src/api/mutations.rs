@@ -1,6 +1,6 @@
 //! Writes to persons: `PATCH`, `PUT` and `DELETE …/persons/:id`, and the `POST` routes under `…/persons`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::Path;
 use axum::http::StatusCode;
@@ -10,15 +10,13 @@ use uuid::Uuid;
 
 use super::batch::MAX_PERSONS;
 use super::error::Error;
-use super::json::{Object, array};
-use super::now;
 use super::once::{self, Done, nothing_to_split, of_one, once};
 use super::openapi::{answers, bodies, parameters, requests};
 use super::person_ref::{self, PersonRef};
 use super::read::View;
-use super::single;
 use super::write::{KeyedAct, Write, Written, to_person};
-use crate::person::{Act, Leaving, Value, json};
+use super::{json, now, single};
+use crate::person::{self, Act, Leaving, Value};
 use crate::store::{CommandOutcome, Moment};
 
 /// Set properties of a person
@@ -97,10 +95,8 @@ pub async fn delete_property(
     let person_ref = PersonRef::parse(&id, "id")?;
     let what = once::describe("unset", person_ref, &json!(keys));
     let of_person = |uuid| Act::Unset(uuid, keys);
-    match of_one(&write, &what, person_ref, of_person).await? {
-        Done::Accepted(response) => Ok(response),
-        Done::Applied => success(&write, StatusCode::OK).await,
-    }
+    let done = of_one(&write, &what, person_ref, of_person).await?;
+    success(&write, done, StatusCode::OK).await
 }
 
 /// Delete a person
@@ -119,10 +115,8 @@ pub async fn delete(
 ) -> Result<Response, Error> {
     refuse_keep_person(&write)?;
     let person_ref = PersonRef::parse(&id, "id")?;
-    match of_one(&write, &format!("delete {person_ref}"), person_ref, Act::Delete).await? {
-        Done::Accepted(response) => Ok(response),
-        Done::Applied => success(&write, StatusCode::ACCEPTED).await,
-    }
+    let done = of_one(&write, &format!("delete {person_ref}"), person_ref, Act::Delete).await?;
+    success(&write, done, StatusCode::ACCEPTED).await
 }
 
 /// Split distinct ids off into persons of their own
@@ -161,10 +155,8 @@ pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Resul
     if write.repeated(&what).await?.is_none() {
         write.view(move |view| ensure_ids_of_person(view, person_ref, &named, attr)).await?;
     }
-    match of_one(&write, &what, person_ref, |uuid| Act::Split(uuid, leaving)).await? {
-        Done::Accepted(response) => Ok(response),
-        Done::Applied => success(&write, StatusCode::CREATED).await,
-    }
+    let done = of_one(&write, &what, person_ref, |uuid| Act::Split(uuid, leaving)).await?;
+    success(&write, done, StatusCode::CREATED).await
 }
 
 /// Returns an error for distinct ids that do not belong to the person now.
@@ -204,10 +196,8 @@ pub async fn reset(write: Write) -> Result<Response, Error> {
     let distinct_id = person_ref::distinct_id(distinct_id.ok_or_else(required)?);
     write.wait().await?;
     let what = format!("reset {distinct_id}");
-    match once(&write, &what, async || Ok((Act::Reset(distinct_id), Vec::new()))).await? {
-        Done::Accepted(response) => Ok(response),
-        Done::Applied => success(&write, StatusCode::OK).await,
-    }
+    let done = once(&write, &what, async || Ok((Act::Reset(distinct_id), Vec::new()))).await?;
+    success(&write, done, StatusCode::OK).await
 }
 
 /// Delete many persons
@@ -251,10 +241,10 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
     write.wait().await?;
     let keyed = asked
         .into_iter()
-        .map(|asked| (write.key_of(&format!("bulk_delete {attr} {asked}")), asked))
+        .map(|(text, named)| (write.key_of(&format!("bulk_delete {attr} {text}")), named))
         .collect();
     let remembers = write.has_idempotency_key();
-    let found = write.view(move |view| found(view, attr, keyed, remembers)).await?;
+    let found = write.view(move |view| found(view, keyed, remembers)).await?;
     let Found { mut outcomes, acts } = found;
     let persons: Vec<_> = acts.iter().map(|keyed| keyed.act.person()).collect();
     match write.write(acts).await? {
@@ -264,36 +254,41 @@ pub async fn bulk_delete(write: Write) -> Result<Response, Error> {
             outcomes.extend(applied.filter(|(person, _)| *person != Some(NOBODY)));
         }
     }
-    let (deleted, errors): (Vec<_>, Vec<_>) =
-        outcomes.iter().partition(|(_, outcome)| *outcome == CommandOutcome::Done);
-    let mut body = Vec::new();
-    let mut object = Object::new(&mut body);
-    object.number("persons_found", outcomes.len() as u64);
-    object.number("persons_deleted", deleted.len() as u64);
-    array(object.field("deletion_errors"), errors, |out, (person, outcome)| {
-        let mut object = Object::new(out);
-        object.optional("person_uuid", person.as_ref());
-        object.string("error", outcome.name());
-        object.end();
+    let failed = outcomes.iter().filter(|(_, outcome)| *outcome != CommandOutcome::Done);
+    let errors = failed.map(|&(person_uuid, outcome)| bodies::DeletionError {
+        person_uuid,
+        error: outcome.name(),
     });
-    object.end();
-    write.answer(StatusCode::ACCEPTED, move |_| Ok(body)).await
+    let deletion_errors: Vec<_> = errors.collect();
+    let deleted = bodies::Deleted {
+        persons_found: outcomes.len() as u64,
+        persons_deleted: (outcomes.len() - deletion_errors.len()) as u64,
+        deletion_errors,
+    };
+    write.answer(StatusCode::ACCEPTED, move |_| Ok(json::of(&deleted))).await
 }
 
-/// Removes duplicates, after writing each id in the same form.
-fn named_once(attr: &str, asked: Vec<String>) -> Result<BTreeSet<String>, Error> {
-    if attr != "ids" {
-        return Ok(asked.into_iter().collect());
-    }
-    let same = |asked: &String| {
-        let person_ref = PersonRef::parse(asked, attr).map_err(|_| {
+/// How a bulk deletion names a person.
+enum Named {
+    Ref(PersonRef),
+    DistinctId(String),
+}
+
+/// Removes duplicates. The text of each, on which its idempotency key depends, is the same however the caller
+/// wrote an id.
+fn named_once(attr: &str, asked: Vec<String>) -> Result<BTreeMap<String, Named>, Error> {
+    let named = |asked: String| {
+        if attr != "ids" {
+            return Ok((asked.clone(), Named::DistinctId(person_ref::distinct_id(asked))));
+        }
+        let person_ref = PersonRef::parse(&asked, attr).map_err(|_| {
             let detail =
                 format!("'{asked}' is not an id or uuid; distinct ids go into distinct_ids");
             Error::invalid(attr, detail)
         })?;
-        Ok(person_ref.to_string())
+        Ok((person_ref.to_string(), Named::Ref(person_ref)))
     };
-    asked.iter().map(same).collect()
+    asked.into_iter().map(named).collect()
 }
 
 /// The persons of a bulk deletion: the outcomes of those that an earlier request with the same idempotency
@@ -308,25 +303,19 @@ struct Found {
 /// person that has the name by then.
 const NOBODY: Uuid = Uuid::nil();
 
-fn found(
-    view: &View<'_>,
-    attr: &str,
-    keyed: Vec<(String, String)>,
-    remembers: bool,
-) -> Result<Found, Error> {
+fn found(view: &View<'_>, keyed: Vec<(String, Named)>, remembers: bool) -> Result<Found, Error> {
     let mut found = Found { outcomes: Vec::new(), acts: Vec::new() };
     let mut persons = BTreeSet::new();
-    for (key, asked) in keyed {
+    for (key, named) in keyed {
         if let Some(outcome) = view.snapshot.outcome(view.project, &key, now())? {
             if outcome != CommandOutcome::NotFound {
                 found.outcomes.push((None, outcome));
             }
             continue;
         }
-        let person = if attr == "ids" {
-            view.person(PersonRef::parse(&asked, attr)?)?
-        } else {
-            view.snapshot.person_of_distinct_id(view.project, &person_ref::distinct_id(asked))?
+        let person = match named {
+            Named::Ref(person_ref) => view.person(person_ref)?,
+            Named::DistinctId(id) => view.snapshot.person_of_distinct_id(view.project, &id)?,
         };
         let became =
             person.map(|id| view.snapshot.became(view.project, id, Moment::NOW)).transpose()?;
@@ -358,7 +347,7 @@ async fn set_properties(
 }
 
 fn tree(value: &Value) -> Tree {
-    json::tree(value.as_json()).unwrap_or_else(|| value.as_json().into())
+    person::json::tree(value.as_json()).unwrap_or_else(|| value.as_json().into())
 }
 
 /// Returns an error for `keep_person`, with which PostHog deletes a person's events but not the person. There
@@ -372,7 +361,12 @@ fn refuse_keep_person(write: &Write) -> Result<(), Error> {
     if keeps { Err(Error::invalid("keep_person", detail)) } else { Ok(()) }
 }
 
-/// Answers `{"success":true}`.
-async fn success(write: &Write, status: StatusCode) -> Result<Response, Error> {
-    write.answer(status, |_| Ok(b"{\"success\":true}".to_vec())).await
+/// Answers a command that was applied with `{"success":true}`.
+async fn success(write: &Write, done: Done, status: StatusCode) -> Result<Response, Error> {
+    match done {
+        Done::Accepted(response) => Ok(response),
+        Done::Applied => {
+            write.answer(status, |_| Ok(json::of(&bodies::Success { success: true }))).await
+        }
+    }
 }

@@ -63,7 +63,7 @@ pub async fn once(
 fn judge(outcome: CommandOutcome) -> Result<(), Error> {
     match outcome {
         CommandOutcome::Done => Ok(()),
-        CommandOutcome::NotFound => Err(Error::not_found("Not found.")),
+        CommandOutcome::NotFound => Err(Error::no_person()),
         CommandOutcome::TooLarge => {
             let detail = "The person's properties would be larger than allowed.";
             Err(Error::invalid("properties", detail))

@@ -66,6 +66,12 @@ impl Parameters {
         }
     }
 
+    /// Returns the `limit`, from 1 to `most`; `usual` if it is not given.
+    pub fn limit(&self, usual: u64, most: u64) -> Result<usize, Error> {
+        let limit = self.whole("limit", 1..=most)?.unwrap_or(usual);
+        Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+    }
+
     /// Returns a parameter that is `true` or `false`; an absent one is `false`.
     pub fn flag(&self, name: &str) -> Result<bool, Error> {
         let Some(text) = self.get(name) else {

@@ -6,13 +6,12 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use uuid::Uuid;
 
-use super::access::{self, Project};
+use super::access;
 use super::error::Error;
 use super::format::Format;
-use super::json::{Object, array};
 use super::openapi::{answers, bodies, parameters};
 use super::parameters::Parameters;
-use super::{State, read};
+use super::{State, json, read};
 use crate::person::identity::NAMESPACE;
 
 /// List the projects of a key
@@ -31,15 +30,10 @@ pub async fn list(
     let key = access.key(access::secret(&parts.headers, &parameters))?;
     let format = Format::of(&parameters, &parts.headers)?;
     let projects = access.projects.iter().filter(|project| key.projects.contains(&project.id));
-    let projects: Vec<_> = projects.collect();
-    let mut out = Vec::new();
-    let mut object = Object::new(&mut out);
-    object.number("count", projects.len() as u64);
-    object.raw("next", "null");
-    object.raw("previous", "null");
-    array(object.field("results"), projects, project);
-    object.end();
-    format.answer(StatusCode::OK, out)
+    let results: Vec<_> = projects.map(project).collect();
+    let count = results.len() as u64;
+    let projects = bodies::Projects { count, next: (), previous: (), results };
+    format.answer(StatusCode::OK, json::of(&projects))
 }
 
 /// Get one project of a key
@@ -58,19 +52,17 @@ pub async fn one(
     let access = state.access();
     let key = access.key(access::secret(&parts.headers, &parameters))?;
     let format = Format::of(&parameters, &parts.headers)?;
-    let mut out = Vec::new();
-    project(&mut out, access.project(key, &id)?);
-    format.answer(StatusCode::OK, out)
+    format.answer(StatusCode::OK, json::of(&project(access.project(key, &id)?)))
 }
 
-fn project(out: &mut Vec<u8>, Project { id, name }: &Project) {
+fn project(access::Project { id, name }: &access::Project) -> bodies::Project {
     let uuid = |text: &str| Uuid::new_v5(&NAMESPACE, text.as_bytes());
-    let mut object = Object::new(out);
-    object.number("id", u64::from(*id));
-    object.optional("uuid", Some(uuid(&format!("project:{id}"))));
-    object.string("name", name);
-    // There is only one organization, the operator of this server.
-    object.optional("organization", Some(uuid("organization")));
-    object.string("timezone", "UTC");
-    object.end();
+    bodies::Project {
+        id: u64::from(*id),
+        uuid: uuid(&format!("project:{id}")),
+        name: name.clone(),
+        // There is only one organization, the operator of this server.
+        organization: uuid("organization"),
+        timezone: "UTC",
+    }
 }

@@ -336,9 +336,8 @@ impl<'s> View<'s> {
 
     /// Returns the person that is referred to, or the one that it was merged into; 404 if there is none.
     pub fn now(&self, person_ref: PersonRef) -> Result<(PersonId, Head), Error> {
-        let not_found = || Error::not_found("Not found.");
-        let id = self.person(person_ref)?.ok_or_else(not_found)?;
-        self.snapshot.became(self.project, id, Moment::NOW)?.ok_or_else(not_found)
+        let id = self.person(person_ref)?.ok_or_else(Error::no_person)?;
+        self.snapshot.became(self.project, id, Moment::NOW)?.ok_or_else(Error::no_person)
     }
 
     /// Returns the position of the view, which is cached, as it only changes with a commit.

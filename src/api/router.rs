@@ -2,7 +2,6 @@
 
 use axum::Router;
 use axum::http::Method;
-use axum::routing::MethodRouter;
 
 use super::error::Error;
 use super::openapi::{self, Route, page, route};
@@ -18,7 +17,7 @@ const PREFIXES: [&str; 2] = ["/api/projects/{project}", "/api/environments/{proj
 fn of_project() -> Vec<Route> {
     vec![
         route!("", get projects::one),
-        route!("/persons", get list::persons),
+        route!("/persons", get list::persons).fallback(persons_come_from_events),
         route!("/persons/activity", get activity::of_project),
         route!("/persons/batch_by_distinct_ids", post batch::by_distinct_ids),
         route!("/persons/batch_by_uuids", post batch::by_uuids),
@@ -85,43 +84,31 @@ pub fn told() -> Vec<(&'static str, String)> {
 
 /// Returns the routes of the main listener, with those for monitors unless these have their own listener.
 pub fn main(state: &State) -> Router {
-    let mut router = Router::new();
-    for prefix in PREFIXES {
-        for Route { path, mut methods, .. } in of_project() {
-            if path == "/persons" {
-                methods = methods.fallback(persons_come_from_events);
-            }
-            router = with(router, &format!("{prefix}{path}"), &methods);
-        }
-    }
-    for Route { path, methods, .. } in of_key().into_iter().chain(of_document()) {
-        router = with(router, path, &methods);
-    }
+    let mut router = PREFIXES
+        .into_iter()
+        .fold(Router::new(), |router, prefix| with(router, prefix, of_project()));
+    router = with(with(router, "", of_key()), "", of_document());
     if !state.settings.metrics_separate {
-        router = with_health(router);
+        router = with(router, "", of_health());
     }
     finish(router, state)
 }
 
 /// Returns the routes for monitors alone.
 pub fn health(state: &State) -> Router {
-    finish(with_health(Router::new()), state)
-}
-
-fn with_health(mut router: Router<State>) -> Router<State> {
-    for Route { path, methods, .. } in of_health() {
-        router = with(router, path, &methods);
-    }
-    router
+    finish(with(Router::new(), "", of_health()), state)
 }
 
 fn finish(router: Router<State>, state: &State) -> Router {
     layers::around(router.fallback(not_found).with_state(state.clone()), state)
 }
 
-/// Adds a path, with and without a trailing slash.
-fn with(router: Router<State>, path: &str, methods: &MethodRouter<State>) -> Router<State> {
-    router.route(path, methods.clone()).route(&format!("{path}/"), methods.clone())
+/// Adds routes under a prefix, each with and without a trailing slash.
+fn with(router: Router<State>, prefix: &str, added: Vec<Route>) -> Router<State> {
+    added.into_iter().fold(router, |router, Route { path, methods, .. }| {
+        let path = format!("{prefix}{path}");
+        router.route(&path, methods.clone()).route(&format!("{path}/"), methods)
+    })
 }
 
 async fn not_found() -> Error {

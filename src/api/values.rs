@@ -29,8 +29,7 @@ pub async fn values(read: Read) -> Result<Response, Error> {
     let key =
         key.ok_or_else(|| Error::required("key", "key is required: the name of a property"))?;
     let needle = read.parameters.get("value").map(Needle::new);
-    let limit = read.parameters.whole("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let limit = read.parameters.limit(DEFAULT_LIMIT, MAX_LIMIT)?;
     if read.is_export() {
         return read.export(move |view, take| export(view, &key, needle.as_ref(), take)).await;
     }
@@ -91,6 +90,8 @@ fn export(
     taken
 }
 
+/// Returns at most `limit` values with their counts, and whether some were left out because
+/// together they take more than `bytes`.
 fn counted(
     view: &View<'_>,
     key: &str,

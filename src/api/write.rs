@@ -14,11 +14,11 @@ use uuid::Uuid;
 use super::error::Error;
 use super::fields::Fields;
 use super::format::Format;
-use super::json::Object;
 use super::key::Scope;
+use super::openapi::bodies;
 use super::posted::Posted;
 use super::read::View;
-use super::{State, now, position, read};
+use super::{State, json, now, position, read};
 use crate::person::command::Seen;
 use crate::person::{Act, Command, Head, PersonId, ProjectId};
 use crate::progress::Positions;
@@ -194,12 +194,8 @@ impl Write {
 
     /// Answers a write that is in the log but not applied yet.
     pub fn accepted(&self, positions: &Positions) -> Result<Response, Error> {
-        let mut body = Vec::new();
-        let mut object = Object::new(&mut body);
-        object.flag("accepted", true);
-        object.string("position", &position::opaque(positions));
-        object.end();
-        self.format.answer(StatusCode::ACCEPTED, body)
+        let body = bodies::Accepted { accepted: true, position: position::opaque(positions) };
+        self.format.answer(StatusCode::ACCEPTED, json::of(&body))
     }
 
     /// Writes commands to the log and waits until they are applied.

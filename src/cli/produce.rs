@@ -30,7 +30,7 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
     };
     let mut pulse = Pulse::new("sending", "{spinner} {human_pos} events sent, {per_sec}");
     let mut counts = Counts::default();
-    let ended = send(config, (file, reader), (&producer, topic), &mut counts, &mut pulse);
+    let ended = send(config, file, reader, &producer, topic, &mut counts, &mut pulse);
     // However sending ended, what was sent until then is in Kafka and must be reported.
     let finished = finish(&producer, config, "events");
     pulse.end();
@@ -64,8 +64,10 @@ struct Counts {
 
 fn send(
     config: &Config,
-    (file, reader): (&str, Box<dyn BufRead>),
-    (producer, topic): (&Producer, &str),
+    file: &str,
+    reader: Box<dyn BufRead>,
+    producer: &Producer,
+    topic: &str,
     counts: &mut Counts,
     pulse: &mut Pulse,
 ) -> anyhow::Result<()> {

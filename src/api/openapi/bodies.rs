@@ -1,15 +1,18 @@
-//! The schemas of answers in the document. Answers are written by hand (`api::json`), so these types are
-//! never constructed; tests check every answer against them.
+//! The schemas of answers in the document. Small answers are sent as they are described, so their types
+//! implement `Serialize`. Persons and lists are written by hand (`api::json`) and their types never
+//! constructed. Tests check every answer against these types.
 #![allow(
     dead_code,
     clippy::struct_field_names,
-    reason = "the document is made of their fields alone"
+    reason = "the document is made of the fields of persons and lists alone"
 )]
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::requests;
 
@@ -86,107 +89,111 @@ pub struct PersonsFound {
 }
 
 /// A project.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct Project {
     #[schema(minimum = 1)]
-    id: u64,
-    #[schema(format = "uuid")]
-    uuid: String,
-    name: String,
+    pub id: u64,
+    #[schema(value_type = String, format = "uuid")]
+    pub uuid: Uuid,
+    pub name: String,
     /// The operator of this server.
-    #[schema(format = "uuid")]
-    organization: String,
+    #[schema(value_type = String, format = "uuid")]
+    pub organization: Uuid,
     #[schema(example = "UTC")]
-    timezone: String,
+    pub timezone: &'static str,
 }
 
 /// The projects of a key, on one page.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct Projects {
     #[schema(minimum = 0)]
-    count: u64,
+    pub count: u64,
     #[schema(schema_with = requests::null)]
-    next: (),
+    pub next: (),
     #[schema(schema_with = requests::null)]
-    previous: (),
-    results: Vec<Project>,
+    pub previous: (),
+    pub results: Vec<Project>,
 }
 
 /// The write was done.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct Success {
-    success: bool,
+    pub success: bool,
 }
 
 /// The write is in Kafka but was not applied in time. It will be: a read with `min_position` set
 /// to `position` waits for it.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct Accepted {
-    accepted: bool,
-    position: String,
+    pub accepted: bool,
+    pub position: String,
 }
 
 /// The result of a bulk deletion.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct Deleted {
     #[schema(minimum = 0)]
-    persons_found: u64,
+    pub persons_found: u64,
     #[schema(minimum = 0)]
-    persons_deleted: u64,
-    deletion_errors: Vec<DeletionError>,
+    pub persons_deleted: u64,
+    pub deletion_errors: Vec<DeletionError>,
 }
 
 /// Why a person was not deleted.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct DeletionError {
-    #[schema(required = true, format = "uuid")]
-    person_uuid: Option<String>,
-    error: String,
+    #[schema(required = true, value_type = Option<String>, format = "uuid")]
+    pub person_uuid: Option<Uuid>,
+    pub error: &'static str,
 }
 
 /// The process is alive.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct Liveness {
     #[schema(example = "alive")]
-    status: String,
+    pub status: &'static str,
 }
 
 /// Whether the server is ready for requests, and why not.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct Readiness {
     #[schema(inline)]
-    status: ReadinessStatus,
-    components: Components,
+    pub status: ReadinessStatus,
+    pub components: Components,
 }
 
-#[derive(ToSchema)]
-#[schema(rename_all = "snake_case")]
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ReadinessStatus {
     Ready,
     NotReady,
 }
 
 /// The components of the server.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct Components {
-    store: Component,
-    ingestion: Component,
-    caught_up: Component,
+    pub store: Component,
+    pub ingestion: Component,
+    pub caught_up: Component,
     /// Always ok, since reads go on without Kafka; `reason` says if something is wrong.
-    kafka: Component,
-    process: Component,
+    pub kafka: Component,
+    pub process: Component,
 }
 
 /// A component of the server.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub struct Component {
-    ok: bool,
-    #[schema(required = false)]
-    reason: String,
+    pub ok: bool,
+    // Why it is not ok, or a problem that it has while it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub reason: Option<String>,
     /// The number of records that are not applied yet; left out while Kafka does not report it.
-    #[schema(required = false, minimum = 0)]
-    lag_records: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0)]
+    pub lag_records: Option<u64>,
     /// When Kafka received the newest record that is applied, which shows how old the answers are.
-    #[schema(required = false, format = "date-time")]
-    last_record_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = "date-time")]
+    pub last_record_at: Option<String>,
 }

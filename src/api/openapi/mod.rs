@@ -17,6 +17,7 @@ pub mod parameters;
 pub mod past;
 pub mod requests;
 
+use axum::handler::Handler;
 use axum::routing::MethodRouter;
 use utoipa::OpenApi;
 use utoipa::openapi::path::{HttpMethod, Operation, Parameter, ParameterBuilder, ParameterIn};
@@ -68,6 +69,12 @@ impl Route {
         self.told.push(D::path());
         self.methods = self.methods.merge(methods);
         self.operations.push((method, operation));
+        self
+    }
+
+    /// Sets the handler of all other methods, which the document does not mention.
+    pub fn fallback<T: 'static>(mut self, handler: impl Handler<T, State>) -> Self {
+        self.methods = self.methods.fallback(handler);
         self
     }
 }
@@ -131,7 +138,7 @@ pub fn document(prefixes: &[&str], of_project: &[Route], others: &[Route]) -> Do
         for (method, mut operation) in operations {
             describe_form(&mut operation, document.components.as_ref());
             let operation = finished(&path, &method, operation);
-            put(item, &method, operation);
+            item.merge_operations(PathItem::new(method, operation));
         }
     }
     document
@@ -208,20 +215,6 @@ fn parameters_of(path: &str) -> Option<Vec<RefOr<Parameter>>> {
     let refs: Vec<_> =
         names.map(|name| RefOr::Ref(Ref::new(format!("#/components/parameters/{name}")))).collect();
     (!refs.is_empty()).then_some(refs)
-}
-
-fn put(item: &mut PathItem, method: &HttpMethod, operation: Operation) {
-    let place = match method {
-        HttpMethod::Get => &mut item.get,
-        HttpMethod::Put => &mut item.put,
-        HttpMethod::Post => &mut item.post,
-        HttpMethod::Delete => &mut item.delete,
-        HttpMethod::Options => &mut item.options,
-        HttpMethod::Head => &mut item.head,
-        HttpMethod::Patch => &mut item.patch,
-        HttpMethod::Trace => &mut item.trace,
-    };
-    *place = Some(operation);
 }
 
 /// Adds what operations refer to, except schemas.
