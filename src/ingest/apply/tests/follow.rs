@@ -49,8 +49,7 @@ proptest! {
         history in histories(),
         cuts in prop::collection::vec(1..9_usize, 1..6),
     ) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path());
+        let (_folder, store) = opened();
         let mut records = &history.records(1)[..];
         let mut follower = Follower::default();
         for cut in cuts.iter().cycle() {
