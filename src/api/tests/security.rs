@@ -318,7 +318,7 @@ async fn a_header_holds_a_key_where_it_says_so() {
         ("personal_api_key=phx_other&personal_api_key=phx_reader", None, Ok(())),
     ] {
         let headers: Vec<_> = header.iter().map(|value| ("authorization", *value)).collect();
-        let url = format!("/api/projects/1/persons?{query}");
+        let url = format!("{LIST}?{query}");
         let reply = world.ask(Method::GET, &url, &headers).await;
         match expected {
             Ok(()) => drop(reply.ok()),

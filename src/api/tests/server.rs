@@ -47,7 +47,7 @@ async fn running_requests_are_answered_before_the_end() {
     let shutdown = async { drop(ended.await) };
     let serving =
         tokio::spawn(serve(listener, Some(metrics_listener), world.state.clone(), shutdown));
-    let list = text(ask(address, "/api/projects/1/persons")).await;
+    let list = text(ask(address, LIST)).await;
     assert!(list.starts_with("HTTP/1.1 200 OK\r\n"), "{list}");
     assert!(list.ends_with(r#""count":0,"results":[]}"#), "{list}");
 
