@@ -154,14 +154,13 @@ async fn a_list_shows_a_thousand_distinct_ids_of_a_person_and_says_so() {
     assert_eq!(single.get("distinct_ids_truncated"), None);
 }
 
+/// The errors that the reference names are in the snapshot of `answers.rs`; these are others.
 #[tokio::test]
 async fn parameters_are_understood_or_refused() {
     let world = World::new();
     for (query, attr, detail) in [
-        ("limit=0", "limit", "limit must be a whole number from 1 to 10000"),
         ("limit=10001", "limit", "limit must be a whole number from 1 to 10000"),
         ("limit=x", "limit", "limit must be a whole number from 1 to 10000"),
-        ("offset=-1", "offset", "offset must be a whole number from 0"),
         ("email=%FF", "email", "not valid UTF-8"),
         (
             "order_by=--created_at",
