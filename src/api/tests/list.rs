@@ -101,7 +101,7 @@ async fn links_name_the_limit_and_the_proxy_that_is_trusted() {
 }
 
 #[tokio::test]
-async fn filters_are_exact_and_joined_by_and() {
+async fn distinct_id_and_email_match_exactly_and_together() {
     let world = World::new();
     for (query, expected) in [
         ("distinct_id=ann", vec!["ann"]),
