@@ -127,11 +127,11 @@ async fn a_cursor_goes_on_where_the_last_page_ended() {
 async fn what_is_not_understood_is_told() {
     let world = World::new();
     for (query, words) in [
-        (&properties(&json!([{"key": "a", "value": 1, "type": "cohort"}])), "must be person"),
-        (&properties(&json!([{"key": "a", "value": "(", "operator": "regex"}])), "regular"),
         ("order_by=name", "order_by must be"),
         ("count=perhaps", "count must be true or false"),
         ("cursor=&offset=1", "both cursor and offset"),
+        (&properties(&json!([{"key": "a", "value": 1, "type": "cohort"}])), "must be person"),
+        (&properties(&json!([{"key": "a", "value": "(", "operator": "regex"}])), "regular"),
     ] {
         let (status, body) = world.get(&format!("{LIST}?{query}")).await.error();
         assert!(status == 400 && body.contains(words), "{query}: {body}");
