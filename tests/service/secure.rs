@@ -175,11 +175,7 @@ fn kafka_is_spoken_to_by_sasl_over_tls_and_the_password_is_told_nobody() {
 
     std::fs::write(broker.folder().join("password"), "wrong").unwrap();
     let service = home.serve();
-    let told = wait_for(|| {
-        let (_, body) = service.get("/_readiness");
-        let reason = body["components"]["kafka"]["reason"].as_str().unwrap_or_default().to_owned();
-        if reason.contains("uthentication") { Ok(reason) } else { Err(reason) }
-    });
+    let told = service.wait_for_reason("kafka", "uthentication");
     assert!(!told.contains("wrong"), "{told}");
     assert_eq!(service.persons("")["count"], 0, "reads go on");
 }
@@ -191,9 +187,5 @@ fn a_certificate_that_nobody_vouches_for_is_refused() {
                   \"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\"sasl.username\" = \"personview\"\n\
                   \"sasl.password\" = \"x\"";
     let service = Home::at(&address, "secure", client).serve();
-    wait_for(|| {
-        let (_, body) = service.get("/_readiness");
-        let reason = body["components"]["kafka"]["reason"].as_str().unwrap_or_default().to_owned();
-        if reason.contains("certificate verify failed") { Ok(()) } else { Err(reason) }
-    });
+    service.wait_for_reason("kafka", "certificate verify failed");
 }

@@ -14,9 +14,9 @@ fn set(id: &str, values: &Json) -> Json {
 }
 
 /// Returns the uuid of the person that has a distinct id, once this many events of the topic are applied.
-fn uuid(service: &Service, topic: &Topic, id: &str, events: u64) -> String {
-    let position = format!("{}:0:{}", topic.name, events - 1);
-    let path = format!("/api/projects/1/persons?distinct_id={id}&min_position={position}");
+fn uuid(service: &Service, topic: &Topic, id: &str, events: usize) -> String {
+    let position = topic.position(0, events - 1);
+    let path = format!("/api/projects/1/persons{position}&distinct_id={id}");
     // A busy machine may need longer than one read waits.
     let found = wait_for(|| match service.get(&path) {
         (200, found) => Ok(found),
