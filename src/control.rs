@@ -192,11 +192,8 @@ mod tests {
     use super::*;
 
     fn store() -> (tempfile::TempDir, Arc<Store>) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_owned();
-        let config = crate::store::Config { path, memory: 64 << 20, sync_writes: false };
-        let store = Arc::new(Store::open(&config).unwrap());
-        (folder, store)
+        let (folder, store) = crate::store::tests::opened();
+        (folder, Arc::new(store))
     }
 
     #[test]

@@ -42,7 +42,7 @@ use crate::ingest::apply;
 use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::person::{Command, Position, Record, Rules, Time, identity};
 use crate::progress::Positions;
-use crate::store::Config;
+use crate::store::tests::opened;
 
 /// May read project 1.
 const READER: &str = "phx_reader";
@@ -141,13 +141,8 @@ impl World {
     }
 
     fn with(settings: &Settings) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&Config {
-            path: folder.path().join("store"),
-            memory: 64 << 20,
-            sync_writes: false,
-        });
-        let (store, progress) = (Arc::new(store.unwrap()), Arc::<Progress>::default());
+        let (folder, store) = opened();
+        let (store, progress) = (Arc::new(store), Arc::<Progress>::default());
         let log = Arc::new(Log {
             store: store.clone(),
             progress: progress.clone(),

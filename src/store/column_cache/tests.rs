@@ -8,7 +8,7 @@ use crate::person::{Entry as OfHead, FIRST_PROPERTY, Fact, PersonId, Time, Value
 use crate::store::column::LIVE;
 use crate::store::snapshot::Snapshot;
 use crate::store::tests::beside::beside_commits;
-use crate::store::tests::config;
+use crate::store::tests::opened;
 use crate::store::{By, Error, Start};
 
 const PROPERTY: PropertyId = FIRST_PROPERTY;
@@ -61,8 +61,7 @@ fn commit(store: &Store, number: u64, persons: &mut Vec<PersonId>) {
 
 #[test]
 fn readers_beside_commits_get_the_columns_of_their_snapshot() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&config(folder.path())).unwrap();
+    let (_folder, store) = opened();
     let (kept, mut persons) = (AtomicU64::new(0), Vec::new());
     let commit = |number| commit(&store, number, &mut persons);
     beside_commits(&store, 150, commit, |snapshot| {
@@ -76,8 +75,7 @@ fn readers_beside_commits_get_the_columns_of_their_snapshot() {
 
 #[test]
 fn a_column_is_read_once_and_brought_up_to_date_then() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&config(folder.path())).unwrap();
+    let (_folder, store) = opened();
     let mut persons = Vec::new();
     commit(&store, 1, &mut persons);
     let before = store.snapshot();
@@ -92,8 +90,7 @@ fn a_column_is_read_once_and_brought_up_to_date_then() {
 
 #[test]
 fn who_leaves_ends_its_own_scan_and_not_what_others_find_in_memory() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&config(folder.path())).unwrap();
+    let (_folder, store) = opened();
     let mut transaction = store.transaction();
     for number in 0..2_000 {
         let began = Fact { time: Time(0), known: Time(0) };

@@ -3,6 +3,7 @@
 use super::story::{delete, given, identify, set};
 use super::*;
 use crate::store::Pending;
+use crate::store::tests::open;
 
 #[test]
 fn who_is_deleted_again_leaves_the_disk_again() {

@@ -16,7 +16,6 @@ mod verify;
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
@@ -29,23 +28,13 @@ use self::story::record;
 use super::*;
 use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::person::{Filter, Mode, Needle, Time, identity};
-use crate::store::{By, Config, Moment, Person, Sealed, Snapshot, Start, Store, Wanted};
+use crate::store::tests::opened;
+use crate::store::{By, Moment, Person, Sealed, Snapshot, Start, Store, Wanted};
 
 const SETTINGS: Settings = Settings { record_volatile: false, properties_limit: 512 << 10 };
 const HOUR: i64 = 3_600_000_000;
 /// The beginning of every history, so that times are readable.
 const START: i64 = 490_000 * HOUR;
-
-fn open(path: &Path) -> Store {
-    Store::open(&Config { path: path.to_owned(), memory: 64 << 20, sync_writes: false }).unwrap()
-}
-
-/// Returns a new store and its folder.
-fn opened() -> (tempfile::TempDir, Store) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    (folder, store)
-}
 
 fn rules(project: ProjectId) -> Rules {
     Rules { promote: true, projects: [("t".to_owned(), project)].into() }
