@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_talks_holds_no_store_open() {
+    fn an_open_connection_does_not_hold_the_store_open() {
         let (folder, store) = store();
         let _control = Control::listen(&store, folder.path()).unwrap();
         let _lease = Lease::take(folder.path()).unwrap().unwrap();

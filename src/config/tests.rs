@@ -139,7 +139,7 @@ fn settings_for_librdkafka_pass_through_quoted_or_not() {
 }
 
 #[test]
-fn what_only_a_producer_refuses_is_told_too() {
+fn settings_that_only_a_producer_refuses_are_reported_too() {
     let projects = "[[projects]]\nid = 1\nname = \"One\"\ntokens = [\"t\"]\n";
     let config = load(&format!("{projects}[kafka.client]\nacks = \"1\""), &[]).unwrap();
     let refused = config.check_start().unwrap_err().to_string();
@@ -174,7 +174,7 @@ fn a_misspelt_password_is_refused_and_not_shown() {
 }
 
 #[test]
-fn what_is_shown_can_be_loaded() {
+fn the_shown_configuration_can_be_loaded() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/local.toml");
     let text = fs::read_to_string(path).expect("config/local.toml");
     let odd =
@@ -250,7 +250,7 @@ fn a_file_that_is_missing_or_no_toml_is_told_without_its_secrets() {
 }
 
 #[test]
-fn what_cannot_work_is_told_all_at_once() {
+fn settings_that_cannot_work_are_reported_all_at_once() {
     let file = "[kafka]\ntopics = [\"a\", \"a\", \"b c\"]\ncommand_topic = \"a\"\ngroup = \"\"\n\
                 bootstrap_servers = \"\"\nclient = { \"group.id\" = \"x\", isolation.level = \"y\" }\n\
                 [store]\npath = \"\"\nmemory = \"1MiB\"\n\

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_what_was_committed_since() {
+    fn held_rows_follow_the_commits() {
         let (_folder, store) = opened();
         for row in [1, 3, 5] {
             store.damage(Family::History, &key(7, row), Some(&[row]));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_much_is_held() {
+    fn the_history_cache_keeps_its_limit() {
         let (_folder, store) = opened();
         let mut held = HistoryCache::new(usize::MAX);
         for person in 0..20 {

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_flushed_takes_no_room_from_the_blocks_that_are_read() {
+    fn unflushed_rows_take_no_room_from_the_blocks_that_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let writer = Store::open(&Config { memory: 512 << 20, ..config(folder.path()) }).unwrap();
         let ids = |name, count| (0..count).map(move |number| format!("{name}-{number:0>150}"));
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_reads_takes_no_commit() {
+    fn a_store_opened_to_read_takes_no_commit() {
         let (folder, store) = opened();
         drop(store);
         let reader = Store::open_to_read(&config(folder.path())).unwrap();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_store_none_is_made() {
+    fn opening_to_read_creates_no_store() {
         let folder = tempfile::tempdir().unwrap();
         let error = Store::open_to_read(&config(folder.path())).err().unwrap();
         assert!(error.to_string().contains("there is no store"), "{error}");

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_cached_until_it_changes() {
+    fn a_row_is_cached_until_it_changes() {
         let (_folder, store) = opened();
         let mut counted = (0, 0);
         let mut now = || {
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn of_persons_with_many_rows_nothing_is_cached() {
+    fn nothing_is_cached_of_persons_with_many_rows() {
         let (_folder, store) = opened();
         let mut transaction = store.transaction();
         let began = Fact { time: Time(0), known: Time(0) };

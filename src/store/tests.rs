@@ -44,7 +44,7 @@ pub fn give<Id: AsRef<str>>(store: &Store, ids: impl IntoIterator<Item = Id>) ->
 }
 
 #[test]
-fn what_was_committed_is_there_after_reopening_and_what_was_not_is_not() {
+fn commits_and_nothing_else_are_there_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     {
         let store = open(folder.path());

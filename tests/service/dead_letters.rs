@@ -85,7 +85,7 @@ fn bad() -> Vec<(Vec<u8>, &'static str)> {
 }
 
 #[test]
-fn what_cannot_be_used_is_a_dead_letter_and_keeps_nobody_from_the_rest() {
+fn an_unusable_record_becomes_a_dead_letter_and_does_not_hold_up_the_rest() {
     let topic = Topic::create("dead", 1);
     let bad = bad();
     // A good record before and after each bad one.

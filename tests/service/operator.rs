@@ -78,7 +78,7 @@ fn a_backup_of_a_running_service_comes_back_and_reads_on() {
 }
 
 #[test]
-fn what_cannot_be_backed_up_or_restored_says_why() {
+fn a_backup_or_restore_that_cannot_be_made_says_why() {
     let topic = Topic::create("no-backup", 1);
     let home = Home::new(&topic);
     let folder = tempfile::tempdir().unwrap();

@@ -117,7 +117,7 @@ fn client(broker: &Broker) -> String {
 }
 
 #[test]
-fn a_topic_that_may_not_be_read_is_told_until_it_may() {
+fn a_topic_that_may_not_be_read_is_reported_until_it_may() {
     let (broker, address) = broker();
     let service = Home::at(&address, "secure", &client(&broker)).serve();
     service.wait_for_readiness(200);
@@ -145,7 +145,7 @@ fn a_topic_that_may_not_be_read_is_told_until_it_may() {
 }
 
 #[test]
-fn kafka_is_spoken_to_by_sasl_over_tls_and_the_password_is_told_nobody() {
+fn kafka_is_reached_by_sasl_over_tls_and_the_password_stays_secret() {
     let (broker, address) = broker();
     let home = Home::at(&address, "secure", &client(&broker));
     let config = home.config();

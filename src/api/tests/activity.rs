@@ -13,7 +13,7 @@ fn of(person: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_merge_by_an_event_is_the_systems() {
+async fn a_merge_by_an_event_has_the_system_as_its_author() {
     let world = World::new();
     let source = person_uuid(1, "a-b-c-d-e");
     let all = log(&world, LOG).await;
@@ -79,7 +79,7 @@ async fn writes_show_with_their_author_and_the_values_before_and_after() {
 }
 
 #[tokio::test]
-async fn of_the_deleted_it_is_known_who_did_it_and_no_value() {
+async fn the_log_keeps_the_authors_but_no_values_of_a_deleted_person() {
     let world = World::new();
     world.write(Method::PATCH, ANN, &json!({"properties": {"secret": "s3cr3t"}})).await;
     world.write(Method::DELETE, ANN, &json!({})).await;
@@ -98,7 +98,7 @@ async fn of_the_deleted_it_is_known_who_did_it_and_no_value() {
 }
 
 #[tokio::test]
-async fn one_born_anew_has_what_was_done_before_without_its_values() {
+async fn a_person_created_again_has_its_earlier_log_without_the_values() {
     let mut world = World::new();
     world.write(Method::PATCH, ANN, &json!({"properties": {"plan": "team"}})).await;
     world.write(Method::DELETE, ANN, &json!({})).await;
@@ -123,7 +123,7 @@ async fn one_born_anew_has_what_was_done_before_without_its_values() {
 }
 
 #[tokio::test]
-async fn a_split_of_before_a_deletion_tells_nothing_of_who_was_born_anew() {
+async fn a_split_before_a_deletion_shows_nothing_of_the_person_created_again() {
     let mut world = World::new();
     world.write(Method::POST, &format!("{ANN}/split"), &json!({})).await;
     world.write(Method::DELETE, ANN, &json!({})).await;
@@ -163,7 +163,7 @@ async fn pages_are_numbered() {
 }
 
 #[tokio::test]
-async fn it_asks_for_a_scope_of_its_own() {
+async fn the_log_requires_a_scope_of_its_own() {
     let world = World::new();
     for url in [LOG, &of(ANN)] {
         let (status, body) = world.get(url).await.error();
@@ -176,7 +176,7 @@ async fn it_asks_for_a_scope_of_its_own() {
 }
 
 #[tokio::test]
-async fn as_csv_it_is_whole_and_has_the_values() {
+async fn the_log_in_csv_is_complete_and_has_the_values() {
     let world = World::new();
     for number in 0..12 {
         let set = json!({"properties": {"n": number}});
@@ -212,7 +212,7 @@ async fn as_csv_it_is_whole_and_has_the_values() {
 }
 
 #[tokio::test]
-async fn who_lives_on_had_nothing_before() {
+async fn a_person_that_lives_on_after_a_split_starts_without_values() {
     let world = World::new();
     let visitor = person_uuid(1, "a-b-c-d-e");
     world.write(Method::POST, &format!("{ANN}/split"), &json!({})).await;

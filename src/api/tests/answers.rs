@@ -43,7 +43,7 @@ impl Story {
 }
 
 #[tokio::test]
-async fn reads_are_answered_so() {
+async fn the_answers_of_reads_are_the_reviewed_ones() {
     let (world, mut story) = (World::roomy(), Story::default());
     let merged = person_uuid(1, "a-b-c-d-e");
     for path in [
@@ -81,7 +81,7 @@ async fn reads_are_answered_so() {
 }
 
 #[tokio::test]
-async fn the_past_is_answered_so() {
+async fn the_answers_about_the_past_are_the_reviewed_ones() {
     let (world, mut story) = (World::new(), Story::default());
     let at = "timestamp=2026-03-01T12:30:00Z";
     for path in [
@@ -105,7 +105,7 @@ async fn the_past_is_answered_so() {
 }
 
 #[tokio::test]
-async fn writes_are_answered_so() {
+async fn the_answers_of_writes_are_the_reviewed_ones() {
     let (world, mut story) = (World::new(), Story::default());
     let (one, under) = (format!("/{ANN}"), |name: &str| format!("/{ANN}/{name}"));
     let set = r#"{"properties":{"plan":"team","none":null}}"#;
@@ -132,7 +132,7 @@ async fn writes_are_answered_so() {
 }
 
 #[tokio::test]
-async fn monitors_are_answered_so() {
+async fn the_answers_to_monitors_are_the_reviewed_ones() {
     let (world, mut story) = (World::new(), Story::default());
     for url in ["/_liveness", "/_readiness"] {
         story.ask(&world, "", Method::GET, url, "").await;

@@ -128,7 +128,7 @@ async fn an_id_that_was_not_known_yet_is_answered_empty() {
 }
 
 #[tokio::test]
-async fn who_had_not_begun_is_answered_empty() {
+async fn a_person_that_did_not_exist_yet_is_answered_empty() {
     let world = World::new();
     for query in [
         "timestamp=2026-03-01T09:59:59Z",
@@ -150,7 +150,7 @@ async fn who_had_not_begun_is_answered_empty() {
 }
 
 #[tokio::test]
-async fn todays_identity_knows_nobody_of_whom_nothing_was_known() {
+async fn todays_identity_finds_nobody_before_anything_was_known() {
     let world = World::new();
     for (known_at, existed) in [("09:59", false), ("10:00", true)] {
         let query = format!(
@@ -163,7 +163,7 @@ async fn todays_identity_knows_nobody_of_whom_nothing_was_known() {
 }
 
 #[tokio::test]
-async fn who_was_somebody_that_is_deleted_since_is_answered_empty_by_every_name() {
+async fn an_id_whose_person_was_deleted_since_is_answered_empty_by_every_name() {
     let world = World::new();
     let visitor = person_uuid(1, "a-b-c-d-e");
     world.write(Method::POST, &format!("{ANN}/split"), &json!({})).await;
@@ -294,7 +294,7 @@ const REFUSED: [(&str, &str, &str); 3] = [
 ];
 
 #[tokio::test]
-async fn what_is_not_understood_is_said_twice_as_its_clients_expect() {
+async fn a_refused_parameter_is_reported_in_both_error_fields() {
     let world = World::new();
     for (query, attr, text) in REFUSED {
         let expected = format!(
@@ -310,7 +310,7 @@ async fn what_is_not_understood_is_said_twice_as_its_clients_expect() {
 }
 
 #[tokio::test]
-async fn who_is_nobody_is_said_twice_and_as_of_which_position() {
+async fn an_unknown_person_is_reported_in_both_error_fields_and_with_a_position() {
     let world = World::new();
     for (query, text) in [
         ("distinct_id=it's", "Person with distinct_id 'it's' not found"),

@@ -15,7 +15,7 @@ fn names(results: &[Json]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn everybody_comes_once_in_the_order_of_the_last_change() {
+async fn each_person_comes_once_in_the_order_of_its_last_change() {
     let mut world = World::new();
     let (results, first) = after(&world, "", "").await;
     let merged = person_uuid(1, "a-b-c-d-e");
@@ -64,7 +64,7 @@ async fn an_answer_that_would_be_too_large_ends_sooner() {
 }
 
 #[tokio::test]
-async fn what_only_shows_somebody_again_is_a_change_too() {
+async fn being_seen_again_is_a_change_too() {
     let mut world = World::new();
     let (_, cursor) = after(&world, "", "").await;
     world.ingest(&[event("16:30", "bob").named("seen", json!({}))]);
@@ -75,7 +75,7 @@ async fn what_only_shows_somebody_again_is_a_change_too() {
 }
 
 #[tokio::test]
-async fn who_was_deleted_is_told_by_id_alone() {
+async fn a_deleted_person_is_in_the_feed_by_its_ids_alone() {
     let world = World::new();
     let (_, cursor) = after(&world, "", "").await;
     world.write(Method::DELETE, ANN, &Json::Null).await;

@@ -170,7 +170,7 @@ async fn a_write_is_answered_as_a_row() {
 }
 
 #[tokio::test]
-async fn a_format_that_is_none_is_refused_before_anything_is_written() {
+async fn an_unknown_format_is_refused_before_anything_is_written() {
     let world = World::new();
     let url = format!("{LIST}/{ANN}?format=xml");
     let set = json!({"properties": {"plan": "team"}});
@@ -220,7 +220,7 @@ async fn every_answer_is_a_table() {
 }
 
 #[tokio::test]
-async fn what_was_asked_for_is_a_column() {
+async fn the_id_that_was_asked_for_is_a_column() {
     let world = World::roomy();
     let url = format!("{LIST}/batch_by_distinct_ids?format=csv");
     let ids = json!({"distinct_ids": ["bob", "nobody", "a-b-c-d-e"]});
@@ -247,7 +247,7 @@ async fn lines_are_answered_with_lines() {
 }
 
 #[test]
-fn what_is_nested_becomes_columns() {
+fn nested_values_become_columns() {
     for (json, csv) in [
         ("{}", ""),
         (r#"{"results":[]}"#, ""),

@@ -32,7 +32,7 @@ async fn projects_are_apart() {
 }
 
 #[tokio::test]
-async fn paths_that_are_none_are_not_found() {
+async fn unknown_paths_are_not_found() {
     let world = World::new();
     let expected = (404, shape("invalid_request", "not_found", "Endpoint not found."));
     for path in ["/", "/api/projects/1/people", "/api/projects/1/persons/1/nothing", "/%FF"] {

@@ -260,7 +260,7 @@ async fn a_long_first_pass_does_not_keep_the_headers_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_takes_longer_than_a_snapshot_may_live_is_broken_off() {
+async fn an_export_that_outlives_its_snapshot_is_broken_off() {
     let settings = Settings { snapshot_life: Duration::from_secs(1), ..settings() };
     let (say, words) = mpsc::unbounded_channel();
     let world = routed(World::with(&settings), in_words(words));

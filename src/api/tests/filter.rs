@@ -124,7 +124,7 @@ async fn a_cursor_goes_on_where_the_last_page_ended() {
 
 /// The errors that the reference names are in the snapshot of `answers.rs`; these are others.
 #[tokio::test]
-async fn what_is_not_understood_is_told() {
+async fn filters_and_orders_that_make_no_sense_are_refused() {
     let world = World::new();
     for (query, words) in [
         ("order_by=name", "order_by must be"),
@@ -157,7 +157,7 @@ async fn values_are_counted() {
 }
 
 #[tokio::test]
-async fn those_far_down_a_list_are_found_all_the_same() {
+async fn matches_far_down_a_list_are_found_too() {
     let world = World::of_persons(10);
     let old = properties(&json!([{"key": "n", "operator": "lt", "value": 5}]));
     let page = world.get(&format!("{LIST}?limit=1&{old}")).await.json();
@@ -167,7 +167,7 @@ async fn those_far_down_a_list_are_found_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_cursor_goes_on_among_few_oldest_first() {
+async fn a_cursor_walks_a_few_matches_oldest_first() {
     let world = World::of_persons(10);
     let few = properties(&json!([{"key": "n", "operator": "gte", "value": 7}]));
     let pages = world.pages(&format!("{LIST}?order_by=created_at&limit=1&cursor=&{few}")).await;

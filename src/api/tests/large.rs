@@ -82,7 +82,7 @@ async fn operations_and_values_are_shown_as_far_as_there_is_room() {
 }
 
 #[tokio::test]
-async fn what_has_no_pages_is_refused() {
+async fn an_answer_without_pages_that_would_be_too_large_is_refused() {
     let world = world();
     let ask = async |ids: &[&str]| {
         let url = format!("{LIST}/batch_by_distinct_ids");
@@ -94,7 +94,7 @@ async fn what_has_no_pages_is_refused() {
 }
 
 #[tokio::test]
-async fn one_with_very_many_columns_does_not_make_all_rows_long() {
+async fn a_person_with_very_many_columns_does_not_make_all_rows_long() {
     let mut world = World::with(&Settings { page_limit: 64 << 10, ..settings() });
     let few = (0..100).map(|n| event("11:00", &format!("u{n}")).with(json!({"$set": {"x": 1}})));
     let wide = event("12:00", "wide").with(json!({"$set": {"list": vec![0; 5_000]}}));

@@ -70,7 +70,7 @@ async fn every_line_is_answered_in_its_place() {
 }
 
 #[tokio::test]
-async fn more_than_memory_should_hold_is_joined() {
+async fn a_join_may_be_longer_than_memory_should_hold() {
     let world = World::new();
     let long = format!("{{\"distinct_id\":\"{}\"}}\n", "x".repeat(200_000));
     // A line of the greatest length is answered.
@@ -88,7 +88,7 @@ async fn more_than_memory_should_hold_is_joined() {
 }
 
 #[tokio::test]
-async fn what_all_lines_have_in_common_is_judged_first() {
+async fn parameters_of_all_lines_are_checked_before_the_first_line() {
     let world = World::new();
     for wrong in ["identity=x", "known_at=x", "include_set_once=2", "debug=true", "format=csv"] {
         assert_eq!(join(&world, &format!("?{wrong}"), String::new()).await.status, 400);
@@ -98,7 +98,7 @@ async fn what_all_lines_have_in_common_is_judged_first() {
 }
 
 #[tokio::test]
-async fn whom_a_line_asks_for_and_when_stands_in_the_line_alone() {
+async fn only_the_line_says_which_person_and_time_it_asks_for() {
     let world = World::new();
     let body = line("ann", "12:00") + "{\"distinct_id\":\"ann\"}\n";
     let reply = join(&world, "?timestamp=yesterday&distinct_id=bob", body).await;
@@ -108,7 +108,7 @@ async fn whom_a_line_asks_for_and_when_stands_in_the_line_alone() {
 }
 
 #[tokio::test]
-async fn what_is_empty_in_a_line_leaves_what_the_url_says() {
+async fn an_empty_field_of_a_line_leaves_the_value_of_the_url() {
     let world = World::new();
     let query = "?known_at=2026-03-01T09:00:00Z&include_set_once=true&identity=current";
     let without = line("ann", "12:00");
@@ -126,7 +126,7 @@ async fn what_is_empty_in_a_line_leaves_what_the_url_says() {
 }
 
 #[tokio::test]
-async fn a_key_has_its_projects() {
+async fn a_key_lists_the_projects_that_it_reaches() {
     let world = World::new();
     for root in ["/api/projects", "/api/environments/"] {
         let list = world.get_as(OF_TWO, root).await.json();

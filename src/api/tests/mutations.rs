@@ -98,7 +98,7 @@ async fn a_deleted_person_is_gone_until_its_distinct_id_is_reset() {
 }
 
 #[tokio::test]
-async fn who_is_to_be_kept_is_not_deleted() {
+async fn a_deletion_that_would_keep_the_person_is_refused() {
     let world = World::new();
     let bulk = json!({"distinct_ids": ["ann"], "keep_person": true});
     let (status, error) = world.request(WRITER, Method::POST, BULK_DELETE, &bulk).await.error();
@@ -110,7 +110,7 @@ async fn who_is_to_be_kept_is_not_deleted() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_back_is_not_written() {
+async fn a_value_that_could_not_be_read_back_is_not_written() {
     let world = World::new();
     let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
     let value: Json = serde_json::from_str(&deep).unwrap();
@@ -153,7 +153,7 @@ async fn many_are_deleted_at_once() {
 }
 
 #[tokio::test]
-async fn whoever_has_an_id_that_was_cut_finds_the_person_by_it() {
+async fn a_person_is_found_by_an_id_that_was_cut() {
     let mut world = World::roomy();
     let long = "x".repeat(250);
     world.ingest(&[event("12:00", &long)]);
@@ -277,7 +277,7 @@ async fn another_write_under_one_idempotency_key_is_done() {
 }
 
 #[tokio::test]
-async fn what_kafka_does_is_told() {
+async fn each_failure_of_kafka_has_its_own_answer() {
     let world = World::new();
     let set = json!({"properties": {"plan": "team"}});
     for (kafka, status, words) in [
@@ -294,7 +294,7 @@ async fn what_kafka_does_is_told() {
 }
 
 #[tokio::test]
-async fn only_who_may_writes() {
+async fn only_a_key_that_may_write_writes() {
     let world = World::new();
     let url = person(ANN, "");
     let set = r#"{"properties": {"plan": "x"}, "personal_api_key": "phx_reader"}"#;
@@ -320,7 +320,7 @@ async fn only_who_may_writes() {
 }
 
 #[tokio::test]
-async fn which_of_many_ids_is_none_is_told() {
+async fn the_invalid_id_among_many_is_named() {
     let world = World::new();
     for (body, told) in [
         (json!({"ids": [1, "zz"]}), "'zz' is no id or uuid; distinct ids go into distinct_ids"),

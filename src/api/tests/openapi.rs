@@ -43,7 +43,7 @@ async fn a_method_is_in_the_router_where_it_is_in_the_document() {
 }
 
 #[test]
-fn what_stands_beside_a_handler_is_of_the_route_that_it_has() {
+fn the_description_beside_a_handler_is_of_its_own_route() {
     for (path, told) in router::told() {
         assert!(path == told || path == "/api/environments", "{path} is told of as {told}");
     }

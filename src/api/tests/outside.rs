@@ -92,7 +92,7 @@ fn holds_nothing_planted(headers: &HeaderMap, about: &str) {
 
 /// `World::send` checks each answer, and so its headers, against the document.
 #[tokio::test]
-async fn no_header_has_what_a_request_brought() {
+async fn no_header_repeats_the_text_of_a_request() {
     let world = world();
     let mut asked = 0;
     // The other prefix has the same handlers.
@@ -124,7 +124,7 @@ async fn no_header_has_what_a_request_brought() {
 
 /// Checks what goes over the wire, rather than what the program means to send.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_line_of_an_answers_head_is_a_requests() {
+async fn no_header_line_of_an_answer_comes_from_the_request() {
     let world = world();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -244,7 +244,7 @@ impl Table {
 }
 
 #[tokio::test]
-async fn every_route_lets_in_who_may_with_the_key_where_it_may_stand() {
+async fn every_route_admits_only_keys_with_its_scope_in_places_for_keys() {
     let mut table = Table::new();
     for route in &Route::all() {
         let Some(scope) = route.scope else {

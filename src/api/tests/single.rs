@@ -46,7 +46,7 @@ async fn a_person_merged_away_is_answered_by_what_it_became() {
 }
 
 #[tokio::test]
-async fn what_is_no_id_is_told_from_an_id_of_nobody() {
+async fn an_invalid_id_is_told_apart_from_an_unknown_one() {
     let world = World::new();
     for id in ["user-1", "-1", "%20", "1.0"] {
         let url = format!("{LIST}/{id}");

@@ -121,7 +121,7 @@ fn a_person_is_told_from_its_name_to_its_last_operation() {
 }
 
 #[test]
-fn who_is_not_there_is_told_so() {
+fn a_person_that_is_not_there_is_reported() {
     let (_folder, config) = told();
     let deleted = shown(&config, None, Some(&uuid_of("eve").to_string()), 9).expect("a tombstone");
     assert!(deleted.contains("deleted           2025-11-24T17:41:00Z"), "{deleted}");

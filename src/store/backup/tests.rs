@@ -69,7 +69,7 @@ fn a_restored_store_tells_itself_from_the_first_one_and_goes_on() {
 }
 
 #[test]
-fn what_is_there_already_is_not_copied_again() {
+fn files_that_a_backup_has_are_not_copied_again() {
     let world = World::new();
     let before = world.shared();
     world.back_up();
@@ -102,7 +102,7 @@ fn a_damaged_backup_makes_no_store() {
 }
 
 #[test]
-fn nothing_that_is_there_is_written_over() {
+fn nothing_is_overwritten() {
     let world = World::new();
     let path = world.folder.path().join("store");
     let error = world.backups().restore(1, &config(&path)).unwrap_err().to_string();
@@ -248,7 +248,7 @@ fn a_link_in_a_folder_of_backups_is_followed_nowhere() {
 }
 
 #[test]
-fn what_is_no_number_is_no_backup() {
+fn a_name_that_is_no_number_is_no_backup() {
     let world = World::new();
     let meta = world.folder.path().join("backups/meta");
     for name in ["x", "0", "-1", "+4", "04", "4x", "99999999999", "1 ", "..4"] {

@@ -89,7 +89,7 @@ fn a_column_is_read_once_and_brought_up_to_date_then() {
 }
 
 #[test]
-fn who_leaves_ends_its_own_scan_and_not_what_others_find_in_memory() {
+fn a_caller_that_leaves_ends_its_own_scan_but_not_what_is_in_memory() {
     let (_folder, store) = opened();
     let mut transaction = store.transaction();
     for number in 0..2_000 {
@@ -124,7 +124,7 @@ fn get(cache: &ColumnCache, project: ProjectId, at: u64, bytes: usize) -> (bool,
 }
 
 #[test]
-fn what_was_not_asked_for_longest_makes_room() {
+fn the_least_recently_used_column_makes_room() {
     let cache = ColumnCache::new(3_000);
     assert_eq!(get(&cache, 1, 0, 500), (true, true));
     assert_eq!(get(&cache, 2, 2, 500), (true, true));
@@ -138,7 +138,7 @@ fn what_was_not_asked_for_longest_makes_room() {
 }
 
 #[test]
-fn who_was_overtaken_puts_nothing_in() {
+fn an_overtaken_reader_puts_nothing_into_the_cache() {
     let cache = ColumnCache::new(1 << 20);
     let of = CacheKey::Ids(1);
     let slow = |_| {
@@ -153,7 +153,7 @@ fn who_was_overtaken_puts_nothing_in() {
 }
 
 #[test]
-fn what_nobody_finished_is_read_anew() {
+fn an_unfinished_read_is_begun_anew() {
     let cache = ColumnCache::new(1 << 20);
     let broken = || cache.get(CacheKey::Ids(1), 0, || 0, |_| panic!("a test"));
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(broken)).is_err());

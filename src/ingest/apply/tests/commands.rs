@@ -63,7 +63,7 @@ fn a_command_finds_its_person_where_events_came_in_another_order() {
 }
 
 #[test]
-fn other_uuids_are_nobody_elses() {
+fn other_uuids_belong_to_no_other_person() {
     let (_folder, store, _) = given(&[
         (0, set("ann", &json!({}))),
         (1, identify("ann", "bob")),

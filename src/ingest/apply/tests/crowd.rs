@@ -21,7 +21,7 @@ fn each<const MINUTES: usize>(store: &Store) -> [Option<i64>; MINUTES] {
 }
 
 #[test]
-fn what_a_crowd_came_to_stays_when_a_late_one_comes() {
+fn a_late_event_leaves_what_a_crowd_has_decided() {
     let lines = [1, 2, 3, 4, 6, 7, 8, 9].map(|minutes| either("ann", minutes));
     let (_folder, store, _) = given(&lines);
     let in_order = [Some(1), None, Some(3), None, None, Some(6), None, Some(8), None];

@@ -6,7 +6,7 @@ use crate::store::Pending;
 use crate::store::tests::open;
 
 #[test]
-fn who_is_deleted_again_leaves_the_disk_again() {
+fn a_person_that_is_deleted_again_leaves_the_disk_again() {
     let anew = set("ann", &json!({"second": "x"}));
     let lines = [(0, set("ann", &json!({"first": "x"}))), (10, delete("ann")), (20, anew)];
     let (_folder, store, _) = given(&lines);
@@ -29,7 +29,7 @@ fn who_is_deleted_again_leaves_the_disk_again() {
 }
 
 #[test]
-fn what_was_deleted_leaves_the_disk() {
+fn deleted_data_leaves_the_disk() {
     deleted_with(&[]);
     deleted_with(&[(11, set("carl", &json!({"plan": "third-secret"}))), (12, delete("carl"))]);
 }

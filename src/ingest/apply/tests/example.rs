@@ -65,7 +65,7 @@ fn properties_past_the_limit_are_refused_and_the_rest_goes_on() {
 }
 
 #[test]
-fn a_bad_record_keeps_nobody_from_the_rest() {
+fn a_bad_record_does_not_hold_up_the_rest() {
     let (_folder, store) = opened();
     let mut records = vec![record(0, 0, 0, &set("ann", &json!({"a": 1})))];
     records.push(Record { value: Some(b"{".to_vec()), ..record(1, 0, 0, &json!({})) });
@@ -76,7 +76,7 @@ fn a_bad_record_keeps_nobody_from_the_rest() {
 }
 
 #[test]
-fn a_deleted_person_is_gone_and_born_anew_by_a_later_event() {
+fn a_deleted_person_is_gone_and_created_again_by_a_later_event() {
     let (_folder, store, _) = given(&[
         (0, set("anon", &json!({"seen": 1}))),
         (10, set("ann", &json!({"plan": "pro"}))),
@@ -189,7 +189,7 @@ fn an_id_split_off_before_it_was_seen_outlives_its_first_owner() {
 }
 
 #[test]
-fn what_a_late_event_took_away_from_a_merge_is_handed_on_by_earlier_knowledge() {
+fn a_value_that_a_late_event_removed_is_still_handed_on_by_earlier_knowledge() {
     // The minute at which it happened, and the minute at which it was learned.
     let lines = [
         (0, 0, set("bob", &json!({"mood": "good"}))),

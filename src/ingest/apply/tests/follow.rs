@@ -45,7 +45,7 @@ proptest! {
     #![proptest_config(config(300))]
 
     #[test]
-    fn who_follows_the_changes_has_what_the_list_has(
+    fn a_follower_of_the_changes_has_what_the_list_has(
         history in histories(),
         cuts in prop::collection::vec(1..9_usize, 1..6),
     ) {

@@ -16,7 +16,7 @@ fn bob_who_lives_on() -> (tempfile::TempDir, Store, Tally) {
 }
 
 #[test]
-fn what_an_id_did_before_the_life_that_it_joined_is_not_of_an_earlier_one() {
+fn what_an_id_did_before_it_joined_a_life_does_not_reach_earlier_lives() {
     let (_folder, store, _) = bob_who_lives_on();
     applied(&store, &[(15, set("carl", &json!({"secret": 1})))]);
     for id in ["bob", "carl"] {
@@ -47,7 +47,7 @@ fn an_id_is_nobody_before_the_life_that_it_joined() {
 }
 
 #[test]
-fn what_came_with_a_merge_is_known_as_of_then_also_when_its_source_is_deleted() {
+fn a_merged_value_is_still_known_when_its_source_is_deleted() {
     let mut merge = identify("ann", "bob");
     merge["properties"]["$set_once"] = json!({"p": 2});
     let (_folder, store, _) = given(&[
@@ -65,7 +65,7 @@ fn what_came_with_a_merge_is_known_as_of_then_also_when_its_source_is_deleted() 
 }
 
 #[test]
-fn what_happens_at_the_very_time_of_a_split_is_of_the_life_that_begins() {
+fn an_event_at_the_very_time_of_a_split_belongs_to_the_new_life() {
     let (_folder, store, _) = bob_who_lives_on();
     let mut late = set("bob", &json!({"mood": "good"}));
     late["uuid"] = uuid::Uuid::from_u128(1).to_string().into();
@@ -102,7 +102,7 @@ fn a_life_does_not_begin_before_the_one_before_it_is_over() {
 }
 
 #[test]
-fn what_a_life_does_leaves_whom_an_earlier_one_was_merged_into_as_it_is() {
+fn a_new_life_does_not_change_the_person_that_the_earlier_one_was_merged_into() {
     let (_folder, store, _) = bob_who_lives_on();
     let ann = || {
         let snapshot = store.snapshot();

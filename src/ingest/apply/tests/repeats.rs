@@ -76,7 +76,7 @@ fn a_repeated_identify_is_known_after_a_late_merge_too() {
 }
 
 #[test]
-fn what_was_refused_of_a_merge_comes_again_once_there_is_room() {
+fn a_refused_merge_may_come_again_once_there_is_room() {
     let mut merge = with_uuid(identify("ann", "bob"), 1);
     merge["properties"]["$set"] = json!({"bio": "x".repeat(90)});
     let lines = [

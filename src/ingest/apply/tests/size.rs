@@ -27,7 +27,7 @@ fn the_names_of_properties_that_are_no_more_do_not_count_as_properties() {
 }
 
 #[test]
-fn who_a_merge_made_too_large_takes_what_adds_nothing_and_what_takes_away() {
+fn a_person_that_a_merge_made_too_large_takes_only_events_that_add_nothing() {
     let lines = [
         set("ann", &json!({"bio": "x".repeat(60)})),
         set("bob", &json!({"job": "x".repeat(60)})),
@@ -58,7 +58,7 @@ fn a_transaction_ends_where_values_are_large() {
 }
 
 #[test]
-fn what_is_refused_leaves_no_names() {
+fn a_refused_event_leaves_no_property_names() {
     let (_folder, store) = opened();
     let lines = [
         set("ann", &json!({"plan": "pro"})),

@@ -84,7 +84,7 @@ fn a_difficult_history_verifies() {
 }
 
 #[test]
-fn nobody_who_was_deleted_is_seen_by_a_late_event_of_one_who_lives_on() {
+fn a_late_event_of_a_new_life_does_not_bring_back_a_deleted_person() {
     let (_folder, store, _) = given(&[
         (0, set("bob", &json!({"mood": "good"}))),
         (10, set("ann", &json!({"plan": "pro"}))),
