@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::person::{Fact, Life, Time};
     use crate::store::tests::opened;
-    use crate::store::{Joined, Member, Moment, Store};
+    use crate::store::{Joined, Member, Moment};
 
     #[test]
     fn a_read_ends_when_its_time_is_over() {

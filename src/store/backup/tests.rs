@@ -300,9 +300,9 @@ fn folders_that_are_made_are_nobody_elses_to_read() {
         assert_eq!(mode(&world.folder.path().join(name)), 0o700, "{name}");
     }
     // An existing folder keeps its mode.
-    let made = world.folder.path().join("made");
-    fs::create_dir(&made).unwrap();
-    fs::set_permissions(&made, fs::Permissions::from_mode(0o750)).unwrap();
-    drop(open(&made));
-    assert_eq!(mode(&made), 0o750);
+    let existing = world.folder.path().join("existing");
+    fs::create_dir(&existing).unwrap();
+    fs::set_permissions(&existing, fs::Permissions::from_mode(0o750)).unwrap();
+    drop(open(&existing));
+    assert_eq!(mode(&existing), 0o750);
 }

@@ -191,7 +191,7 @@ fn compare(
     for id in oracle.distinct_ids() {
         prop_assert_eq!(reads.now(id), oracle.current(id), "{} now", id);
         for (at, mode) in clocks.clone().flat_map(|at| Mode::ALL.map(|mode| (at, mode))) {
-            let expected = oracle.as_of_id(id, (at.time, at.known), mode);
+            let expected = oracle.as_of_id(id, at.time, at.known, mode);
             prop_assert_eq!(reads.as_of(id, at, mode), expected, "{} at {:?} {:?}", id, at, mode);
         }
         for (number, at) in clocks.clone().step_by(5).enumerate() {
