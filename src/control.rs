@@ -192,11 +192,8 @@ mod tests {
     use super::*;
 
     fn store() -> (tempfile::TempDir, Arc<Store>) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_owned();
-        let config = crate::store::Config { path, memory: 64 << 20, sync_writes: false };
-        let store = Arc::new(Store::open(&config).unwrap());
-        (folder, store)
+        let (folder, store) = crate::store::tests::opened();
+        (folder, Arc::new(store))
     }
 
     #[test]
@@ -231,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_talks_holds_no_store_open() {
+    fn an_open_connection_does_not_hold_the_store_open() {
         let (folder, store) = store();
         let _control = Control::listen(&store, folder.path()).unwrap();
         let _lease = Lease::take(folder.path()).unwrap().unwrap();

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_given_out_reads_back_and_nothing_else_does() {
+    fn cursors_read_back_and_nothing_else_does() {
         let position = Position { topic: 3, partition: 1, offset: u64::MAX };
         let place = Place { time: Time(-5), position };
         let text = after_operation(place);

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_or_null_in_the_body_hides_nothing_of_the_query() {
+    fn empty_fields_of_the_body_do_not_hide_those_of_the_query() {
         let query = "t=q&l=%5B%22q%22%5D&o=%7B%22q%22%3A1%7D&v=7";
         for (kind, body) in [
             ("application/json", r#"{"t": "", "l": null, "o": null, "v": null}"#),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_several_times_is_a_list() {
+    fn a_field_given_several_times_is_a_list() {
         let form = "application/x-www-form-urlencoded";
         for (kind, body, query) in
             [(form, "l=a&l=%5B%22b%22%2C7%5D&l=c&l=", ""), (form, "", "l=a&l=b&l=7&l=c")]
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn bodies_and_fields_that_make_no_sense_are_refused() {
         for (kind, body) in [
             ("application/json", "{"),
             ("application/json", "[1]"),

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hash_is_refused_without_being_repeated() {
+    fn an_invalid_hash_is_refused_without_being_repeated() {
         for text in ["", "phx_local", &"g".repeat(64), &"é".repeat(32), &"0".repeat(65)] {
             let error = from_hex(text).expect_err("no hash").to_string();
             assert!(text.is_empty() || !error.contains(text), "{error}");

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_out_reads_back() {
+    fn positions_read_back() {
         let many = (0..200).map(|partition| at("events", partition, u64::from(partition) << 30));
         for positions in [
             Positions::new(),

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_reads_is_waited_for_and_who_waits_is_not() {
+    async fn reads_under_way_are_waited_for_and_waiting_tasks_are_not() {
         let workers = Workers::single().unwrap();
         let mut tasks = JoinSet::new();
         let (at_work, waiting) = mpsc::channel();

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn no_server_is_not_well() {
+    fn a_server_that_does_not_answer_is_not_well() {
         let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("one");
         let mut config = Config::load(None, std::iter::empty()).expect("the defaults");
         config.api.listen = free;

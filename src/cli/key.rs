@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_hash() {
+    fn empty_input_has_no_hash() {
         for input in ["", "\n", " \n"] {
             assert!(hash(input.as_bytes(), &mut std::io::sink()).is_err());
         }

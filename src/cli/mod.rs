@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_meant_is_wrong_usage() {
+    fn commands_that_make_no_sense_are_wrong_usage() {
         for (arguments, kind) in [
             ("personview", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("personview serve now", ErrorKind::UnknownArgument),

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_tells_that_was_left_is_of_no_interest() {
+    fn a_client_that_was_left_no_longer_reports_trouble() {
         let progress = Arc::new(Progress::default());
         let context = Context::new(progress.clone(), Arc::default());
         let down = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_before_a_partition_was_read_are_no_lag() {
+    fn statistics_from_before_a_partition_was_read_are_no_lag() {
         let progress = Arc::new(Progress::default());
         let context = Context::new(progress.clone(), Arc::default());
         let told = |partitions: i32| {

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_read_here_is_not_waited_for() {
+    fn partitions_that_are_not_read_here_are_not_waited_for() {
         let applied = Applied { next_offset: 5, ..Applied::default() };
         let stored = [(("events".to_owned(), 0), applied)].into();
         let even = Partitions::Share { ordinal: 0, of: 2 };
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_expired_is_not_waited_for() {
+    fn expired_records_are_not_waited_for() {
         let topics = [("events".into(), 3)].into();
         let mut handed = Handed::new(topics, Partitions::All, &BTreeMap::new());
         handed.reads(3, 0, 8);

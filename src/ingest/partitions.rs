@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_share_is_refused() {
+    fn an_invalid_share_is_refused() {
         for text in ["", "ALL", "1", "3/3", "4/3", "0/0", "-1/3", "1/", "/3", "a/b", "1/3/5"] {
             assert!(text.parse::<Partitions>().is_err(), "{text}");
         }

@@ -7,7 +7,7 @@ use crate::person::event::Warning;
 use crate::store::FamilyMeasure;
 
 #[test]
-fn what_is_recorded_is_what_prometheus_reads() {
+fn prometheus_reads_what_was_recorded() {
     let metrics = Metrics::new();
     metrics.ingest_records("events", "recorded", 2);
     metrics.ingest_records("events", "recorded", 3);

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_reads_back() {
+    fn commands_read_back() {
         let person = Uuid::from_u128(7);
         let set = |name: &str, json| (name.to_owned(), Value::from_json(json));
         let seen = Seen { topic: "events".to_owned(), partition: 3, next_offset: u64::MAX };
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_command_is_refused() {
+    fn an_invalid_command_is_refused() {
         for rest in [
             r#""command": "delete""#,
             r#""command": "reset""#,

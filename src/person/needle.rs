@@ -62,7 +62,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_is_found_where_both_in_lowercase_say_so(
+        fn a_needle_is_found_as_it_would_be_in_lowercase(
             part in "[aAkKİıß\u{212A}.]{0,3}",
             text in "[aAkKİıß\u{212A}.]{0,8}",
         ) {
@@ -71,7 +71,7 @@ mod tests {
         }
 
         #[test]
-        fn what_stands_there_as_it_is_is_found(
+        fn a_part_of_the_text_itself_is_found(
             text in "[aΑΣσςİß. ]{0,8}",
             (from, until) in (0..9_usize, 0..9_usize),
         ) {

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_merges_of_lives_lead_to_counts_like_an_entry() {
+    fn an_owner_by_merges_of_lives_counts_like_an_entry() {
         let followed =
             Ownership { later: vec![owned(20, 50, 2)], ..Ownership::new(owned(10, 11, 1)) };
         let mut settled = followed.clone();

@@ -147,7 +147,7 @@ fn owned<'a>(rows: impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Family, tests::config};
+    use crate::store::{Family, tests::opened};
     use crate::store::{Store, keys};
 
     fn key(person: u64, row: u8) -> Vec<u8> {
@@ -170,9 +170,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_what_was_committed_since() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&config(folder.path())).unwrap();
+    fn held_rows_follow_the_commits() {
+        let (_folder, store) = opened();
         for row in [1, 3, 5] {
             store.damage(Family::History, &key(7, row), Some(&[row]));
         }
@@ -191,9 +190,8 @@ mod tests {
     }
 
     #[test]
-    fn only_so_much_is_held() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&config(folder.path())).unwrap();
+    fn the_history_cache_keeps_its_limit() {
+        let (_folder, store) = opened();
         let mut cache = HistoryCache::new(usize::MAX);
         for person in 0..20 {
             store.damage(Family::History, &key(person, 1), Some(&[0; 1 << 10]));

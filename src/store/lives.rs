@@ -186,7 +186,7 @@ mod tests {
 
     use super::*;
     use crate::person::{Fact, Position};
-    use crate::store::{Config, Store};
+    use crate::store::tests::opened;
 
     /// The same lives without their groups: merges are followed one by one.
     struct Hops<'a>(LivesOf<'a>);
@@ -222,9 +222,7 @@ mod tests {
             merges in prop::collection::vec((0..LIVES, 0..LIVES, 0..END, 0..END), 1..LIVES),
             cut in 0..LIVES,
         ) {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("store");
-            let store = Store::open(&Config { path, memory: 8 << 20, sync_writes: false }).unwrap();
+            let (_folder, store) = opened();
             let mut transaction = store.transaction();
             let began = Fact { time: Time(0), known: Time(0) };
             let life = |number: usize| {

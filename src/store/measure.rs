@@ -120,23 +120,16 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use crate::person::{Life, Owned, Ownership, Seat, Time};
-    use crate::store::{Config, Family, Store};
+    use crate::store::Family;
+    use crate::store::tests::{give, opened};
 
     #[test]
     fn blocks_leave_others_their_share() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_owned();
-        let store = Store::open(&Config { path, memory: 64 << 20, sync_writes: false }).unwrap();
-        let life = Life { person: 3, number: 0 };
-        let owned = Owned { from: Time(1), known: Time(2), life, seat: Seat::Own(0) };
-        let mut transaction = store.transaction();
-        for number in 0..60_000_u128 {
-            // The ids share no long prefixes, which would make the blocks small.
-            let id = format!("{:032x}", number.wrapping_mul(u128::MAX / 60_000)).repeat(3);
-            transaction.set_owner(1, &id, Some(Ownership::new(owned)));
-        }
-        transaction.commit().unwrap();
+        let (_folder, store) = opened();
+        // The ids share no long prefixes, which would make the blocks small.
+        let far_apart = |number: u128| number.wrapping_mul(u128::MAX / 60_000);
+        let ids = (0..60_000).map(|number| format!("{:032x}", far_apart(number)).repeat(3));
+        give(&store, ids).unwrap();
         store.db.flush_cf(store.family(Family::DistinctId)).unwrap();
         // Reads only a part of the rows at first, so that other blocks come in later.
         let read = |from: &[u8], until: &[u8]| {

@@ -80,27 +80,14 @@ fn manifest(path: &Path) -> Option<(String, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::person::{Life, Owned, Ownership, Seat, Time};
-
-    fn config(path: &Path) -> Config {
-        Config { path: path.to_owned(), memory: 64 << 20, sync_writes: false }
-    }
-
-    fn give(store: &Store, id: &str) -> Result<()> {
-        let life = Life { person: 3, number: 0 };
-        let owned = Owned { from: Time(1), known: Time(2), life, seat: Seat::Own(0) };
-        let mut transaction = store.transaction();
-        transaction.set_owner(1, id, Some(Ownership::new(owned)));
-        transaction.commit()
-    }
+    use crate::store::tests::{config, give, opened};
 
     #[test]
     fn a_store_is_read_beside_the_one_that_writes_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let writer = Store::open(&config(folder.path())).unwrap();
-        give(&writer, "ann").unwrap();
+        let (folder, writer) = opened();
+        give(&writer, ["ann"]).unwrap();
         let reader = Store::open_to_read(&config(folder.path())).unwrap();
-        give(&writer, "bob").unwrap();
+        give(&writer, ["bob"]).unwrap();
         for family in Family::ALL {
             writer.db.flush_cf(writer.family(*family)).unwrap();
         }
@@ -112,26 +99,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_flushed_takes_no_room_from_the_blocks_that_are_read() {
+    fn unflushed_rows_take_no_room_from_the_blocks_that_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let writer = Store::open(&Config { memory: 512 << 20, ..config(folder.path()) }).unwrap();
-        let give_many = |name: &str, count: usize| {
-            let life = Life { person: 3, number: 0 };
-            let owned = Owned { from: Time(1), known: Time(2), life, seat: Seat::Own(0) };
-            let mut transaction = writer.transaction();
-            for number in 0..count {
-                let id = format!("{name}-{number:0>150}");
-                transaction.set_owner(1, &id, Some(Ownership::new(owned)));
-            }
-            transaction.commit().unwrap();
-        };
-        give_many("ann", 2_000);
+        let ids = |name, count| (0..count).map(move |number| format!("{name}-{number:0>150}"));
+        give(&writer, ids("ann", 2_000)).unwrap();
         writer.db.flush_cf(writer.family(Family::DistinctId)).unwrap();
-        give_many("bob", 50_000);
+        give(&writer, ids("bob", 50_000)).unwrap();
         let small = Config { memory: 4 << 20, ..config(folder.path()) };
         let reader = Store::open_to_read(&small).unwrap();
-        for number in 0..2_000 {
-            let id = format!("ann-{number:0>150}");
+        for id in ids("ann", 2_000) {
             assert!(reader.snapshot().owner(1, &id).unwrap().is_some());
         }
         let misses = reader.measure().cache_misses;
@@ -139,17 +116,17 @@ mod tests {
     }
 
     #[test]
-    fn one_that_reads_takes_no_commit() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(Store::open(&config(folder.path())).unwrap());
+    fn a_store_opened_to_read_takes_no_commit() {
+        let (folder, store) = opened();
+        drop(store);
         let reader = Store::open_to_read(&config(folder.path())).unwrap();
-        assert!(matches!(give(&reader, "ann"), Err(Error::ReadOnly)));
+        assert!(matches!(give(&reader, ["ann"]), Err(Error::ReadOnly)));
         assert!(!reader.is_poisoned());
         assert_eq!(reader.snapshot().owner(1, "ann").unwrap(), None);
     }
 
     #[test]
-    fn where_there_is_no_store_none_is_made() {
+    fn opening_to_read_creates_no_store() {
         let folder = tempfile::tempdir().unwrap();
         let error = Store::open_to_read(&config(folder.path())).err().unwrap();
         assert!(error.to_string().contains("there is no store"), "{error}");
@@ -158,8 +135,7 @@ mod tests {
 
     #[test]
     fn another_format_is_not_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&config(folder.path())).unwrap();
+        let (folder, store) = opened();
         store.damage(Family::Meta, &Meta::Format.key(), Some(&9_u32.to_be_bytes()));
         let error = Store::open_to_read(&config(folder.path())).err().unwrap();
         assert!(matches!(error, Error::Format { .. }), "{error}");

@@ -200,7 +200,7 @@ mod tests {
     use crate::person::{Fact, Life, Owned, Ownership, Seat, Time};
     use crate::store::snapshot::Snapshot;
     use crate::store::tests::beside::beside_commits;
-    use crate::store::tests::config;
+    use crate::store::tests::opened;
     use crate::store::walk::Walk;
     use crate::store::{Joined, Member, Store, codec, decode, keys};
 
@@ -265,8 +265,7 @@ mod tests {
 
     #[test]
     fn readers_beside_commits_see_what_their_snapshot_shows() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&config(folder.path())).unwrap();
+        let (_folder, store) = opened();
         let commit = |number: u64| commit(&store, number.cast_signed());
         beside_commits(&store, 200, commit, |snapshot| {
             for id in 0..IDS {
@@ -278,9 +277,8 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_cached_until_it_changes() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&config(folder.path())).unwrap();
+    fn a_row_is_cached_until_it_changes() {
+        let (_folder, store) = opened();
         let mut counted = (0, 0);
         let mut now = || {
             let before = counted;
@@ -305,9 +303,8 @@ mod tests {
     }
 
     #[test]
-    fn of_persons_with_many_rows_nothing_is_cached() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&config(folder.path())).unwrap();
+    fn nothing_is_cached_of_persons_with_many_rows() {
+        let (_folder, store) = opened();
         let mut transaction = store.transaction();
         let began = Fact { time: Time(0), known: Time(0) };
         let person = transaction.create(1, "ann", began).unwrap();

@@ -11,6 +11,17 @@ pub fn config(path: &Path) -> Config {
     Config { path: path.to_owned(), memory: 64 << 20, sync_writes: false }
 }
 
+pub fn open(path: &Path) -> Store {
+    Store::open(&config(path)).unwrap()
+}
+
+/// Returns a new store and its folder.
+pub fn opened() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    (folder, store)
+}
+
 /// Every file and its content.
 fn content(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
@@ -19,16 +30,24 @@ fn content(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
 }
 
-fn owned() -> Ownership {
+/// Returns an ownership by person 3.
+pub fn owned() -> Ownership {
     let life = Life { person: 3, number: 0 };
     Ownership::new(Owned { from: Time(1), known: Time(2), life, seat: Seat::Own(0) })
 }
 
+/// Commits distinct ids of person 3, all at once.
+pub fn give<Id: AsRef<str>>(store: &Store, ids: impl IntoIterator<Item = Id>) -> Result<()> {
+    let mut transaction = store.transaction();
+    ids.into_iter().for_each(|id| transaction.set_owner(1, id.as_ref(), Some(owned())));
+    transaction.commit()
+}
+
 #[test]
-fn what_was_committed_is_there_after_reopening_and_what_was_not_is_not() {
+fn commits_and_nothing_else_are_there_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     {
-        let store = Store::open(&config(folder.path())).unwrap();
+        let store = open(folder.path());
         let mut transaction = store.transaction();
         transaction.set_owner(1, "ann", Some(owned()));
         assert_eq!(transaction.property(1, "plan"), crate::person::FIRST_PROPERTY);
@@ -40,7 +59,7 @@ fn what_was_committed_is_there_after_reopening_and_what_was_not_is_not() {
         drop(dropped);
         assert_eq!(store.transaction().property(1, "seats"), 17, "a dropped name leaves no trace");
     }
-    let store = Store::open(&config(folder.path())).unwrap();
+    let store = open(folder.path());
     let snapshot = store.snapshot();
     assert_eq!(snapshot.owner(1, "ann").unwrap(), Some(owned()));
     assert_eq!(snapshot.owner(1, "bob").unwrap(), None);
@@ -51,20 +70,16 @@ fn what_was_committed_is_there_after_reopening_and_what_was_not_is_not() {
 
 #[test]
 fn a_snapshot_does_not_see_what_is_committed_after_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&config(folder.path())).unwrap();
+    let (_folder, store) = opened();
     let before = store.snapshot();
-    let mut transaction = store.transaction();
-    transaction.set_owner(1, "ann", Some(owned()));
-    transaction.commit().unwrap();
+    give(&store, ["ann"]).unwrap();
     assert_eq!(before.owner(1, "ann").unwrap(), None);
     assert_eq!(store.snapshot().owner(1, "ann").unwrap(), Some(owned()));
 }
 
 #[test]
 fn a_uuid_that_is_in_use_gives_way_to_the_next_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&config(folder.path())).unwrap();
+    let (_folder, store) = opened();
     let mut transaction = store.transaction();
     let began = Fact { time: Time(0), known: Time(0) };
     let uuid = identity::person_uuid(1, "ann");
@@ -81,7 +96,7 @@ fn a_uuid_that_is_in_use_gives_way_to_the_next_one() {
 fn another_format_is_refused_and_left_untouched() {
     let folder = tempfile::tempdir().unwrap();
     {
-        let store = Store::open(&config(folder.path())).unwrap();
+        let store = open(folder.path());
         let family = store.family(Family::Meta);
         store.db.put_cf(family, Meta::Format.key(), 99_u32.to_be_bytes()).unwrap();
     }
@@ -111,7 +126,7 @@ fn a_folder_of_something_else_is_refused_and_left_untouched() {
 #[test]
 fn a_first_start_that_was_killed_is_begun_anew() {
     let made = tempfile::tempdir().unwrap();
-    drop(Store::open(&config(made.path())).unwrap());
+    drop(open(made.path()));
     let without_current = tempfile::tempdir().unwrap();
     for name in ["LOCK", "LOG", "IDENTITY", "MANIFEST-000001", "000001.dbtmp"] {
         std::fs::write(without_current.path().join(name), "half").unwrap();
@@ -119,7 +134,7 @@ fn a_first_start_that_was_killed_is_begun_anew() {
     let without_families = tempfile::tempdir().unwrap();
     drop(DB::open_default(without_families.path()).unwrap());
     for folder in [&without_current, &without_families] {
-        drop(Store::open(&config(folder.path())).unwrap());
+        drop(open(folder.path()));
         assert!(Store::open(&config(folder.path())).is_ok());
     }
     // A folder that had a store is refused: something else has happened to it.
@@ -130,24 +145,21 @@ fn a_first_start_that_was_killed_is_begun_anew() {
 
 #[test]
 fn a_second_process_is_told_that_the_store_is_in_use() {
-    let folder = tempfile::tempdir().unwrap();
-    let _first = Store::open(&config(folder.path())).unwrap();
+    let (folder, _first) = opened();
     let error = Store::open(&config(folder.path())).err().unwrap();
     assert!(error.to_string().contains("another process uses it"), "{error}");
 }
 
 #[test]
 fn a_poisoned_store_takes_no_commit() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&config(folder.path())).unwrap();
+    let (_folder, store) = opened();
     store.poisoned.store(true, Ordering::Release);
     assert!(matches!(store.transaction().commit(), Err(Error::Poisoned)));
 }
 
 #[test]
 fn a_damaged_row_is_an_error_and_not_an_answer() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&config(folder.path())).unwrap();
+    let (_folder, store) = opened();
     let family = store.family(Family::DistinctId);
     store.db.put_cf(family, keys::distinct_id(1, "ann"), [9, 9]).unwrap();
     let error = store.snapshot().owner(1, "ann").err().unwrap();
@@ -174,10 +186,8 @@ fn an_error_says_what_to_do() {
 fn a_damaged_file_is_told_as_what_it_is() {
     let folder = tempfile::tempdir().unwrap();
     {
-        let store = Store::open(&config(folder.path())).unwrap();
-        let mut transaction = store.transaction();
-        transaction.set_owner(1, "ann", Some(owned()));
-        transaction.commit().unwrap();
+        let store = open(folder.path());
+        give(&store, ["ann"]).unwrap();
         store.checkpoint().unwrap();
     }
     let tables = content(folder.path()).into_iter();
@@ -196,7 +206,7 @@ fn a_damaged_file_is_told_as_what_it_is() {
 fn a_table_that_is_missing_or_cut_is_told_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     {
-        let store = Store::open(&config(folder.path())).unwrap();
+        let store = open(folder.path());
         for key in [b"a", b"b"] {
             let others = Family::ALL.iter().filter(|family| **family != Family::Meta);
             others.for_each(|family| store.damage(*family, key, Some(b"row")));
@@ -218,7 +228,7 @@ fn a_table_that_is_missing_or_cut_is_told_at_the_start() {
         }
         std::fs::write(&path, &bytes).unwrap();
     }
-    Store::open(&config(folder.path())).unwrap();
+    open(folder.path());
 }
 
 /// Commits distinct ids one by one, each with the position that it came from.
@@ -259,7 +269,7 @@ fn a_flipped_byte_is_never_a_wrong_answer() {
     let folder = tempfile::tempdir().unwrap();
     let original = folder.path().join("original");
     {
-        let store = Store::open(&config(&original)).unwrap();
+        let store = open(&original);
         commit_numbered(&store, 0..IN_TABLES);
         store.checkpoint().unwrap();
         commit_numbered(&store, IN_TABLES..ALL);
@@ -326,7 +336,7 @@ fn a_torn_write_ahead_log_is_the_store_of_an_earlier_commit() {
     // What the store held after each commit, and how long the log was then.
     let mut moments = Vec::new();
     {
-        let store = Store::open(&config(&original)).unwrap();
+        let store = open(&original);
         (0..IN_TABLES).for_each(|number| commit_many(&store, number));
         store.checkpoint().unwrap();
         moments.push((write_ahead_log(&original).1, store.content()));
@@ -351,12 +361,12 @@ fn a_torn_write_ahead_log_is_the_store_of_an_earlier_commit() {
         }
         let whole = moments.iter().rposition(|(end, _)| *end <= cut).unwrap_or(0);
         {
-            let store = Store::open(&config(&copy)).unwrap();
+            let store = open(&copy);
             assert!(store.content() == moments[whole].1, "cut at {cut}: not of commit {whole}");
             // Commits go on from there, and what was torn does not come back.
             commit_many(&store, IN_TABLES + whole as u64);
         }
-        let store = Store::open(&config(&copy)).unwrap();
+        let store = open(&copy);
         let next = moments.get(whole + 1);
         assert!(next.is_none_or(|(_, next)| store.content() == *next), "went on after {cut}");
         drop(store);
@@ -367,8 +377,8 @@ fn a_torn_write_ahead_log_is_the_store_of_an_earlier_commit() {
 #[test]
 fn a_store_is_filled_from_one_share_of_the_log() {
     let folder = tempfile::tempdir().unwrap();
-    Store::open(&config(folder.path())).unwrap().claim_share("0/3").unwrap();
-    let store = Store::open(&config(folder.path())).unwrap();
+    open(folder.path()).claim_share("0/3").unwrap();
+    let store = open(folder.path());
     store.claim_share("0/3").unwrap();
     for other in ["all", "1/3", "0/4"] {
         let error = store.claim_share(other).unwrap_err().to_string();
@@ -380,8 +390,7 @@ fn a_store_is_filled_from_one_share_of_the_log() {
 #[test]
 fn an_id_that_is_taken_gives_way_to_the_next_one() {
     use crate::person::{Head, PersonRow};
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&config(folder.path())).unwrap();
+    let (_folder, store) = opened();
     let began = Fact { time: Time(0), known: Time(0) };
     let uuid_of = |id: &str| identity::person_uuid(1, id);
     let id = identity::person_id(uuid_of("bob"));

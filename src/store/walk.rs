@@ -200,13 +200,12 @@ mod tests {
 
     use super::*;
     use crate::person::{Fact, Life, Time};
-    use crate::store::tests::config;
-    use crate::store::{Joined, Member, Moment, Store};
+    use crate::store::tests::opened;
+    use crate::store::{Joined, Member, Moment};
 
     #[test]
     fn a_read_ends_when_its_time_is_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&config(folder.path())).unwrap();
+        let (_folder, store) = opened();
         let mut transaction = store.transaction();
         let began = Fact { time: Time(0), known: Time(0) };
         let person = transaction.create(1, "ann", began).unwrap();

@@ -83,7 +83,7 @@ fn produce_sends_what_is_good_and_tells_of_the_rest() {
     assert!(errors.contains("1 events were refused by Kafka"), "{errors}");
     assert!(errors.contains("1 lines were skipped and 1 events refused"), "{errors}");
     let service = home.serve();
-    assert_eq!(service.persons(&format!("?min_position={}:0:1", topic.name))["count"], 2);
+    assert_eq!(service.persons(&topic.position(0, 1))["count"], 2);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn the_log_holds_no_key_and_no_property_value() {
         [&json!({"token": "t", "event": "x", "distinct_id": "ann", "$set": {"a": planted}})],
     );
     let service = Home::new(&topic).serve();
-    service.persons(&format!("?personal_api_key={KEY}&min_position={}:0:0", topic.name));
+    service.persons(&format!("{}&personal_api_key={KEY}", topic.position(0, 0)));
     let lines: Vec<String> = service.log.try_iter().collect();
     assert!(!lines.is_empty());
     for line in lines {

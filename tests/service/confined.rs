@@ -55,7 +55,7 @@ fn it_needs_no_rights_and_writes_nowhere_but_in_its_folder() {
     assert_ne!(line("Uid:").split_whitespace().next(), Some("0"), "{status}");
 
     topic.events(0, [&json!({"token": "t", "event": "x", "distinct_id": "ann"})]);
-    let list = service.persons(&format!("?min_position={}:0:0", topic.name));
+    let list = service.persons(&topic.position(0, 0));
     let ann = list["results"][0]["id"].clone();
     let (body, path) = (json!({"properties": {"a": 1}}), format!("/api/projects/1/persons/{ann}"));
     assert_eq!(service.send("PATCH", &path, Some(&body)).0, 200);

@@ -85,7 +85,7 @@ fn bad() -> Vec<(Vec<u8>, &'static str)> {
 }
 
 #[test]
-fn what_cannot_be_used_is_a_dead_letter_and_keeps_nobody_from_the_rest() {
+fn an_unusable_record_becomes_a_dead_letter_and_does_not_hold_up_the_rest() {
     let topic = Topic::create("dead", 1);
     let bad = bad();
     // A good record before and after each bad one.
@@ -104,7 +104,7 @@ fn what_cannot_be_used_is_a_dead_letter_and_keeps_nobody_from_the_rest() {
     let commands = topic.commands();
     let service = Home::with(&topic, "[ingest]\nperson_properties_limit = \"1KiB\"").serve();
     let sent = 2 * bad.len() + 4;
-    let last = format!("?count=true&min_position={}:0:{}", topic.name, sent - 1);
+    let last = format!("{}&count=true", topic.position(0, sent - 1));
     assert_eq!(service.persons(&last)["count"], bad.len() + 2);
 
     let letters = dead_letters(&topic, bad.len() + 1);
@@ -199,7 +199,7 @@ fn records_as_large_as_kafka_takes_them_are_used_or_dead_letters() {
 
     let service = Home::new(&topic).serve();
     service.wait_for_readiness(200);
-    service.persons(&format!("?min_position={}:0:7", topic.name));
+    service.persons(&topic.position(0, 7));
     for id in ["before", "wide", "after", "folded", "last"] {
         assert!(is_there(&service, id), "{id}");
     }
@@ -225,14 +225,10 @@ fn a_dead_letter_that_does_not_fit_at_all_is_waited_for_and_told() {
     topic.events(0, [&set("ann", &json!({}))]);
     let home = Home::new(&topic);
     let service = home.serve();
-    service.persons(&format!("?min_position={}:0:0", topic.name));
+    service.persons(&topic.position(0, 0));
     topic.send(0, Some(b"{"), &[]);
     topic.events(0, [&set("bob", &json!({}))]);
-    let told = wait_for(|| {
-        let (_, body) = service.get("/_readiness");
-        let reason = body["components"]["kafka"]["reason"].as_str().unwrap_or_default().to_owned();
-        if reason.contains("dead letters cannot be written") { Ok(reason) } else { Err(reason) }
-    });
+    let told = service.wait_for_reason("kafka", "dead letters cannot be written");
     assert!(told.contains(&letters.name), "{told}");
     assert!(is_there(&service, "ann"), "reads go on");
     assert!(!is_there(&service, "bob"), "nothing is passed over");

@@ -127,12 +127,12 @@ fn newest_of_right_answers(service: &Service) -> usize {
 fn reads_on_to_the_end(home: &Home, topic: &Topic, events: usize) {
     let service = home.serve();
     service.wait_for_readiness(200);
-    service.persons(&format!("?limit=1&min_position={}:0:{}", topic.name, events - 1));
+    service.persons(&format!("{}&limit=1", topic.position(0, events - 1)));
     assert_eq!(newest_of_right_answers(&service), events - 1);
     let lag = format!("personview_ingest_lag_records{{partition=\"0\",topic=\"{}\"}}", topic.name);
     wait_for(|| if service.metric(&lag) > 0.0 { Err(service.metric(&lag)) } else { Ok(()) });
     let (found, built) = (everybody(&service), Home::new(topic).serve());
-    built.persons(&format!("?limit=1&min_position={}:0:{}", topic.name, events - 1));
+    built.persons(&format!("{}&limit=1", topic.position(0, events - 1)));
     assert!(found == everybody(&built), "as a store that is built in one go");
     service.terminate();
     verify(home);

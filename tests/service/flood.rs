@@ -81,7 +81,7 @@ fn lists_beyond_what_it_can_serve_are_turned_away_and_ingestion_goes_on() {
 }
 
 #[test]
-fn who_sends_and_takes_little_keeps_nobody() {
+fn slow_clients_hold_up_nobody_else() {
     let topic = Topic::create("slow", 1);
     topic.events(0, [&event(1, 1)]);
     let service = Home::new(&topic).serve_in(&[

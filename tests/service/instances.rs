@@ -43,7 +43,7 @@ fn holds(service: &Service, topic: &Topic, last: u32) {
 }
 
 #[test]
-fn sixty_four_partitions_are_read_in_order_and_gone_on_with() {
+fn sixty_four_partitions_are_read_in_order_and_resumed() {
     let topic = Topic::create("many", PARTITIONS.cast_signed());
     let home = Home::new(&topic);
     send(&topic, 0..5);

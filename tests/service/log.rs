@@ -30,7 +30,7 @@ fn every_form_of_record_becomes_a_person() {
     for (id, form) in
         [("outer", "wrapped"), ("object", "object"), ("flat", "flat"), ("headers", "headers")]
     {
-        let path = format!("?distinct_id={id}&min_position={}:0:3", topic.name);
+        let path = format!("{}&distinct_id={id}", topic.position(0, 3));
         let found = service.persons(&path);
         assert_eq!(found["results"][0]["properties"]["form"], form, "{found}");
     }
@@ -99,12 +99,9 @@ fn aborted_transactions_are_not_read_and_every_codec_is() {
 fn a_missing_topic_is_waited_for_and_its_new_partitions_are_noticed() {
     let topic = Topic::named("missing");
     let service = Home::new(&topic).serve();
-    let told = wait_for(|| {
-        let (status, body) = service.get("/_readiness");
-        let text = body.to_string();
-        (status == 503 && text.contains("does not exist yet")).then_some(text.clone()).ok_or(text)
-    });
+    let told = service.wait_for_reason("kafka", "does not exist yet");
     assert!(told.contains(&topic.name), "{told}");
+    service.wait_for_readiness(503);
     assert_eq!(service.metric("personview_ingest_topics_not_read").to_string(), "1");
     // Meanwhile the others are read and reported.
     let lag = format!(
@@ -117,7 +114,7 @@ fn a_missing_topic_is_waited_for_and_its_new_partitions_are_noticed() {
     });
     topic.make(2);
     topic.events(1, [&set("ann", &json!({"a": 1}))]);
-    let path = format!("?distinct_id=ann&min_position={}:1:0", topic.name);
+    let path = format!("{}&distinct_id=ann", topic.position(1, 0));
     let found = wait_for(|| {
         let (status, body) = service.get(&format!("/api/projects/1/persons{path}"));
         if status == 200 { Ok(body) } else { Err(body) }
@@ -148,11 +145,11 @@ fn a_position_of_the_store_is_reached_where_kafka_is_away() {
     let home = Home::new(&topic);
     let service = home.serve();
     service.wait_for_readiness(200);
-    service.persons("?min_position=early:0:0");
+    service.persons(&topic.position(0, 0));
     service.terminate();
     broker.tell("kill");
     let service = home.serve();
-    assert_eq!(service.persons("?min_position=early:0:0")["count"], 1);
+    assert_eq!(service.persons(&topic.position(0, 0))["count"], 1);
     let (_, body) = service.get("/_readiness");
     assert!(body["components"]["caught_up"]["last_record_at"].is_string(), "{body}");
 }
@@ -175,17 +172,8 @@ fn two_persons(about: &str) -> (Topic, Home, Service) {
     topic.events(0, [&set("ann", &json!({"a": 1})), &set("bob", &json!({"a": 1}))]);
     let home = Home::new(&topic);
     let service = home.serve();
-    service.persons(&format!("?min_position={}:0:1", topic.name));
+    service.persons(&topic.position(0, 1));
     (topic, home, service)
-}
-
-/// Waits until readiness reports that a topic was re-created, and returns its body.
-fn wait_until_re_created(service: &Service) -> String {
-    wait_for(|| {
-        let (status, body) = service.get("/_readiness");
-        let text = body.to_string();
-        if status == 503 && text.contains("re-created") { Ok(text) } else { Err(text) }
-    })
 }
 
 #[test]
@@ -204,7 +192,8 @@ fn a_topic_that_was_made_anew_stops_ingestion_and_not_the_reads() {
         ],
     );
     let service = home.serve();
-    let told = wait_until_re_created(&service);
+    let told = service.wait_for_reason("ingestion", "re-created");
+    service.wait_for_readiness(503);
     assert!(told.contains("empty folder"), "says what to do: {told}");
     assert_eq!(service.metric("personview_ingest_running").to_string(), "0");
     assert_eq!(service.persons("")["count"], 2);
@@ -217,13 +206,13 @@ fn a_topic_that_comes_back_with_fewer_partitions_stops_ingestion() {
     topic.events(1, [&set("ann", &json!({"a": 1}))]);
     let home = Home::new(&topic);
     let service = home.serve();
-    service.persons(&format!("?min_position={}:1:0", topic.name));
+    service.persons(&topic.position(1, 0));
     service.terminate();
     topic.delete();
     wait_for(|| topic.try_make(1));
     topic.events(0, [&set("eve", &json!({"a": 1}))]);
     let service = home.serve();
-    wait_until_re_created(&service);
+    service.wait_for_reason("ingestion", "re-created");
     assert_eq!(service.persons("")["count"], 1);
 }
 
@@ -231,14 +220,11 @@ fn a_topic_that_comes_back_with_fewer_partitions_stops_ingestion() {
 fn a_topic_that_is_made_anew_under_a_server_at_work_stops_ingestion_as_well() {
     let (topic, _home, service) = two_persons("anew-at-work");
     topic.delete();
-    wait_for(|| {
-        let text = service.get("/_readiness").1.to_string();
-        if text.contains("does not exist") { Ok(()) } else { Err(text) }
-    });
+    service.wait_for_reason("kafka", "does not exist");
     wait_for(|| topic.try_make(1));
     let more = ["eve", "joe", "kim", "lea"].map(|id| set(id, &json!({"a": 1})));
     topic.events(0, more.iter());
-    wait_until_re_created(&service);
+    service.wait_for_reason("ingestion", "re-created");
     assert_eq!(service.persons("")["count"], 2);
 }
 
@@ -248,20 +234,17 @@ fn expired_records_are_never_skipped_silently() {
     let home = Home::new(&topic);
     topic.events(0, [&set("ann", &json!({"a": 1}))]);
     let service = home.serve();
-    service.persons(&format!("?min_position={}:0:0", topic.name));
+    service.persons(&topic.position(0, 0));
     service.terminate();
     topic.events(0, ["bob", "eve", "joe"].map(|id| set(id, &json!({"a": 1}))).iter());
     topic.expire(0, 3);
     let service = home.serve();
-    let told = wait_for(|| {
-        let text = service.get("/_readiness").1.to_string();
-        if text.contains("expired") { Ok(text) } else { Err(text) }
-    });
+    let told = service.wait_for_reason("ingestion", "expired");
     assert!(told.contains("from offset 1 to 2") && told.contains("--accept-gap"), "{told}");
     assert_eq!(service.persons("")["count"], 1);
     service.kill();
     let service = home.serve_with(&["--accept-gap"]);
-    let path = format!("?distinct_id=joe&min_position={}:0:3", topic.name);
+    let path = format!("{}&distinct_id=joe", topic.position(0, 3));
     assert_eq!(service.persons(&path)["count"], 1);
     assert_eq!(service.persons("")["count"], 2);
 }
@@ -272,7 +255,7 @@ fn a_gap_is_accepted_once_also_where_nothing_came_after_it() {
     let home = Home::new(&topic);
     topic.events(0, [&set("ann", &json!({"a": 1}))]);
     let service = home.serve();
-    service.persons(&format!("?min_position={}:0:0", topic.name));
+    service.persons(&topic.position(0, 0));
     service.kill();
     topic.events(0, [&set("bob", &json!({"a": 1}))]);
     topic.expire(0, 2);
@@ -327,12 +310,12 @@ fn records_that_would_break_the_program_do_not() {
     topic.events(0, persons.iter());
     topic.events(0, (0..1600).map(merge).collect::<Vec<_>>().iter());
     let service = Home::new(&topic).serve();
-    let last = format!("min_position={}:0:3204", topic.name);
+    let last = topic.position(0, 3204);
     wait_for(|| {
-        let (status, body) = service.get(&format!("/api/projects/1/persons?{last}"));
+        let (status, body) = service.get(&format!("/api/projects/1/persons{last}"));
         if status == 200 { Ok(()) } else { Err(body) }
     });
-    assert_eq!(service.persons(&format!("?{last}"))["count"], 3);
+    assert_eq!(service.persons(&last)["count"], 3);
     let path = "/properties_at_time?distinct_id=c0&timestamp=2099-01-01&known_at=2099-01-01";
     assert_eq!(service.persons(path)["distinct_ids"].as_array().unwrap().len(), 1601);
 }
@@ -357,8 +340,8 @@ fn a_person_changes_over_time() {
     );
     let service = Home::new(&topic).serve();
     let at = |time: &str| {
-        let position = format!("min_position={}:0:3", topic.name);
-        let path = format!("/properties_at_time?distinct_id=ann&timestamp={time}&{position}");
+        let position = topic.position(0, 3);
+        let path = format!("/properties_at_time{position}&distinct_id=ann&timestamp={time}");
         service.persons(&path)["properties"]["plan"].clone()
     };
     assert_eq!(at("2026-01-15"), Json::Null);
@@ -374,7 +357,7 @@ fn it_ends_at_once_while_kafka_hangs() {
     let topic = Topic::create_at(&address, "hangs", 1);
     topic.events(0, [&json!({"token": "t", "event": "visit", "distinct_id": "ann"})]);
     let mut service = Home::new(&topic).serve();
-    service.persons(&format!("?distinct_id=ann&min_position={}:0:0", topic.name));
+    service.persons(&format!("{}&distinct_id=ann", topic.position(0, 0)));
     broker.tell("pause");
     service.wait_for_log("Kafka cannot be used just now");
     service.signal(Signal::SIGTERM);

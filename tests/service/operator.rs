@@ -78,7 +78,7 @@ fn a_backup_of_a_running_service_comes_back_and_reads_on() {
 }
 
 #[test]
-fn what_cannot_be_backed_up_or_restored_says_why() {
+fn a_backup_or_restore_that_cannot_be_made_says_why() {
     let topic = Topic::create("no-backup", 1);
     let home = Home::new(&topic);
     let folder = tempfile::tempdir().unwrap();
@@ -111,7 +111,7 @@ fn projects_and_keys_are_read_again_on_sighup() {
     let service = home.serve();
     let event = |token: &str| json!({"token": token, "event": "x", "distinct_id": "ann"});
     topic.events(0, [&event("later"), &event("t")]);
-    service.persons(&format!("?min_position={}:0:1", topic.name));
+    service.persons(&topic.position(0, 1));
     assert_eq!(service.get("/api/projects/2/persons").0, 403, "there is no such project yet");
 
     // A mistake changes nothing, and is reported.
@@ -138,11 +138,9 @@ fn projects_and_keys_are_read_again_on_sighup() {
     service.wait_for_log("were read again");
     assert!(service.metric("personview_config_last_reload_successful") > 0.0);
     topic.events(0, [&event("later")]);
-    wait_for(|| {
-        match service.get(&format!("/api/projects/2/persons?min_position={}:0:2", topic.name)) {
-            (200, body) if body["count"] == 1 => Ok(()),
-            other => Err(other),
-        }
+    wait_for(|| match service.get(&format!("/api/projects/2/persons{}", topic.position(0, 2))) {
+        (200, body) if body["count"] == 1 => Ok(()),
+        other => Err(other),
     });
     service.terminate();
 }
@@ -158,7 +156,7 @@ fn dead_letters_are_seen_mended_and_sent_once_more() {
     topic.events(2, [&big]);
     topic.send(2, Some(b"{\"token\": \"t\",\n\"event\": \"x\", \"distinct_id\": \"bob\""), &[]);
     topic.flush();
-    service.persons(&format!("?min_position={}:2:1", topic.name));
+    service.persons(&topic.position(2, 1));
     service.terminate();
 
     let list = done(&home, &["dead-letters", "list"]);
@@ -187,7 +185,7 @@ fn dead_letters_are_seen_mended_and_sent_once_more() {
         assert_eq!(done(&home, &replay), "1 records were sent once more\n");
     }
     let service = home.serve();
-    let ann = service.persons(&format!("?distinct_id=ann&min_position={}:2:3", topic.name));
+    let ann = service.persons(&format!("{}&distinct_id=ann", topic.position(2, 3)));
     assert_eq!(ann["results"][0]["properties"]["big"], large.as_str());
     let bob = service.persons(&format!("?distinct_id=bob&min_position={produced}"));
     assert_eq!(bob["count"], 1);
@@ -213,7 +211,7 @@ fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     let home = Home::new(&topic);
     let mut service = home.serve();
     topic.events(0, [&json!({"token": "t", "event": "x", "distinct_id": "ann"})]);
-    let applied = format!("?min_position={}:0:0", topic.name);
+    let applied = topic.position(0, 0);
     service.persons(&applied);
     // A join whose lines do not end is a request under way, which a graceful shutdown waits for.
     let address = service.url.strip_prefix("http://").unwrap();

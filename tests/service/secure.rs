@@ -117,7 +117,7 @@ fn client(broker: &Broker) -> String {
 }
 
 #[test]
-fn a_topic_that_may_not_be_read_is_told_until_it_may() {
+fn a_topic_that_may_not_be_read_is_reported_until_it_may() {
     let (broker, address) = broker();
     let service = Home::at(&address, "secure", &client(&broker)).serve();
     service.wait_for_readiness(200);
@@ -145,7 +145,7 @@ fn a_topic_that_may_not_be_read_is_told_until_it_may() {
 }
 
 #[test]
-fn kafka_is_spoken_to_by_sasl_over_tls_and_the_password_is_told_nobody() {
+fn kafka_is_reached_by_sasl_over_tls_and_the_password_stays_secret() {
     let (broker, address) = broker();
     let home = Home::at(&address, "secure", &client(&broker));
     let config = home.config();
@@ -175,11 +175,7 @@ fn kafka_is_spoken_to_by_sasl_over_tls_and_the_password_is_told_nobody() {
 
     std::fs::write(broker.folder().join("password"), "wrong").unwrap();
     let service = home.serve();
-    let told = wait_for(|| {
-        let (_, body) = service.get("/_readiness");
-        let reason = body["components"]["kafka"]["reason"].as_str().unwrap_or_default().to_owned();
-        if reason.contains("uthentication") { Ok(reason) } else { Err(reason) }
-    });
+    let told = service.wait_for_reason("kafka", "uthentication");
     assert!(!told.contains("wrong"), "{told}");
     assert_eq!(service.persons("")["count"], 0, "reads go on");
 }
@@ -191,9 +187,5 @@ fn a_certificate_that_nobody_vouches_for_is_refused() {
                   \"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\"sasl.username\" = \"personview\"\n\
                   \"sasl.password\" = \"x\"";
     let service = Home::at(&address, "secure", client).serve();
-    wait_for(|| {
-        let (_, body) = service.get("/_readiness");
-        let reason = body["components"]["kafka"]["reason"].as_str().unwrap_or_default().to_owned();
-        if reason.contains("certificate verify failed") { Ok(()) } else { Err(reason) }
-    });
+    service.wait_for_reason("kafka", "certificate verify failed");
 }

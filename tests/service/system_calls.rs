@@ -125,7 +125,7 @@ fn kill_9_while_a_store_is_made_leaves_one_that_starts() {
         let home = Home::new(&topic);
         killed_at(&home, place);
         let service = home.serve();
-        assert_eq!(service.persons(&format!("?min_position={}:0:0", topic.name))["count"], 1);
+        assert_eq!(service.persons(&topic.position(0, 0))["count"], 1);
         service.terminate();
         verify(&home);
     }

@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 
-use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 
 use super::*;
@@ -22,28 +21,29 @@ impl Story {
 
     /// Reads a path under `persons`, with a key of project 1.
     async fn read(&mut self, world: &World, path: &str) {
-        self.ask(world, READER, Method::GET, &format!("/api/projects/1/persons{path}"), "").await;
+        self.ask(world, READER, Method::GET, &format!("{LIST}{path}"), "").await;
     }
 
     async fn write(&mut self, world: &World, method: Method, path: &str, body: &str) {
-        self.ask(world, WRITER, method, &format!("/api/projects/1/persons{path}"), body).await;
+        self.ask(world, WRITER, method, &format!("{LIST}{path}"), body).await;
     }
 
     async fn ask(&mut self, world: &World, key: &str, method: Method, url: &str, body: &str) {
-        let mut request = Request::builder().method(method.clone()).uri(url);
+        let authorization = format!("Bearer {key}");
+        let mut headers = Vec::new();
         if !key.is_empty() {
-            request = request.header("authorization", format!("Bearer {key}"));
+            headers.push(("authorization", &*authorization));
         }
         if !body.is_empty() {
-            request = request.header(CONTENT_TYPE, "application/json");
+            headers.push(("content-type", "application/json"));
         }
-        let reply = world.send(request.body(Body::from(body.to_owned())).unwrap()).await;
+        let reply = world.send_with(method.clone(), url, &headers, body.to_owned()).await;
         self.tell(format!("{method} {url} {body}").trim(), &reply);
     }
 }
 
 #[tokio::test]
-async fn reads_are_answered_so() {
+async fn the_answers_of_reads_are_the_reviewed_ones() {
     let (world, mut story) = (World::roomy(), Story::default());
     let merged = person_uuid(1, "a-b-c-d-e");
     for path in [
@@ -63,11 +63,11 @@ async fn reads_are_answered_so() {
         ("batch_by_distinct_ids", json!({"distinct_ids": ["bob", "nobody"]})),
         ("batch_by_uuids", json!({"uuids": [ANN, person_uuid(1, "nobody")]})),
     ] {
-        let url = format!("/api/projects/1/persons/{name}");
+        let url = format!("{LIST}/{name}");
         story.ask(&world, READER, Method::POST, &url, &body.to_string()).await;
     }
     for path in ["/activity", &format!("/{ANN}/activity?limit=1&page=2")] {
-        let url = format!("/api/projects/1/persons{path}");
+        let url = format!("{LIST}{path}");
         story.ask(&world, AUDITOR, Method::GET, &url, "").await;
     }
     story.read(&world, "/changes").await;
@@ -81,7 +81,7 @@ async fn reads_are_answered_so() {
 }
 
 #[tokio::test]
-async fn the_past_is_answered_so() {
+async fn the_answers_about_the_past_are_the_reviewed_ones() {
     let (world, mut story) = (World::new(), Story::default());
     let at = "timestamp=2026-03-01T12:30:00Z";
     for path in [
@@ -105,7 +105,7 @@ async fn the_past_is_answered_so() {
 }
 
 #[tokio::test]
-async fn writes_are_answered_so() {
+async fn the_answers_of_writes_are_the_reviewed_ones() {
     let (world, mut story) = (World::new(), Story::default());
     let (one, under) = (format!("/{ANN}"), |name: &str| format!("/{ANN}/{name}"));
     let set = r#"{"properties":{"plan":"team","none":null}}"#;
@@ -132,7 +132,7 @@ async fn writes_are_answered_so() {
 }
 
 #[tokio::test]
-async fn monitors_are_answered_so() {
+async fn the_answers_to_monitors_are_the_reviewed_ones() {
     let (world, mut story) = (World::new(), Story::default());
     for url in ["/_liveness", "/_readiness"] {
         story.ask(&world, "", Method::GET, url, "").await;
@@ -176,9 +176,9 @@ async fn errors_of_requests(story: &mut Story) {
     story.read(&world, &format!("/changes?cursor={elsewhere}")).await;
     for (key, url) in [
         (OF_TWO, "/api/projects/@current/persons"),
-        ("", "/api/projects/1/persons"),
-        ("phx_nobody", "/api/projects/1/persons"),
-        (AUDITOR, "/api/projects/1/persons"),
+        ("", LIST),
+        ("phx_nobody", LIST),
+        (AUDITOR, LIST),
         (READER, "/api/projects/2/persons"),
         (READER, "/api/projects/x/persons"),
         (READER, "/nowhere"),
@@ -213,16 +213,12 @@ async fn errors_of_requests(story: &mut Story) {
 
 /// Bodies that are not read at all.
 async fn not_json(world: &World, story: &mut Story) {
-    let text = Request::patch(format!("/api/projects/1/persons/{ANN}"))
-        .header("authorization", "Bearer phx_writer")
-        .header(CONTENT_TYPE, "text/plain");
-    let reply = world.send(text.body(Body::from("x")).unwrap()).await;
+    let (url, key) = (format!("{LIST}/{ANN}"), ("authorization", "Bearer phx_writer"));
+    let text = [key, ("content-type", "text/plain")];
+    let reply = world.send_with(Method::PATCH, &url, &text, "x").await;
     story.tell("PATCH with text/plain", &reply);
-    let packed = Request::patch(format!("/api/projects/1/persons/{ANN}"))
-        .header("authorization", "Bearer phx_writer")
-        .header(CONTENT_TYPE, "application/json")
-        .header("content-encoding", "gzip");
-    let reply = world.send(packed.body(Body::from("x")).unwrap()).await;
+    let packed = [key, ("content-type", "application/json"), ("content-encoding", "gzip")];
+    let reply = world.send_with(Method::PATCH, &url, &packed, "x").await;
     story.tell("PATCH with Content-Encoding gzip", &reply);
 }
 
@@ -272,12 +268,7 @@ async fn errors_of_the_server(story: &mut Story) {
     story.write(&world, Method::DELETE, &format!("/{ANN}"), "").await;
     let world = World::crowded();
     let set = json!({"properties": {"wide": "x".repeat(600 << 10)}});
-    let reply = {
-        let request = Request::patch(format!("/api/projects/1/persons/{ANN}"))
-            .header("authorization", "Bearer phx_writer")
-            .header(CONTENT_TYPE, "application/json");
-        world.send(request.body(Body::from(set.to_string())).unwrap()).await
-    };
+    let reply = world.request(WRITER, Method::PATCH, &format!("{LIST}/{ANN}"), &set).await;
     story.tell("PATCH with more than a person may have", &reply);
 }
 

@@ -15,7 +15,7 @@ fn names(results: &[Json]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn everybody_comes_once_in_the_order_of_the_last_change() {
+async fn each_person_comes_once_in_the_order_of_its_last_change() {
     let mut world = World::new();
     let (results, first) = after(&world, "", "").await;
     let merged = person_uuid(1, "a-b-c-d-e");
@@ -24,7 +24,7 @@ async fn everybody_comes_once_in_the_order_of_the_last_change() {
         json!({"id": results[0]["id"], "uuid": merged, "deleted": true, "merged_into": ANN})
     );
     assert_eq!(names(&results), ["-", "ann@x.org", "bob"]);
-    let list = world.get("/api/projects/1/persons").await.json();
+    let list = world.get(LIST).await.json();
     assert_eq!(results[1..], [list["results"][1].clone(), list["results"][0].clone()]);
 
     assert_eq!(after(&world, &first, "").await, (vec![], first.clone()));
@@ -64,7 +64,7 @@ async fn an_answer_that_would_be_too_large_ends_sooner() {
 }
 
 #[tokio::test]
-async fn what_only_shows_somebody_again_is_a_change_too() {
+async fn being_seen_again_is_a_change_too() {
     let mut world = World::new();
     let (_, cursor) = after(&world, "", "").await;
     world.ingest(&[event("16:30", "bob").named("seen", json!({}))]);
@@ -75,12 +75,10 @@ async fn what_only_shows_somebody_again_is_a_change_too() {
 }
 
 #[tokio::test]
-async fn who_was_deleted_is_told_by_id_alone() {
+async fn a_deleted_person_is_in_the_feed_by_its_ids_alone() {
     let world = World::new();
     let (_, cursor) = after(&world, "", "").await;
-    let url = format!("/api/projects/1/persons/{ANN}");
-    let deleted = world.ask(Method::DELETE, &url, &[("authorization", "Bearer phx_writer")]).await;
-    assert_eq!(deleted.status, 202);
+    world.write(Method::DELETE, ANN, &Json::Null).await;
     let (results, _) = after(&world, &cursor, "").await;
     assert_eq!(results.len(), 2, "{results:?}");
     for person in results {
@@ -93,7 +91,6 @@ async fn who_was_deleted_is_told_by_id_alone() {
 async fn a_cursor_of_another_store_or_project_is_refused() {
     let (world, other) = (World::new(), World::new());
     let (_, cursor) = after(&world, "", "").await;
-    let two = [("authorization", "Bearer phx_two")];
     for (world, project, cursor) in [
         (&other, 1, &cursor[..]),
         (&world, 2, &cursor),
@@ -101,7 +98,7 @@ async fn a_cursor_of_another_store_or_project_is_refused() {
         (&world, 1, &cursor[1..]),
     ] {
         let url = format!("/api/projects/{project}/persons/changes?cursor={cursor}");
-        let (status, body) = world.ask(Method::GET, &url, &two).await.error();
+        let (status, body) = world.get_as(OF_TWO, &url).await.error();
         assert_eq!(status, 400, "{body}");
         assert!(body.contains("\"attr\":\"cursor\""), "{body}");
     }

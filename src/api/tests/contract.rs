@@ -142,9 +142,9 @@ fn headers_fit(response: &Json, headers: &HeaderMap, about: &str) {
 }
 
 #[tokio::test]
-async fn an_answer_that_the_document_does_not_tell_of_is_found() {
+async fn an_answer_that_the_document_does_not_describe_is_found() {
     let world = World::new();
-    let url = format!("/api/projects/1/persons/{ANN}");
+    let url = format!("{LIST}/{ANN}");
     let fitting = async || world.get(&url).await;
     let spoil = [
         |reply: &mut Reply| reply.body = reply.body.replacen('{', "{\"more\":1,", 1),

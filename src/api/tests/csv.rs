@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::header::CONTENT_TYPE;
 use proptest::prelude::*;
 
 use super::*;
 use crate::api::table;
 
-const LIST: &str = "/api/projects/1/persons";
 const KIND: &str = "text/csv; charset=utf-8; header=present";
 
 /// Returns the body of a successful answer in CSV.
@@ -65,20 +63,6 @@ pub fn read(reply: Reply) -> (Vec<String>, Vec<Vec<String>>) {
     parsed(&ok(reply))
 }
 
-async fn asked_with(world: &World, url: &str, accept: &str) -> Reply {
-    let headers = [("authorization", "Bearer phx_reader"), ("accept", accept)];
-    world.ask(Method::GET, url, &headers).await
-}
-
-async fn write(world: &World, method: Method, url: &str, body: &Json) -> Reply {
-    let request = Request::builder()
-        .method(method)
-        .uri(url)
-        .header("authorization", "Bearer phx_writer")
-        .header(CONTENT_TYPE, "application/json");
-    world.send(request.body(Body::from(body.to_string())).unwrap()).await
-}
-
 #[tokio::test]
 async fn a_list_has_a_row_for_each_person() {
     let world = World::new();
@@ -117,7 +101,8 @@ async fn the_parameter_decides_and_else_the_header() {
             ("", "text/csv;q=0.1, application/json;q=0.9", false),
             ("", "*/*", false),
         ] {
-            let reply = asked_with(&world, &format!("{url}{and}{parameter}"), accept).await;
+            let url = format!("{url}{and}{parameter}");
+            let reply = world.get_with(&url, &[("accept", accept)]).await;
             let kind = if csv { KIND } else { "application/json" };
             assert_eq!(reply.header("content-type"), kind, "{path} {parameter} {accept}");
             let varies = !parameter.contains("=c") && !parameter.contains("=j");
@@ -157,15 +142,12 @@ async fn one_person_is_one_row_with_a_tag_of_its_own() {
     let tag = reply.header("etag").to_owned();
     assert_ne!(tag, json.header("etag"));
     assert_eq!(read(reply), expected([json.json()].iter()));
-    let headers = [
-        ("authorization", "Bearer phx_reader"),
-        ("accept", "text/csv"),
-        ("if-none-match", tag.as_str()),
-    ];
-    let known = world.ask(Method::GET, &url, &headers).await;
+    let known = [("accept", "text/csv"), ("if-none-match", tag.as_str())];
+    let known = world.get_with(&url, &known).await;
     assert_eq!((known.status.as_u16(), known.body.as_str()), (304, ""));
     assert_eq!((known.header("etag"), known.header("vary")), (tag.as_str(), "Accept"));
-    let head = world.ask(Method::HEAD, &url, &headers[..2]).await;
+    let accept = [("accept", "text/csv")];
+    let head = world.request_with(READER, Method::HEAD, &url, &accept, &Json::Null).await;
     assert_eq!((head.header("etag"), head.header("content-type")), (tag.as_str(), KIND));
     assert_eq!((head.status.as_u16(), head.body.as_str()), (200, ""));
 }
@@ -175,24 +157,24 @@ async fn a_write_is_answered_as_a_row() {
     let world = World::new();
     let set = json!({"properties": {"plan": "team"}, "format": "any, as a person may have it"});
     let url = format!("{LIST}/{ANN}?format=csv");
-    let (header, rows) = read(write(&world, Method::PATCH, &url, &set).await);
+    let (header, rows) = read(world.request(WRITER, Method::PATCH, &url, &set).await);
     let plan = header.iter().position(|name| name == "properties.plan").unwrap();
     assert_eq!((rows.len(), rows[0][plan].as_str()), (1, "team"));
     let unset = json!({"$unset": "plan"});
     let url = format!("{LIST}/{ANN}/delete_property?format=csv");
-    assert_eq!(ok(write(&world, Method::POST, &url, &unset).await), "success\r\ntrue\r\n");
+    assert_eq!(ok(world.request(WRITER, Method::POST, &url, &unset).await), "success\r\ntrue\r\n");
     *world.log.kafka.lock().unwrap() = Kafka::Slow;
-    let reply = write(&world, Method::POST, &url, &unset).await;
+    let reply = world.request(WRITER, Method::POST, &url, &unset).await;
     assert_eq!(reply.status, 202);
     assert!(ok(reply).starts_with("accepted,position\r\ntrue,"));
 }
 
 #[tokio::test]
-async fn a_format_that_is_none_is_refused_before_anything_is_written() {
+async fn an_unknown_format_is_refused_before_anything_is_written() {
     let world = World::new();
     let url = format!("{LIST}/{ANN}?format=xml");
     let set = json!({"properties": {"plan": "team"}});
-    assert_eq!(write(&world, Method::PATCH, &url, &set).await.error().0, 400);
+    assert_eq!(world.request(WRITER, Method::PATCH, &url, &set).await.error().0, 400);
     assert_eq!(world.log.appended.load(Ordering::SeqCst), 0);
     let reply = world.ask(Method::PATCH, &url, &[]).await;
     assert_eq!(reply.error().0, 401, "the key is judged first");
@@ -201,7 +183,6 @@ async fn a_format_that_is_none_is_refused_before_anything_is_written() {
 #[tokio::test]
 async fn every_answer_is_a_table() {
     let world = World::roomy();
-    let two = [("authorization", "Bearer phx_two")];
     for (url, results) in [
         ("/api/projects/?", Some("/results")),
         ("/api/projects/1?", None),
@@ -228,22 +209,22 @@ async fn every_answer_is_a_table() {
         ("/api/projects/1/persons?email=ann@x.org&", Some("/results")),
         ("/api/projects/1/persons?limit=1&offset=1&", Some("/results")),
     ] {
-        let json = world.ask(Method::GET, &format!("{url}format=json"), &two).await.json();
+        let json = world.get_as(OF_TWO, &format!("{url}format=json")).await.json();
         let rows = match results {
             Some(path) => json.pointer(path).unwrap().as_array().unwrap().clone(),
             None => vec![json],
         };
-        let csv = world.ask(Method::GET, &format!("{url}format=csv"), &two).await;
+        let csv = world.get_as(OF_TWO, &format!("{url}format=csv")).await;
         assert_eq!(read(csv), expected(rows.iter()), "{url}");
     }
 }
 
 #[tokio::test]
-async fn what_was_asked_for_is_a_column() {
+async fn the_id_that_was_asked_for_is_a_column() {
     let world = World::roomy();
     let url = format!("{LIST}/batch_by_distinct_ids?format=csv");
     let ids = json!({"distinct_ids": ["bob", "nobody", "a-b-c-d-e"]});
-    let (header, rows) = read(write(&world, Method::POST, &url, &ids).await);
+    let (header, rows) = read(world.request(WRITER, Method::POST, &url, &ids).await);
     assert_eq!(header[0], "asked");
     let uuid = header.iter().position(|name| name == "uuid").unwrap();
     let told: Vec<_> = rows.iter().map(|row| (row[0].as_str(), row[uuid].clone())).collect();
@@ -253,21 +234,20 @@ async fn what_was_asked_for_is_a_column() {
 #[tokio::test]
 async fn lines_are_answered_with_lines() {
     let world = World::new();
-    let line = || Body::from("{\"distinct_id\":\"ann\",\"timestamp\":\"2026-03-02\"}");
-    let ask = |query: &str| {
-        Request::post(format!("{LIST}/properties_at_time{query}"))
-            .header("authorization", "Bearer phx_reader")
-            .header("accept", "text/csv")
-            .body(line())
+    let line = "{\"distinct_id\":\"ann\",\"timestamp\":\"2026-03-02\"}";
+    let ask = async |query: &str| {
+        let headers = [("authorization", "Bearer phx_reader"), ("accept", "text/csv")];
+        let url = format!("{LIST}/properties_at_time{query}");
+        world.send_with(Method::POST, &url, &headers, line).await
     };
-    let (status, body) = world.send(ask("?format=csv").unwrap()).await.error();
+    let (status, body) = ask("?format=csv").await.error();
     assert!(status == 400 && body.contains("lines of JSON"), "{body}");
-    let reply = world.send(ask("").unwrap()).await;
+    let reply = ask("").await;
     assert_eq!(reply.header("content-type"), "application/x-ndjson");
 }
 
 #[test]
-fn what_is_nested_becomes_columns() {
+fn nested_values_become_columns() {
     for (json, csv) in [
         ("{}", ""),
         (r#"{"results":[]}"#, ""),

@@ -7,8 +7,6 @@ use futures_util::stream;
 
 use super::*;
 
-const LIST: &str = "/api/projects/1/persons";
-
 fn shape(kind: &str, code: &str, detail: &str) -> String {
     format!(r#"{{"type":"{kind}","code":"{code}","detail":"{detail}","attr":null}}"#)
 }
@@ -28,14 +26,13 @@ async fn projects_and_keys_can_be_replaced_while_it_runs() {
 async fn projects_are_apart() {
     let mut world = World::new();
     world.ingest(&[event("10:00", "ann").of_project_2()]);
-    let url = format!("/api/projects/2/persons?personal_api_key={OF_TWO}");
-    let list = world.ask(Method::GET, &url, &[]).await.json();
+    let list = world.get_as(OF_TWO, "/api/projects/2/persons").await.json();
     assert_eq!(list["count"], 1);
     assert_eq!(list["results"][0]["properties"], json!({}));
 }
 
 #[tokio::test]
-async fn paths_that_are_none_are_not_found() {
+async fn unknown_paths_are_not_found() {
     let world = World::new();
     let expected = (404, shape("invalid_request", "not_found", "Endpoint not found."));
     for path in ["/", "/api/projects/1/people", "/api/projects/1/persons/1/nothing", "/%FF"] {
@@ -91,8 +88,8 @@ async fn urls_and_bodies_have_a_limit() {
     let detail = "The body is larger than allowed.";
     let expected = shape("invalid_request", "payload_too_large", detail);
     for body in [Body::from(text), Body::from_stream(unsaid)] {
-        let request = Request::post(format!("{LIST}/batch_by_uuids"));
-        let reply = world.send(request.body(body).unwrap()).await;
+        let url = format!("{LIST}/batch_by_uuids");
+        let reply = world.send_with(Method::POST, &url, &[], body).await;
         assert_eq!(reply.error(), (413, expected.clone()));
     }
 }
@@ -105,21 +102,17 @@ async fn a_panic_and_a_timeout_are_answered_in_the_same_shape() {
         .route("/slow", get(slow).post(slow))
         .route("/panic", get(async || -> String { panic!("a test panics on purpose") }));
     let router = layers::around(slow_and_broken, &world.state);
-    let ask = async |method: Method, path: &str| {
-        let request = Request::builder().method(method).uri(path);
-        let request = request.body(Body::empty()).unwrap();
-        Reply::of(router.clone().oneshot(request).await.unwrap()).await
-    };
-    let reply = ask(Method::GET, "/slow").await;
+    let world = World { router, ..world };
+    let reply = world.ask(Method::GET, "/slow", &[]).await;
     assert_eq!(reply.header("retry-after"), "1");
     let detail = "The query took longer than allowed; narrow it down or try again.";
     let expected = shape("server_error", "query_timeout", detail);
     assert_eq!(reply.error(), (503, expected));
     let detail = "The request took too long; it is not known whether it was done.";
     let expected = shape("server_error", "timeout", detail);
-    assert_eq!(ask(Method::POST, "/slow").await.error(), (504, expected));
+    assert_eq!(world.ask(Method::POST, "/slow", &[]).await.error(), (504, expected));
     let expected = shape("server_error", "error", "A server error occurred.");
-    assert_eq!(ask(Method::GET, "/panic").await.error(), (500, expected));
+    assert_eq!(world.ask(Method::GET, "/panic", &[]).await.error(), (500, expected));
 }
 
 #[tokio::test]
@@ -136,11 +129,10 @@ async fn a_panic_while_reading_is_answered_and_gives_its_place_back() {
 #[tokio::test]
 async fn a_key_that_asks_too_often_is_told_when_to_come_again() {
     let world = World::new();
-    let hasty = [("authorization", "Bearer phx_hasty")];
     for _ in 0..2 {
-        world.ask(Method::GET, LIST, &hasty).await.ok();
+        world.get_as(HASTY, LIST).await.ok();
     }
-    let reply = world.ask(Method::GET, LIST, &hasty).await;
+    let reply = world.get_as(HASTY, LIST).await;
     assert_eq!(reply.header("retry-after"), "30");
     let detail = "Request was throttled. Expected available in 30 seconds.";
     assert_eq!(reply.error(), (429, shape("throttled_error", "throttled", detail)));

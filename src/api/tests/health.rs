@@ -65,7 +65,7 @@ async fn readiness_names_what_is_lacking() {
 async fn requests_are_measured_by_their_route() {
     let world = World::new();
     world.get("/api/projects/1/persons/").await.ok();
-    world.get("/api/projects/1/persons").await.ok();
+    world.get(LIST).await.ok();
     world.get("/api/environments/1/persons/17").await.error();
     world.get("/nowhere/17").await.error();
     readiness(&world).await;
@@ -100,6 +100,6 @@ async fn health_with_a_listener_of_its_own_is_not_answered_here() {
     let health = World { router: router::health(&world.state), ..world };
     health.get("/_liveness/").await.ok();
     assert_eq!(health.get("/metrics").await.status, 200);
-    assert_eq!(health.get("/api/projects/1/persons").await.error().0, 404);
+    assert_eq!(health.get(LIST).await.error().0, 404);
     drop(health.folder);
 }

@@ -1,7 +1,5 @@
 //! Answers that would exceed the page limit: split into pages, shown in part, or refused.
 
-use axum::http::header::CONTENT_TYPE;
-
 use super::*;
 
 /// A world with a small page limit and eight values of 1,000 bytes: `ann` has one after the other,
@@ -22,7 +20,7 @@ fn world() -> World {
 #[tokio::test]
 async fn a_timeline_goes_on_where_a_page_is_full() {
     let world = world();
-    let ann = format!("/api/projects/1/persons/{}/history", person_uuid(1, "ann"));
+    let ann = format!("{LIST}/{}/history", person_uuid(1, "ann"));
     let (mut pages, mut next) = (Vec::new(), Some(format!("{ann}?limit=7")));
     while let Some(url) = next {
         let page = world.get(&url).await;
@@ -54,7 +52,7 @@ async fn a_person_of_very_many_distinct_ids_is_answered_whole() {
         })
         .collect();
     world.ingest(&merges);
-    let ann = format!("/api/projects/1/persons/{}", person_uuid(1, "ann"));
+    let ann = format!("{LIST}/{}", person_uuid(1, "ann"));
     let at = "/api/projects/1/persons/properties_at_time?distinct_id=ann&timestamp=2026-03-02";
     for url in [&ann[..], at] {
         let person = world.get(url).await.json();
@@ -68,7 +66,7 @@ async fn a_person_of_very_many_distinct_ids_is_answered_whole() {
 async fn operations_and_values_are_shown_as_far_as_there_is_room() {
     let world = world();
     let asked = "distinct_id=ann&timestamp=2026-03-02&debug=true";
-    let told = world.get(&format!("/api/projects/1/persons/properties_at_time?{asked}")).await;
+    let told = world.get(&format!("{LIST}/properties_at_time?{asked}")).await;
     let debug = &told.json()["debug"];
     assert_eq!((&debug["events_found"], debug["events"].as_array().unwrap().len()), (&json!(8), 5));
     let values = world.get("/api/projects/1/persons/values?key=x").await.json();
@@ -84,16 +82,11 @@ async fn operations_and_values_are_shown_as_far_as_there_is_room() {
 }
 
 #[tokio::test]
-async fn what_has_no_pages_is_refused() {
+async fn an_answer_without_pages_that_would_be_too_large_is_refused() {
     let world = world();
     let ask = async |ids: &[&str]| {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri("/api/projects/1/persons/batch_by_distinct_ids")
-            .header("authorization", "Bearer phx_reader")
-            .header(CONTENT_TYPE, "application/json");
-        let body = json!({"distinct_ids": ids}).to_string();
-        world.send(request.body(Body::from(body)).unwrap()).await
+        let url = format!("{LIST}/batch_by_distinct_ids");
+        world.request(READER, Method::POST, &url, &json!({"distinct_ids": ids})).await
     };
     assert_eq!(ask(&["u1", "u2"]).await.status, 200);
     let (status, body) = ask(&["u1", "u2", "u3", "u4"]).await.error();
@@ -101,7 +94,7 @@ async fn what_has_no_pages_is_refused() {
 }
 
 #[tokio::test]
-async fn one_with_very_many_columns_does_not_make_all_rows_long() {
+async fn a_person_with_very_many_columns_does_not_make_all_rows_long() {
     let mut world = World::with(&Settings { page_limit: 64 << 10, ..settings() });
     let few = (0..100).map(|n| event("11:00", &format!("u{n}")).with(json!({"$set": {"x": 1}})));
     let wide = event("12:00", "wide").with(json!({"$set": {"list": vec![0; 5_000]}}));
@@ -118,14 +111,10 @@ async fn one_with_very_many_columns_does_not_make_all_rows_long() {
 async fn a_page_of_the_activity_log_is_refused_where_it_is_too_large() {
     let world = World::with_people(&Settings { page_limit: 1, ..settings() });
     let ask = async |limit: u64| {
-        let url = format!("/api/projects/1/persons/activity?limit={limit}");
-        world.ask(Method::GET, &url, &[("authorization", "Bearer phx_auditor")]).await
+        let url = format!("{LIST}/activity?limit={limit}");
+        world.get_as(AUDITOR, &url).await
     };
-    let set = json!({"properties": {"plan": "gift"}}).to_string();
-    let request = Request::patch(format!("/api/projects/1/persons/{ANN}"))
-        .header("authorization", "Bearer phx_writer")
-        .header(CONTENT_TYPE, "application/json");
-    assert_eq!(world.send(request.body(Body::from(set)).unwrap()).await.status, 200);
+    world.write(Method::PATCH, ANN, &json!({"properties": {"plan": "gift"}})).await;
     assert_eq!(ask(1).await.json()["total_count"], 2);
     let (status, body) = ask(2).await.error();
     assert!(status == 400 && body.contains("\"limit\""), "{body}");

@@ -1,20 +1,18 @@
 //! Many at once: persons by distinct id and by uuid, the point-in-time join, and projects.
 
-use axum::http::header::CONTENT_TYPE;
-
 use super::*;
 
-async fn post(world: &World, url: &str, kind: &str, body: String) -> Reply {
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(format!("/api/projects/1/persons/{url}"))
-        .header("authorization", "Bearer phx_reader")
-        .header(CONTENT_TYPE, kind);
-    world.send(request.body(Body::from(body)).unwrap()).await
+/// Asks for persons by their ids.
+async fn ask(world: &World, route: &str, ids: &Json) -> Reply {
+    world.request(READER, Method::POST, &format!("{LIST}/{route}"), ids).await
 }
 
-async fn ask(world: &World, url: &str, body: &Json) -> Reply {
-    post(world, url, "application/json", body.to_string()).await
+/// Sends lines to the point-in-time join.
+async fn join(world: &World, query: &str, lines: String) -> Reply {
+    let headers =
+        [("authorization", "Bearer phx_reader"), ("content-type", "application/x-ndjson")];
+    let url = format!("{LIST}/properties_at_time{query}");
+    world.send_with(Method::POST, &url, &headers, lines).await
 }
 
 #[tokio::test]
@@ -54,7 +52,7 @@ async fn every_line_is_answered_in_its_place() {
         "{\"distinct_id\":\"ann\"}\n",
         last.trim_end(),
     ];
-    let reply = post(&world, "properties_at_time", "application/x-ndjson", body.concat()).await;
+    let reply = join(&world, "", body.concat()).await;
     assert_eq!(
         (reply.status.as_u16(), reply.header("content-type")),
         (200, "application/x-ndjson")
@@ -72,7 +70,7 @@ async fn every_line_is_answered_in_its_place() {
 }
 
 #[tokio::test]
-async fn more_than_memory_should_hold_is_joined() {
+async fn a_join_may_be_longer_than_memory_should_hold() {
     let world = World::new();
     let long = format!("{{\"distinct_id\":\"{}\"}}\n", "x".repeat(200_000));
     // A line of the greatest length is answered.
@@ -81,8 +79,7 @@ async fn more_than_memory_should_hold_is_joined() {
     let body =
         longest + &line("ann", "11:00").repeat(4_999) + &long + &line("bob", "15:00").repeat(5_000);
     assert!(body.len() > 500_000, "longer than the bodies of other requests may be");
-    let url = "properties_at_time?include_set_once=true";
-    let reply = post(&world, url, "application/x-ndjson", body).await;
+    let reply = join(&world, "?include_set_once=true", body).await;
     let lines: Vec<_> = reply.body.lines().collect();
     assert_eq!(lines.len(), 10_001);
     assert!(lines[..5_000].iter().all(|line| line.contains("\"from\":\"ad\"")));
@@ -91,32 +88,29 @@ async fn more_than_memory_should_hold_is_joined() {
 }
 
 #[tokio::test]
-async fn what_all_lines_have_in_common_is_judged_first() {
+async fn parameters_of_all_lines_are_checked_before_the_first_line() {
     let world = World::new();
     for wrong in ["identity=x", "known_at=x", "include_set_once=2", "debug=true", "format=csv"] {
-        let url = format!("properties_at_time?{wrong}");
-        assert_eq!(post(&world, &url, "application/x-ndjson", String::new()).await.status, 400);
+        assert_eq!(join(&world, &format!("?{wrong}"), String::new()).await.status, 400);
     }
-    let empty = post(&world, "properties_at_time", "application/x-ndjson", String::new()).await;
+    let empty = join(&world, "", String::new()).await;
     assert_eq!((empty.status.as_u16(), empty.body.as_str()), (200, ""));
 }
 
 #[tokio::test]
-async fn whom_a_line_asks_for_and_when_stands_in_the_line_alone() {
+async fn only_the_line_says_which_person_and_time_it_asks_for() {
     let world = World::new();
-    let url = "properties_at_time?timestamp=yesterday&distinct_id=bob";
     let body = line("ann", "12:00") + "{\"distinct_id\":\"ann\"}\n";
-    let reply = post(&world, url, "application/x-ndjson", body).await;
+    let reply = join(&world, "?timestamp=yesterday&distinct_id=bob", body).await;
     let lines: Vec<_> = reply.body.lines().collect();
     assert!(lines[0].contains(ANN), "{}", lines[0]);
     assert!(lines[1].contains("timestamp parameter is required"), "{}", lines[1]);
 }
 
 #[tokio::test]
-async fn what_is_empty_in_a_line_leaves_what_the_url_says() {
+async fn an_empty_field_of_a_line_leaves_the_value_of_the_url() {
     let world = World::new();
-    let url = "properties_at_time?known_at=2026-03-01T09:00:00Z&include_set_once=true\
-               &identity=current";
+    let query = "?known_at=2026-03-01T09:00:00Z&include_set_once=true&identity=current";
     let without = line("ann", "12:00");
     let empty = |value: &str| {
         let fields = ["known_at", "include_set_once", "identity", "person_id"];
@@ -124,7 +118,7 @@ async fn what_is_empty_in_a_line_leaves_what_the_url_says() {
         without.replace('}', &format!("{}}}", fields.concat()))
     };
     let body = [&*without, &empty("\"\""), &empty("null")].concat();
-    let reply = post(&world, url, "application/x-ndjson", body).await;
+    let reply = join(&world, query, body).await;
     let lines: Vec<_> = reply.body.lines().collect();
     assert_eq!(lines.len(), 3);
     assert!(lines[0].contains("\"known_at\":\"2026-03-01T09:00:00Z\""), "{}", lines[0]);
@@ -132,21 +126,19 @@ async fn what_is_empty_in_a_line_leaves_what_the_url_says() {
 }
 
 #[tokio::test]
-async fn a_key_has_its_projects() {
+async fn a_key_lists_the_projects_that_it_reaches() {
     let world = World::new();
-    let as_two = [("authorization", "Bearer phx_two")];
     for root in ["/api/projects", "/api/environments/"] {
-        let list = world.ask(Method::GET, root, &as_two).await.json();
+        let list = world.get_as(OF_TWO, root).await.json();
         assert_eq!((&list["count"], &list["next"]), (&json!(2), &Json::Null));
         assert_eq!(list["results"][1]["name"], "Project 2");
         assert_eq!(list["results"][1]["timezone"], "UTC");
     }
-    let auditor = [("authorization", "Bearer phx_auditor")];
-    let list = world.ask(Method::GET, "/api/projects/", &auditor).await.json();
+    let list = world.get_as(AUDITOR, "/api/projects/").await.json();
     assert_eq!(list["count"], 1, "any key has projects");
-    let one = world.ask(Method::GET, "/api/projects/@current/", &auditor).await.json();
+    let one = world.get_as(AUDITOR, "/api/projects/@current/").await.json();
     assert_eq!(one, list["results"][0]);
-    assert_eq!(world.ask(Method::GET, "/api/projects/2", &auditor).await.status, 403);
-    assert_eq!(world.ask(Method::GET, "/api/projects/x", &auditor).await.status, 404);
+    assert_eq!(world.get_as(AUDITOR, "/api/projects/2").await.status, 403);
+    assert_eq!(world.get_as(AUDITOR, "/api/projects/x").await.status, 404);
     assert_eq!(world.ask(Method::GET, "/api/projects", &[]).await.status, 401);
 }

@@ -7,6 +7,7 @@ mod change_feed;
 mod contract;
 mod csv;
 mod errors;
+mod event;
 mod export;
 mod filter;
 mod fuzz;
@@ -34,13 +35,14 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value as Json, json};
 use tower::ServiceExt;
 
+use self::event::{Event, event};
 use super::key::{ApiKey, Keys, Scopes, hash};
 use super::*;
 use crate::ingest::apply;
 use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::person::{Command, Position, Record, Rules, Time, identity};
 use crate::progress::Positions;
-use crate::store::Config;
+use crate::store::tests::opened;
 
 /// May read project 1.
 const READER: &str = "phx_reader";
@@ -52,6 +54,9 @@ const WRITER: &str = "phx_writer";
 const AUDITOR: &str = "phx_auditor";
 /// May read project 1 twice a minute.
 const HASTY: &str = "phx_hasty";
+
+/// The persons of project 1.
+const LIST: &str = "/api/projects/1/persons";
 
 const ANN: &str = "fe27503b-3771-5a01-819d-96bf829dfb35";
 
@@ -136,13 +141,8 @@ impl World {
     }
 
     fn with(settings: &Settings) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&Config {
-            path: folder.path().join("store"),
-            memory: 64 << 20,
-            sync_writes: false,
-        });
-        let (store, progress) = (Arc::new(store.unwrap()), Arc::<Progress>::default());
+        let (folder, store) = opened();
+        let (store, progress) = (Arc::new(store), Arc::<Progress>::default());
         let log = Arc::new(Log {
             store: store.clone(),
             progress: progress.clone(),
@@ -184,9 +184,19 @@ impl World {
         world
     }
 
+    /// So many persons, at most ten, each created an hour after the one before and with its number as `n`.
+    fn of_persons(count: u8) -> Self {
+        let mut world = Self::empty();
+        let person =
+            |n| event(&format!("1{n}:00"), &format!("u{n}")).with(json!({"$set": {"n": n}}));
+        world.ingest(&(0..count).map(person).collect::<Vec<_>>());
+        world
+    }
+
     /// Applies events to the store, as ingestion does, and wakes the readers that wait for them.
     fn ingest(&mut self, events: &[Event]) {
-        let records: Vec<_> = events.iter().zip(self.applied..).map(Event::record).collect();
+        let numbered = events.iter().zip(self.applied..);
+        let records: Vec<_> = numbered.map(|(event, offset)| event.record(offset)).collect();
         self.applied += records.len() as u64;
         commit(&self.state.store, &records);
         let applied = self.applied;
@@ -197,25 +207,75 @@ impl World {
 
     /// Sends a `GET` request as the reader of project 1.
     async fn get(&self, url: &str) -> Reply {
-        self.ask(Method::GET, url, &[("authorization", "Bearer phx_reader")]).await
+        self.get_as(READER, url).await
+    }
+
+    async fn get_as(&self, key: &str, url: &str) -> Reply {
+        self.request(key, Method::GET, url, &Json::Null).await
+    }
+
+    /// Sends a `GET` request as the reader of project 1, with more headers.
+    async fn get_with(&self, url: &str, headers: &[(&str, &str)]) -> Reply {
+        self.request_with(READER, Method::GET, url, headers, &Json::Null).await
+    }
+
+    /// Returns a page and all that follow it, each by the link of the one before.
+    async fn pages(&self, url: &str) -> Vec<Json> {
+        let (mut pages, mut next) = (Vec::new(), Some(url.to_owned()));
+        while let Some(url) = next {
+            let page = self.get(&url).await.json();
+            next = page["next"].as_str().map(str::to_owned);
+            pages.push(page);
+            assert!(pages.len() < 1_000, "the pages have no end");
+        }
+        pages
     }
 
     /// Writes as the writer of project 1, which has to be accepted.
     async fn write(&self, method: Method, rest: &str, body: &Json) {
-        let url = format!("/api/projects/1/persons/{rest}");
-        let request = Request::builder().method(method).uri(url);
-        let request = request.header("authorization", "Bearer phx_writer");
-        let request = request.header("content-type", "application/json");
-        let reply = self.send(request.body(Body::from(body.to_string())).unwrap()).await;
+        let reply = self.request(WRITER, method, &format!("{LIST}/{rest}"), body).await;
         assert!(reply.status.is_success(), "{}", reply.body);
     }
 
+    /// Sends a request with a key, and with a JSON body unless it is null.
+    async fn request(&self, key: &str, method: Method, url: &str, body: &Json) -> Reply {
+        self.request_with(key, method, url, &[], body).await
+    }
+
+    async fn request_with(
+        &self,
+        key: &str,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: &Json,
+    ) -> Reply {
+        let authorization = format!("Bearer {key}");
+        let mut headers = [&[("authorization", &*authorization)], headers].concat();
+        if body.is_null() {
+            return self.ask(method, url, &headers).await;
+        }
+        headers.push(("content-type", "application/json"));
+        self.send_with(method, url, &headers, body.to_string()).await
+    }
+
+    /// Sends a request without a body.
     async fn ask(&self, method: Method, url: &str, headers: &[(&str, &str)]) -> Reply {
+        self.send_with(method, url, headers, Body::empty()).await
+    }
+
+    async fn send_with(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Body>,
+    ) -> Reply {
         let mut request = Request::builder().method(method).uri(url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.send(request.body(Body::empty()).unwrap()).await
+        self.send(request.body(body.into()).unwrap()).await
     }
 
     async fn send(&self, request: Request<Body>) -> Reply {
@@ -229,6 +289,12 @@ impl World {
 /// Returns the uuid of the person created for a distinct id.
 fn person_uuid(project: u32, distinct_id: &str) -> String {
     identity::person_uuids(project, distinct_id).next().unwrap().to_string()
+}
+
+/// Returns the first distinct id of every listed person.
+fn names(list: &Json) -> Vec<String> {
+    let results = list["results"].as_array().unwrap().iter();
+    results.map(|person| person["distinct_ids"][0].as_str().unwrap().to_owned()).collect()
 }
 
 /// An answer.
@@ -307,64 +373,5 @@ fn access() -> Access {
             key(AUDITOR, "activity_log:read", &[1]),
             key(HASTY, "person:read", &[1]),
         ]),
-    }
-}
-
-/// An event on 1 March 2026.
-struct Event {
-    time: String,
-    known: String,
-    token: &'static str,
-    distinct_id: String,
-    name: &'static str,
-    properties: Json,
-}
-
-fn event(time: &str, distinct_id: &str) -> Event {
-    Event {
-        time: time.to_owned(),
-        known: time.to_owned(),
-        token: "t1",
-        distinct_id: distinct_id.to_owned(),
-        name: "$set",
-        properties: json!({}),
-    }
-}
-
-impl Event {
-    fn with(self, properties: Json) -> Self {
-        Self { properties, ..self }
-    }
-
-    fn named(self, name: &'static str, properties: Json) -> Self {
-        Self { name, ..self }.with(properties)
-    }
-
-    fn known(self, known: &str) -> Self {
-        let known = known.to_owned();
-        Self { known, ..self }
-    }
-
-    fn of_project_2(self) -> Self {
-        Self { token: "t2", ..self }
-    }
-
-    fn record((event, offset): (&Self, u64)) -> Record {
-        let day = |time: &str| format!("2026-03-01T{time}:00Z");
-        let value = json!({
-            "token": event.token,
-            "distinct_id": event.distinct_id,
-            "event": event.name,
-            "timestamp": day(&event.time),
-            "now": day(&event.known),
-            "properties": event.properties,
-        });
-        Record {
-            position: Position { topic: 0, partition: 0, offset },
-            topic: "events".into(),
-            timestamp: Time::parse(&day(&event.known)).unwrap(),
-            value: Some(value.to_string().into_bytes()),
-            ..Record::default()
-        }
     }
 }

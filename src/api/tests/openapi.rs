@@ -43,7 +43,7 @@ async fn a_method_is_in_the_router_where_it_is_in_the_document() {
 }
 
 #[test]
-fn what_stands_beside_a_handler_is_of_the_route_that_it_has() {
+fn the_description_beside_a_handler_is_of_its_own_route() {
     for (path, told) in router::told() {
         assert!(path == told || path == "/api/environments", "{path} is told of as {told}");
     }
@@ -117,8 +117,8 @@ async fn no_route_tells_a_project_of_another_ones_persons() {
         event("10:00", "of-one").with(json!({"$set": {"plan": "one"}})),
         event("10:00", "of-two").with(json!({"$set": {"plan": PLANTED}})).of_project_2(),
     ]);
-    let url = format!("/api/projects/2/persons?personal_api_key={OF_TWO}");
-    let list = world.ask(Method::GET, &url, &[]).await.ok();
+    let url = "/api/projects/2/persons";
+    let list = world.get_as(OF_TWO, url).await.ok();
     assert!(list.contains(PLANTED));
     let uuid = person_uuid(2, "of-two");
     let id = serde_json::from_str::<Json>(&list).unwrap()["results"][0]["id"].to_string();
@@ -143,11 +143,7 @@ async fn no_route_tells_a_project_of_another_ones_persons() {
                 let url = format!(
                     "{path}?{query}&timestamp=2026-03-02&from=2026-03-01&to=2026-03-02&debug=true"
                 );
-                let request = Request::builder().method(method.clone()).uri(&url);
-                let request = request.header("authorization", format!("Bearer {WRITER}"));
-                let request = request.header("content-type", "application/json");
-                let request = request.body(Body::from(body.to_string())).unwrap();
-                let reply = world.send(request).await;
+                let reply = world.request(WRITER, method.clone(), &url, &body).await;
                 // An answer may repeat what was asked for.
                 let tells = |text: &str| reply.body.contains(text) && !url.contains(text);
                 assert!(!tells(PLANTED) && !tells(&uuid), "{method} {url}: {}", reply.body);
@@ -156,7 +152,7 @@ async fn no_route_tells_a_project_of_another_ones_persons() {
         }
     }
     assert!(asked > 200, "{asked}");
-    assert_eq!(world.ask(Method::GET, &url, &[]).await.ok(), list, "nothing was written");
+    assert_eq!(world.get_as(OF_TWO, url).await.ok(), list, "nothing was written");
 }
 
 #[tokio::test]

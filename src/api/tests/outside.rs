@@ -92,7 +92,7 @@ fn holds_nothing_planted(headers: &HeaderMap, about: &str) {
 
 /// `World::send` checks each answer, and so its headers, against the document.
 #[tokio::test]
-async fn no_header_has_what_a_request_brought() {
+async fn no_header_repeats_the_text_of_a_request() {
     let world = world();
     let mut asked = 0;
     // The other prefix has the same handlers.
@@ -108,14 +108,9 @@ async fn no_header_has_what_a_request_brought() {
                 for kind in ["format=csv", "format=json"] {
                     let sign = if url.contains('?') { '&' } else { '?' };
                     let url = format!("{url}{sign}{kind}");
-                    let mut request = Request::builder().method(method.clone()).uri(&url);
-                    request = request.header("authorization", format!("Bearer {OWNER}"));
-                    request = request.header("content-type", "application/json");
-                    for (name, value) in HEADERS {
-                        request = request.header(name, value);
-                    }
-                    let body = Body::from(fields.to_string());
-                    let reply = world.send(request.body(body).unwrap()).await;
+                    let as_owner =
+                        world.request_with(OWNER, method.clone(), &url, &HEADERS, &fields);
+                    let reply = as_owner.await;
                     let about = format!("{method} {url}: {}", reply.body);
                     assert_ne!(reply.status, 500, "{about}");
                     holds_nothing_planted(&reply.headers, &about);
@@ -129,12 +124,12 @@ async fn no_header_has_what_a_request_brought() {
 
 /// Checks what goes over the wire, rather than what the program means to send.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_line_of_an_answers_head_is_a_requests() {
+async fn no_header_line_of_an_answer_comes_from_the_request() {
     let world = world();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(listener, None, world.state.clone(), std::future::pending()));
-    let list = "/api/projects/1/persons";
+    let list = LIST;
     let mut targets: Vec<_> = ODD.iter().map(|odd| format!("{list}?format=csv&x={odd}")).collect();
     targets.extend(ODD.iter().map(|odd| format!("{list}/{odd}/activity?format=csv")));
     targets.extend(ODD.iter().map(|odd| format!("/docs/{odd}")));
@@ -183,9 +178,7 @@ async fn links_name_the_host_that_was_asked_and_nothing_else() {
     }
     let url = "/api/projects/1/persons?limit=1&offset=1";
     let of = async |world: &World, key: &str, headers: &[(&str, &str)]| {
-        let key = format!("Bearer {key}");
-        let headers = [&[("authorization", &*key)], headers].concat();
-        world.ask(Method::GET, url, &headers).await
+        world.request_with(key, Method::GET, url, headers, &Json::Null).await
     };
     for (host, is_one) in [
         ("people.example", true),

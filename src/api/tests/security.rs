@@ -244,7 +244,7 @@ impl Table {
 }
 
 #[tokio::test]
-async fn every_route_lets_in_who_may_with_the_key_where_it_may_stand() {
+async fn every_route_admits_only_keys_with_its_scope_in_places_for_keys() {
     let mut table = Table::new();
     for route in &Route::all() {
         let Some(scope) = route.scope else {
@@ -318,7 +318,7 @@ async fn a_header_holds_a_key_where_it_says_so() {
         ("personal_api_key=phx_other&personal_api_key=phx_reader", None, Ok(())),
     ] {
         let headers: Vec<_> = header.iter().map(|value| ("authorization", *value)).collect();
-        let url = format!("/api/projects/1/persons?{query}");
+        let url = format!("{LIST}?{query}");
         let reply = world.ask(Method::GET, &url, &headers).await;
         match expected {
             Ok(()) => drop(reply.ok()),

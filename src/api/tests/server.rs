@@ -47,7 +47,7 @@ async fn running_requests_are_answered_before_the_end() {
     let shutdown = async { drop(ended.await) };
     let serving =
         tokio::spawn(serve(listener, Some(metrics_listener), world.state.clone(), shutdown));
-    let list = text(ask(address, "/api/projects/1/persons")).await;
+    let list = text(ask(address, LIST)).await;
     assert!(list.starts_with("HTTP/1.1 200 OK\r\n"), "{list}");
     assert!(list.ends_with(r#""count":0,"results":[]}"#), "{list}");
 
@@ -93,7 +93,7 @@ fn send(address: SocketAddr, request: &[u8]) -> String {
 
 /// These bytes never become a request, so the answer lacks the usual shape of errors, as the reference says.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_request_is_refused_without_a_body() {
+async fn bytes_that_are_no_request_are_refused_without_a_body() {
     const END: &str = "\r\nHost: x\r\nConnection: close\r\n\r\n";
     let (listener, address) = bind().await;
     let world = World::new();
@@ -140,7 +140,7 @@ async fn headers_without_end_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_never_comes_to_its_end_changed_nothing() {
+async fn an_unfinished_body_changes_nothing() {
     let world =
         World::with(&Settings { request_timeout: Duration::from_millis(400), ..settings() });
     let (listener, address) = bind().await;

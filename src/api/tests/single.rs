@@ -3,7 +3,7 @@
 use super::*;
 
 async fn id_of(world: &World, distinct_id: &str) -> String {
-    let url = format!("/api/projects/1/persons?distinct_id={distinct_id}");
+    let url = format!("{LIST}?distinct_id={distinct_id}");
     world.get(&url).await.json()["results"][0]["id"].to_string()
 }
 
@@ -11,7 +11,7 @@ async fn id_of(world: &World, distinct_id: &str) -> String {
 async fn a_person_is_answered_by_integer_and_by_uuid_in_any_form() {
     let world = World::new();
     let id = id_of(&world, "ann").await;
-    let expected = world.get(&format!("/api/projects/1/persons/{ANN}")).await.ok();
+    let expected = world.get(&format!("{LIST}/{ANN}")).await.ok();
     assert_eq!(
         expected,
         format!(r#"{{"id":{id},"name":"ann@x.org","distinct_ids":["ann","a-b-c-d-e"],"#)
@@ -34,22 +34,22 @@ async fn a_person_merged_away_is_answered_by_what_it_became() {
     let world = World::new();
     let uuid = crate::person::identity::person_uuid(1, "a-b-c-d-e");
     let id = crate::person::identity::person_id(uuid);
-    let current = world.get(&format!("/api/projects/1/persons/{ANN}")).await.ok();
+    let current = world.get(&format!("{LIST}/{ANN}")).await.ok();
     let expected = current.replace(
         r#""is_identified":true}"#,
         &format!(r#""is_identified":true,"merged_from":"{uuid}"}}"#),
     );
     for person_ref in [uuid.to_string(), id.to_string()] {
-        let url = format!("/api/projects/1/persons/{person_ref}");
+        let url = format!("{LIST}/{person_ref}");
         assert_eq!(world.get(&url).await.ok(), expected);
     }
 }
 
 #[tokio::test]
-async fn what_is_no_id_is_told_from_an_id_of_nobody() {
+async fn an_invalid_id_is_told_apart_from_an_unknown_one() {
     let world = World::new();
     for id in ["user-1", "-1", "%20", "1.0"] {
-        let url = format!("/api/projects/1/persons/{id}");
+        let url = format!("{LIST}/{id}");
         let expected = concat!(
             r#"{"type":"validation_error","code":"invalid_input","detail":"#,
             r#""The ID provided does not look like a personID. If you are using a distinctId, "#,
@@ -60,37 +60,30 @@ async fn what_is_no_id_is_told_from_an_id_of_nobody() {
     let nobody =
         r#"{"type":"invalid_request","code":"not_found","detail":"Not found.","attr":null}"#;
     for id in ["1", "99999999999999999999", "00000000-0000-0000-0000-000000000000"] {
-        let url = format!("/api/projects/1/persons/{id}");
+        let url = format!("{LIST}/{id}");
         assert_eq!(world.get(&url).await.error(), (404, nobody.to_owned()), "{url}");
     }
     // A person of another project does not exist here.
-    let url = format!("/api/projects/2/persons/{ANN}?personal_api_key={OF_TWO}");
-    let reply = world.ask(Method::GET, &url, &[]).await;
+    let reply = world.get_as(OF_TWO, &format!("/api/projects/2/persons/{ANN}")).await;
     assert_eq!(reply.error(), (404, nobody.to_owned()));
 }
 
 #[tokio::test]
 async fn an_answer_that_the_caller_has_is_not_sent_again() {
     let mut world = World::new();
-    let url = format!("/api/projects/1/persons/{ANN}");
+    let url = format!("{LIST}/{ANN}");
     let tag = world.get(&url).await.header("etag").to_owned();
     assert!(tag.starts_with('"') && tag.len() == 34, "{tag}");
     for known in [tag.clone(), format!("\"x\", W/{tag}"), "*".to_owned()] {
-        let headers = [("authorization", "Bearer phx_reader"), ("if-none-match", &known)];
-        let reply = world.ask(Method::GET, &url, &headers).await;
+        let reply = world.get_with(&url, &[("if-none-match", &known)]).await;
         assert_eq!((reply.status.as_u16(), reply.body.as_str()), (304, ""), "{known}");
         assert_eq!(reply.header("etag"), tag);
         assert!(!reply.header("x-personview-position").is_empty());
     }
-    let twice = [
-        ("authorization", "Bearer phx_reader"),
-        ("if-none-match", "\"x\""),
-        ("if-none-match", &tag),
-    ];
-    assert_eq!(world.ask(Method::GET, &url, &twice).await.status, 304, "on a line of its own");
+    let twice = [("if-none-match", "\"x\""), ("if-none-match", &tag)];
+    assert_eq!(world.get_with(&url, &twice).await.status, 304, "on a line of its own");
     world.ingest(&[event("17:00", "ann").with(json!({"$set": {"plan": "max"}}))]);
-    let headers = [("authorization", "Bearer phx_reader"), ("if-none-match", &tag)];
-    let reply = world.ask(Method::GET, &url, &headers).await;
+    let reply = world.get_with(&url, &[("if-none-match", &tag)]).await;
     assert_ne!(reply.header("etag"), tag);
     assert!(reply.ok().contains(r#""plan":"max""#));
 }
@@ -98,7 +91,7 @@ async fn an_answer_that_the_caller_has_is_not_sent_again() {
 #[tokio::test]
 async fn a_read_reflects_the_position_it_asks_for() {
     let mut world = World::new();
-    let url = format!("/api/projects/1/persons/{ANN}?min_position=");
+    let url = format!("{LIST}/{ANN}?min_position=");
     let reply = world.get(&url).await;
     let position = reply.header("x-personview-position").to_owned();
     reply.ok();

@@ -10,7 +10,7 @@ use crate::person::{Position, Record, Rules, Time, identity};
 /// The beginning of the hour in which the events start.
 const START: i64 = 490_000 * 3_600_000_000;
 
-fn record(offset: usize, (minutes, known, mut value): (i64, i64, Json)) -> Record {
+fn record(offset: usize, minutes: i64, known: i64, mut value: Json) -> Record {
     let at = |minutes: i64| Time(START + minutes * 60_000_000);
     let is_command = !value["command"].is_null();
     if !is_command {
@@ -59,7 +59,9 @@ fn told() -> (tempfile::TempDir, Config) {
         (0, 101, command("eve", json!({"command": "delete"}))),
     ];
     let events = events.into_iter().enumerate();
-    let records: Vec<_> = events.map(|(offset, event)| record(offset, event)).collect();
+    let records: Vec<_> = events
+        .map(|(offset, (minutes, known, event))| record(offset, minutes, known, event))
+        .collect();
     let rules = Rules { promote: false, projects: [("t".to_owned(), 1)].into() };
     let settings = apply::Settings { record_volatile: false, properties_limit: 512 << 10 };
     let parsed = apply::parse(&records, &rules, store.dictionary());
@@ -121,7 +123,7 @@ fn a_person_is_told_from_its_name_to_its_last_operation() {
 }
 
 #[test]
-fn who_is_not_there_is_told_so() {
+fn a_person_that_is_not_there_is_reported() {
     let (_folder, config) = told();
     let deleted = shown(&config, None, Some(&uuid_of("eve").to_string()), 9).expect("a tombstone");
     assert!(deleted.contains("deleted           2025-11-24T17:41:00Z"), "{deleted}");

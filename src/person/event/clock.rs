@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_now_and_what_cannot_be_written_is_the_epoch() {
+    fn an_unreadable_time_is_now_and_an_unwritable_one_the_epoch() {
         let clock = Clock {
             now: Some(at("12:00:00")),
             timestamp: Timestamp::Unreadable,

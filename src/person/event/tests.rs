@@ -58,7 +58,7 @@ fn a_wrapped_record_a_data_object_and_a_flat_event_say_the_same() {
 }
 
 #[test]
-fn of_a_field_given_twice_the_last_one_counts_whatever_the_first_is() {
+fn the_last_of_two_equal_fields_counts_whatever_the_first_is() {
     let of = |first: &str, last: &str| {
         let text = format!(r#"{{"token":"phc_x","distinct_id":"ann",{first},"event":"x",{last}}}"#);
         Event::parse(&record(text.as_bytes()), &rules())

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_short_is_not_too_large() {
+    fn short_patterns_are_not_too_large() {
         let email = parse(r"^[\w.+-]+@[\w-]+\.[\w.-]{2,63}$").unwrap();
         assert!(email.is_match("ann@x.org") && !email.is_match("ann"));
         assert!(parse(r"^\w{1,64}$").unwrap().is_match("ann_7"));

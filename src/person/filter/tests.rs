@@ -143,7 +143,7 @@ fn groups_have_so_many_levels_and_no_more() {
 }
 
 #[test]
-fn what_is_no_filter_says_why() {
+fn an_invalid_filter_says_why() {
     for json in ["", "x", "7", "[7]", "{}", r#"[{"value": 1}]"#, r#"{"type":"X","values":[]}"#] {
         let error = Filter::parse(json, now()).unwrap_err();
         assert_eq!(error.to_string(), "Properties are unparsable!", "{json}");

@@ -1,19 +1,7 @@
 //! Tests that a restore brings back exactly what was backed up, or nothing.
 
 use super::*;
-use crate::person::{Life, Owned, Ownership, Seat, Time};
-
-fn config(path: PathBuf) -> Config {
-    Config { path, memory: 64 << 20, sync_writes: false }
-}
-
-fn add(store: &Store, id: &str) {
-    let mut transaction = store.transaction();
-    let life = Life { person: 3, number: 0 };
-    let owned = Owned { from: Time(1), known: Time(2), life, seat: Seat::Own(0) };
-    transaction.set_owner(1, id, Some(Ownership::new(owned)));
-    transaction.commit().unwrap();
-}
+use crate::store::tests::{config, give, open};
 
 /// A store with three backups: of no persons, of ann, and of ann and bob.
 struct World {
@@ -24,12 +12,12 @@ struct World {
 impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&config(folder.path().join("store"))).unwrap();
+        let store = open(&folder.path().join("store"));
         let world = Self { folder, store };
         world.back_up();
-        add(&world.store, "ann");
+        give(&world.store, ["ann"]).unwrap();
         world.back_up();
-        add(&world.store, "bob");
+        give(&world.store, ["bob"]).unwrap();
         world.back_up();
         world
     }
@@ -44,7 +32,7 @@ impl World {
     }
 
     fn restored(&self, number: u32) -> Result<Store> {
-        let config = config(self.folder.path().join("restored"));
+        let config = config(&self.folder.path().join("restored"));
         self.backups().restore(number, &config)?;
         Store::open(&config)
     }
@@ -76,12 +64,12 @@ fn a_restored_store_tells_itself_from_the_first_one_and_goes_on() {
     let restored = world.restored(3).unwrap();
     assert_ne!(restored.identity(), world.store.identity());
     assert_eq!(restored.secret, world.store.secret, "or deleted persons would come back");
-    add(&restored, "cleo");
+    give(&restored, ["cleo"]).unwrap();
     assert!(restored.snapshot().owner(1, "cleo").unwrap().is_some());
 }
 
 #[test]
-fn what_is_there_already_is_not_copied_again() {
+fn files_that_a_backup_has_are_not_copied_again() {
     let world = World::new();
     let before = world.shared();
     world.back_up();
@@ -114,17 +102,17 @@ fn a_damaged_backup_makes_no_store() {
 }
 
 #[test]
-fn nothing_that_is_there_is_written_over() {
+fn nothing_is_overwritten() {
     let world = World::new();
     let path = world.folder.path().join("store");
-    let error = world.backups().restore(1, &config(path.clone())).unwrap_err().to_string();
+    let error = world.backups().restore(1, &config(&path)).unwrap_err().to_string();
     assert!(error.contains("there is a store already"), "{error}");
     let error = Backups::open(&path).err().unwrap().to_string();
     assert!(error.contains("backups need a folder of their own"), "{error}");
     let other = world.folder.path().join("other");
     fs::create_dir(&other).unwrap();
     fs::write(other.join("letter"), "mine").unwrap();
-    let error = world.backups().restore(1, &config(other.clone())).unwrap_err().to_string();
+    let error = world.backups().restore(1, &config(&other)).unwrap_err().to_string();
     assert!(error.contains("is not empty and holds no store"), "{error}");
     assert_eq!(fs::read_dir(other).unwrap().count(), 1);
 }
@@ -150,11 +138,11 @@ fn a_file_system_of_its_own_may_hold_a_store() {
     let world = World::new();
     let path = world.folder.path().join("disk");
     fs::create_dir_all(path.join("lost+found")).unwrap();
-    world.backups().restore(3, &config(path.clone())).unwrap();
-    assert!(Store::open(&config(path)).unwrap().snapshot().owner(1, "bob").unwrap().is_some());
+    world.backups().restore(3, &config(&path)).unwrap();
+    assert!(open(&path).snapshot().owner(1, "bob").unwrap().is_some());
     let new = world.folder.path().join("new");
     fs::create_dir_all(new.join("lost+found")).unwrap();
-    Store::open(&config(new)).unwrap();
+    open(&new);
 }
 
 #[test]
@@ -164,7 +152,7 @@ fn a_checkpoint_that_was_left_is_taken_away_at_the_start() {
     let error = store.checkpoint().unwrap_err().to_string();
     assert!(error.contains("another backup is being made"), "{error}");
     drop(store);
-    let store = Store::open(&config(folder.path().join("store"))).unwrap();
+    let store = open(&folder.path().join("store"));
     store.checkpoint().unwrap();
 }
 
@@ -260,7 +248,7 @@ fn a_link_in_a_folder_of_backups_is_followed_nowhere() {
 }
 
 #[test]
-fn what_is_no_number_is_no_backup() {
+fn a_name_that_is_no_number_is_no_backup() {
     let world = World::new();
     let meta = world.folder.path().join("backups/meta");
     for name in ["x", "0", "-1", "+4", "04", "4x", "99999999999", "1 ", "..4"] {
@@ -282,14 +270,14 @@ fn a_store_is_restored_where_it_is_told_to_and_nowhere_else() {
     let path = world.folder.path().join("target");
     // The operator may name a link: it stands for the folder it points to, which here is not empty.
     symlink(&beside, &path).unwrap();
-    let error = world.backups().restore(3, &config(path.clone())).unwrap_err().to_string();
+    let error = world.backups().restore(3, &config(&path)).unwrap_err().to_string();
     assert!(error.contains("is not empty and holds no store"), "{error}");
     is_untouched(&world, "a link to what is not empty");
     fs::remove_file(&path).unwrap();
     // A link in place of the folder in which the store is built is refused.
     fs::create_dir(&path).unwrap();
     symlink(&beside, path.join(RESTORING)).unwrap();
-    let error = world.backups().restore(3, &config(path.clone())).unwrap_err().to_string();
+    let error = world.backups().restore(3, &config(&path)).unwrap_err().to_string();
     assert!(error.contains("it is no folder"), "{error}");
     is_untouched(&world, "a link where the store grows");
     fs::remove_file(path.join(RESTORING)).unwrap();
@@ -297,9 +285,9 @@ fn a_store_is_restored_where_it_is_told_to_and_nowhere_else() {
     let disk = world.folder.path().join("disk");
     fs::create_dir(&disk).unwrap();
     symlink(&disk, &path).unwrap();
-    world.backups().restore(3, &config(path.clone())).unwrap();
+    world.backups().restore(3, &config(&path)).unwrap();
     assert!(disk.join("CURRENT").exists(), "where the link leads");
-    assert!(Store::open(&config(path)).unwrap().snapshot().owner(1, "bob").unwrap().is_some());
+    assert!(open(&path).snapshot().owner(1, "bob").unwrap().is_some());
 }
 
 #[test]
@@ -312,9 +300,9 @@ fn folders_that_are_made_are_nobody_elses_to_read() {
         assert_eq!(mode(&world.folder.path().join(name)), 0o700, "{name}");
     }
     // An existing folder keeps its mode.
-    let open = world.folder.path().join("open");
-    fs::create_dir(&open).unwrap();
-    fs::set_permissions(&open, fs::Permissions::from_mode(0o750)).unwrap();
-    drop(Store::open(&config(open.clone())).unwrap());
-    assert_eq!(mode(&open), 0o750);
+    let existing = world.folder.path().join("existing");
+    fs::create_dir(&existing).unwrap();
+    fs::set_permissions(&existing, fs::Permissions::from_mode(0o750)).unwrap();
+    drop(open(&existing));
+    assert_eq!(mode(&existing), 0o750);
 }

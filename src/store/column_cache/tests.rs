@@ -8,7 +8,7 @@ use crate::person::{Entry as OfHead, FIRST_PROPERTY, Fact, PersonId, Time, Value
 use crate::store::column::LIVE;
 use crate::store::snapshot::Snapshot;
 use crate::store::tests::beside::beside_commits;
-use crate::store::tests::config;
+use crate::store::tests::opened;
 use crate::store::{By, Error, Order, Start};
 
 const PROPERTY: PropertyId = FIRST_PROPERTY;
@@ -61,8 +61,7 @@ fn commit(store: &Store, number: u64, persons: &mut Vec<PersonId>) {
 
 #[test]
 fn readers_beside_commits_get_the_columns_of_their_snapshot() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&config(folder.path())).unwrap();
+    let (_folder, store) = opened();
     let (kept, mut persons) = (AtomicU64::new(0), Vec::new());
     let commit = |number| commit(&store, number, &mut persons);
     beside_commits(&store, 150, commit, |snapshot| {
@@ -76,8 +75,7 @@ fn readers_beside_commits_get_the_columns_of_their_snapshot() {
 
 #[test]
 fn a_column_is_read_once_and_brought_up_to_date_then() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&config(folder.path())).unwrap();
+    let (_folder, store) = opened();
     let mut persons = Vec::new();
     commit(&store, 1, &mut persons);
     let before = store.snapshot();
@@ -91,9 +89,8 @@ fn a_column_is_read_once_and_brought_up_to_date_then() {
 }
 
 #[test]
-fn who_leaves_ends_its_own_scan_and_not_what_others_find_in_memory() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&config(folder.path())).unwrap();
+fn a_caller_that_leaves_ends_its_own_scan_but_not_what_is_in_memory() {
+    let (_folder, store) = opened();
     let mut transaction = store.transaction();
     for number in 0..2_000 {
         let began = Fact { time: Time(0), known: Time(0) };
@@ -128,7 +125,7 @@ fn get(cache: &ColumnCache, project: ProjectId, at: u64, bytes: usize) -> (bool,
 }
 
 #[test]
-fn what_was_not_asked_for_longest_makes_room() {
+fn the_least_recently_used_column_makes_room() {
     let cache = ColumnCache::new(3_000);
     assert_eq!(get(&cache, 1, 0, 500), (true, true));
     assert_eq!(get(&cache, 2, 2, 500), (true, true));
@@ -142,7 +139,7 @@ fn what_was_not_asked_for_longest_makes_room() {
 }
 
 #[test]
-fn who_was_overtaken_puts_nothing_in() {
+fn an_overtaken_reader_puts_nothing_into_the_cache() {
     let cache = ColumnCache::new(1 << 20);
     let of = CacheKey::Ids(1);
     let slow = |_| {
@@ -157,7 +154,7 @@ fn who_was_overtaken_puts_nothing_in() {
 }
 
 #[test]
-fn what_nobody_finished_is_read_anew() {
+fn an_unfinished_read_is_begun_anew() {
     let cache = ColumnCache::new(1 << 20);
     let broken = || cache.get(CacheKey::Ids(1), 0, || 0, |_| panic!("a test"));
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(broken)).is_err());

@@ -127,7 +127,7 @@ proptest! {
 }
 
 #[test]
-fn what_nobody_has_any_more_is_not_kept_for_ever() {
+fn values_that_nobody_has_any_more_are_not_kept_for_ever() {
     let rows = BTreeMap::from([(1, "1")]);
     let mut column = whole(&rows);
     for number in 0..100 {
@@ -142,7 +142,7 @@ fn what_nobody_has_any_more_is_not_kept_for_ever() {
 }
 
 #[test]
-fn what_is_too_large_is_not_taken() {
+fn a_column_that_is_too_large_is_not_kept() {
     let mut persons = 0..100_u64;
     let next = || Ok(persons.next().map(|person| (person, vec![b'1'; 10])));
     assert!(MemoryColumn::of(next, 1_000).unwrap().is_none());

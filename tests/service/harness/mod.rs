@@ -212,6 +212,15 @@ impl Service {
         })
     }
 
+    /// Waits until readiness gives a reason with these words for a component, and returns that reason.
+    pub fn wait_for_reason(&self, component: &str, words: &str) -> String {
+        wait_for(|| {
+            let (_, body) = self.get("/_readiness");
+            let reason = body["components"][component]["reason"].as_str().unwrap_or_default();
+            if reason.contains(words) { Ok(reason.to_owned()) } else { Err(body.to_string()) }
+        })
+    }
+
     /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.process.id()

@@ -63,6 +63,11 @@ impl Topic {
         Self::at(&self.address, format!("{}_dlq", self.name))
     }
 
+    /// Returns the query of a read that waits until a record of this topic is applied.
+    pub fn position(&self, partition: i32, offset: usize) -> String {
+        format!("?min_position={}:{partition}:{offset}", self.name)
+    }
+
     /// Creates the command topic that belongs to this one.
     pub fn commands(&self) -> Self {
         let commands = Self::at(&self.address, format!("{}-commands", self.name));

@@ -1,6 +1,8 @@
 //! Commands in a rebuilt store, and commands that are refused for their size.
 
-use super::example::{applied, command, identify, properties, set, world};
+use super::story::{
+    applied, command, delete, given, identify, merge, properties, records, set, split,
+};
 use super::*;
 use crate::person::identity::person_uuid;
 
@@ -38,34 +40,34 @@ fn outcomes(tally: &Tally) -> Vec<Outcome> {
 fn a_command_finds_its_person_where_events_came_in_another_order() {
     let visit = (0, set("anon", &json!({"plan": "free"})));
     let login = (1, identify("who", "anon"));
-    let (_live, live) = world(&[login.clone(), visit.clone()]);
+    let (_live, live, _) = given(&[login.clone(), visit.clone()]);
     assert_eq!(uuid_of(&live, "anon"), Some(person_uuid(1, "who")));
     let snapshot = live.snapshot();
     let person = snapshot.person_of_distinct_id(1, "who").unwrap().unwrap();
     let head = snapshot.head(1, person).unwrap().unwrap();
     let others = snapshot.other_uuids(1, (person, &head), 100).unwrap();
     assert_eq!(others, [person_uuid(1, "anon")]);
-    let (_anew, anew) = world(&[visit, login]);
+    let (_anew, anew, _) = given(&[visit, login]);
     assert_eq!(uuid_of(&anew, "who"), Some(person_uuid(1, "anon")));
     let with_others = |what: Json| {
         let mut command = command(&what);
         command["other_uuids"] = json!(others);
         command
     };
-    let properties = json!({"plan": "pro"});
-    let update = with_others(json!({"command": "set", "of": "who", "properties": properties}));
+    let pro = json!({"plan": "pro"});
+    let update = with_others(json!({"command": "set", "of": "who", "properties": &pro}));
     applied(&anew, &[(2, update)]);
-    assert_eq!(super::example::properties(&anew, "who"), properties);
+    assert_eq!(properties(&anew, "who"), pro);
     applied(&anew, &[(3, with_others(json!({"command": "delete", "of": "who"})))]);
     assert_eq!((uuid_of(&anew, "who"), uuid_of(&anew, "anon")), (None, None));
 }
 
 #[test]
-fn other_uuids_are_nobody_elses() {
-    let (_folder, store) = world(&[
+fn other_uuids_belong_to_no_other_person() {
+    let (_folder, store, _) = given(&[
         (0, set("ann", &json!({}))),
         (1, identify("ann", "bob")),
-        (2, command(&json!({"command": "split", "of": "ann", "distinct_ids": ["ann"]}))),
+        (2, split("ann", &["ann"])),
     ]);
     // Bob's person was created by the id ann, which has another person now.
     assert_eq!(uuid_of(&store, "bob"), Some(person_uuid(1, "ann")));
@@ -82,21 +84,16 @@ fn other_uuids_are_nobody_elses() {
 fn ids_that_went_through_too_many_merges_leave_a_few_at_a_time() {
     const LINKS: i64 = 60;
     let person = |link: i64| format!("p{link}");
-    let chain = (1..LINKS).map(|link| {
-        let properties = json!({"alias": person(link - 1)});
-        let event = json!({"distinct_id": person(link), "event": "$merge_dangerously", "properties": properties});
-        (2 * link, event)
-    });
+    let chain = (1..LINKS).map(|link| (2 * link, merge(&person(link), &person(link - 1))));
     let all = (0..LINKS).map(|link| (0, set(&person(link), &json!({}))));
-    let (_folder, store) = world(&all.chain(chain).collect::<Vec<_>>());
+    let (_folder, store, _) = given(&all.chain(chain).collect::<Vec<_>>());
     let top = person(LINKS - 1);
     let now = |id: &str| store.snapshot().person_of_distinct_id(1, id).unwrap();
     assert_eq!(now("p0"), now(&top));
     let tally = applied(&store, &[(500, command(&json!({"command": "split", "of": top})))]);
     assert_eq!(outcomes(&tally), [Outcome::Refused]);
     assert_eq!(now("p0"), now(&top));
-    let few = json!({"command": "split", "of": top, "distinct_ids": ["p0", "p1"]});
-    let tally = applied(&store, &[(501, command(&few))]);
+    let tally = applied(&store, &[(501, split(&top, &["p0", "p1"]))]);
     assert_eq!(outcomes(&tally), [Outcome::Recorded]);
     assert!(now("p0") != now(&top) && now("p0") != now("p1") && now("p2") == now(&top));
 }
@@ -104,17 +101,11 @@ fn ids_that_went_through_too_many_merges_leave_a_few_at_a_time() {
 #[test]
 fn a_deleted_person_of_many_rows_leaves_none() {
     let sets = (0..300).map(|n| (n, set("ann", &json!({"n": n}))));
-    let end = [
-        (400, command(&json!({"command": "delete", "of": "ann"}))),
-        (500, set("ann", &json!({"m": 1}))),
-    ];
+    let end = [(400, delete("ann")), (500, set("ann", &json!({"m": 1})))];
     let bob = (0, set("bob", &json!({"b": 1})));
     let lines: Vec<_> = std::iter::once(bob).chain(sets).chain(end).collect();
-    let records = lines.iter().enumerate();
-    let records: Vec<_> = records.map(|(at, (m, line))| record(at, *m, *m, line)).collect();
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    apply(&store, &records, &[100], SETTINGS);
+    let (_folder, store) = opened();
+    apply(&store, &records(&lines), &[100], SETTINGS);
     assert_eq!(properties(&store, "ann"), json!({"m": 1}));
     assert_eq!(properties(&store, "bob"), json!({"b": 1}));
     assert_eq!(store.content().iter().filter(|row| row.0 == "timeline").count(), 2);

@@ -1,7 +1,7 @@
 //! Events with `$set` and `$unset` of one key, one after the other. The result of each depends on those
 //! before it; one too many is decided when it arrives. In tests, two may follow one another.
 
-use super::example::{applied, as_of, at, identify, world};
+use super::story::{applied, as_of, at, given, identify};
 use super::*;
 
 /// Returns an event that sets the property to the minute if it is absent, and removes it otherwise.
@@ -21,9 +21,9 @@ fn each<const MINUTES: usize>(store: &Store) -> [Option<i64>; MINUTES] {
 }
 
 #[test]
-fn what_a_crowd_came_to_stays_when_a_late_one_comes() {
+fn a_late_event_leaves_what_a_crowd_has_decided() {
     let lines = [1, 2, 3, 4, 6, 7, 8, 9].map(|minutes| either("ann", minutes));
-    let (_folder, store) = world(&lines);
+    let (_folder, store, _) = given(&lines);
     let in_order = [Some(1), None, Some(3), None, None, Some(6), None, Some(8), None];
     assert_eq!(each(&store), in_order);
     // The third and the sixth were decided when they came, and so is the late one.
@@ -35,7 +35,7 @@ fn what_a_crowd_came_to_stays_when_a_late_one_comes() {
 fn a_merge_that_copies_into_a_crowd_decides_as_well() {
     let lines = ["ann", "ann", "bob", "bob"].into_iter().zip(2..);
     let lines: Vec<_> = lines.map(|(id, minutes)| either(id, minutes * 2)).collect();
-    let (_folder, store) = world(&lines);
+    let (_folder, store, _) = given(&lines);
     let of_both = [None, None, None, Some(4), Some(4), None, None, Some(8), Some(8), None];
     applied(&store, &[(2, identify("ann", "bob"))]);
     assert_eq!(each(&store), of_both);

@@ -1,19 +1,19 @@
 //! Deleted persons are removed from the disk.
 
-use super::example::{command, identify, set, world};
+use super::story::{delete, given, identify, set};
 use super::*;
 use crate::store::Pending;
+use crate::store::tests::open;
 
 #[test]
-fn who_is_deleted_again_leaves_the_disk_again() {
-    let deletion = || command(&json!({"command": "delete", "of": "ann"}));
+fn a_person_that_is_deleted_again_leaves_the_disk_again() {
     let anew = set("ann", &json!({"second": "x"}));
-    let lines = [(0, set("ann", &json!({"first": "x"}))), (10, deletion()), (20, anew)];
-    let (_folder, store) = world(&lines);
+    let lines = [(0, set("ann", &json!({"first": "x"}))), (10, delete("ann")), (20, anew)];
+    let (_folder, store, _) = given(&lines);
     let (_, once) = store.erase(&Pending::default()).unwrap();
     assert_eq!(once.persons.len(), 1);
     let reader = store.snapshot();
-    let mut again = deletion();
+    let mut again = delete("ann");
     again["idempotency_key"] = "again".into();
     apply(&store, &[record(lines.len(), 30, 30, &again)], &[1], SETTINGS);
     let (erased, pending) = store.erase(&once).unwrap();
@@ -29,10 +29,9 @@ fn who_is_deleted_again_leaves_the_disk_again() {
 }
 
 #[test]
-fn what_was_deleted_leaves_the_disk() {
+fn deleted_data_leaves_the_disk() {
     deleted_with(&[]);
-    let more = command(&json!({"command": "delete", "of": "carl"}));
-    deleted_with(&[(11, set("carl", &json!({"plan": "third-secret"}))), (12, more)]);
+    deleted_with(&[(11, set("carl", &json!({"plan": "third-secret"}))), (12, delete("carl"))]);
 }
 
 /// Erases two persons and those that the other lines delete, each as one more.
@@ -43,10 +42,10 @@ fn deleted_with(others: &[(i64, Json)]) {
         (2, set("anon-the-secret", &json!({"plan": "merged-secret", "from": "visitor-secret"}))),
         (3, identify("ann-the-secret", "anon-the-secret")),
         (2, set("anon-the-secret", &json!({"from": "late-secret"}))),
-        (10, command(&json!({"command": "delete", "of": "ann-the-secret"}))),
+        (10, delete("ann-the-secret")),
     ];
     lines.extend_from_slice(others);
-    let (folder, store) = world(&lines);
+    let (folder, store, _) = given(&lines);
     let (erased, pending) = store.erase(&Pending::default()).unwrap();
     let persons = 2 + others.len() / 2;
     let due = (0, persons);
@@ -74,8 +73,7 @@ fn deleted_with(others: &[(i64, Json)]) {
 
 #[test]
 fn an_erasure_that_the_end_cuts_short_is_none() {
-    let deletion = command(&json!({"command": "delete", "of": "ann"}));
-    let (folder, store) = world(&[(0, set("ann", &json!({"first": "x"}))), (10, deletion)]);
+    let (folder, store, _) = given(&[(0, set("ann", &json!({"first": "x"}))), (10, delete("ann"))]);
     let (_, pending) = store.erase(&Pending::default()).unwrap();
     store.end_background_work();
     assert_eq!(store.erase(&pending).unwrap(), (0, pending));

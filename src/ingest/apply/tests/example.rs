@@ -2,56 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value as Json, json};
-
+use super::story::{alias, applied, as_of, at, command, current, delete, given, identify, learned};
+use super::story::{merge, properties, reads, record, records, set, split, unset, visit};
 use super::*;
 use crate::person::event::Warning;
-use crate::person::identity;
-
-fn reads<'a, 's>(snapshot: &'a Snapshot<'s>) -> Reads<'a, 's> {
-    Reads { snapshot, project: 1 }
-}
-
-fn current(snapshot: &Snapshot, id: &str) -> Answer {
-    reads(snapshot).now(id).unwrap()
-}
-
-pub fn as_of(snapshot: &Snapshot, id: &str, time: Time, known: Time, mode: Mode) -> Option<Answer> {
-    reads(snapshot).as_of(id, Moment { time, known }, mode)
-}
-
-/// Applies a short history to a new store.
-pub fn given(events: &[(i64, Json)]) -> (tempfile::TempDir, Store, Tally) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    let records = events.iter().enumerate();
-    let records: Vec<_> =
-        records.map(|(offset, (minutes, event))| record(offset, *minutes, 0, event)).collect();
-    let tally = apply(&store, &records, &[3], SETTINGS);
-    (folder, store, tally)
-}
-
-pub fn set(id: &str, values: &Json) -> Json {
-    json!({"distinct_id": id, "event": "$set", "properties": {"$set": values}})
-}
-
-pub fn identify(id: &str, anonymous: &str) -> Json {
-    json!({"distinct_id": id, "event": "$identify", "properties": {"$anon_distinct_id": anonymous}})
-}
-
-pub fn unset(id: &str, keys: &[&str]) -> Json {
-    json!({"distinct_id": id, "event": "$set", "properties": {"$unset": keys}})
-}
-
-pub fn properties(store: &Store, id: &str) -> Json {
-    let values = current(&store.snapshot(), id).properties;
-    values
-        .into_iter()
-        .map(|(name, value)| (name, serde_json::from_str(value.as_json()).unwrap()))
-        .collect::<BTreeMap<_, Json>>()
-        .into_iter()
-        .collect()
-}
 
 #[test]
 fn a_late_event_takes_its_place_in_the_past() {
@@ -62,8 +16,7 @@ fn a_late_event_takes_its_place_in_the_past() {
     ]);
     assert_eq!(properties(&store, "ann"), json!({"plan": "pro"}));
     assert_eq!(tally.late, 1);
-    let february = Time(START + 2000 * HOUR / 60);
-    let then = as_of(&store.snapshot(), "ann", february, Time::MAX, Mode::SetOnly).unwrap();
+    let then = as_of(&store.snapshot(), "ann", at(2000), Time::MAX, Mode::SetOnly).unwrap();
     assert_eq!(then.properties["plan"].as_json(), "\"free\"");
 }
 
@@ -92,8 +45,7 @@ fn an_identified_person_is_not_merged_by_identify() {
 #[test]
 fn properties_past_the_limit_are_refused_and_the_rest_goes_on() {
     let settings = Settings { properties_limit: 100, ..SETTINGS };
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let (_folder, store) = opened();
     let large = "x".repeat(90);
     let records = [
         record(0, 0, 0, &set("ann", &json!({"a": 1}))),
@@ -108,66 +60,30 @@ fn properties_past_the_limit_are_refused_and_the_rest_goes_on() {
     assert_eq!(tally.rejections, [(1, refused), (0, refused)]);
     assert_eq!(properties(&store, "ann"), json!({"a": 2}));
     assert_eq!(properties(&store, "bob"), json!({"a": 1}));
-    let then =
-        as_of(&store.snapshot(), "ann", Time(START + 2 * HOUR / 60), Time::MAX, Mode::WithOnce);
+    let then = as_of(&store.snapshot(), "ann", at(2), Time::MAX, Mode::WithOnce);
     assert_eq!(then.unwrap().properties["a"].as_json(), "1");
 }
 
 #[test]
-fn a_bad_record_keeps_nobody_from_the_rest() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+fn a_bad_record_does_not_hold_up_the_rest() {
+    let (_folder, store) = opened();
     let mut records = vec![record(0, 0, 0, &set("ann", &json!({"a": 1})))];
     records.push(Record { value: Some(b"{".to_vec()), ..record(1, 0, 0, &json!({})) });
     records.push(record(2, 0, 0, &set("bob", &json!({"a": 1}))));
     let tally = apply(&store, &records, &[3], SETTINGS);
     assert_eq!(tally.rejections, [(1, Rejection::NotJson)]);
     assert_eq!(properties(&store, "bob"), json!({"a": 1}));
-    let positions = store.snapshot().positions();
-    assert!(positions.is_err(), "a topic without a number is a broken store");
-}
-
-pub fn command(what: &Json) -> Json {
-    let mut command = what.clone();
-    (command["project"], command["author"]) = (1.into(), "dashboard".into());
-    let key = uuid::Uuid::new_v5(&identity::NAMESPACE, what.to_string().as_bytes()).to_string();
-    (command["uuid"], command["idempotency_key"]) = (key.clone().into(), key.into());
-    if what["of"].is_string() {
-        let person = identity::person_uuid(1, what["of"].as_str().unwrap());
-        command["person"] = person.to_string().into();
-        command.as_object_mut().unwrap().remove("of");
-    }
-    command
-}
-
-/// Applies records and commands, each at its minute and learned then.
-pub fn applied(store: &Store, lines: &[(i64, Json)]) -> Tally {
-    let lines = lines.iter().enumerate();
-    let records: Vec<_> =
-        lines.map(|(offset, (minutes, line))| record(offset, *minutes, *minutes, line)).collect();
-    apply(store, &records, &[records.len()], SETTINGS)
-}
-
-pub fn world(lines: &[(i64, Json)]) -> (tempfile::TempDir, Store) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    applied(&store, lines);
-    (folder, store)
-}
-
-pub fn at(minutes: i64) -> Time {
-    Time(START + minutes * HOUR / 60)
 }
 
 #[test]
-fn a_deleted_person_is_gone_and_born_anew_by_a_later_event() {
-    let (_folder, store) = world(&[
+fn a_deleted_person_is_gone_and_created_again_by_a_later_event() {
+    let (_folder, store, _) = given(&[
         (0, set("anon", &json!({"seen": 1}))),
         (10, set("ann", &json!({"plan": "pro"}))),
         (20, identify("ann", "anon")),
     ]);
     let before = current(&store.snapshot(), "ann");
-    applied(&store, &[(30, command(&json!({"command": "delete", "of": "ann"})))]);
+    applied(&store, &[(30, delete("ann"))]);
     let snapshot = store.snapshot();
     assert_eq!((reads(&snapshot).now("ann"), reads(&snapshot).now("anon")), (None, None));
     assert_eq!(as_of(&snapshot, "ann", at(15), Time::MAX, Mode::WithOnce), None, "as-of as well");
@@ -183,9 +99,9 @@ fn a_deleted_person_is_gone_and_born_anew_by_a_later_event() {
 
 #[test]
 fn a_reset_lets_earlier_events_in_again() {
-    let (_folder, store) = world(&[
+    let (_folder, store, _) = given(&[
         (0, set("ann", &json!({"plan": "pro"}))),
-        (10, command(&json!({"command": "delete", "of": "ann"}))),
+        (10, delete("ann")),
         (20, command(&json!({"command": "reset", "distinct_id": "ann"}))),
         (5, set("ann", &json!({"plan": "free"}))),
     ]);
@@ -194,9 +110,9 @@ fn a_reset_lets_earlier_events_in_again() {
 
 #[test]
 fn a_merge_of_a_deleted_id_is_an_ordinary_event_and_one_by_it_is_dropped() {
-    let (_folder, store) = world(&[
+    let (_folder, store, _) = given(&[
         (0, set("anon", &json!({"seen": 1}))),
-        (10, command(&json!({"command": "delete", "of": "anon"}))),
+        (10, delete("anon")),
         (5, identify("ann", "anon")),
     ]);
     assert_eq!(current(&store.snapshot(), "ann").distinct_ids, ["ann"]);
@@ -206,14 +122,11 @@ fn a_merge_of_a_deleted_id_is_an_ordinary_event_and_one_by_it_is_dropped() {
 
 #[test]
 fn a_split_gives_an_id_a_person_of_its_own_from_then_on() {
-    let (_folder, store) = world(&[
+    let (_folder, store, _) = given(&[
         (0, set("ann", &json!({"plan": "pro"}))),
-        (
-            10,
-            json!({"distinct_id": "ann", "event": "$create_alias", "properties": {"alias": "bob"}}),
-        ),
+        (10, alias("ann", "bob")),
         (20, set("bob", &json!({"mood": "good"}))),
-        (30, command(&json!({"command": "split", "of": "ann", "distinct_ids": ["bob"]}))),
+        (30, split("ann", &["bob"])),
         (40, set("bob", &json!({"mood": "new"}))),
         (25, set("bob", &json!({"late": 1}))),
     ]);
@@ -228,11 +141,11 @@ fn a_split_gives_an_id_a_person_of_its_own_from_then_on() {
 
 #[test]
 fn a_person_that_was_merged_away_lives_on_by_a_split_without_properties() {
-    let (_folder, store) = world(&[
+    let (_folder, store, _) = given(&[
         (0, set("bob", &json!({"mood": "good"}))),
         (10, set("ann", &json!({"plan": "pro"}))),
         (20, identify("ann", "bob")),
-        (30, command(&json!({"command": "split", "of": "bob", "distinct_ids": ["bob"]}))),
+        (30, split("bob", &["bob"])),
     ]);
     let snapshot = store.snapshot();
     let bob = current(&snapshot, "bob");
@@ -248,7 +161,7 @@ fn a_person_that_was_merged_away_lives_on_by_a_split_without_properties() {
 #[test]
 fn a_command_is_done_once_and_never_hidden_by_an_older_clock() {
     let write = json!({"command": "set", "of": "ann", "properties": {"plan": "gift"}});
-    let (_folder, store) = world(&[
+    let (_folder, store, _) = given(&[
         (100, set("ann", &json!({"plan": "pro"}))),
         (50, command(&write)),
         (120, set("ann", &json!({"plan": "free"}))),
@@ -263,11 +176,11 @@ fn a_command_is_done_once_and_never_hidden_by_an_older_clock() {
 #[test]
 fn an_id_split_off_before_it_was_seen_outlives_its_first_owner() {
     let (_folder, store, tally) = given(&[
-        (135, json!({"distinct_id": "ann", "event": "visit"})),
-        (0, json!({"distinct_id": "x", "event": "$create_alias", "properties": {"alias": "ann"}})),
+        (135, visit("ann")),
+        (0, alias("x", "ann")),
         // The clock of this one is behind that of the visit.
-        (0, command(&json!({"command": "split", "of": "ann", "distinct_ids": ["ann"]}))),
-        (0, command(&json!({"command": "delete", "of": "ann"}))),
+        (0, split("ann", &["ann"])),
+        (0, delete("ann")),
         (0, set("ann", &json!({"plan": "pro"}))),
     ]);
     assert_eq!(tally.rejections, []);
@@ -276,28 +189,22 @@ fn an_id_split_off_before_it_was_seen_outlives_its_first_owner() {
 }
 
 #[test]
-fn what_a_late_event_took_away_from_a_merge_is_handed_on_by_earlier_knowledge() {
-    let merge = |id: &str, other: &str| json!({"distinct_id": id, "event": "$merge_dangerously", "properties": {"alias": other}});
+fn a_value_that_a_late_event_removed_is_still_handed_on_by_earlier_knowledge() {
     // The minute at which it happened, and the minute at which it was learned.
     let lines = [
         (0, 0, set("bob", &json!({"mood": "good"}))),
         (10, 10, set("ann", &json!({"mood": "bad"}))),
         (20, 20, identify("ann", "bob")),
-        (30, 30, command(&json!({"command": "split", "of": "bob", "distinct_ids": ["bob"]}))),
+        (30, 30, split("bob", &["bob"])),
         // Bob lives on, and a merge brings him a value that a late event removes.
         (35, 35, set("carl", &json!({"mood": "calm"}))),
         (40, 40, merge("bob", "carl")),
         (37, 90, unset("carl", &["mood"])),
-        (50, 50, json!({"distinct_id": "dora", "event": "visit"})),
+        (50, 50, visit("dora")),
         (60, 60, merge("dora", "bob")),
     ];
-    let lines = lines.iter().enumerate();
-    let records: Vec<_> = lines
-        .map(|(offset, (minutes, known, line))| record(offset, *minutes, *known, line))
-        .collect();
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    apply(&store, &records, &[records.len()], SETTINGS);
+    let (_folder, store) = opened();
+    apply(&store, &learned(&lines), &[lines.len()], SETTINGS);
     let snapshot = store.snapshot();
     let mood = |known| {
         let dora = as_of(&snapshot, "dora", at(70), at(known), Mode::SetOnly).unwrap();
@@ -324,11 +231,9 @@ fn a_key_counts_for_a_day_and_is_forgotten_after_two() {
         (day + 1, write("once", "the day after")),
         (3 * day + 2, write("other", "long after")),
     ];
-    let record = |(at, (time, line)): (usize, &(i64, Json))| record(at, *time, *time, line);
-    let records: Vec<_> = lines.iter().enumerate().map(record).collect();
+    let records = records(&lines);
     for cut in 1..=records.len() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path());
+        let (_folder, store) = opened();
         apply(&store, &records, &[cut], SETTINGS);
         assert_eq!(properties(&store, "ann"), json!({"plan": "long after"}), "cut by {cut}");
         let commands = store.content().into_iter().filter(|row| row.0 == "command").count();

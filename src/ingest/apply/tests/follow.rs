@@ -45,12 +45,11 @@ proptest! {
     #![proptest_config(config(300))]
 
     #[test]
-    fn who_follows_the_changes_has_what_the_list_has(
+    fn a_follower_of_the_changes_has_what_the_list_has(
         history in histories(),
         cuts in prop::collection::vec(1..9_usize, 1..6),
     ) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path());
+        let (_folder, store) = opened();
         let mut records = &history.records(1)[..];
         let mut follower = Follower::default();
         for cut in cuts.iter().cycle() {

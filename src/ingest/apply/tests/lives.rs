@@ -1,15 +1,12 @@
 //! Persons that live on: each life has what happened in it, and nothing of the others.
 
-use super::example::{applied, as_of, at, command, given, identify, properties, set, world};
+use super::story::{alias, applied, as_of, at, delete, given, identify, merge, properties, set};
+use super::story::{split, unset, visit};
 use super::*;
 
-fn split(of: &str, ids: &[&str]) -> Json {
-    command(&json!({"command": "split", "of": of, "distinct_ids": ids}))
-}
-
 /// Bob was merged into ann and split off again, and then carl was merged into bob.
-fn bob_who_lives_on() -> (tempfile::TempDir, Store) {
-    world(&[
+fn bob_who_lives_on() -> (tempfile::TempDir, Store, Tally) {
+    given(&[
         (0, set("bob", &json!({"plan": "free"}))),
         (10, set("ann", &json!({"plan": "pro"}))),
         (20, identify("ann", "bob")),
@@ -19,8 +16,8 @@ fn bob_who_lives_on() -> (tempfile::TempDir, Store) {
 }
 
 #[test]
-fn what_an_id_did_before_the_life_that_it_joined_is_not_of_an_earlier_one() {
-    let (_folder, store) = bob_who_lives_on();
+fn what_an_id_did_before_it_joined_a_life_does_not_reach_earlier_lives() {
+    let (_folder, store, _) = bob_who_lives_on();
     applied(&store, &[(15, set("carl", &json!({"secret": 1})))]);
     for id in ["bob", "carl"] {
         assert_eq!(properties(&store, id), json!({"secret": 1}), "{id}");
@@ -37,7 +34,7 @@ fn what_an_id_did_before_the_life_that_it_joined_is_not_of_an_earlier_one() {
 
 #[test]
 fn an_id_is_nobody_before_the_life_that_it_joined() {
-    let (_folder, store) = bob_who_lives_on();
+    let (_folder, store, _) = bob_who_lives_on();
     applied(&store, &[(15, identify("carl", "dora"))]);
     let snapshot = store.snapshot();
     for id in ["carl", "dora"] {
@@ -50,16 +47,16 @@ fn an_id_is_nobody_before_the_life_that_it_joined() {
 }
 
 #[test]
-fn what_came_with_a_merge_is_known_as_of_then_also_when_its_source_is_deleted() {
+fn a_merged_value_is_still_known_when_its_source_is_deleted() {
     let mut merge = identify("ann", "bob");
     merge["properties"]["$set_once"] = json!({"p": 2});
-    let (_folder, store) = world(&[
+    let (_folder, store, _) = given(&[
         (0, set("bob", &json!({"p": 1}))),
-        (1, super::example::unset("bob", &["p"])),
-        (2, json!({"distinct_id": "ann", "event": "visit"})),
+        (1, unset("bob", &["p"])),
+        (2, visit("ann")),
         (3, merge),
         (4, split("ann", &["bob"])),
-        (5, command(&json!({"command": "delete", "of": "bob"}))),
+        (5, delete("bob")),
     ]);
     for known in [at(4), at(10), Time::MAX] {
         let then = as_of(&store.snapshot(), "ann", at(10), known, Mode::WithOnce).unwrap();
@@ -68,8 +65,8 @@ fn what_came_with_a_merge_is_known_as_of_then_also_when_its_source_is_deleted() 
 }
 
 #[test]
-fn what_happens_at_the_very_time_of_a_split_is_of_the_life_that_begins() {
-    let (_folder, store) = bob_who_lives_on();
+fn an_event_at_the_very_time_of_a_split_belongs_to_the_new_life() {
+    let (_folder, store, _) = bob_who_lives_on();
     let mut late = set("bob", &json!({"mood": "good"}));
     late["uuid"] = uuid::Uuid::from_u128(1).to_string().into();
     let tally = applied(&store, &[(30, late.clone()), (30, late)]);
@@ -81,20 +78,16 @@ fn what_happens_at_the_very_time_of_a_split_is_of_the_life_that_begins() {
 
 #[test]
 fn a_life_does_not_begin_before_the_one_before_it_is_over() {
-    let x = |minutes, id: &str| (minutes, json!({"distinct_id": id, "event": "visit"}));
     let (_folder, store, _) = given(&[
         (0, set("bob", &json!({"mood": "good"}))),
-        (1, json!({"distinct_id": "bob", "event": "$create_alias", "properties": {"alias": "y"}})),
+        (1, alias("bob", "y")),
         // The id bob goes to another person, and then to ann.
         (2, split("bob", &["bob"])),
-        x(3, "ann"),
+        (3, visit("ann")),
         (4, identify("ann", "bob")),
         // The person that was bob is merged into carl, by a clock that is ahead.
-        x(5, "carl"),
-        (
-            100,
-            json!({"distinct_id": "carl", "event": "$merge_dangerously", "properties": {"alias": "y"}}),
-        ),
+        (5, visit("carl")),
+        (100, merge("carl", "y")),
         (50, split("ann", &["bob"])),
     ]);
     let snapshot = store.snapshot();
@@ -109,8 +102,8 @@ fn a_life_does_not_begin_before_the_one_before_it_is_over() {
 }
 
 #[test]
-fn what_a_life_does_leaves_whom_an_earlier_one_was_merged_into_as_it_is() {
-    let (_folder, store) = bob_who_lives_on();
+fn a_new_life_does_not_change_the_person_that_the_earlier_one_was_merged_into() {
+    let (_folder, store, _) = bob_who_lives_on();
     let ann = || {
         let snapshot = store.snapshot();
         let id = snapshot.person_of_distinct_id(1, "ann").unwrap().unwrap();

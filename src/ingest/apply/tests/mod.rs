@@ -10,12 +10,12 @@ mod lives;
 mod oracle;
 mod repeats;
 mod size;
+mod story;
 mod verify;
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestRunner};
@@ -24,52 +24,20 @@ use serde_json::{Value as Json, json};
 use self::commands::of_project;
 use self::histories::{History, histories};
 use self::oracle::{Answer, Oracle};
+use self::story::record;
 use super::*;
 use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::person::{Filter, Mode, Needle, Time, identity};
-use crate::store::{
-    Among, By, Config, Moment, Order, Person, Sealed, Snapshot, Start, Store, Wanted,
-};
+use crate::store::tests::opened;
+use crate::store::{Among, By, Moment, Order, Person, Sealed, Snapshot, Start, Store, Wanted};
 
 const SETTINGS: Settings = Settings { record_volatile: false, properties_limit: 512 << 10 };
 const HOUR: i64 = 3_600_000_000;
 /// The beginning of every history, so that times are readable.
 const START: i64 = 490_000 * HOUR;
 
-fn open(path: &Path) -> Store {
-    Store::open(&Config { path: path.to_owned(), memory: 64 << 20, sync_writes: false }).unwrap()
-}
-
 fn rules(project: ProjectId) -> Rules {
     Rules { promote: true, projects: [("t".to_owned(), project)].into() }
-}
-
-/// Returns the record of a flat event that happened `minutes` after the start and was learned at minute
-/// `known`. A command becomes a record of the command topic.
-fn record(offset: usize, minutes: i64, known: i64, event: &Json) -> Record {
-    let at = |minutes: i64| Time(START + minutes * HOUR / 60);
-    let mut value = event.clone();
-    if !event["command"].is_null() {
-        value["now"] = at(known).to_string().into();
-        return Record {
-            position: Position { topic: FIRST_COMMAND_TOPIC, partition: 0, offset: offset as u64 },
-            topic: "commands".into(),
-            timestamp: at(known),
-            value: Some(value.to_string().into_bytes()),
-            ..Record::default()
-        };
-    }
-    value["token"] = "t".into();
-    value["timestamp"] = at(minutes).to_string().into();
-    value["now"] = at(known.max(minutes)).to_string().into();
-    let position = Position { topic: 0, partition: 0, offset: offset as u64 };
-    Record {
-        position,
-        topic: "events".into(),
-        timestamp: at(known.max(minutes)),
-        value: Some(value.to_string().into_bytes()),
-        ..Record::default()
-    }
 }
 
 impl History {
@@ -223,7 +191,7 @@ fn compare(
     for id in oracle.distinct_ids() {
         prop_assert_eq!(reads.now(id), oracle.current(id), "{} now", id);
         for (at, mode) in clocks.clone().flat_map(|at| Mode::ALL.map(|mode| (at, mode))) {
-            let expected = oracle.as_of_id(id, (at.time, at.known), mode);
+            let expected = oracle.as_of_id(id, at.time, at.known, mode);
             prop_assert_eq!(reads.as_of(id, at, mode), expected, "{} at {:?} {:?}", id, at, mode);
         }
         for (number, at) in clocks.clone().step_by(5).enumerate() {
@@ -315,11 +283,7 @@ impl Shared {
         if self.1.is_multiple_of(500) {
             self.0 = None;
         }
-        let (_, store) = self.0.get_or_insert_with(|| {
-            let folder = tempfile::tempdir().unwrap();
-            let store = open(folder.path());
-            (folder, store)
-        });
+        let (_, store) = self.0.get_or_insert_with(opened);
         (store, self.1)
     }
 }
@@ -365,11 +329,9 @@ proptest! {
         cuts in prop::collection::vec(1..9_usize, 1..6),
     ) {
         let records = history.records(1);
-        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let stores = folders.each_ref().map(|folder| open(folder.path()));
-        apply(&stores[0], &records, &cuts, SETTINGS);
-        apply(&stores[1], &records, &[records.len()], SETTINGS);
-        let [cut, whole] = stores.each_ref().map(|store| {
+        let [cut, whole] = [&cuts[..], &[records.len()]].map(|cuts| {
+            let (_folder, store) = opened();
+            apply(&store, &records, cuts, SETTINGS);
             store.content().into_iter().collect::<BTreeSet<_>>()
         });
         let differences: Vec<_> = cut.symmetric_difference(&whole).collect();
@@ -381,8 +343,7 @@ proptest! {
         history in histories(),
         cuts in prop::collection::vec(1..9_usize, 1..6),
     ) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path());
+        let (_folder, store) = opened();
         apply(&store, &history.records(1), &cuts, SETTINGS);
         verify::named(&store);
         let report = verify::report(&store);

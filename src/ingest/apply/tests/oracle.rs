@@ -276,7 +276,7 @@ impl Oracle {
         let kept = self.kept(&event.name, &event.updates, place, person);
         let nothing = kept.is_empty();
         let (event_time, known) = (event.event_time, event.known_time);
-        let fits = self.add(person, (place, known), kept);
+        let fits = self.add(person, place, known, kept);
         if (nothing || !fits) && merged.is_none() {
             return (!fits).then_some(false);
         }

@@ -1,8 +1,9 @@
 //! Repeated records, after their distinct ids went to other persons.
 
-use super::example::{as_of, at, command, given, identify, properties, set};
 use std::collections::BTreeMap;
 
+use super::story::split;
+use super::story::{as_of, at, given, identify, learned, merge, properties, reads, records, set};
 use super::*;
 
 fn with_uuid(mut event: Json, uuid: u128) -> Json {
@@ -24,7 +25,6 @@ fn an_event_counts_once_also_at_the_moment_at_which_its_id_was_merged() {
 
 #[test]
 fn a_person_was_last_seen_at_its_newest_event_wherever_merges_stand() {
-    let merge = |id: &str, other: &str| json!({"distinct_id": id, "event": "$merge_dangerously", "properties": {"alias": other}});
     let (_folder, store, _) = given(&[
         (0, set("a", &json!({"n": 1}))),
         (50 * 60, set("b", &json!({"n": 2}))),
@@ -33,13 +33,13 @@ fn a_person_was_last_seen_at_its_newest_event_wherever_merges_stand() {
         (10 * 60, merge("c", "b")),
     ]);
     let snapshot = store.snapshot();
-    let at = Moment { time: Time(START + 70 * HOUR), known: Time::MAX };
-    let then = as_of(&snapshot, "c", at.time, at.known, Mode::WithOnce).unwrap();
+    let moment = Moment { time: at(70 * 60), known: Time::MAX };
+    let then = as_of(&snapshot, "c", moment.time, moment.known, Mode::WithOnce).unwrap();
     let id = snapshot.person_of_distinct_id(1, "c").unwrap().unwrap();
     let head = snapshot.head(1, id).unwrap().unwrap();
-    let today = snapshot.as_of_today(1, (id, &head), at, Mode::WithOnce).unwrap();
+    let today = snapshot.as_of_today(1, (id, &head), moment, Mode::WithOnce).unwrap();
     assert_eq!(today.last_seen_at, then.last_seen_at);
-    assert_eq!(today.last_seen_at, Some(Time(START + 60 * HOUR)));
+    assert_eq!(today.last_seen_at, Some(at(60 * 60)));
 }
 
 #[test]
@@ -48,7 +48,7 @@ fn a_repeated_identify_does_not_undo_what_became_of_its_ids_since() {
     let (_folder, store, tally) = given(&[
         (0, set("ann", &json!({"plan": "pro"}))),
         (10, first.clone()),
-        (30, command(&json!({"command": "split", "of": "ann", "distinct_ids": ["bob"]}))),
+        (30, split("ann", &["bob"])),
         (10, first),
     ]);
     assert_eq!(tally.records[&(0, Outcome::Duplicate)], 1);
@@ -61,13 +61,11 @@ fn a_repeated_identify_does_not_undo_what_became_of_its_ids_since() {
 #[test]
 fn a_repeated_identify_is_known_after_a_late_merge_too() {
     let first = with_uuid(identify("ann", "bob"), 1);
-    let merge = json!({"distinct_id": "cat", "event": "$merge_dangerously",
-        "properties": {"alias": "ann"}});
     let (_folder, store, tally) = given(&[
         (0, set("cat", &json!({"plan": "pro"}))),
         (100, first.clone()),
-        (50, merge),
-        (200, command(&json!({"command": "split", "of": "cat", "distinct_ids": ["bob"]}))),
+        (50, merge("cat", "ann")),
+        (200, split("cat", &["bob"])),
         (100, first),
     ]);
     assert_eq!(tally.records[&(0, Outcome::Duplicate)], 1);
@@ -78,7 +76,7 @@ fn a_repeated_identify_is_known_after_a_late_merge_too() {
 }
 
 #[test]
-fn what_was_refused_of_a_merge_comes_again_once_there_is_room() {
+fn a_refused_merge_may_come_again_once_there_is_room() {
     let mut merge = with_uuid(identify("ann", "bob"), 1);
     merge["properties"]["$set"] = json!({"bio": "x".repeat(90)});
     let lines = [
@@ -87,17 +85,13 @@ fn what_was_refused_of_a_merge_comes_again_once_there_is_room() {
         (2, merge.clone()),
         (2, merge),
     ];
-    let records = lines.iter().enumerate();
-    let records: Vec<_> =
-        records.map(|(offset, (minutes, event))| record(offset, *minutes, 2, event)).collect();
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let records = records(&lines);
+    let (_folder, store) = opened();
     let tight = Settings { properties_limit: 100, ..SETTINGS };
     let tally = apply(&store, &records[..3], &[1], tight);
     assert_eq!(tally.rejections, [(0, Rejection::PersonPropertiesSize)]);
     assert_eq!(properties(&store, "bob"), json!({"plan": "pro", "mood": "good"}));
-    let split = command(&json!({"command": "split", "of": "ann", "distinct_ids": ["bob"]}));
-    apply(&store, &[record(9, 3, 3, &split)], &[1], SETTINGS);
+    apply(&store, &[record(9, 3, 3, &split("ann", &["bob"]))], &[1], SETTINGS);
     let tally = apply(&store, &records[3..], &[1], SETTINGS);
     assert_eq!(tally.records, BTreeMap::from([((0, Outcome::Recorded), 1)]));
     assert_eq!(properties(&store, "ann")["bio"], "x".repeat(90));
@@ -109,7 +103,7 @@ fn what_was_refused_of_a_merge_comes_again_once_there_is_room() {
 /// Returns what each id is now and was around each moment of a history.
 fn answers(store: &Store, records: &[Record]) -> Vec<(Option<Answer>, Vec<Option<Answer>>)> {
     let snapshot = store.snapshot();
-    let reads = Reads { snapshot: &snapshot, project: 1 };
+    let reads = reads(&snapshot);
     let times: BTreeSet<_> = records.iter().map(|record| record.timestamp).collect();
     let moments = times.iter().flat_map(|time| [time.plus(-1), *time, time.plus(1)]);
     let moments: Vec<_> = moments.collect();
@@ -135,8 +129,7 @@ proptest! {
             let text = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default());
             !["delete", "reset"].iter().any(|of| text.contains(&format!("\"command\":\"{of}\"")))
         }).collect();
-        let [once, twice] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let (once, twice) = (open(once.path()), open(twice.path()));
+        let [(_once, once), (_twice, twice)] = [opened(), opened()];
         let mut recorded = Vec::new();
         for (index, record) in records.iter().enumerate() {
             let tally = apply(&once, std::slice::from_ref(record), &[1], SETTINGS);
@@ -159,17 +152,14 @@ proptest! {
 
 #[test]
 fn volatile_keys_have_a_history_where_that_is_asked_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let (_folder, store) = opened();
     let visit = |n: i64| {
         let properties = json!({"$browser": n});
         json!({"distinct_id": "ann", "event": "visit", "properties": properties})
     };
     let lines = [(0, 0, visit(1)), (10, 10, visit(2)), (5, 20, visit(3))];
-    let records =
-        lines.iter().enumerate().map(|(offset, (m, k, line))| record(offset, *m, *k, line));
     let settings = Settings { record_volatile: true, ..SETTINGS };
-    apply(&store, &records.collect::<Vec<_>>(), &[1], settings);
+    apply(&store, &learned(&lines), &[1], settings);
     let browser = |minutes| {
         let read = as_of(&store.snapshot(), "ann", at(minutes), Time::MAX, Mode::SetOnly).unwrap();
         read.properties["$browser"].as_json().to_owned()

@@ -1,15 +1,19 @@
 //! How large the properties of a person may be.
 
-use super::example::{at, given, identify, properties, set, unset};
+use super::story::{as_of, at, given, identify, merge, properties, records, set, unset, visit};
 use super::*;
 use crate::person::identity;
 
 const TIGHT: Settings = Settings { properties_limit: 100, ..SETTINGS };
 
+/// Returns the records of lines, one each minute.
+fn minute_by_minute(lines: impl IntoIterator<Item = Json>) -> Vec<Record> {
+    records(&(0..).zip(lines).collect::<Vec<_>>())
+}
+
 #[test]
 fn the_names_of_properties_that_are_no_more_do_not_count_as_properties() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let (_folder, store) = opened();
     let mut refused = 0;
     for number in 0..20 {
         let name = format!("a name of some length {number:2}");
@@ -23,20 +27,17 @@ fn the_names_of_properties_that_are_no_more_do_not_count_as_properties() {
 }
 
 #[test]
-fn who_a_merge_made_too_large_takes_what_adds_nothing_and_what_takes_away() {
+fn a_person_that_a_merge_made_too_large_takes_only_events_that_add_nothing() {
     let lines = [
         set("ann", &json!({"bio": "x".repeat(60)})),
         set("bob", &json!({"job": "x".repeat(60)})),
         identify("ann", "bob"),
-        json!({"distinct_id": "ann", "event": "visit"}),
+        visit("ann"),
         set("ann", &json!({"more": 1})),
         unset("ann", &["bio"]),
     ];
-    let lines = lines.iter().zip(0_i64..).enumerate();
-    let records: Vec<_> =
-        lines.map(|(offset, (line, minutes))| record(offset, minutes, 0, line)).collect();
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let records = minute_by_minute(lines);
+    let (_folder, store) = opened();
     let tally = apply(&store, &records, &[records.len()], TIGHT);
     assert_eq!(tally.rejections, [(4, Rejection::PersonPropertiesSize)]);
     assert_eq!(properties(&store, "ann"), json!({"job": "x".repeat(60)}));
@@ -44,18 +45,11 @@ fn who_a_merge_made_too_large_takes_what_adds_nothing_and_what_takes_away() {
 
 #[test]
 fn a_transaction_ends_where_values_are_large() {
-    let merges = (1..30).map(|person| {
-        let alias = format!("p{}", person - 1);
-        let id = format!("p{person}");
-        json!({"distinct_id": id, "event": "$merge_dangerously", "properties": {"alias": alias}})
-    });
+    let merges = (1..30).map(|person| merge(&format!("p{person}"), &format!("p{}", person - 1)));
     let lines = (0..30).map(|person| set(&format!("p{person}"), &json!({"n": person})));
     let large = [set("p0", &json!({"bio": "x".repeat(100 << 10)}))];
-    let lines = lines.chain(large).chain(merges).zip(0_i64..).enumerate();
-    let records: Vec<_> =
-        lines.map(|(offset, (line, minutes))| record(offset, minutes, 0, &line)).collect();
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let records = minute_by_minute(lines.chain(large).chain(merges));
+    let (_folder, store) = opened();
     let parsed = parse(&records, &rules(1), store.dictionary());
     let (_, _, done) = batch(store.transaction(), &records, &parsed, SETTINGS).unwrap();
     assert!((35..45).contains(&done), "{done} of {}", records.len());
@@ -64,17 +58,14 @@ fn a_transaction_ends_where_values_are_large() {
 }
 
 #[test]
-fn what_is_refused_leaves_no_names() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+fn a_refused_event_leaves_no_property_names() {
+    let (_folder, store) = opened();
     let lines = [
         set("ann", &json!({"plan": "pro"})),
         set("ann", &json!({"first": "x".repeat(200), "second": 1})),
         set("ann", &json!({"third": 1})),
     ];
-    let lines = lines.iter().zip(0_i64..).enumerate();
-    let records: Vec<_> =
-        lines.map(|(offset, (line, minutes))| record(offset, minutes, 0, line)).collect();
+    let records = minute_by_minute(lines);
     let tally = apply(&store, &records, &[records.len()], TIGHT);
     assert_eq!(tally.rejections, [(1, Rejection::PersonPropertiesSize)]);
     assert_eq!(properties(&store, "ann"), json!({"plan": "pro", "third": 1}));
@@ -96,10 +87,8 @@ fn a_merge_copies_as_much_as_fits_into_memory() {
     ];
     let (_folder, store, _) = given(&lines);
     let snapshot = store.snapshot();
-    let owner = |minutes| {
-        let moment = Moment { time: at(minutes), known: Time::MAX };
-        Reads { snapshot: &snapshot, project: 1 }.as_of("bob", moment, Mode::SetOnly).unwrap().uuid
-    };
+    let owner =
+        |minutes| as_of(&snapshot, "bob", at(minutes), Time::MAX, Mode::SetOnly).unwrap().uuid;
     assert_eq!(owner(9), identity::person_uuid(1, "bob"));
     assert_eq!(owner(10), identity::person_uuid(1, "ann"));
 }

@@ -3,7 +3,7 @@
 
 mod damage;
 
-use super::example::{given, identify, set, unset, world};
+use super::story::{given, identify, learned, merge, records, set, unset};
 use super::*;
 use crate::person::identity;
 use crate::store::verify::{Law, Report};
@@ -47,33 +47,22 @@ fn difficult() -> (tempfile::TempDir, Store) {
         (21, identify("x1", "x2")),
         (22, identify("x1", "x3")),
         (23, set("bob", &json!({"b": 1}))),
-        (
-            24,
-            json!({"distinct_id": "bob", "event": "$merge_dangerously",
-            "properties": {"alias": "x1"}}),
-        ),
+        (24, merge("bob", "x1")),
         (22, set("x3", &json!({"a": 2}))),
         (30, set("eve", &json!({"c": 1}))),
         (40, set("kim", &json!({"d": 1}))),
         (42, set("late", &json!({"e": 1}))),
         (41, identify("kim", "late")),
     ];
-    let mut records: Vec<_> = events
-        .iter()
-        .enumerate()
-        .map(|(offset, (minutes, event))| record(offset, *minutes, 0, event))
-        .collect();
+    let mut records = records(&events);
     let commands = [
         command("bob", json!({"command": "split", "distinct_ids": ["x1"]})),
         command("kim", json!({"command": "set", "properties": {"d": 2}})),
         command("eve", json!({"command": "delete"})),
     ];
-    records.extend(
-        commands.iter().enumerate().map(|(offset, command)| record(offset, 0, 100, command)),
-    );
+    records.extend(learned(&commands.map(|command| (0, 100, command))));
     records.push(record(events.len(), 110, 0, &set("x1", &json!({"a": 3}))));
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
+    let (folder, store) = opened();
     named(&store);
     apply(&store, &records, &[3], SETTINGS);
     (folder, store)
@@ -95,8 +84,8 @@ fn a_difficult_history_verifies() {
 }
 
 #[test]
-fn nobody_who_was_deleted_is_seen_by_a_late_event_of_one_who_lives_on() {
-    let (_folder, store) = world(&[
+fn a_late_event_of_a_new_life_does_not_bring_back_a_deleted_person() {
+    let (_folder, store, _) = given(&[
         (0, set("bob", &json!({"mood": "good"}))),
         (10, set("ann", &json!({"plan": "pro"}))),
         (20, identify("ann", "bob")),

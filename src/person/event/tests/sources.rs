@@ -23,7 +23,7 @@ fn the_clocks_of_a_record_reach_its_event() {
 }
 
 #[test]
-fn what_the_value_lacks_stands_in_the_headers() {
+fn headers_fill_in_for_the_value() {
     let mut bare = record(br#"{"token":"phc_x","distinct_id":"a","data":"{}"}"#);
     let header = |name: &str, text: &str| (name.to_owned(), Some(text.as_bytes().to_vec()));
     bare.headers = vec![

@@ -56,7 +56,7 @@ impl Oracle {
             act @ (Act::Set(..) | Act::Unset(..)) => {
                 let updates = &act.updates();
                 let kept = self.kept(command.name(), updates, place, person);
-                if !kept.is_empty() && self.add(person, (place, command.known), kept) {
+                if !kept.is_empty() && self.add(person, place, command.known, kept) {
                     self.put(person, operation(command, place));
                 }
             }

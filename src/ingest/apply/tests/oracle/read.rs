@@ -46,7 +46,7 @@ impl Oracle {
 
     /// Returns the person that owned a distinct id, as it was; `None` if it was deleted. What the person was
     /// before the life that has the id does not belong to the id.
-    pub fn as_of_id(&self, id: &str, (time, known): (Time, Time), mode: Mode) -> Option<Answer> {
+    pub fn as_of_id(&self, id: &str, time: Time, known: Time, mode: Mode) -> Option<Answer> {
         let (person, life) = self.life_of(id, time, known)?;
         let of = &self.persons[person];
         if of.deleted {

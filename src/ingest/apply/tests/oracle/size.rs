@@ -9,7 +9,8 @@ impl Oracle {
     pub(super) fn add(
         &mut self,
         person: usize,
-        (place, known): (Place, Time),
+        place: Place,
+        known: Time,
         kept: Vec<(String, Row)>,
     ) -> bool {
         let before = self.size(person);

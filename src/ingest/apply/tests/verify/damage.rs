@@ -321,7 +321,7 @@ fn lives_that_make_no_forest_are_found() {
 }
 
 #[test]
-fn what_is_beyond_the_positions_is_found() {
+fn rows_beyond_the_positions_are_found() {
     let position = || keys::Meta::Position(0, 0).key();
     finds(Law::Positions, "due are those below 3", |store| {
         let (_, value) = first(store, Family::Meta, &position());
@@ -344,7 +344,7 @@ fn what_is_beyond_the_positions_is_found() {
 }
 
 #[test]
-fn what_is_left_of_the_deleted_is_found() {
+fn remains_of_a_deleted_person_are_found() {
     let prefix = || keys::person(1, person("eve"));
     for (family, words) in [
         (Family::History, "rows in `history`, but it was deleted"),
