@@ -11,6 +11,7 @@
 mod append;
 pub mod apply;
 mod batch;
+mod begin;
 mod commit;
 mod context;
 mod count;
@@ -29,7 +30,6 @@ mod rules;
 mod source;
 mod stop;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -42,10 +42,8 @@ pub use self::append::{Commands, NotAppended};
 use self::apply::Parsed;
 use self::batch::Batch;
 use self::commit::Work;
-use self::context::ErrorContext;
 use self::dead_letters::DeadLetters;
 pub use self::kafka::Connection;
-use self::kafka::KEPT;
 pub use self::partitions::Partitions;
 pub use self::rules::SharedRules;
 use self::source::{Reader, Source};
@@ -223,48 +221,6 @@ impl Stage {
             source::leave(kept);
         }
         ended
-    }
-
-    /// Creates the command and dead-letter topics if missing, and retries until they exist. Dead letters need
-    /// a topic before the first record is read.
-    fn create_topics(&self) -> Result<(), Error> {
-        let commands = self.settings.command_topic.as_str();
-        let topics = [(commands, KEPT), (&self.settings.dead_letter_topic, &[][..])];
-        let context = ErrorContext(self.progress.clone());
-        while self.is_going() {
-            let creating = self.settings.kafka.create_missing_topics(&topics, &context);
-            let created = self.runtime.block_on(creating);
-            let Err(error) = created else { return Ok(()) };
-            let names = topics.map(|(name, _)| name);
-            self.progress.note_trouble(&if error.is_out_of_reach() {
-                let address = &self.settings.kafka.bootstrap_servers;
-                format!("no broker of {address} (kafka.bootstrap_servers) can be reached: {error}")
-            } else {
-                format!("topics {names:?} cannot be created: {error}")
-            });
-            thread::sleep(Duration::from_millis(500));
-        }
-        Err(Error::Interrupted)
-    }
-
-    fn source(&self, counted: u32) -> Result<Source, Error> {
-        let mut transaction = self.store.transaction();
-        let topics = self.settings.topics.iter();
-        let mut numbers: BTreeMap<Arc<str>, u16> =
-            topics.map(|name| (name.as_str().into(), transaction.topic(name))).collect();
-        let commands = self.settings.command_topic.as_str();
-        numbers.insert(commands.into(), transaction.command_topic(commands));
-        transaction.commit()?;
-        let (settings, progress) = (self.settings.clone(), self.progress.clone());
-        let (metrics, runtime) = (self.metrics.clone(), self.runtime.clone());
-        let applied = self.applied()?;
-        Source::connect(settings, counted, runtime, progress, metrics, numbers, applied)
-    }
-
-    /// Returns the store's position in each partition.
-    fn applied(&self) -> Result<BTreeMap<(String, u32), Applied>, Error> {
-        let positions = self.store.snapshot().positions()?.into_iter();
-        Ok(positions.map(|(topic, partition, applied)| ((topic, partition), applied)).collect())
     }
 
     /// Fetches batches. Owns `batches`: dropping the sender at the end ends the later stages.

@@ -1,26 +1,13 @@
 //! Opening, refusing, committing: what the store promises besides its content.
 
 pub mod beside;
+mod fixture;
 
 use std::path::Path;
 
+pub use self::fixture::{config, give, open, opened, owned};
 use super::*;
-use crate::person::{Fact, Life, Owned, Ownership, Seat, Time, identity};
-
-pub fn config(path: &Path) -> Config {
-    Config { path: path.to_owned(), memory: 64 << 20, sync_writes: false }
-}
-
-pub fn open(path: &Path) -> Store {
-    Store::open(&config(path)).unwrap()
-}
-
-/// Returns a new store and its folder.
-pub fn opened() -> (tempfile::TempDir, Store) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(folder.path());
-    (folder, store)
-}
+use crate::person::{Fact, Time, identity};
 
 /// Every file and its content.
 fn content(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
@@ -28,19 +15,6 @@ fn content(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<_> = entries.filter(|path| path.is_file()).collect();
     files.sort();
     files.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
-}
-
-/// Returns an ownership by person 3.
-pub fn owned() -> Ownership {
-    let life = Life { person: 3, number: 0 };
-    Ownership::new(Owned { from: Time(1), known: Time(2), life, seat: Seat::Own(0) })
-}
-
-/// Commits distinct ids of person 3, all at once.
-pub fn give<Id: AsRef<str>>(store: &Store, ids: impl IntoIterator<Item = Id>) -> Result<()> {
-    let mut transaction = store.transaction();
-    ids.into_iter().for_each(|id| transaction.set_owner(1, id.as_ref(), Some(owned())));
-    transaction.commit()
 }
 
 #[test]
