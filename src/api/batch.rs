@@ -65,7 +65,7 @@ pub async fn by_uuids(
 ) -> Result<Response, Error> {
     let (read, asked) = asked(state, request, "uuids").await?;
     if let Some(text) = asked.iter().find(|text| Uuid::try_parse(text).is_err()) {
-        return Err(Error::invalid("uuids", format!("'{text}' is no uuid")));
+        return Err(Error::invalid("uuids", format!("'{text}' is not a uuid")));
     }
     read.list(move |view| {
         each(view, "uuids", &asked, |text| {

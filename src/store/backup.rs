@@ -136,8 +136,8 @@ impl Backups {
         for part in PARTS {
             let odd = odd_one(&path.join(part)).map_err(|error| refuse(error.to_string()))?;
             if let Some(odd) = odd {
-                let reason = "is neither a file nor a folder, and backups hold nothing else: somebody put \
-                              it there, or copied them so";
+                let reason = "is neither a file nor a folder, and backups contain nothing else; remove it, or \
+                              copy the backups again without links";
                 return Err(refuse(format!("{} {reason}", odd.display())));
             }
         }
@@ -188,7 +188,7 @@ impl Backups {
         }
         let growing = path.join(RESTORING);
         if fs::symlink_metadata(&growing).is_ok_and(|found| !found.is_dir()) {
-            let reason = "it is no folder, and a store that is restored grows in one of that name";
+            let reason = "it is not a folder, but a restore needs a folder of this name; remove it";
             return Err(Error::Open { path: growing, reason: reason.to_owned() });
         }
         take_back(&growing, path).map_err(io_error)?;

@@ -72,8 +72,8 @@ pub enum Error {
     Poisoned,
     /// A compaction that removes deleted persons from the disk failed.
     #[error(
-        "a compaction failed; make room, as it writes the lists of distinct ids and of emails anew before it \
-         takes the old ones away. It is tried again"
+        "a compaction failed and will be retried; make room on the disk, because it writes lists again before it \
+         deletes the old ones"
     )]
     NotErased,
     /// The deadline of a read has passed, or its caller has gone.
@@ -110,22 +110,25 @@ pub(super) fn advice(text: &str) -> String {
         format!("another process uses it ({text}); stop that one, or set another store.path")
     } else if has(&["read-only file system"]) {
         format!(
-            "the disk is read-only ({text}); see what the system's log says of it, mount it so that it \
-             can be written, then start again"
+            "the disk is read-only ({text}); check the system's log, mount it writable, then start again"
         )
     } else if has(&["permission denied"]) {
         format!("this user may not write there ({text}); change the folder's owner or mode")
     } else if has(&["input/output error"]) {
         format!(
-            "the disk fails ({text}); see what the system's log says of it, then start again, or \
-             restore a backup on another disk"
+            "the disk fails ({text}); check the system's log, then start again, or restore a backup on \
+             another disk"
         )
     } else if has(&["no space left", "quota exceeded"]) {
         format!("the disk is full ({text}); make room there, then start again")
+    } else if has(&["file exists", "not a directory"]) {
+        format!("it is not a folder ({text}); name another one")
+    } else if has(&["too many open files"]) {
+        format!("too few files may be open ({text}); raise the limit (`ulimit -n`, LimitNOFILE)")
     } else if has(&["corruption", "no such file"]) {
         format!(
-            "a file is damaged or missing ({text}); restore a backup, or build the store anew from \
-             the log in an empty folder"
+            "a file is damaged or missing ({text}); restore a backup, or rebuild the store from the log \
+             in an empty folder"
         )
     } else {
         text.to_owned()

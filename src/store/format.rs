@@ -43,7 +43,7 @@ pub(super) fn check_format(path: &Path) -> Result<()> {
         });
         if foreign {
             let reason =
-                "the folder is not empty and holds no store; set store.path to an empty folder";
+                "the folder is not empty and contains no store; set store.path to an empty folder";
             return Err(Error::Open { path: path.to_owned(), reason: reason.to_owned() });
         }
         return Ok(());

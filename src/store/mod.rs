@@ -207,7 +207,7 @@ impl Store {
     }
 
     /// Begins the next transaction. There is one writer: the caller must not run two transactions at once,
-    /// unless one of them only writes positions.
+    /// unless one of them only writes positions. Commits follow one another: the caches count on it.
     #[must_use]
     pub fn transaction(&self) -> Transaction<'_> {
         Transaction::new(self)

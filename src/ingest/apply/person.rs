@@ -142,7 +142,7 @@ impl Applying<'_, '_> {
         Ok(match self.transaction.person_row(project, life.person)? {
             Some(PersonRow::Head(head)) => life.number < head.first_life,
             Some(PersonRow::Tombstone(_)) => true,
-            None => return Err(Error::Broken("a distinct id belongs to nobody that is known")),
+            None => return Err(Error::Broken("a distinct id belongs to an unknown person")),
         })
     }
 

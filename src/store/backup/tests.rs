@@ -113,7 +113,7 @@ fn nothing_is_overwritten() {
     fs::create_dir(&other).unwrap();
     fs::write(other.join("letter"), "mine").unwrap();
     let error = world.backups().restore(1, &config(&other)).unwrap_err().to_string();
-    assert!(error.contains("is not empty and holds no store"), "{error}");
+    assert!(error.contains("is not empty and contains no store"), "{error}");
     assert_eq!(fs::read_dir(other).unwrap().count(), 1);
 }
 
@@ -127,7 +127,7 @@ fn a_restore_that_was_killed_while_it_moved_its_files_is_done_again() {
     fs::rename(path.join("CURRENT"), path.join(RESTORING).join("CURRENT")).unwrap();
     fs::write(path.join("notes.txt"), "somebody else's").unwrap();
     let refused = world.restored(3).err().unwrap().to_string();
-    assert!(refused.contains("holds no store"), "{refused}");
+    assert!(refused.contains("contains no store"), "{refused}");
     assert_eq!(fs::read_to_string(path.join("notes.txt")).unwrap(), "somebody else's");
     fs::remove_file(path.join("notes.txt")).unwrap();
     assert_eq!(world.restored(3).unwrap().content(), world.store.content());
@@ -271,14 +271,14 @@ fn a_store_is_restored_where_it_is_told_to_and_nowhere_else() {
     // The operator may name a link: it stands for the folder it points to, which here is not empty.
     symlink(&beside, &path).unwrap();
     let error = world.backups().restore(3, &config(&path)).unwrap_err().to_string();
-    assert!(error.contains("is not empty and holds no store"), "{error}");
+    assert!(error.contains("is not empty and contains no store"), "{error}");
     is_untouched(&world, "a link to what is not empty");
     fs::remove_file(&path).unwrap();
     // A link in place of the folder in which the store is built is refused.
     fs::create_dir(&path).unwrap();
     symlink(&beside, path.join(RESTORING)).unwrap();
     let error = world.backups().restore(3, &config(&path)).unwrap_err().to_string();
-    assert!(error.contains("it is no folder"), "{error}");
+    assert!(error.contains("it is not a folder"), "{error}");
     is_untouched(&world, "a link where the store grows");
     fs::remove_file(path.join(RESTORING)).unwrap();
     fs::remove_dir(&path).unwrap();
