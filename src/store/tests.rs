@@ -30,6 +30,12 @@ fn content(path: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files.into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
 }
 
+/// Every table file and its content.
+fn tables(path: &Path) -> impl Iterator<Item = (PathBuf, Vec<u8>)> {
+    let files = content(path).into_iter();
+    files.filter(|(path, _)| path.extension().is_some_and(|kind| kind == "sst"))
+}
+
 /// Returns an ownership by person 3.
 pub fn owned() -> Ownership {
     let life = Life { person: 3, number: 0 };
@@ -94,12 +100,9 @@ fn a_uuid_that_is_in_use_gives_way_to_the_next_one() {
 
 #[test]
 fn another_format_is_refused_and_left_untouched() {
-    let folder = tempfile::tempdir().unwrap();
-    {
-        let store = open(folder.path());
-        let family = store.family(Family::Meta);
-        store.db.put_cf(family, Meta::Format.key(), 99_u32.to_be_bytes()).unwrap();
-    }
+    let (folder, store) = opened();
+    store.damage(Family::Meta, &Meta::Format.key(), Some(&99_u32.to_be_bytes()));
+    drop(store);
     let before = content(folder.path());
     let error = Store::open(&config(folder.path())).err().unwrap();
     assert!(matches!(&error, Error::Format { found, .. } if found == "99"), "{error}");
@@ -184,15 +187,11 @@ fn an_error_says_what_to_do() {
 
 #[test]
 fn a_damaged_file_is_told_as_what_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    {
-        let store = open(folder.path());
-        give(&store, ["ann"]).unwrap();
-        store.checkpoint().unwrap();
-    }
-    let tables = content(folder.path()).into_iter();
-    let tables = tables.filter(|(path, _)| path.extension().is_some_and(|it| it == "sst"));
-    for (path, mut bytes) in tables {
+    let (folder, store) = opened();
+    give(&store, ["ann"]).unwrap();
+    store.checkpoint().unwrap();
+    drop(store);
+    for (path, mut bytes) in tables(folder.path()) {
         let length = bytes.len();
         bytes[..length / 2].fill(0x55);
         std::fs::write(path, bytes).unwrap();
@@ -215,9 +214,7 @@ fn a_table_that_is_missing_or_cut_is_told_at_the_start() {
         // RocksDB itself opens only the first sixteen.
         assert!(store.db.live_files().unwrap().len() > 30);
     }
-    let tables = content(folder.path()).into_iter();
-    let tables = tables.filter(|(path, _)| path.extension().is_some_and(|it| it == "sst"));
-    for (path, bytes) in tables {
+    for (path, bytes) in tables(folder.path()) {
         std::fs::remove_file(&path).unwrap();
         let missing = Store::open(&config(folder.path())).err().unwrap().to_string();
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();

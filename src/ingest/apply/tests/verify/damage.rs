@@ -1,16 +1,16 @@
 //! Breaks each law in one row and checks that the verification names it.
 
+use super::super::story::at;
 use super::*;
 use crate::person::{Class, Life, Place, Row, State, Stored, Value, identity};
-use crate::store::{Family, codec, keys};
+use crate::store::{Family, Operation, codec, keys};
 
 fn person(id: &str) -> u64 {
     identity::person_id(identity::person_uuids(1, id).next().unwrap())
 }
 
 fn place(minutes: i64, offset: u64) -> Place {
-    let time = Time(START + minutes * HOUR / 60);
-    Place { time, position: Position { topic: 0, partition: 0, offset } }
+    Place { time: at(minutes), position: Position { topic: 0, partition: 0, offset } }
 }
 
 /// Returns the first row of a family whose key begins with `of`.
@@ -46,6 +46,16 @@ fn head(store: &Store, id: &str, change: impl Fn(&mut crate::person::Head)) {
     change(&mut head);
     let bytes = codec::encode_person(&crate::person::PersonRow::Head(head));
     store.damage(Family::Person, &keys::person(1, person(id)), Some(&bytes));
+}
+
+/// Changes an operation of Ann's timeline.
+fn operation(store: &Store, place: Place, change: impl Fn(&mut Operation)) {
+    let key = keys::at(keys::person(1, person("ann")), place);
+    let (_, value) = first(store, Family::Timeline, &key);
+    let mut operation = codec::decode_operation(place, &value).unwrap();
+    change(&mut operation);
+    let bytes = codec::encode_operation(place, &operation);
+    store.damage(Family::Timeline, &key, Some(&bytes));
 }
 
 #[test]
@@ -128,28 +138,13 @@ fn a_row_that_is_missing_odd_or_too_much_is_found() {
         store.damage(Family::Timeline, &at, Some(&[1]));
     });
     finds(Law::Timeline, "whom no life knows", |store| {
-        let at = keys::at(keys::person(1, person("ann")), place(10, 3));
-        let (_, value) = first(store, Family::Timeline, &at);
-        let mut operation = codec::decode_operation(place(10, 3), &value).unwrap();
-        operation.merged = Some(person("kim"));
-        let bytes = codec::encode_operation(place(10, 3), &operation);
-        store.damage(Family::Timeline, &at, Some(&bytes));
+        operation(store, place(10, 3), |it| it.merged = Some(person("kim")));
     });
     finds(Law::Heads, "its clocks are", |store| {
-        let at = keys::at(keys::person(1, person("ann")), place(6, 2));
-        let (_, value) = first(store, Family::Timeline, &at);
-        let mut operation = codec::decode_operation(place(6, 2), &value).unwrap();
-        operation.known = Time(5);
-        let bytes = codec::encode_operation(place(6, 2), &operation);
-        store.damage(Family::Timeline, &at, Some(&bytes));
+        operation(store, place(6, 2), |it| it.known = Time(5));
     });
     finds(Law::Timeline, "due is its own time", |store| {
-        let at = keys::at(keys::person(1, person("ann")), place(6, 2));
-        let (_, value) = first(store, Family::Timeline, &at);
-        let mut operation = codec::decode_operation(place(6, 2), &value).unwrap();
-        operation.event_time = Time(5);
-        let bytes = codec::encode_operation(place(6, 2), &operation);
-        store.damage(Family::Timeline, &at, Some(&bytes));
+        operation(store, place(6, 2), |it| it.event_time = Time(5));
     });
 }
 
