@@ -4,6 +4,11 @@ use super::*;
 
 const BULK_DELETE: &str = "/api/projects/1/persons/bulk_delete";
 
+/// Sends a request as the writer of project 1, with a JSON body unless it is null.
+async fn write(world: &World, method: Method, url: &str, body: &Json) -> Reply {
+    world.request(WRITER, method, url, body).await
+}
+
 fn person(id: &str, rest: &str) -> String {
     format!("{LIST}/{id}{rest}")
 }
@@ -17,7 +22,7 @@ async fn a_patch_sets_the_given_keys_and_answers_the_person() {
     let world = World::new();
     let set = json!({"properties": {"plan": "team", "none": null, "n": 1.5}, "name": "ignored"});
     for (method, id) in [(Method::PATCH, ANN), (Method::PUT, &ANN.to_uppercase())] {
-        let reply = world.request(WRITER, method, &person(id, "/"), &set).await;
+        let reply = write(&world, method, &person(id, "/"), &set).await;
         assert!(!reply.header("x-personview-position").is_empty());
         let body = reply.json();
         assert_eq!(body["uuid"], ANN);
@@ -34,7 +39,7 @@ async fn a_merged_person_is_written_as_what_it_became() {
     let world = World::new();
     let merged = person_uuid(1, "a-b-c-d-e");
     let set = json!({"properties": {"plan": "team"}});
-    let body = world.request(WRITER, Method::PATCH, &person(&merged, ""), &set).await.json();
+    let body = write(&world, Method::PATCH, &person(&merged, ""), &set).await.json();
     assert_eq!((&body["uuid"], &body["merged_from"]), (&json!(ANN), &json!(merged)));
     assert_eq!(properties(&world, ANN).await["plan"], "team");
 }
@@ -43,18 +48,15 @@ async fn a_merged_person_is_written_as_what_it_became() {
 async fn properties_are_set_and_taken_away_one_by_one() {
     let world = World::new();
     let url = person(ANN, "/update_property");
-    let body = world
-        .request(WRITER, Method::POST, &url, &json!({"key": "a.b", "value": [1]}))
-        .await
-        .json();
+    let body = write(&world, Method::POST, &url, &json!({"key": "a.b", "value": [1]})).await.json();
     assert_eq!(body["properties"]["a.b"], json!([1]));
-    let body = world.request(WRITER, Method::POST, &url, &json!({"$set": {"c": {}}})).await.json();
+    let body = write(&world, Method::POST, &url, &json!({"$set": {"c": {}}})).await.json();
     assert_eq!(body["properties"]["c"], json!({}));
     let url = person(ANN, "/delete_property");
     for unset in
         [json!({"$unset": "a.b"}), json!({"$unset": ["c", "plan", "c"]}), json!({"$unset": "c"})]
     {
-        let body = world.request(WRITER, Method::POST, &url, &unset).await.json();
+        let body = write(&world, Method::POST, &url, &unset).await.json();
         assert_eq!(body, json!({"success": true}));
     }
     let left = properties(&world, ANN).await;
@@ -75,25 +77,22 @@ async fn a_form_and_a_query_are_fields_too() {
 #[tokio::test]
 async fn a_deleted_person_is_gone_until_its_distinct_id_is_reset() {
     let mut world = World::new();
-    let reply = world.request(WRITER, Method::DELETE, &person(ANN, ""), &Json::Null).await;
+    let reply = write(&world, Method::DELETE, &person(ANN, ""), &Json::Null).await;
     assert_eq!((reply.status.as_u16(), reply.body.as_str()), (202, r#"{"success":true}"#));
     assert_eq!(world.get(&person(ANN, "")).await.status, 404);
-    assert_eq!(
-        world.request(WRITER, Method::DELETE, &person(ANN, ""), &Json::Null).await.status,
-        404
-    );
+    assert_eq!(write(&world, Method::DELETE, &person(ANN, ""), &Json::Null).await.status, 404);
     let late = || event("11:30", "ann").with(json!({"$set": {"plan": "late"}}));
     world.ingest(&[late()]);
     let found = "/api/projects/1/persons?distinct_id=ann";
     assert_eq!(world.get(found).await.json()["count"], 0, "it happened before the deletion");
     let url = "/api/projects/1/persons/reset_person_distinct_id/";
-    let reply = world.request(WRITER, Method::POST, url, &json!({"distinct_id": "ann"})).await;
+    let reply = write(&world, Method::POST, url, &json!({"distinct_id": "ann"})).await;
     assert_eq!(reply.json(), json!({"success": true}));
     world.ingest(&[late()]);
     assert_eq!(world.get(found).await.json()["results"][0]["properties"], json!({"plan": "late"}));
-    let unknown = world.request(WRITER, Method::POST, url, &json!({"distinct_id": "nobody"})).await;
+    let unknown = write(&world, Method::POST, url, &json!({"distinct_id": "nobody"})).await;
     assert_eq!(unknown.status, 404);
-    let missing = world.request(WRITER, Method::POST, url, &json!({"distinct_id": ""})).await;
+    let missing = write(&world, Method::POST, url, &json!({"distinct_id": ""})).await;
     assert!(missing.body.contains("distinct_id is required"), "{}", missing.body);
 }
 
@@ -101,12 +100,12 @@ async fn a_deleted_person_is_gone_until_its_distinct_id_is_reset() {
 async fn a_deletion_that_would_keep_the_person_is_refused() {
     let world = World::new();
     let bulk = json!({"distinct_ids": ["ann"], "keep_person": true});
-    let (status, error) = world.request(WRITER, Method::POST, BULK_DELETE, &bulk).await.error();
+    let (status, error) = write(&world, Method::POST, BULK_DELETE, &bulk).await.error();
     assert!(status == 400 && error.contains("keep_person"), "{error}");
     let one = person(ANN, "?keep_person=true");
-    assert_eq!(world.request(WRITER, Method::DELETE, &one, &Json::Null).await.status, 400);
+    assert_eq!(write(&world, Method::DELETE, &one, &Json::Null).await.status, 400);
     let one = person(ANN, "?keep_person=False");
-    assert_eq!(world.request(WRITER, Method::DELETE, &one, &Json::Null).await.status, 202);
+    assert_eq!(write(&world, Method::DELETE, &one, &Json::Null).await.status, 202);
 }
 
 #[tokio::test]
@@ -115,7 +114,7 @@ async fn a_value_that_could_not_be_read_back_is_not_written() {
     let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
     let value: Json = serde_json::from_str(&deep).unwrap();
     let body = json!({"key": "plan", "value": value});
-    let reply = world.request(WRITER, Method::POST, &person(ANN, "/update_property"), &body).await;
+    let reply = write(&world, Method::POST, &person(ANN, "/update_property"), &body).await;
     assert_eq!(reply.status, 400, "{}", reply.body);
     assert_eq!(properties(&world, ANN).await["plan"], "pro");
 }
@@ -124,30 +123,22 @@ async fn a_value_that_could_not_be_read_back_is_not_written() {
 async fn many_are_deleted_at_once() {
     let world = World::roomy();
     let both = json!({"ids": [ANN], "distinct_ids": ["bob"]});
-    assert_eq!(world.request(WRITER, Method::POST, BULK_DELETE, &both).await.status, 400);
+    assert_eq!(write(&world, Method::POST, BULK_DELETE, &both).await.status, 400);
     for none in
         [json!({"ids": [], "distinct_ids": ["nobody"]}), json!({"ids": ["12"], "distinct_ids": []})]
     {
-        assert_eq!(
-            world.request(WRITER, Method::POST, BULK_DELETE, &none).await.status,
-            202,
-            "{none}"
-        );
+        assert_eq!(write(&world, Method::POST, BULK_DELETE, &none).await.status, 202, "{none}");
     }
     let many: Vec<_> = (0..1001).map(|id| id.to_string()).collect();
-    assert_eq!(
-        world.request(WRITER, Method::POST, BULK_DELETE, &json!({"ids": many})).await.status,
-        400
-    );
+    assert_eq!(write(&world, Method::POST, BULK_DELETE, &json!({"ids": many})).await.status, 400);
     let merged = person_uuid(1, "a-b-c-d-e");
     let ids = json!({"ids": [ANN, merged, "12"]});
-    let reply = world.request(WRITER, Method::POST, BULK_DELETE, &ids).await;
+    let reply = write(&world, Method::POST, BULK_DELETE, &ids).await;
     assert_eq!(reply.status, 202);
     let expected = r#"{"persons_found":1,"persons_deleted":1,"deletion_errors":[]}"#;
     assert_eq!(reply.body, expected);
-    let reply = world
-        .request(WRITER, Method::POST, BULK_DELETE, &json!({"distinct_ids": ["bob", "ann"]}))
-        .await;
+    let reply =
+        write(&world, Method::POST, BULK_DELETE, &json!({"distinct_ids": ["bob", "ann"]})).await;
     assert_eq!(reply.body, expected);
     assert_eq!(world.get(LIST).await.json()["count"], 0);
 }
@@ -164,8 +155,7 @@ async fn a_person_is_found_by_an_id_that_was_cut() {
         let reply = world.get(&format!("/api/projects/1/{url}")).await;
         assert!(reply.status == 200 && reply.body.contains(&"x".repeat(200)), "{}", reply.body);
     }
-    let reply =
-        world.request(WRITER, Method::POST, BULK_DELETE, &json!({"distinct_ids": [long]})).await;
+    let reply = write(&world, Method::POST, BULK_DELETE, &json!({"distinct_ids": [long]})).await;
     assert!(reply.body.contains("\"persons_deleted\":1"), "{}", reply.body);
 }
 
@@ -173,7 +163,7 @@ async fn a_person_is_found_by_an_id_that_was_cut() {
 async fn one_property_or_some_are_set_and_not_both() {
     let world = World::new();
     let both = json!({"$set": {"a": 1}, "key": "b", "value": 2});
-    let reply = world.request(WRITER, Method::POST, &person(ANN, "/update_property"), &both).await;
+    let reply = write(&world, Method::POST, &person(ANN, "/update_property"), &both).await;
     let (status, error) = reply.error();
     assert!(status == 400 && error.contains("both key and $set"), "{error}");
     assert_eq!(properties(&world, ANN).await["a"], Json::Null);
@@ -191,7 +181,7 @@ async fn a_repeated_bulk_deletion_deletes_nobody_who_came_since() {
         world.ingest(&[event("17:00", "zed")]);
     }
     assert_eq!(world.get("/api/projects/1/persons?distinct_id=zed").await.json()["count"], 1);
-    let reply = world.request(WRITER, Method::POST, BULK_DELETE, &names).await;
+    let reply = write(&world, Method::POST, BULK_DELETE, &names).await;
     assert_eq!(reply.body, expected, "without a key it is a request of its own");
 }
 
@@ -206,15 +196,14 @@ async fn a_split_takes_what_it_names_and_nobody_elses() {
         (json!({"distinct_ids_to_split": ["ann", "a-b-c-d-e"]}), "distinct_ids_to_split"),
         (json!({"distinct_ids_to_split": ["ann"], "main_distinct_id": "ann"}), "main_distinct_id"),
     ] {
-        let (status, error) = world.request(WRITER, Method::POST, &url, &body).await.error();
+        let (status, error) = write(&world, Method::POST, &url, &body).await.error();
         assert!(status == 400 && error.contains(attr), "{body}: {error}");
     }
-    let reply =
-        world.request(WRITER, Method::POST, &url, &json!({"main_distinct_id": "ann"})).await;
+    let reply = write(&world, Method::POST, &url, &json!({"main_distinct_id": "ann"})).await;
     assert_eq!((reply.status.as_u16(), reply.body.as_str()), (201, r#"{"success":true}"#));
     let other = world.get("/api/projects/1/persons?distinct_id=a-b-c-d-e").await.json();
     assert_eq!(other["results"][0]["distinct_ids"], json!(["a-b-c-d-e"]));
-    let (status, _) = world.request(WRITER, Method::POST, &url, &Json::Null).await.error();
+    let (status, _) = write(&world, Method::POST, &url, &Json::Null).await.error();
     assert_eq!(status, 400, "there is nothing left to split");
 }
 
@@ -225,7 +214,7 @@ async fn a_repeated_idempotency_key_gets_the_first_result() {
     let set = |n: u8| json!({"properties": {"plan": n}});
     let reply = world.request_with(WRITER, Method::PATCH, &person(ANN, ""), &key, &set(1)).await;
     assert_eq!(reply.json()["properties"]["plan"], 1);
-    world.request(WRITER, Method::PATCH, &person(ANN, ""), &set(2)).await.ok();
+    write(&world, Method::PATCH, &person(ANN, ""), &set(2)).await.ok();
     let reply = world.request_with(WRITER, Method::PATCH, &person(ANN, ""), &key, &set(1)).await;
     assert_eq!(reply.json()["properties"]["plan"], 2, "it is not done again");
     let url = person(&ANN.to_uppercase(), "");
@@ -286,7 +275,7 @@ async fn each_failure_of_kafka_has_its_own_answer() {
         (Kafka::Slow, 202, r#"{"accepted":true,"position":""#),
     ] {
         *world.log.kafka.lock().unwrap() = kafka;
-        let reply = world.request(WRITER, Method::PATCH, &person(ANN, ""), &set).await;
+        let reply = write(&world, Method::PATCH, &person(ANN, ""), &set).await;
         assert_eq!(reply.status, status, "{}", reply.body);
         assert!(reply.body.contains(words), "{}", reply.body);
         assert_eq!(properties(&world, ANN).await["plan"], "pro", "nothing was applied");
@@ -315,7 +304,7 @@ async fn only_a_key_that_may_write_writes() {
         assert_eq!(reply.status, status, "{key} {kind} {body}: {}", reply.body);
     }
     let wide = json!({"properties": {"wide": "x".repeat(2_000)}});
-    assert_eq!(world.request(WRITER, Method::PATCH, &url, &wide).await.status, 413);
+    assert_eq!(write(&world, Method::PATCH, &url, &wide).await.status, 413);
     assert_eq!(properties(&world, ANN).await["plan"], "pro");
 }
 
@@ -326,7 +315,7 @@ async fn the_invalid_id_among_many_is_named() {
         (json!({"ids": [1, "zz"]}), "'zz' is not an id or uuid; distinct ids go into distinct_ids"),
         (json!({"ids": {"a": 1}}), "ids must be an array of strings or numbers"),
     ] {
-        let (status, error) = world.request(WRITER, Method::POST, BULK_DELETE, &body).await.error();
+        let (status, error) = write(&world, Method::POST, BULK_DELETE, &body).await.error();
         assert_eq!(status, 400);
         assert!(error.contains(told), "{error}");
     }
