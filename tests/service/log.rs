@@ -359,7 +359,7 @@ fn it_ends_at_once_while_kafka_hangs() {
     let mut service = Home::new(&topic).serve();
     service.persons(&format!("{}&distinct_id=ann", topic.position(0, 0)));
     broker.tell("pause");
-    service.wait_for_log("Kafka cannot be used just now");
+    service.wait_for_log("Kafka is unavailable; retrying");
     service.signal(Signal::SIGTERM);
     wait_for(|| service.ended().ok_or("still running"));
     let logged: Vec<_> = service.log.try_iter().collect();
