@@ -21,7 +21,7 @@ impl Verifying<'_> {
             }
             let next = last.filter(|(of, _)| *of == project).map_or(0, |(_, last)| last + 1);
             if ordinal != next {
-                let text = format!("found ordinal {ordinal}, due is {next}");
+                let text = format!("found ordinal {ordinal}, expected {next}");
                 verifying.report.differs(Law::Activity, project, None, text);
             }
             last = Some((project, ordinal));

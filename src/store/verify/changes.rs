@@ -10,7 +10,7 @@ impl Verifying<'_> {
         let found = self.snapshot.get(Family::ByChange, &keys::by_change(who.project, change))?;
         if found.as_deref() != Some(&who.person.to_be_bytes()) {
             let found = found.and_then(|found| KeyReader(&found).u64());
-            let text = format!("found {found:?} under its last change {change}, due is itself");
+            let text = format!("found {found:?} under its last change {change}, expected itself");
             self.differs(Law::Indexes, who, text);
         }
         Ok(())

@@ -106,7 +106,7 @@ impl Verifying<'_> {
         if entry != Some(&due) || !entry.is_some_and(is_written_like) {
             let name = self.name_of(person, property);
             let found = entry.map_or_else(|| "no entry".to_owned(), entry_text);
-            let text = format!("property {name}: found {found}, due is {}", entry_text(&due));
+            let text = format!("property {name}: found {found}, expected {}", entry_text(&due));
             self.differs(Law::Heads, person.who, text);
         }
         for row in rows {

@@ -42,7 +42,8 @@ impl Verifying<'_> {
             // which may be after a merge.
             if index >= 2 && entry.from < entries[index - 1].from {
                 let (found, due) = (entry.from, entries[index - 1].from);
-                let text = format!("{id:?} has an owner from {found} on, due is not before {due}");
+                let text =
+                    format!("{id:?} has an owner from {found} on, expected not before {due}");
                 self.differs(Law::Ownership, who, text);
             }
             let left = entries[index + 1..].iter().find(|later| later.row().is_some());
@@ -77,7 +78,7 @@ impl Verifying<'_> {
         };
         if !is_due {
             let text = format!(
-                "{id:?} at {ordinal} of {}: found {}, due is {}",
+                "{id:?} at {ordinal} of {}: found {}, expected {}",
                 life_text(entry.life),
                 member_text(found.as_ref()),
                 due.map_or_else(|| "a bundle".to_owned(), |due| member_text(Some(&due)))
@@ -169,7 +170,7 @@ impl Verifying<'_> {
         let found = self.member(who.project, merged.into, anonymous, merged.bundle)?;
         if found.as_ref().is_none_or(|found| found.joined != Joined::Bundle(life)) {
             let text = format!(
-                "{} did not leave {}, which was merged: found {} at {} of {}, due is its bundle",
+                "{} did not leave {}, which was merged: found {} at {} of {}, expected its bundle",
                 member_text(Some(member)),
                 life_text(life),
                 member_text(found.as_ref()),

@@ -26,7 +26,7 @@ impl Verifying<'_> {
             let found = self.snapshot.get(family, &key)?;
             if found.as_deref() != Some(&who.person.to_be_bytes()) {
                 let found = found.and_then(|found| KeyReader(&found).u64());
-                let text = format!("found {found:?} in `{}`, due is itself", family.name());
+                let text = format!("found {found:?} in `{}`, expected itself", family.name());
                 self.differs(Law::Indexes, who, text);
             }
         }
@@ -46,7 +46,7 @@ impl Verifying<'_> {
             if found.as_deref() != Some(&due[..]) {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 let found = found.map_or("nothing".to_owned(), |found| text(&found));
-                let text = format!("found {found} in column {property}, due is {}", text(&due));
+                let text = format!("found {found} in column {property}, expected {}", text(&due));
                 self.differs(Law::Indexes, who, text);
             }
         }
@@ -68,7 +68,7 @@ impl Verifying<'_> {
             let rows = |of: &BTreeMap<_, u64>| of.get(&(*project, *property)).copied().unwrap_or(0);
             let (found, due) = (rows(&found), rows(&due));
             if found != due {
-                let text = format!("found {found} rows in column {property}, due are {due}");
+                let text = format!("found {found} rows in column {property}, expected {due}");
                 self.report.differs(Law::Indexes, *project, None, text);
             }
         }
@@ -101,7 +101,7 @@ impl Verifying<'_> {
     fn count(&mut self, project: ProjectId, found: u64, due: u64) {
         self.report.count(Law::Indexes, "projects");
         if found != due {
-            let text = format!("found a count of {found} live persons, due are {due}");
+            let text = format!("found a count of {found} live persons, expected {due}");
             self.report.differs(Law::Indexes, project, None, text);
         }
     }

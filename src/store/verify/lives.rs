@@ -20,7 +20,7 @@ impl Verifying<'_> {
             if newest && span.lives_on.map(|(place, _)| place.time) != head.lives_on {
                 let found = time_text(head.lives_on);
                 let text =
-                    format!("found in its head that it lives on from {found}, due is {span:?}");
+                    format!("found in its head that it lives on from {found}, expected {span:?}");
                 self.differs(Law::Lives, who, text);
             }
             let due = if newest { span.merged == head.merged } else { span.merged.is_some() };
@@ -91,7 +91,7 @@ impl Verifying<'_> {
         let time = merged.place.time;
         if began.is_some_and(|began| began >= time) || next.is_some_and(|next| next <= time) {
             let text = format!(
-                "{} lives from {}, was merged at {time}, and what it became at {}: due is one \
+                "{} lives from {}, was merged at {time}, and what it became at {}: expected one \
                  after the other",
                 life_text(life),
                 time_text(began),
@@ -122,7 +122,7 @@ impl Verifying<'_> {
         );
         if then != Some(merged) || end != Some(due) {
             let text = format!(
-                "{}: its group leads to {then:?} and {end:?}, due is {merged:?} and {due:?}",
+                "{}: its group leads to {then:?} and {end:?}, expected {merged:?} and {due:?}",
                 life_text(life)
             );
             self.differs(Law::Lives, who, text);
@@ -156,7 +156,7 @@ impl Verifying<'_> {
         let (source, target) = (created(life.person)?, created(into)?);
         if source.is_some() && (target.is_none() || target > source) {
             let (found, due) = (time_text(target), time_text(source));
-            let text = format!("person {into}, which it became, began at {found}, due is {due}");
+            let text = format!("person {into}, which it became, began at {found}, expected {due}");
             self.differs(Law::Merges, who, text);
         }
         Ok(())

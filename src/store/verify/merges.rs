@@ -28,7 +28,7 @@ impl Verifying<'_> {
             let (name, row) = (self.name_of(person, property), row_text(stored));
             let (found, due) = (state_text(state), state_text(&due));
             let of = life_text(source);
-            let text = format!("property {name}, {row} of {of}: found {found}, due is {due}");
+            let text = format!("property {name}, {row} of {of}: found {found}, expected {due}");
             self.differs(Law::Merges, person.who, text);
         }
         Ok(())
@@ -56,7 +56,7 @@ impl Verifying<'_> {
         let older = history::created(&self.histories(project), person.who.person, time, Time::MAX)?;
         if found.is_none() || found < due || (found > due && older > due) {
             let (found, due, of) = (time_text(found), time_text(due), life_text(source));
-            let text = format!("the beginning brought by {of}: found {found}, due is {due}");
+            let text = format!("the beginning brought by {of}: found {found}, expected {due}");
             self.differs(Law::Merges, person.who, text);
         }
         Ok(())

@@ -249,7 +249,7 @@ impl<'a> Verifying<'a> {
             Some(next) if position.offset < *next => {}
             Some(next) => {
                 let text = format!(
-                    "found a row of {partition:?} offset {}, due are those below {next}",
+                    "found a row of {partition:?} offset {}, expected those below {next}",
                     position.offset
                 );
                 self.differs(Law::Positions, who, text);

@@ -94,7 +94,7 @@ impl Verifying<'_> {
         let uuid = row.uuid();
         let found = self.snapshot.person_of_uuid(who.project, uuid)?;
         if found != Some(who.person) {
-            let text = format!("found {found:?} under its uuid {uuid}, due is itself");
+            let text = format!("found {found:?} under its uuid {uuid}, expected itself");
             self.differs(Law::Indexes, who, text);
         }
         let recency = beside.recency_of(who)?;
@@ -157,7 +157,7 @@ impl Verifying<'_> {
                         format!("{time} known {known}")
                     })
                 };
-                let text = format!("found {name} {}, due is {}", text(found), text(due));
+                let text = format!("found {name} {}, expected {}", text(found), text(due));
                 self.differs(Law::Heads, *who, text);
             }
         };
@@ -165,7 +165,7 @@ impl Verifying<'_> {
         compare("identified since", head.identified, facts.identified);
         if Some(head.created_at) != facts.created_at {
             let due = time_text(facts.created_at);
-            let text = format!("found created_at {}, due is {due}", head.created_at);
+            let text = format!("found created_at {}, expected {due}", head.created_at);
             self.differs(Law::Heads, *who, text);
         }
     }
@@ -184,7 +184,7 @@ impl Verifying<'_> {
             due += (json::quoted_bytes(&name) + value + "\"\":,".len()) as u64;
         }
         if head.json_bytes != due {
-            let text = format!("found json_bytes {}, due are {due}", head.json_bytes);
+            let text = format!("found json_bytes {}, expected {due}", head.json_bytes);
             self.differs(Law::Heads, *who, text);
         }
     }
@@ -196,7 +196,7 @@ impl Verifying<'_> {
         let due = newest.map(Time::floor_to_hour);
         if seen < due || seen.is_some_and(|seen| seen != seen.floor_to_hour()) {
             let (found, due) = (time_text(seen), time_text(due));
-            let text = format!("found last seen {found}, due is a whole hour not before {due}");
+            let text = format!("found last seen {found}, expected a whole hour not before {due}");
             self.differs(Law::Indexes, *who, text);
         }
     }

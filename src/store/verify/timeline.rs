@@ -48,12 +48,13 @@ impl Verifying<'_> {
         let recorded = self.recorded(person, &mut beside.recorded)?;
         if head.newest < sum.newest.max(recorded) {
             let (found, due) = (time_text(head.newest), time_text(sum.newest.max(recorded)));
-            let text = format!("found its newest time {found}, due is none before {due}");
+            let text = format!("found its newest time {found}, expected {due} or later");
             self.differs(Law::Heads, who, text);
         }
         if head.ahead < sum.ahead {
             let (found, due) = (head.ahead, sum.ahead);
-            let text = format!("found that its clocks are {found} µs ahead, due is at least {due}");
+            let text =
+                format!("found that its clocks are {found} µs ahead, expected at least {due}");
             self.differs(Law::Heads, who, text);
         }
         if head.version < sum.operations {
@@ -80,7 +81,7 @@ impl Verifying<'_> {
             if !found.is_some_and(is_it) {
                 let name = self.name_of(person, property);
                 let text = format!(
-                    "{:?} at {place:?}, property {name}: found {found:?} in the history, due is \
+                    "{:?} at {place:?}, property {name}: found {found:?} in the history, expected \
                      {effect:?} known {}",
                     operation.event, operation.known
                 );
@@ -108,7 +109,7 @@ impl Verifying<'_> {
         let late = operation.event_time < place.time && moved;
         if operation.event_time != place.time && !late {
             let text = format!(
-                "{:?} of {} stands at {}, due is its own time",
+                "{:?} of {} stands at {}, expected its own time",
                 operation.event, operation.event_time, place.time
             );
             self.differs(Law::Timeline, who, text);
@@ -211,7 +212,8 @@ impl Verifying<'_> {
         }
         let own = operations.saturating_sub(copies.len() as u64);
         if head.version < own {
-            let text = format!("found version {}, due are at least {own} operations", head.version);
+            let text =
+                format!("found version {}, expected at least {own} operations", head.version);
             self.differs(Law::Heads, who, text);
         }
         Ok(())

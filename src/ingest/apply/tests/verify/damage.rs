@@ -71,7 +71,7 @@ fn a_head_that_is_not_the_fold_is_found() {
         let plan = property(store, "plan");
         head(store, "ann", |head| head.entries.get_mut(&plan).unwrap().newest = None);
     });
-    finds(Law::Heads, "found no entry, due is", |store| {
+    finds(Law::Heads, "found no entry, expected", |store| {
         let plan = property(store, "plan");
         head(store, "ann", |head| _ = head.entries.remove(&plan));
     });
@@ -113,7 +113,7 @@ fn a_row_that_is_missing_odd_or_too_much_is_found() {
     finds(Law::Heads, "property \"plan\": found", |store| {
         store.damage(Family::History, &key(store, Class::Anchor), None);
     });
-    finds(Law::Timeline, "due is Set known", |store| {
+    finds(Law::Timeline, "expected Set known", |store| {
         store.damage(Family::History, &key(store, Class::Anchor), None);
     });
     finds(Law::Heads, "under Some(Once)", |store| {
@@ -143,7 +143,7 @@ fn a_row_that_is_missing_odd_or_too_much_is_found() {
     finds(Law::Heads, "its clocks are", |store| {
         operation(store, place(6, 2), |operation| operation.known = Time(5));
     });
-    finds(Law::Timeline, "due is its own time", |store| {
+    finds(Law::Timeline, "expected its own time", |store| {
         operation(store, place(6, 2), |operation| operation.event_time = Time(5));
     });
 }
@@ -164,7 +164,7 @@ fn a_merged_value_that_is_not_its_sources_is_found() {
         let bytes = codec::encode_row(&Stored { row, ..old });
         store.damage(Family::History, &key(store, name), Some(&bytes));
     };
-    finds(Law::Merges, "found 7, due is 2", |store| put(store, "seen", life, "7"));
+    finds(Law::Merges, "found 7, expected 2", |store| put(store, "seen", life, "7"));
     finds(Law::Merges, "was not merged into it there", |store| {
         put(store, "seen", Life { person: person("kim"), number: 0 }, "2");
     });
@@ -196,8 +196,8 @@ fn a_list_that_does_not_show_the_heads_is_found() {
             store.damage(family, &key, None);
         }
     };
-    finds(Law::Indexes, "in `by_created_at`, due is itself", take(Family::ByCreatedAt));
-    finds(Law::Indexes, "in `by_email`, due is itself", take(Family::ByEmail));
+    finds(Law::Indexes, "in `by_created_at`, expected itself", take(Family::ByCreatedAt));
+    finds(Law::Indexes, "in `by_email`, expected itself", take(Family::ByEmail));
     finds(Law::Indexes, "under its uuid", take(Family::Uuid));
     finds(Law::Indexes, "found last seen none", |store| {
         store.damage(Family::Recency, &keys::person(1, person("ann")), None);
@@ -238,10 +238,10 @@ fn an_id_that_is_not_where_its_owner_says_is_found() {
     finds(Law::Ownership, "who is not there", |store| {
         owner(store, "ann", &|owner| owner.first.life.person = 77);
     });
-    finds(Law::Ownership, "due is not before", |store| {
+    finds(Law::Ownership, "expected not before", |store| {
         owner(store, "x1", &|owner| owner.later[1].from = Time(5));
     });
-    finds(Law::Ownership, "found nothing, due is \"ann\"", |store| {
+    finds(Law::Ownership, "found nothing, expected \"ann\"", |store| {
         let life = Life { person: person("ann"), number: 0 };
         store.damage(Family::PersonDistinctId, &keys::member(1, life, false, 0), None);
     });
@@ -251,11 +251,11 @@ fn an_id_that_is_not_where_its_owner_says_is_found() {
     finds(Law::Ownership, "which is not its", |store| {
         store.damage(Family::DistinctId, &keys::distinct_id(1, "kim"), None);
     });
-    finds(Law::Ownership, "due is a bundle", |store| {
+    finds(Law::Ownership, "expected a bundle", |store| {
         let life = Life { person: person("bob"), number: 0 };
         store.damage(Family::PersonDistinctId, &keys::member(1, life, false, 1), None);
     });
-    finds(Law::Ownership, "due is its bundle", |store| {
+    finds(Law::Ownership, "expected its bundle", |store| {
         let life = Life { person: person("bob"), number: 0 };
         store.damage(Family::PersonDistinctId, &keys::member(1, life, false, 1), None);
     });
@@ -280,7 +280,7 @@ fn lives_that_make_no_forest_are_found() {
         change(&mut span);
         store.damage(Family::Life, &key, Some(&codec::encode_life_span(&span)));
     };
-    finds(Law::Lives, "due is one after the other", |store| {
+    finds(Law::Lives, "expected one after the other", |store| {
         // Ann is merged into anon, which was merged into her.
         let (_, value) =
             first(store, Family::Life, &keys::life(1, Life { person: person("anon"), number: 0 }));
@@ -323,7 +323,7 @@ fn lives_that_make_no_forest_are_found() {
 #[test]
 fn rows_beyond_the_positions_are_found() {
     let position = || keys::Meta::Position(0, 0).key();
-    finds(Law::Positions, "due are those below 3", |store| {
+    finds(Law::Positions, "expected those below 3", |store| {
         let (_, value) = first(store, Family::Meta, &position());
         let applied = codec::decode_applied(&value).unwrap();
         let applied = Applied { next_offset: 3, last_offset: 2, ..applied };
@@ -372,7 +372,7 @@ fn remains_of_a_deleted_person_are_found() {
 #[test]
 fn an_activity_log_that_does_not_add_up_is_found() {
     let merge = || keys::activity(1, 0);
-    finds(Law::Activity, "found ordinal 1, due is 0", |store| {
+    finds(Law::Activity, "found ordinal 1, expected 0", |store| {
         store.damage(Family::Activity, &merge(), None);
     });
     finds(Law::Activity, "which is not its", |store| {
