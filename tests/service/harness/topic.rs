@@ -12,7 +12,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value as Json;
 
-use super::PATIENCE;
+use super::{PATIENCE, wait_for};
 
 /// Returns the address of Kafka.
 pub fn kafka() -> String {
@@ -76,13 +76,25 @@ impl Topic {
     }
 
     pub fn make(&self, partitions: i32) {
-        self.try_make(partitions).unwrap();
+        self.make_as(&NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1)));
     }
 
     /// Creates it with one setting.
     pub fn make_with(&self, partitions: i32, setting: &str, value: &str) {
         let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
-        self.try_make_as(&new.set(setting, value)).unwrap();
+        self.make_as(&new.set(setting, value));
+    }
+
+    /// Creates it as soon as the broker can: a busy one may not be registered for a moment, or answer too late.
+    fn make_as(&self, new: &NewTopic<'_>) {
+        let mut timed_out = false;
+        wait_for(|| match self.try_make_as(new) {
+            Err(RDKafkaErrorCode::TopicAlreadyExists) if timed_out => Ok(()),
+            made => {
+                timed_out |= made == Err(RDKafkaErrorCode::OperationTimedOut);
+                made
+            }
+        });
     }
 
     /// Creates it; fails while the name of a deleted topic is not free yet.
@@ -92,7 +104,10 @@ impl Topic {
 
     fn try_make_as(&self, new: &NewTopic<'_>) -> Result<(), RDKafkaErrorCode> {
         let made = wait(self.admin.create_topics([new], &AdminOptions::new()));
-        made.unwrap().remove(0).map(|_| ()).map_err(|(_, code)| code)
+        match made {
+            Ok(mut made) => made.remove(0).map(|_| ()).map_err(|(_, code)| code),
+            Err(error) => Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown)),
+        }
     }
 
     /// Changes a setting of the topic.
