@@ -43,6 +43,21 @@ pub trait Histories {
         until: Place,
     ) -> Result<Option<Stored>, Self::Error>;
 
+    /// Returns the row of a class at exactly this place.
+    ///
+    /// # Errors
+    /// If the rows cannot be read.
+    fn at(
+        &self,
+        person: PersonId,
+        property: PropertyId,
+        class: Class,
+        place: Place,
+    ) -> Result<Option<Stored>, Self::Error> {
+        let row = self.last(person, property, class, place)?;
+        Ok(row.filter(|row| row.place == place))
+    }
+
     /// Returns the oldest row of a class after a place, or with `None` the oldest of all.
     ///
     /// # Errors
@@ -270,8 +285,8 @@ fn own_once<H: Histories>(
     if mode == Mode::SetOnly {
         return Ok(None);
     }
-    let row = rows.last(query.person, query.property, Class::Once, place)?;
-    let row = row.filter(|row| row.place == place && row.known <= query.known);
+    let row = rows.at(query.person, query.property, Class::Once, place)?;
+    let row = row.filter(|row| row.known <= query.known);
     Ok(row.and_then(|row| row.row.after(mode, None)))
 }
 

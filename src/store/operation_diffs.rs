@@ -126,8 +126,7 @@ fn touched(
     if operation.merged.is_some() {
         for (property, _) in head.properties() {
             for class in Class::MERGES {
-                let row = rows.last(id, property, class, place)?;
-                if row.is_some_and(|row| row.place == place) {
+                if rows.at(id, property, class, place)?.is_some() {
                     touched.insert(property);
                 }
             }

@@ -45,8 +45,7 @@ impl NewestOperations {
     ) -> Result<()> {
         self.bytes += operation.event.len() + operation.distinct_id.len();
         let effects = operation.effects.iter().map(|&(property, effect)| {
-            let row = rows.last(person, property, effect.class(), place)?;
-            let row = row.filter(|row| row.place == place);
+            let row = rows.at(person, property, effect.class(), place)?;
             let row = row.ok_or(Error::Broken("an operation has no row"))?;
             let value = row.row.value();
             self.bytes += value.map_or(0, |value| value.as_json().len());

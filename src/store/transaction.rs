@@ -209,6 +209,12 @@ impl<'s> Transaction<'s> {
         Ok(())
     }
 
+    /// Returns what this transaction changes and, below that, what the one before it did while it is being
+    /// committed.
+    fn changes(&self) -> impl Iterator<Item = &WorkingSet> {
+        std::iter::once(&self.working).chain(self.before.as_deref())
+    }
+
     /// Returns the number of a property's name, if it has one.
     #[must_use]
     pub fn known_property(&self, project: ProjectId, name: &str) -> Option<PropertyId> {

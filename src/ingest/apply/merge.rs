@@ -76,8 +76,7 @@ impl Applying<'_, '_> {
     ) -> Result<usize> {
         let rows = self.transaction.rows(project);
         let bytes = operation.effects.iter().map(|&(property, effect)| {
-            let row = rows.last(person, property, effect.class(), place)?;
-            let row = row.filter(|row| row.place == place);
+            let row = rows.at(person, property, effect.class(), place)?;
             Ok(row.and_then(|row| Some(row.row.value()?.as_json().len())).unwrap_or(0))
         });
         bytes.sum()

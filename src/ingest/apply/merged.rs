@@ -107,9 +107,9 @@ impl Applying<'_, '_> {
     ) -> Result<Option<Stored>> {
         let rows = self.transaction.rows(project);
         for class in Class::MERGES {
-            let row = rows.last(target, property, class, place)?;
-            if let Some(row) = row.filter(|row| row.place == place) {
-                return Ok(Some(row));
+            let row = rows.at(target, property, class, place)?;
+            if row.is_some() {
+                return Ok(row);
             }
         }
         Ok(None)

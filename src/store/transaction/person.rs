@@ -103,7 +103,7 @@ impl Transaction<'_> {
             PersonRow::Tombstone(_) => None,
         };
         let of = (project, person);
-        for changes in [Some(&self.working), self.before.as_deref()].into_iter().flatten() {
+        for changes in self.changes() {
             if let Some(loaded) = changes.persons.get(&of) {
                 return Ok(life(&loaded.row));
             }

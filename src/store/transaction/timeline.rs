@@ -131,7 +131,7 @@ impl<'s> Transaction<'s> {
         uuid: Uuid,
     ) -> Result<bool> {
         let key = keys::recorded(project, person, event_time, uuid);
-        for changes in [Some(&self.working), self.before.as_deref()].into_iter().flatten() {
+        for changes in self.changes() {
             if changes.recorded.contains(&key) {
                 return Ok(true);
             }
@@ -157,7 +157,7 @@ impl<'s> Transaction<'s> {
         let from = keys::recorded(project, source, after.plus(1), Uuid::nil());
         let mut found = Vec::new();
         let mut is_erased = false;
-        for changes in [Some(&self.working), self.before.as_deref()].into_iter().flatten() {
+        for changes in self.changes() {
             let staged = changes.recorded.range(from.clone()..);
             found.extend(staged.take_while(|key| key.starts_with(&of)).cloned());
             is_erased = changes.erased.contains(&of);
