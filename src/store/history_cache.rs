@@ -1,15 +1,16 @@
-//! The history cache: rows of persons that are read again and again, in memory. A late event reads one
+//! The history cache: the rows of persons whose histories are read again and again. A late event reads one
 //! property after the other, and many late events, in one batch or in several, may be of one person.
+//!
+//! It belongs to the transaction, and is passed on to the one that follows. It shows what the transaction
+//! sees: committed rows, those of the transaction before, and its own.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use rocksdb::DBRawIterator;
 
 use super::Result;
-use super::keys::PERSON_BYTES;
-use super::packed::Packed;
-use super::staged::{Erased, Layer, RowChanges};
+use super::person_history::PersonHistory;
+use crate::person::{Class, PersonId, Place, ProjectId, PropertyId};
 
 /// A person's rows are loaded in one scan after this many reads, if there are at most [`HELD_PER_READ`] rows
 /// for each read: the scan then costs no more than the seeks did. In tests histories are short, and both ways
@@ -17,34 +18,39 @@ use super::staged::{Erased, Layer, RowChanges};
 const READS: usize = 2;
 const HELD_PER_READ: usize = if cfg!(test) { 3 } else { 128 };
 
-/// The estimated overhead of a person, or of a pending change, in bytes.
-const KNOWN: usize = 64;
+/// The estimated overhead of a person, in bytes.
+const KNOWN: usize = 96;
 
-/// The persons that were read, and the committed rows of one family of those that were read repeatedly.
+/// The persons that were read, and the rows of those that were read repeatedly.
 pub struct HistoryCache {
-    /// By the first bytes of their keys, which are project and person.
-    persons: HashMap<[u8; PERSON_BYTES], Person>,
+    persons: HashMap<(ProjectId, PersonId), Known>,
     /// The memory in use, in bytes.
     bytes: usize,
     /// The memory limit, in bytes.
     most: usize,
-    /// The number of batches committed so far.
-    batches: u64,
+    /// The number of transactions so far.
+    transactions: u64,
 }
 
 /// What is known of one person.
-struct Person {
-    /// How often it was read.
+struct Known {
+    /// How often a property of it was read.
     reads: usize,
-    /// The batch in which it was last read.
-    batch: u64,
+    /// The transaction in which it was last read.
+    transaction: u64,
     /// The number of reads after which its rows are loaded, or loading them is tried again.
     due: usize,
     /// Its rows, if they were loaded and are not too many.
-    rows: Option<Arc<Packed>>,
-    /// The changes that were committed since the rows were loaded or last updated.
-    changes: RowChanges,
-    bytes: usize,
+    history: Option<Arc<PersonHistory>>,
+}
+
+/// The most rows, and bytes of rows, that are loaded of a person.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// How many rows.
+    pub rows: usize,
+    /// How many bytes.
+    pub bytes: usize,
 }
 
 impl HistoryCache {
@@ -53,74 +59,69 @@ impl HistoryCache {
     pub fn new(most: usize) -> Self {
         // In tests histories are short, and some of them must be evicted.
         let most = if cfg!(test) { most.min(16 << 10) } else { most };
-        Self { persons: HashMap::new(), bytes: 0, most, batches: 0 }
+        Self { persons: HashMap::new(), bytes: 0, most, transactions: 0 }
     }
 
-    /// Returns all rows of the person whose project and id `prefix` begins with, if they are cached. If the
-    /// person was read often enough, they are loaded with the iterator that `iterator` returns. That may or
-    /// may not show the rows of `before`, so these are applied on top.
-    pub fn rows<'i, 'db: 'i>(
+    /// Returns all rows of a person of which a property is to be read, if they are cached. If the person was
+    /// read often enough, `load` loads them, or returns `None` if they are too many.
+    ///
+    /// # Errors
+    /// Those of `load`.
+    pub fn history(
         &mut self,
-        prefix: &[u8],
-        before: Option<Layer<'_>>,
-        iterator: impl FnOnce() -> &'i mut DBRawIterator<'db>,
-    ) -> Result<Option<Arc<Packed>>> {
-        let Some(person) = prefix.first_chunk() else { return Ok(None) };
+        of: (ProjectId, PersonId),
+        load: impl FnOnce(Most) -> Result<Option<PersonHistory>>,
+    ) -> Result<Option<Arc<PersonHistory>>> {
         if self.bytes > self.most {
             self.make_room();
         }
-        let of = self.persons.entry(*person).or_insert_with(|| {
+        let known = self.persons.entry(of).or_insert_with(|| {
             self.bytes += KNOWN;
-            Person {
-                reads: 0,
-                batch: 0,
-                due: READS,
-                rows: None,
-                changes: RowChanges::new(),
-                bytes: KNOWN,
-            }
+            Known { reads: 0, transaction: 0, due: READS, history: None }
         });
-        of.reads += 1;
-        of.batch = self.batches;
-        let rows = match of.rows.take() {
-            Some(rows) if of.changes.is_empty() => {
-                of.rows = Some(rows.clone());
-                return Ok(Some(rows));
-            }
-            Some(rows) => Some(rows.with(&std::mem::take(&mut of.changes))),
-            None if of.reads >= of.due => {
-                of.due = of.reads * 4;
-                let most = of.reads * HELD_PER_READ;
-                let rows = Packed::all(person, iterator(), most, self.most / 2)?;
-                rows.map(|rows| match before {
-                    Some(before) => rows.with(&owned(before.within(person, person))),
-                    None => rows,
-                })
-            }
-            None => None,
-        };
-        of.rows = rows.map(Arc::new);
-        let bytes = KNOWN + of.rows.as_ref().map_or(0, |rows| rows.bytes());
-        self.bytes = self.bytes + bytes - of.bytes;
-        of.bytes = bytes;
-        Ok(of.rows.clone())
+        known.reads += 1;
+        known.transaction = self.transactions;
+        if known.history.is_none() && known.reads >= known.due {
+            known.due = known.reads * 4;
+            let most = Most { rows: known.reads * HELD_PER_READ, bytes: self.most / 2 };
+            known.history = load(most)?.map(Arc::new);
+            self.bytes += known.history.as_ref().map_or(0, |history| history.bytes());
+        }
+        Ok(known.history.clone())
     }
 
-    /// Applies a commit under way: the staged rows, and the persons erased.
-    pub fn commit(&mut self, staged: &RowChanges, erased: &Erased) {
-        self.batches += 1;
-        for person in erased {
-            let gone = person.first_chunk().and_then(|person| self.persons.remove(person));
-            self.bytes -= gone.map_or(0, |of| of.bytes);
-        }
-        for (key, value) in staged {
-            let of = key.first_chunk().and_then(|person| self.persons.get_mut(person));
-            if let Some(of) = of.filter(|of| of.rows.is_some()) {
-                let bytes = KNOWN + key.len() + value.as_ref().map_or(0, Vec::len);
-                of.changes.insert(key.clone(), value.clone());
-                of.bytes += bytes;
-                self.bytes += bytes;
-            }
+    /// Returns whether the person's rows are cached, or were found to be too many.
+    #[must_use]
+    pub fn knows(&self, of: (ProjectId, PersonId)) -> bool {
+        let known = self.persons.get(&of);
+        known.is_some_and(|known| known.history.is_some() || known.reads >= READS)
+    }
+
+    /// Caches a person's rows, which were loaded because they are likely to be read.
+    pub fn insert(&mut self, of: (ProjectId, PersonId), history: PersonHistory) {
+        let transaction = self.transactions;
+        let history = Some(Arc::new(history));
+        let known = Known { reads: READS, transaction, due: READS * 4, history };
+        self.bytes += known.bytes();
+        let before = self.persons.insert(of, known);
+        self.bytes -= before.map_or(0, |known| known.bytes());
+    }
+
+    /// Adds or replaces a row that the transaction writes; `None` removes it.
+    pub fn put(
+        &mut self,
+        of: (ProjectId, PersonId),
+        property: PropertyId,
+        class: Class,
+        place: Place,
+        value: Option<&[u8]>,
+    ) {
+        let known = self.persons.get_mut(&of);
+        if let Some(history) = known.and_then(|known| known.history.as_mut()) {
+            self.bytes -= history.bytes();
+            let history = Arc::make_mut(history);
+            history.put(property, class, place, value);
+            self.bytes += history.bytes();
         }
         // A person that is no longer read may still get new rows, which would accumulate without limit.
         if self.bytes > self.most {
@@ -128,11 +129,22 @@ impl HistoryCache {
         }
     }
 
-    /// Evicts the persons that were read neither in this batch nor in the one before; if that does not free
-    /// enough, evicts all.
+    /// Removes a person whose history the transaction erases.
+    pub fn erase(&mut self, of: (ProjectId, PersonId)) {
+        let gone = self.persons.remove(&of);
+        self.bytes -= gone.map_or(0, |known| known.bytes());
+    }
+
+    /// Notes that the next transaction begins.
+    pub fn end_transaction(&mut self) {
+        self.transactions += 1;
+    }
+
+    /// Evicts the persons that were read neither in this transaction nor in the one before; if that does not
+    /// free enough, evicts all.
     fn make_room(&mut self) {
-        self.persons.retain(|_, of| of.batch + 1 >= self.batches);
-        self.bytes = self.persons.values().map(|of| of.bytes).sum();
+        self.persons.retain(|_, known| known.transaction + 1 >= self.transactions);
+        self.bytes = self.persons.values().map(Known::bytes).sum();
         if self.bytes > self.most / 2 {
             self.persons.clear();
             self.bytes = 0;
@@ -140,73 +152,90 @@ impl HistoryCache {
     }
 }
 
-fn owned<'a>(rows: impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)>) -> RowChanges {
-    rows.map(|(key, value)| (key.clone(), value.clone())).collect()
+impl Known {
+    fn bytes(&self) -> usize {
+        KNOWN + self.history.as_ref().map_or(0, |history| history.bytes())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Family, tests::opened};
-    use crate::store::{Store, keys};
+    use crate::person::{Position, Time};
 
-    fn key(person: u64, row: u8) -> Vec<u8> {
-        [&keys::person(1, person)[..], &[row]].concat()
+    const PERSON: (ProjectId, PersonId) = (1, 7);
+
+    fn place(time: i64) -> Place {
+        Place { time: Time(time), position: Position { topic: 0, partition: 0, offset: 0 } }
     }
 
-    /// Reads a person as often as it takes until its rows are cached.
-    fn read(
-        cache: &mut HistoryCache,
-        store: &Store,
-        person: u64,
-    ) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
-        let mut iterator = store.db.raw_iterator_cf(store.family(Family::History));
-        let prefix = keys::person(1, person);
-        for _ in 0..READS {
-            cache.rows(&prefix, None, || &mut iterator).unwrap();
+    fn history(times: &[i64]) -> PersonHistory {
+        let mut history = PersonHistory::default();
+        for time in times {
+            history.put(1, Class::Anchor, place(*time), Some(&[0; 100]));
         }
-        let rows = cache.rows(&prefix, None, || &mut iterator).unwrap()?;
-        Some((0..rows.len()).map(|at| rows.row(at)).map(|(k, v)| (k.into(), v.into())).collect())
+        history
+    }
+
+    /// Returns the times of the person's rows, as the cache has them.
+    fn times(cache: &mut HistoryCache) -> Option<Vec<i64>> {
+        let history = cache.history(PERSON, |_| panic!("it is loaded already")).unwrap()?;
+        let (mut times, mut after) = (Vec::new(), None);
+        while let Some((place, _)) = history.first(1, Class::Anchor, after) {
+            times.push(place.time.0);
+            after = Some(place);
+        }
+        Some(times)
     }
 
     #[test]
-    fn held_rows_follow_the_commits() {
-        let (_folder, store) = opened();
-        for row in [1, 3, 5] {
-            store.damage(Family::History, &key(7, row), Some(&[row]));
-        }
+    fn a_person_is_loaded_when_it_was_read_repeatedly_and_has_few_rows_for_that() {
         let mut cache = HistoryCache::new(usize::MAX);
-        let rows = |rows: &[(u8, u8)]| {
-            Some(rows.iter().map(|(row, value)| (key(7, *row), vec![*value])).collect::<Vec<_>>())
-        };
-        assert_eq!(read(&mut cache, &store, 7), rows(&[(1, 1), (3, 3), (5, 5)]));
-        let staged = [(0, Some(0)), (3, None), (4, Some(4)), (5, Some(9)), (6, Some(6))];
-        let staged = staged.map(|(row, value)| (key(7, row), value.map(|value| vec![value])));
-        cache.commit(&RowChanges::from(staged), &Erased::default());
-        cache.commit(&RowChanges::from([(key(7, 4), None)]), &Erased::default());
-        assert_eq!(read(&mut cache, &store, 7), rows(&[(0, 0), (1, 1), (5, 9), (6, 6)]));
-        cache.commit(&RowChanges::new(), &Erased::from_iter([keys::person(1, 7)]));
+        let mut asked = Vec::new();
+        for _ in 0..READS * 4 {
+            let load = |most: Most| {
+                asked.push(most.rows);
+                Ok((most.rows > READS * HELD_PER_READ).then(|| history(&[1])))
+            };
+            cache.history(PERSON, load).unwrap();
+        }
+        assert_eq!(asked, [READS * HELD_PER_READ, READS * 4 * HELD_PER_READ]);
+        assert_eq!(times(&mut cache), Some(vec![1]));
+    }
+
+    #[test]
+    fn cached_rows_follow_what_is_written() {
+        let mut cache = HistoryCache::new(usize::MAX);
+        cache.put(PERSON, 1, Class::Anchor, place(1), Some(b"of nobody cached"));
+        assert!(!cache.knows(PERSON));
+        cache.insert(PERSON, history(&[1, 3]));
+        assert!(cache.knows(PERSON));
+        let shown = cache.history(PERSON, |_| Ok(None)).unwrap().unwrap();
+        cache.put(PERSON, 1, Class::Anchor, place(2), Some(b"new"));
+        cache.put(PERSON, 1, Class::Anchor, place(3), None);
+        cache.put(PERSON, 1, Class::Once, place(3), Some(b"of another class"));
+        assert_eq!(times(&mut cache), Some(vec![1, 2]));
+        assert_eq!(*shown, history(&[1, 3]), "a reader goes on with what it has");
+        cache.erase(PERSON);
+        assert!(!cache.knows(PERSON));
         assert_eq!(cache.bytes, 0, "nothing of somebody erased");
     }
 
     #[test]
     fn the_history_cache_keeps_its_limit() {
-        let (_folder, store) = opened();
         let mut cache = HistoryCache::new(usize::MAX);
-        for person in 0..20 {
-            store.damage(Family::History, &key(person, 1), Some(&[0; 1 << 10]));
-            assert!(read(&mut cache, &store, person).is_some());
-            cache.commit(&RowChanges::new(), &Erased::default());
-            assert!(cache.bytes <= cache.most + (2 << 10), "{} bytes", cache.bytes);
+        for person in 0..200 {
+            cache.insert((1, person), history(&[1, 2, 3]));
+            cache.end_transaction();
+            cache.history((1, 0), |_| Ok(None)).unwrap();
+            assert!(cache.bytes <= cache.most + (1 << 10), "{} bytes", cache.bytes);
         }
-        assert!(cache.persons.len() < 20);
-        let sum: usize = cache.persons.values().map(|of| of.bytes).sum();
+        let sum: usize = cache.persons.values().map(Known::bytes).sum();
         assert_eq!(cache.bytes, sum);
-        assert!(read(&mut cache, &store, 1).is_some());
-        for row in 0..u8::MAX {
-            let staged = RowChanges::from([(key(1, row), Some(vec![row; 1 << 10]))]);
-            cache.commit(&staged, &Erased::default());
-            assert!(cache.bytes <= cache.most + (2 << 10), "{} bytes, unread", cache.bytes);
+        cache.insert(PERSON, history(&[0]));
+        for time in 0..1_000 {
+            cache.put(PERSON, 1, Class::Anchor, place(time), Some(&[0; 100]));
+            assert!(cache.bytes <= cache.most, "{} bytes, unread", cache.bytes);
         }
     }
 }

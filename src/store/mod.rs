@@ -38,6 +38,7 @@ mod operation_diffs;
 mod operations;
 mod options;
 mod packed;
+mod person_history;
 mod read_pool;
 mod reading;
 mod row_cache;
@@ -86,7 +87,7 @@ pub use self::operations::{NewestOperations, OperationWithValues};
 pub use self::read_pool::together;
 use self::row_cache::RowCache;
 pub use self::snapshot::{Moment, Person, Snapshot};
-pub use self::transaction::{CommandOutcome, Recency, Remembered, Sealed, Transaction};
+pub use self::transaction::{Arrival, CommandOutcome, Recency, Remembered, Sealed, Transaction};
 pub use self::values::Values;
 
 /// The format that this program reads and writes.

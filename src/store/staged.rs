@@ -8,9 +8,10 @@ use std::sync::Arc;
 use hashbrown::HashSet;
 
 use super::Result;
-use super::history_cache::HistoryCache;
+use super::history_cache::Most;
 use super::keys::PERSON_BYTES;
 use super::packed::Packed;
+use super::person_history::PersonHistory;
 use super::walk::{STEPS, Walk};
 
 /// Changes to rows of one family, by key or by the end of the key; `None` deletes the row.
@@ -27,35 +28,12 @@ pub struct Committed<'db> {
     rows: Walk<'db>,
     /// If set, there is no row at or after this key and before the current one.
     from: Option<Vec<u8>>,
-    cache: Option<HistoryCache>,
 }
 
 impl<'db> Committed<'db> {
-    /// Reads rows without a history cache.
+    /// Reads what a walk shows.
     pub fn new(rows: Walk<'db>) -> RefCell<Self> {
-        RefCell::new(Self { rows, from: None, cache: None })
-    }
-
-    /// Reads rows through a history cache.
-    pub fn through(rows: Walk<'db>, cache: HistoryCache) -> RefCell<Self> {
-        RefCell::new(Self { rows, from: None, cache: Some(cache) })
-    }
-
-    /// Returns the history cache.
-    pub fn into_history_cache(self) -> Option<HistoryCache> {
-        self.cache
-    }
-
-    /// Returns all rows of the person whose keys begin like `prefix` if a cache has them, as they will be
-    /// once `before` is committed, which may be in progress.
-    fn whole(&mut self, prefix: &[u8], before: Option<Layer<'_>>) -> Result<Option<Arc<Packed>>> {
-        let Self { rows, from, cache: Some(cache) } = self else {
-            return self.rows.whole(prefix);
-        };
-        cache.rows(prefix, before, || {
-            *from = None;
-            rows.database()
-        })
+        RefCell::new(Self { rows, from: None })
     }
 
     /// Goes to the first row at or after `key`. Properties are mostly read one after the other, so that it is
@@ -120,6 +98,17 @@ impl<'a> Layer<'a> {
         let from = (Bound::Included(from), Bound::Unbounded);
         let rows = self.staged.range::<[u8], _>(from);
         rows.take_while(move |(key, _)| key.starts_with(prefix))
+    }
+
+    /// Applies what is in this layer of a person to its rows, which begin with `prefix`.
+    ///
+    /// # Errors
+    /// If a key is damaged.
+    pub fn apply(self, prefix: &[u8], history: &mut PersonHistory) -> Result<()> {
+        if self.erases(prefix) {
+            *history = PersonHistory::default();
+        }
+        self.within(prefix, prefix).try_for_each(|(key, row)| history.put_at(key, row.as_deref()))
     }
 
     /// Whether the person whose rows begin with `prefix` was erased.
@@ -188,7 +177,7 @@ impl<'a, 'db> Ordered<'a, 'db> {
         let rows = if is_erased {
             Some(Arc::default())
         } else {
-            self.committed.borrow_mut().whole(prefix, self.layers[1])?
+            self.committed.borrow_mut().rows.whole(prefix)?
         };
         let rows = rows.map(|rows| {
             let within = rows.within(prefix, 0);
@@ -216,24 +205,35 @@ impl<'a, 'db> Ordered<'a, 'db> {
         if span.rows.is_some() {
             return Ok(span);
         }
-        let Some(mut rows) = self.all_committed(&span, prefix, few)? else {
+        let most = Most { rows: few, bytes: usize::MAX };
+        let Some(rows) = self.all_within(&span, prefix, most)? else {
             return Ok(span);
         };
+        let all = 0..rows.len();
+        let staged = [false; 2];
+        Ok(Span { rows: Some((Arc::new(rows), all)), staged, of_person: false, ..span })
+    }
+
+    /// Returns all rows whose keys begin with `person`; `None` if they are more than `most`.
+    pub fn history(&self, person: &[u8], most: Most) -> Result<Option<PersonHistory>> {
+        let rows = self.all_within(&self.span(person)?, person, most)?;
+        rows.map(|rows| PersonHistory::of(&rows)).transpose()
+    }
+
+    /// Returns the rows within `prefix`, which `span` covers, in order; `None` if they are more than `most`.
+    fn all_within(&self, span: &Span, prefix: &[u8], most: Most) -> Result<Option<Packed>> {
+        let Some(mut rows) = self.all_committed(span, prefix, most)? else {
+            return Ok(None);
+        };
         if span.staged != [false; 2] {
-            for (age, layer) in self.counting(&span) {
+            for (age, layer) in self.counting(span) {
                 let staged = layer.within(prefix, prefix);
-                let staged = staged.filter_map(|row| self.shown(&span, age, row));
-                staged.take(few + 1).for_each(|row| rows.push(row));
+                let staged = staged.filter_map(|row| self.shown(span, age, row));
+                staged.take(most.rows + 1).for_each(|row| rows.push(row));
             }
             rows.sort();
         }
-        let all = 0..rows.len();
-        Ok(if all.len() <= few {
-            let staged = [false; 2];
-            Span { rows: Some((Arc::new(rows), all)), staged, of_person: false, ..span }
-        } else {
-            span
-        })
+        Ok(Some(rows).filter(|rows| rows.len() <= most.rows))
     }
 
     /// The last row within `prefix` whose key is at most `key`.
@@ -312,17 +312,21 @@ impl<'a, 'db> Ordered<'a, 'db> {
         found.into_iter().chain(staged).min().map(read).transpose()
     }
 
-    /// Returns the committed rows within a prefix that no layer replaces; `None` if
-    /// there are more than `most`.
-    fn all_committed(&self, span: &Span, prefix: &[u8], most: usize) -> Result<Option<Packed>> {
+    /// Returns the committed rows within a prefix that no layer replaces; `None` if they are more than `most`.
+    fn all_committed(&self, span: &Span, prefix: &[u8], most: Most) -> Result<Option<Packed>> {
         let mut committed = self.committed.borrow_mut();
         let mut rows = Packed::default();
+        if let Some((known, within)) = &span.rows {
+            let unstaged = within.clone().map(|at| known.row(at));
+            unstaged.filter(|(key, _)| !self.is_staged(span, key)).for_each(|row| rows.push(row));
+            return Ok(Some(rows));
+        }
         committed.seek(prefix);
         while let Some(row) = committed.rows.item().filter(|(key, _)| key.starts_with(prefix)) {
             if !self.is_staged(span, row.0) {
                 rows.push(row);
             }
-            if rows.len() > most {
+            if rows.len() > most.rows || rows.bytes() > most.bytes {
                 return Ok(None);
             }
             committed.step();

@@ -9,6 +9,7 @@ mod activity;
 mod command;
 mod commit;
 mod identity;
+mod load;
 mod person;
 mod recency;
 mod timeline;
@@ -18,21 +19,20 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-use rocksdb::{DBPinnableSlice, ReadOptions, WriteBatch};
+use hashbrown::HashMap;
+use rocksdb::WriteBatch;
 
 pub use self::command::{CommandOutcome, Remembered};
 pub use self::commit::Sealed;
-use self::person::LoadedPerson;
-use self::recency::LoadedRecency;
+pub use self::load::Arrival;
 pub use self::recency::Recency;
-use self::working_set::{Loaded, WorkingSet};
+use self::working_set::WorkingSet;
 use super::dictionary::NewNames;
 use super::history_cache::HistoryCache;
 use super::options::count_nothing;
 use super::staged::{Committed, Layer, Ordered, RowChanges};
 use super::walk::Walk;
-use super::{Error, Family, Result, Store, codec, decode, keys};
+use super::{Family, Result, Store, keys};
 use crate::person::{PersonId, ProjectId, PropertyId};
 
 /// One batch that is being built.
@@ -42,11 +42,14 @@ pub struct Transaction<'s> {
     /// What the transaction before this one changed, whether or not it is committed. What is not in `working`
     /// is looked up here, and then in the store.
     before: Option<Arc<WorkingSet>>,
+    history_cache: RefCell<HistoryCache>,
     history: RefCell<Committed<'s>>,
     timeline: RefCell<Committed<'s>>,
     members: RefCell<Committed<'s>>,
     sources: RefCell<Committed<'s>>,
     commands: RefCell<Committed<'s>>,
+    /// By key of family `recorded`: whether the row was committed when it was looked up.
+    looked_up: HashMap<Vec<u8>, bool>,
     /// The persons that the record being applied has changed.
     touched: BTreeSet<(ProjectId, PersonId)>,
     names: NewNames,
@@ -65,24 +68,18 @@ impl<'s> Transaction<'s> {
         history_cache: HistoryCache,
     ) -> Self {
         count_nothing();
-        let walk = |family| {
-            Walk::over(move || {
-                let mut options = ReadOptions::default();
-                options.set_prefix_same_as_start(true);
-                store.db.raw_iterator_cf_opt(store.family(family), options)
-            })
-        };
-        let committed = |family, cache| Committed::through(walk(family), cache);
-        let few = || HistoryCache::new(store.history_cache_bytes / 4);
+        let committed = |family| Committed::new(Walk::over(move || store.rows_of_persons(family)));
         Self {
             store,
             working: WorkingSet::default(),
             before,
-            history: committed(Family::History, history_cache),
-            timeline: committed(Family::Timeline, few()),
-            members: committed(Family::PersonDistinctId, few()),
-            sources: committed(Family::Life, few()),
-            commands: Committed::new(walk(Family::Command)),
+            history_cache: RefCell::new(history_cache),
+            history: committed(Family::History),
+            timeline: committed(Family::Timeline),
+            members: committed(Family::PersonDistinctId),
+            sources: committed(Family::Life),
+            commands: committed(Family::Command),
+            looked_up: HashMap::new(),
             touched: BTreeSet::new(),
             names: NewNames::default(),
             batch: WriteBatch::default(),
@@ -123,90 +120,6 @@ impl<'s> Transaction<'s> {
     /// before this one reads anything.
     pub fn forget_predecessor(&mut self) {
         self.before = None;
-    }
-
-    /// Loads the owners of some distinct ids and their heads, each kind in one go. Once the heads take too
-    /// much memory, no more are loaded here, but when they are needed.
-    ///
-    /// # Errors
-    /// If the store fails or is damaged.
-    pub fn load<'i>(
-        &mut self,
-        distinct_ids: impl IntoIterator<Item = (ProjectId, &'i str)>,
-    ) -> Result<()> {
-        let persons = self.load_owners(distinct_ids)?;
-        self.load_persons(persons)
-    }
-
-    /// Loads the owners of distinct ids, and returns the persons that they name.
-    fn load_owners<'i>(
-        &mut self,
-        distinct_ids: impl IntoIterator<Item = (ProjectId, &'i str)>,
-    ) -> Result<Vec<(ProjectId, PersonId)>> {
-        let wanted =
-            distinct_ids.into_iter().map(|(project, id)| (keys::distinct_id(project, id), project));
-        // An owner that is loaded already may be newer than the committed one.
-        let owners = &self.working.owners;
-        let mut wanted: Vec<_> = wanted.filter(|(key, _)| !owners.contains_key(key)).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let mut persons = Vec::new();
-        wanted.retain(|(key, project)| {
-            let carried = self.before.as_ref().and_then(|before| before.owners.get(key));
-            if let Some(carried) = carried {
-                persons.extend(carried.person(*project));
-                self.working.owners.insert(key.clone(), carried.carried());
-            }
-            carried.is_none()
-        });
-        let store = self.store;
-        let read = |wanted: &[(Vec<u8>, ProjectId)]| {
-            let found = store.get_sorted(Family::DistinctId, wanted.iter().map(|(key, _)| key));
-            let owner = |bytes: DBPinnableSlice<'_>| {
-                decode(codec::decode_ownership, &bytes, Family::DistinctId)
-            };
-            found.map(|found| found?.map(owner).transpose()).collect::<Result<Vec<_>>>()
-        };
-        let found = in_parts(&wanted, read)?;
-        for ((key, project), value) in wanted.into_iter().zip(found) {
-            let loaded = Loaded { value, dirty: false };
-            persons.extend(loaded.person(project));
-            self.working.owners.insert(key, loaded);
-        }
-        Ok(persons)
-    }
-
-    /// Loads persons with their recency, until the heads take too much memory.
-    fn load_persons(&mut self, mut persons: Vec<(ProjectId, PersonId)>) -> Result<()> {
-        let store = self.store;
-        persons.sort_unstable();
-        persons.dedup();
-        persons.retain(|of| !self.working.carry(self.before.as_deref(), *of));
-        let read = |persons: &[(ProjectId, PersonId)]| {
-            let keys = persons.iter().map(|&(project, id)| keys::person(project, id));
-            let keys: Vec<_> = keys.collect();
-            let found = store.get_sorted(Family::Person, &keys);
-            let recency = store.get_sorted(Family::Recency, &keys);
-            let each = persons.iter().zip(found).zip(recency);
-            let each = each.map(|((_, known), recency)| {
-                let known = known?
-                    .ok_or(Error::Broken("a distinct id belongs to a person that is not there"))?;
-                let person = LoadedPerson::committed(&known)?;
-                Ok((known.len(), person, LoadedRecency::committed(recency?.as_deref())?))
-            });
-            each.collect::<Result<Vec<_>>>()
-        };
-        for persons in persons.chunks(AT_ONCE) {
-            if self.working.loaded_bytes > LOADED_BYTES {
-                break;
-            }
-            for (of, (bytes, person, recency)) in persons.iter().zip(in_parts(persons, read)?) {
-                self.working.loaded_bytes += bytes;
-                self.working.persons.insert(*of, person);
-                self.working.recency.entry(*of).or_insert(recency);
-            }
-        }
-        Ok(())
     }
 
     /// Returns what this transaction changes and, below that, what the one before it did while it is being
@@ -269,6 +182,7 @@ impl<'s> Transaction<'s> {
     /// Erases a person's history, timeline and recorded events.
     pub fn erase(&mut self, project: ProjectId, person: PersonId) {
         self.working.erase(keys::person(project, person));
+        self.history_cache.get_mut().erase((project, person));
     }
 
     /// Reads a single row, staged or committed.
@@ -277,38 +191,4 @@ impl<'s> Transaction<'s> {
         let staged = staged.or_else(|| self.before.as_ref()?.point(family, key));
         staged.map_or_else(|| self.store.get(family, key), |staged| Ok(staged.clone()))
     }
-}
-
-impl Store {
-    /// Reads rows in one go. The keys must be sorted.
-    fn get_sorted<K: AsRef<[u8]>>(
-        &self,
-        family: Family,
-        keys: impl IntoIterator<Item = K>,
-    ) -> impl Iterator<Item = Result<Option<DBPinnableSlice<'_>>>> {
-        // The parts are also read by other threads than the transaction's.
-        count_nothing();
-        let keys: Vec<K> = keys.into_iter().collect();
-        let found = self.db.batched_multi_get_cf(self.family(family), &keys, true);
-        found.into_iter().map(|value| Ok(value?))
-    }
-}
-
-/// Heads are read this many at a time, until those loaded take more bytes than `LOADED_BYTES`.
-const AT_ONCE: usize = 2 * PART;
-const LOADED_BYTES: usize = if cfg!(test) { 4 << 10 } else { 16 << 20 };
-
-/// How many keys one task reads.
-const PART: usize = if cfg!(test) { 4 } else { 128 };
-
-/// Reads part by part, on all cores if there is more than one part.
-fn in_parts<K: Sync, T: Send>(
-    all: &[K],
-    read: impl Fn(&[K]) -> Result<Vec<T>> + Send + Sync,
-) -> Result<Vec<T>> {
-    if all.len() <= PART {
-        return read(all);
-    }
-    let parts = all.par_chunks(PART).map(read).collect::<Result<Vec<_>>>()?;
-    Ok(parts.into_iter().flatten().collect())
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! records ─► parse, on all cores
-//!         ─► batch: load owners and heads, many at once
+//!         ─► batch: load owners, heads and what late events are compared with, many at once
 //!                   in order: whose event is it, whom does it merge, what does it change ─► stage
 //!         ─► the caller commits rows and positions, one atomic batch
 //! ```
@@ -30,7 +30,7 @@ use crate::person::{
     Command, Event, Fact, PersonId, Place, Position, ProjectId, PropertyId, Record, Rules, Time,
     Update,
 };
-use crate::store::{Activity, Applied, Deed, Dictionary, Operation, Result, Transaction};
+use crate::store::{Activity, Applied, Arrival, Deed, Dictionary, Operation, Result, Transaction};
 
 /// What became of a record.
 #[derive(
@@ -149,7 +149,7 @@ pub fn parse(records: &[Record], rules: &Rules, names: &Dictionary) -> Vec<Parse
 /// Only merges of persons with very many distinct ids or very large properties reach it.
 const STAGED_BYTES: usize = if cfg!(test) { 1 << 20 } else { 64 << 20 };
 
-/// How many records' owners and heads are loaded at once.
+/// For how many records owners, heads and histories are loaded at once.
 const LOADED_RECORDS: usize = 1024;
 
 /// Stages the first records of a batch in a transaction, including their positions, and returns how many they
@@ -191,12 +191,19 @@ pub fn batch<'s>(
 
 fn load(transaction: &mut Transaction<'_>, parsed: &[Parsed]) -> Result<()> {
     let events = parsed.iter().flatten().filter_map(|input| match input {
-        Input::Event(event, _) if !event.personless => Some(event),
+        Input::Event(event, numbers) if !event.personless => Some((event, numbers)),
         Input::Event(..) | Input::Command(_) => None,
     });
-    transaction.load(events.flat_map(|event| {
+    transaction.load(events.clone().flat_map(|(event, _)| {
         let other = event.merge.as_ref().map(|merge| (event.project, merge.other.as_str()));
         std::iter::once((event.project, event.distinct_id.as_str())).chain(other)
+    }))?;
+    transaction.load_past(events.map(|(event, numbers)| Arrival {
+        project: event.project,
+        distinct_id: &event.distinct_id,
+        time: event.event_time,
+        uuid: event.uuid,
+        properties: numbers,
     }))
 }
 

@@ -62,12 +62,11 @@ impl<'s> Transaction<'s> {
             self.person_row(project, person)?;
         }
         self.stage_names();
-        let mut history_cache = self.history.into_inner().into_history_cache();
-        if let Some(cache) = &mut history_cache {
-            cache.commit(&self.working.history, &self.working.erased);
-        }
+        let mut cache = self.history_cache.into_inner();
+        cache.end_transaction();
         let (store, before, batch) = (self.store, self.before, self.batch);
-        Ok(Sealed { store, working: Arc::new(self.working), before, history_cache, batch })
+        let (working, history_cache) = (Arc::new(self.working), Some(cache));
+        Ok(Sealed { store, working, before, history_cache, batch })
     }
 
     fn stage_names(&mut self) {

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use hashbrown::hash_map::Entry;
 
-use super::{Loaded, Transaction};
+use super::Transaction;
+use super::working_set::Loaded;
 use crate::person::identity::is_anonymous;
 use crate::person::{Head, Life, Merged, Ownership, PersonId, PersonRow, Place, ProjectId, Time};
 use crate::store::lives::{LivesOf, Spans};

@@ -3,15 +3,16 @@
 use uuid::Uuid;
 
 use super::Transaction;
-use crate::person::{Class, PersonId, Place, ProjectId, PropertyId, Stored, Time};
-use crate::store::rows::{self, Rows};
+use crate::person::{Class, Histories as _, PersonId, Place, ProjectId, PropertyId, Stored, Time};
+use crate::store::rows::Rows;
 use crate::store::{Family, Operation, Result, codec, corrupt, decode, keys};
 
 impl<'s> Transaction<'s> {
     /// The history of a project's persons, staged rows included.
     #[must_use]
     pub fn rows(&self, project: ProjectId) -> Rows<'_, 's> {
-        Rows::new(self.lives(project), self.ordered(&self.history, |changes| &changes.history))
+        let ordered = self.ordered(&self.history, |changes| &changes.history);
+        Rows::new(self.lives(project), ordered).with_cache(&self.history_cache)
     }
 
     /// Returns the history of one person, staged rows included, to read properties that changed
@@ -26,7 +27,8 @@ impl<'s> Transaction<'s> {
     ) -> Result<Rows<'_, 's>> {
         let operations = self.head(project, person)?.version;
         let ordered = self.ordered(&self.history, |changes| &changes.history);
-        Ok(Rows::of_changed(self.lives(project), ordered, operations))
+        let rows = Rows::of_changed(self.lives(project), ordered, operations);
+        Ok(rows.with_cache(&self.history_cache))
     }
 
     /// Adds a row to a property's history.
@@ -37,9 +39,8 @@ impl<'s> Transaction<'s> {
         property: PropertyId,
         stored: &Stored,
     ) {
-        let key =
-            keys::at(keys::class(project, person, property, stored.row.class()), stored.place);
-        self.working.put(Family::History, key, Some(codec::encode_row(stored)));
+        let (class, place) = (stored.row.class(), stored.place);
+        self.write_row((project, person), property, class, place, Some(codec::encode_row(stored)));
     }
 
     /// Removes a row from a property's history.
@@ -51,8 +52,20 @@ impl<'s> Transaction<'s> {
         class: Class,
         place: Place,
     ) {
+        self.write_row((project, person), property, class, place, None);
+    }
+
+    fn write_row(
+        &mut self,
+        of @ (project, person): (ProjectId, PersonId),
+        property: PropertyId,
+        class: Class,
+        place: Place,
+        row: Option<Vec<u8>>,
+    ) {
+        self.history_cache.get_mut().put(of, property, class, place, row.as_deref());
         let key = keys::at(keys::class(project, person, property, class), place);
-        self.working.put(Family::History, key, None);
+        self.working.put(Family::History, key, row);
     }
 
     /// The rows of one class of a property after a place, oldest first.
@@ -67,20 +80,13 @@ impl<'s> Transaction<'s> {
         class: Class,
         after: Place,
     ) -> Result<Vec<Stored>> {
-        let prefix = keys::class(project, person, property, class);
-        let mut key = keys::at(prefix.clone(), after);
-        let ordered = self.ordered(&self.history, |changes| &changes.history);
-        let span = ordered.span(&prefix)?;
-        let mut found = Vec::new();
-        loop {
-            key.push(0);
-            let read = |row: (&[u8], &[u8])| Ok((row.0.to_vec(), rows::decode(row)?));
-            let Some((at, row)) = ordered.first_of(&span, &prefix, &key, read)? else {
-                return Ok(found);
-            };
+        let rows = self.rows(project);
+        let (mut found, mut after) = (Vec::new(), after);
+        while let Some(row) = rows.first(person, property, class, Some(after))? {
+            after = row.place;
             found.push(row);
-            key = at;
         }
+        Ok(found)
     }
 
     /// Adds an operation to a person's timeline.
@@ -138,6 +144,9 @@ impl<'s> Transaction<'s> {
             if changes.erased.contains(&key[..keys::PERSON_BYTES]) {
                 return Ok(false);
             }
+        }
+        if let Some(is_recorded) = self.looked_up.get(&key) {
+            return Ok(*is_recorded);
         }
         Ok(self.store.get(Family::Recorded, &key)?.is_some())
     }
