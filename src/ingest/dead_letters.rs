@@ -142,16 +142,22 @@ fn is_too_large(error: &KafkaError) -> bool {
 }
 
 /// Converts a record's headers to those of a record to be sent.
-pub(super) fn owned_headers(own: &[(String, Option<Vec<u8>>)]) -> OwnedHeaders {
-    own.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+pub(super) fn owned_headers<'h>(
+    own: impl IntoIterator<Item = &'h (String, Option<Vec<u8>>)>,
+) -> OwnedHeaders {
+    own.into_iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
         headers.insert(Header { key, value: value.as_deref() })
     })
 }
 
-/// Returns the record's own headers, followed by reason and origin.
+/// The beginning of the names of all headers that a dead letter has beside the record's own.
+const OURS: &str = "dlq_";
+
+/// Returns the record's own headers, followed by reason and origin. Those of a dead letter that came into a topic of
+/// events are left out, as they are not about this one.
 fn headers(record: &Record, rejection: Rejection, extent: Extent) -> OwnedHeaders {
-    let own = if extent == Extent::OriginOnly { &[] } else { record.headers.as_slice() };
-    let mut headers = owned_headers(own);
+    let own = record.headers.iter().filter(|(name, _)| !name.starts_with(OURS));
+    let mut headers = owned_headers(own.filter(|_| extent != Extent::OriginOnly));
     let milliseconds = record.timestamp.0.div_euclid(1000).to_string();
     let mut add = |key, value: &str| {
         headers = std::mem::take(&mut headers).insert(Header { key, value: Some(value) });
@@ -165,4 +171,25 @@ fn headers(record: &Record, rejection: Rejection, extent: Extent) -> OwnedHeader
         add("dlq_truncated", "true");
     }
     headers
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::message::Headers as _;
+
+    use super::*;
+
+    #[test]
+    fn a_dead_letter_tells_of_itself_alone() {
+        let own = [("color", "red"), ("dlq_truncated", "true"), ("dlq_reason", "of another")];
+        let own = own.map(|(name, value)| (name.to_owned(), Some(value.as_bytes().to_vec())));
+        let record = Record { headers: own.to_vec(), ..Record::default() };
+        let names = |extent| {
+            let headers = headers(&record, Rejection::NotJson, extent);
+            headers.iter().map(|header| header.key.to_owned()).collect::<Vec<_>>()
+        };
+        let about = ["dlq_reason", "dlq_topic", "dlq_partition", "dlq_offset", "dlq_timestamp"];
+        assert_eq!(names(Extent::Whole), [&["color"], &about[..]].concat());
+        assert_eq!(names(Extent::OriginOnly), [&about[..], &["dlq_truncated"]].concat());
+    }
 }

@@ -55,8 +55,7 @@ impl Store {
     /// # Errors
     /// If a checkpoint exists or is being made, or if RocksDB fails, for example on a full disk.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
-        let path = fs::canonicalize(self.db.path()).unwrap_or_else(|_| self.db.path().to_owned());
-        let path = path.join(CHECKPOINT);
+        let path = self.checkpoint_path();
         // RocksDB only checks for a finished checkpoint, and would delete the temporary folder of one that is
         // being made, so concurrent calls are excluded here.
         let making = self.checkpointing.try_lock();
@@ -66,6 +65,16 @@ impl Store {
         }
         RocksCheckpoint::new(&self.db)?.create_checkpoint(&path)?;
         Ok(Checkpoint { path })
+    }
+
+    /// Returns whether there is a checkpoint, or one is being made.
+    pub(super) fn has_checkpoint(&self) -> bool {
+        self.checkpointing.try_lock().is_err() || self.checkpoint_path().exists()
+    }
+
+    fn checkpoint_path(&self) -> PathBuf {
+        let path = fs::canonicalize(self.db.path()).unwrap_or_else(|_| self.db.path().to_owned());
+        path.join(CHECKPOINT)
     }
 
     /// Records when a backup was completed, in seconds since 1970.

@@ -40,8 +40,8 @@ pub struct Pending {
 
 impl Store {
     /// Removes from the disk the remains of the persons that were pending at the previous call, whose result
-    /// is `before`. Erases nothing while a snapshot older than that may still show them. Returns how many
-    /// persons were erased, and what is pending now.
+    /// is `before`. They stay pending while a snapshot older than that, or a checkpoint, may still have them.
+    /// Returns how many persons were erased, and what is pending now.
     ///
     /// # Errors
     /// If RocksDB fails; [`Error::NotErased`] if a compaction fails. The persons stay pending.
@@ -57,13 +57,17 @@ impl Store {
             return Ok((0, before.clone()));
         }
         let rewritten = self.rewrite(&due);
-        if self.is_ending() {
+        // A checkpoint has the files as they were before.
+        if self.is_ending() || self.has_checkpoint() {
             return Ok((0, before.clone()));
         }
         rewritten?;
+        let meta = self.family(Family::Meta);
         for key in &due {
-            self.db.delete_cf(self.family(Family::Meta), key)?;
+            self.db.delete_cf(meta, key)?;
         }
+        // With this change of the files, the manifest no longer names those that were rewritten.
+        self.db.flush_cf(meta)?;
         Ok((due.len(), pending))
     }
 

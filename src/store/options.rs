@@ -50,7 +50,7 @@ const FIRST_FILES: i32 = 8;
 /// Opens the database with every family.
 pub fn open(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
     let memory = config.memory - config.memory / HISTORY_CACHE_PART;
-    let (mut options, cache, families) = shared(memory);
+    let (mut options, cache, families) = shared(memory)?;
     // Write buffers are charged to the cache: together they stay within the configured memory.
     let part = usize::try_from(memory / 8 * 3).unwrap_or(usize::MAX);
     let buffers =
@@ -70,7 +70,7 @@ pub fn open_to_read(config: &Config) -> Result<(DB, Caches), rocksdb::Error> {
     // Rows that the writing process has not flushed are replayed from its log into memtables, which may be
     // larger than this. They are not charged to the cache, or no block would stay in it.
     let memory = config.memory.min(READING_MEMORY);
-    let (mut options, cache, families) = shared(memory);
+    let (mut options, cache, families) = shared(memory)?;
     // Every file is opened at the start, so that the writing process cannot delete one before it is read.
     options.set_max_open_files(-1);
     let db = DB::open_cf_descriptors_read_only(&options, &config.path, families, false)?;
@@ -99,26 +99,28 @@ pub fn count_nothing() {
     set_perf_stats(PerfStatsLevel::Disable);
 }
 
-fn shared(memory: u64) -> (Options, Cache, Vec<ColumnFamilyDescriptor>) {
+/// The manifest contains keys, too: the first and last of every file. It is replaced with every change of the
+/// files, so that no key of a deleted row stays in it.
+const MANIFEST: &str = "max_manifest_file_size=1;max_manifest_space_amp_pct=0";
+
+fn shared(memory: u64) -> Result<(Options, Cache, Vec<ColumnFamilyDescriptor>), rocksdb::Error> {
     let memory = usize::try_from(memory).unwrap_or(usize::MAX);
     // Unlike the LRU cache, it has no locks that readers contend for.
     let cache = Cache::new_hyper_clock_cache(memory, 0);
-    let mut options = Options::default();
+    let mut options = Options::default().get_options_from_string(MANIFEST)?;
     options.increase_parallelism(
         std::thread::available_parallelism()
             .map_or(2, |cores| i32::try_from(cores.get()).unwrap_or(2)),
     );
     options.set_bytes_per_sync(1 << 20);
     options.set_keep_log_file_num(5);
-    // The manifest contains keys, too. A small one is replaced soon, and with it the keys of deleted rows.
-    options.set_max_manifest_file_size(64 << 10);
     options.enable_statistics();
     options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
     let families = Family::ALL.iter().map(|&family| {
         ColumnFamilyDescriptor::new(family.name(), family_options(family, &cache, memory))
     });
     let families = families.collect();
-    (options, cache, families)
+    Ok((options, cache, families))
 }
 
 fn family_options(family: Family, cache: &Cache, memory: usize) -> Options {

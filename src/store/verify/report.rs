@@ -33,6 +33,8 @@ pub enum Law {
     Positions,
     /// Nothing is left of deleted persons.
     Deletion,
+    /// The outcomes of commands are kept, and deleted in time.
+    Commands,
 }
 
 impl Law {
@@ -58,7 +60,8 @@ impl Law {
             Self::Timeline => &["operations", "effects", "recorded events"],
             Self::Activity => &["entries"],
             Self::Positions => &["partitions", "places"],
-            Self::Deletion => &["tombstones"],
+            Self::Deletion => &["tombstones", "drop rules"],
+            Self::Commands => &["outcomes"],
         }
     }
 }

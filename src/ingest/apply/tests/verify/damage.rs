@@ -106,6 +106,29 @@ fn a_head_that_is_not_the_fold_is_found() {
 }
 
 #[test]
+fn a_damaged_value_of_any_family_is_found() {
+    for &family in Family::ALL {
+        // The rows of these two have no value, or one each of another kind.
+        if matches!(family, Family::Meta | Family::Recorded) {
+            continue;
+        }
+        let (_folder, store) = difficult();
+        let (key, _) = first(&store, family, &[]);
+        store.damage(family, &key, Some(&[77; 3]));
+        let found = store.snapshot().verify(&mut |_| {});
+        assert!(found.is_err() || found.unwrap().differences() > 0, "{family:?}");
+    }
+}
+
+#[test]
+fn an_outcome_that_would_never_be_deleted_is_found() {
+    finds(Law::Commands, "is in no list", |store| {
+        let (listed, _) = first(store, Family::Command, &keys::commands(1));
+        store.damage(Family::Command, &listed, None);
+    });
+}
+
+#[test]
 fn a_row_that_is_missing_odd_or_too_much_is_found() {
     let key = |store: &Store, class| {
         keys::at(keys::class(1, person("ann"), property(store, "plan"), class), place(6, 2))
