@@ -19,6 +19,7 @@ pub mod dead_letters;
 pub mod embedded;
 mod handed;
 pub mod kafka;
+mod look_back;
 mod message;
 mod order;
 mod outlet;
@@ -47,6 +48,7 @@ pub use self::kafka::Connection;
 pub use self::partitions::Partitions;
 pub use self::rules::SharedRules;
 use self::source::{Reader, Source};
+use self::stop::Replaced;
 pub use self::stop::{Error, Stop};
 use crate::metrics::Metrics;
 use crate::progress::Progress;
@@ -178,6 +180,14 @@ impl Stage {
                 Err(Error::MorePartitions(found)) => {
                     tracing::info!(partitions = found, "many more partitions; connecting again");
                     counted = found;
+                }
+                Err(Error::Stopped(Stop::Replaced(replaced))) => {
+                    // Records of another topic may be applied by now. From here, the next start finds it, too.
+                    let mut transaction = self.store.transaction();
+                    let Replaced { topic, partition, read } = &replaced;
+                    transaction.set_applied(topic.number, *partition, read);
+                    transaction.commit()?;
+                    return Err(Error::Stopped(Stop::Replaced(replaced)));
                 }
                 ended => return ended,
             }

@@ -6,6 +6,7 @@ use rdkafka::consumer::base_consumer::PartitionQueue;
 
 use super::apply::fingerprint;
 use super::context::Context;
+use super::look_back::Marks;
 use super::order::Lane;
 use super::stop::Mismatch;
 use super::{Error, Stop};
@@ -15,7 +16,7 @@ use crate::progress::TopicPart;
 use crate::store::Applied;
 
 /// A topic that is read, and its number in positions.
-#[derive(Clone)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
     pub name: Arc<str>,
     pub number: u16,
@@ -31,6 +32,8 @@ pub struct Partition {
     pub expected: Option<Applied>,
     /// The offset of the last record taken.
     pub last: Option<u64>,
+    /// Records to be looked for again.
+    pub marks: Marks,
 }
 
 impl Partition {
@@ -49,9 +52,11 @@ impl Partition {
             if fingerprint(&record) != expected {
                 return Err(Error::Stopped(changed(expected.last_offset)));
             }
+            self.marks.begin(expected);
         } else if let Some(last) = self.last.filter(|last| *last >= offset) {
             return Err(Error::Stopped(changed(last)));
         } else {
+            self.marks.note(&record);
             let command = record.position.is_command().then(|| Command::parse(&record).ok());
             let seen = command.flatten().map_or_else(Vec::new, |command| command.seen);
             // Records before a command in its own topic are handed on before it anyway.

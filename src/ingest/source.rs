@@ -20,6 +20,7 @@ use super::batch::{Batch, Gap};
 use super::context::Context;
 use super::handed::Handed;
 use super::kafka::{self, is_lost};
+use super::look_back::{LookBack, Marks};
 use super::message;
 use super::order::{self, Lane};
 use super::partition::{Partition, Topic};
@@ -52,6 +53,7 @@ pub struct Source {
     applied: BTreeMap<(String, u32), Applied>,
     handed: Handed,
     partitions: Vec<Partition>,
+    look_back: LookBack,
     /// Topics that are known not to be compacted.
     judged: BTreeSet<Arc<str>>,
     /// Topics that have fewer partitions than were applied, and since when.
@@ -89,6 +91,7 @@ impl Source {
         let queue_bytes = settings.queue_bytes / 4 / u64::from(counted.max(1));
         let config = settings.kafka.consumer_config(queue_bytes);
         let consumer = Arc::new(config.create_with_context(context)?);
+        let look_back = LookBack::new(&settings.kafka)?;
         let handed = Handed::new(topics.clone(), settings.partitions, &applied);
         Ok(Self {
             consumer,
@@ -100,6 +103,7 @@ impl Source {
             topics,
             applied,
             partitions: Vec::new(),
+            look_back,
             judged: BTreeSet::new(),
             fewer: BTreeMap::new(),
             told: None,
@@ -131,6 +135,7 @@ impl Source {
     pub fn fill(&mut self, batch: &mut Batch) -> Result<(), Error> {
         self.discover()?;
         self.fetch()?;
+        self.look_back.look(&mut self.partitions)?;
         if is_lost(&mut self.lost, self.progress.is_in_trouble()) {
             return Err(Error::OutOfReach);
         }
@@ -269,8 +274,8 @@ impl Source {
             tracing::info!(topic = %name, partition = number, ?offset, "reading a partition");
             let lane = Lane::new(Instant::now());
             self.handed.reads(topic.number, number, from);
-            let (topic, last) = (topic.clone(), None);
-            self.partitions.push(Partition { topic, number, queue, lane, expected, last });
+            let (topic, last, marks) = (topic.clone(), None, Marks::default());
+            self.partitions.push(Partition { topic, number, queue, lane, expected, last, marks });
         }
         Ok(())
     }

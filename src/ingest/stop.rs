@@ -5,7 +5,8 @@ use std::fmt;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::kafka::nobody_answers;
-use crate::store;
+use super::partition::Topic;
+use crate::store::{self, Applied};
 
 /// Why ingestion ended.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +71,8 @@ pub enum Stop {
     Truncated(Mismatch),
     /// Another record, read at `found`, is in the place of the last applied one, whose offset is `stored`.
     Changed(Mismatch),
+    /// Another record is in the place of one that was read, so what was read since may be of another topic.
+    Replaced(Replaced),
     /// Kafka does not have the offset that comes next.
     OutOfRange(String),
     /// The topic is compacted: Kafka deletes records that later ones of the same key supersede.
@@ -85,6 +88,15 @@ pub struct Mismatch {
     pub partition: u32,
     pub stored: u64,
     pub found: u64,
+}
+
+/// A partition in which a record that was read before is no longer there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    pub topic: Topic,
+    pub partition: u32,
+    /// The record that was read.
+    pub read: Applied,
 }
 
 const REBUILD: &str = "Point store.path to an empty folder to build a new store from this log, or \
@@ -109,6 +121,12 @@ impl fmt::Display for Stop {
                 f,
                 "{topic}:{partition}: the last applied record, at offset {stored}, is not the one \
                  that is there now (read at offset {found}): the topic was re-created. {REBUILD}"
+            ),
+            Self::Replaced(Replaced { topic, partition, read }) => write!(
+                f,
+                "{}:{partition}: the record that was read at offset {} is not the one that is there now: the topic \
+                 was re-created while it was read. {REBUILD}",
+                topic.name, read.last_offset
             ),
             Self::OutOfRange(reason) => write!(
                 f,

@@ -229,6 +229,19 @@ fn a_topic_that_is_made_anew_under_a_server_at_work_stops_ingestion_as_well() {
 }
 
 #[test]
+fn a_topic_that_is_made_anew_and_overtakes_the_position_stops_ingestion_too() {
+    let (topic, home, service) = two_persons("overtakes");
+    topic.delete();
+    wait_for(|| topic.try_make(1));
+    let many: Vec<_> = (0..200).map(|id| set(&format!("new{id}"), &json!({"a": 1}))).collect();
+    topic.events(0, many.iter());
+    service.wait_for_reason("ingestion", "re-created");
+    service.terminate();
+    let service = home.serve();
+    service.wait_for_reason("ingestion", "re-created");
+}
+
+#[test]
 fn expired_records_are_never_skipped_silently() {
     let topic = Topic::create("gap", 1);
     let home = Home::new(&topic);

@@ -1,0 +1,198 @@
+//! Looks back at records that were read before. If a topic is deleted and created again under its name, librdkafka
+//! may go on at the old position as if nothing had happened; but what was read before is no longer there.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Message as _, TopicPartitionList};
+
+use super::apply::fingerprint;
+use super::kafka::{self, Connection};
+use super::message;
+use super::partition::Partition;
+use super::stop::Replaced;
+use super::{Error, Stop};
+use crate::person::Record;
+use crate::store::Applied;
+
+/// How often it looks back, at one record of each topic.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How much of a partition is fetched for the one record, in bytes.
+const FETCHED: u64 = 64 << 10;
+
+/// Two records of a partition that were read, to be found again.
+#[derive(Default)]
+pub struct Marks {
+    /// The one that is looked for.
+    old: Option<Applied>,
+    /// A later one. As long as the old one is there, this one is of the same topic, too.
+    new: Option<Applied>,
+}
+
+impl Marks {
+    /// Begins with a record that was found in its place.
+    pub fn begin(&mut self, found: Applied) {
+        *self = Self { old: Some(found), new: None };
+    }
+
+    /// Takes a record that is read as a mark, if one is missing.
+    pub fn note(&mut self, record: &Record) {
+        if let Some(missing) =
+            [&mut self.old, &mut self.new].into_iter().find(|mark| mark.is_none())
+        {
+            *missing = Some(fingerprint(record));
+        }
+    }
+
+    /// Looks for the later record from now on, and takes the next one that is read as the later one.
+    fn advance(&mut self) {
+        if let Some(new) = self.new.take() {
+            self.old = Some(new);
+        }
+    }
+
+    /// Compares the first record that was found at or after the old one's offset. Returns the old one if another
+    /// record is in its place.
+    fn compare(&mut self, found: &Record) -> Option<Applied> {
+        let old = self.old.filter(|old| old.last_offset == found.position.offset);
+        let replaced = old.filter(|old| *old != fingerprint(found));
+        if replaced.is_some() {
+            return replaced;
+        }
+        // If the record expired, nothing can be said about it.
+        self.advance();
+        None
+    }
+}
+
+/// A consumer that only looks back.
+pub struct LookBack {
+    consumer: BaseConsumer<Silent>,
+    begun: Instant,
+    /// How many records it still waits for.
+    awaited: usize,
+}
+
+/// Reports nothing: the consumer that reads the topics reports the same.
+struct Silent;
+
+impl ClientContext for Silent {
+    fn log(&self, _level: RDKafkaLogLevel, _facility: &str, _message: &str) {}
+
+    fn error(&self, _error: KafkaError, _reason: &str) {}
+}
+
+impl ConsumerContext for Silent {}
+
+impl LookBack {
+    /// Creates the consumer, without contacting a broker.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] or [`Error::Kafka`] if librdkafka refuses the settings.
+    pub fn new(kafka: &Connection) -> Result<Self, Error> {
+        let consumer = kafka.consumer_config(FETCHED).create_with_context(Silent)?;
+        Ok(Self { consumer, begun: Instant::now(), awaited: 0 })
+    }
+
+    /// Asks for a record that was read before, and compares those that have come. To be called often.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] if there is another record in its place.
+    pub fn look(&mut self, partitions: &mut [Partition]) -> Result<(), Error> {
+        if self.begun.elapsed() >= INTERVAL {
+            self.begun = Instant::now();
+            self.ask(partitions);
+        }
+        while self.awaited > 0 {
+            let found = match self.consumer.poll(Duration::ZERO) {
+                None => break,
+                Some(Ok(found)) => found,
+                Some(Err(error)) => {
+                    if is_expired(&error) {
+                        partitions.iter_mut().for_each(|partition| partition.marks.advance());
+                        self.awaited = 0;
+                    }
+                    continue;
+                }
+            };
+            self.awaited -= 1;
+            let number = found.partition().unsigned_abs();
+            let is_of =
+                |of: &&mut Partition| *of.topic.name == *found.topic() && of.number == number;
+            let Some(partition) = partitions.iter_mut().find(is_of) else { continue };
+            let topic = partition.topic.clone();
+            let found = message::record(&found, topic.clone());
+            if let Some(read) = partition.marks.compare(&found) {
+                let replaced = Replaced { topic, partition: number, read };
+                return Err(Error::Stopped(Stop::Replaced(replaced)));
+            }
+            if self.awaited == 0 {
+                self.consumer.unassign()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for one record of each topic. An answer that has not come by then is not awaited any longer.
+    fn ask(&mut self, partitions: &[Partition]) {
+        let mut asked = TopicPartitionList::new();
+        for Partition { topic, number, marks, .. } in partitions {
+            let Some(old) = marks.old else { continue };
+            let is_asked = asked.elements_for_topic(&topic.name).len() > 0;
+            let offset = kafka::at(old.last_offset);
+            let number = kafka::number(*number);
+            if !is_asked && asked.add_partition_offset(&topic.name, number, offset).is_err() {
+                return;
+            }
+        }
+        self.awaited = asked.count();
+        if let Err(error) = self.consumer.assign(&asked) {
+            tracing::debug!(%error, "records that were read before cannot be asked for");
+            self.awaited = 0;
+        }
+    }
+}
+
+/// Whether Kafka no longer has the record that was asked for. If the topic was cut or created again, so that it ends
+/// before it, the consumer that reads the topic is told so, too.
+fn is_expired(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange};
+    matches!(error.rdkafka_error_code(), Some(AutoOffsetReset | OffsetOutOfRange))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::person::{Position, Time};
+
+    fn record(offset: u64, value: &str) -> Record {
+        Record {
+            position: Position { offset, ..Position::default() },
+            timestamp: Time(5),
+            value: Some(value.into()),
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn a_mark_moves_on_only_while_the_older_one_is_there() {
+        let mut marks = Marks::default();
+        for offset in [3, 7, 8] {
+            marks.note(&record(offset, "first"));
+        }
+        let mut found = |offset, value| {
+            marks.note(&record(9, "late"));
+            marks.compare(&record(offset, value)).map(|read| read.last_offset)
+        };
+        assert_eq!(found(3, "first"), None);
+        assert_eq!(found(7, "another"), Some(7));
+        assert_eq!(found(7, "another"), Some(7), "and goes on looking for it");
+        assert_eq!(found(8, "first"), None, "it expired");
+        assert_eq!(found(9, "late"), None);
+        assert_eq!(found(9, "another"), Some(9));
+    }
+}
