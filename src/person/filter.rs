@@ -4,7 +4,8 @@
 mod condition;
 mod pattern;
 
-use serde_json::Value as Tree;
+use serde_json::{Map, Value as Tree};
+use strsim::osa_distance;
 
 pub use self::condition::Condition;
 use self::condition::Parsed;
@@ -52,6 +53,14 @@ pub enum Error {
     /// The operator is unknown.
     #[error("The operator '{0}' is not known.")]
     Operator(String),
+    /// A field of a condition is misspelt.
+    #[error("The field '{name}' of a condition is not known; is {meant} meant?")]
+    Field {
+        /// The name that was given.
+        name: String,
+        /// The name that was probably meant.
+        meant: &'static str,
+    },
     /// The operator cannot use the value.
     #[error("The value of '{key}' cannot be used by the operator {operator}: {due}.")]
     Value {
@@ -173,6 +182,7 @@ fn filter(tree: Tree, now: Time, depth: usize, seen: &mut Seen) -> Result<Filter
             _ => Err(Error::Unparsable),
         };
     }
+    refuse_misspelt(&fields)?;
     let text = |name: &str| match fields.get(name) {
         None | Some(Tree::Null) => Ok(None),
         Some(Tree::String(text)) => Ok(Some(text.clone())),
@@ -190,6 +200,24 @@ fn filter(tree: Tree, now: Time, depth: usize, seen: &mut Seen) -> Result<Filter
         Err(condition::Unknown::Value(due)) => return Err(Error::Value { key, operator, due }),
     };
     Ok(Filter::Property(PropertyCondition { key, condition, negated, missing }))
+}
+
+/// Returns an error for a field that looks like one of those that may be absent: without it the condition
+/// would mean something else. Other unknown fields are ignored, as PostHog's clients send some (`label`,
+/// `group_type_index`, …).
+fn refuse_misspelt(fields: &Map<String, Tree>) -> Result<(), Error> {
+    let absent = ["operator", "value", "type"].into_iter().filter(|it| !fields.contains_key(*it));
+    for meant in absent {
+        let is_like = |name: &str| {
+            let name = name.to_lowercase();
+            name.len() > 1 && meant.starts_with(&name)
+                || osa_distance(&name, meant) * 4 <= meant.len()
+        };
+        if let Some(name) = fields.keys().find(|name| is_like(name)) {
+            return Err(Error::Field { name: name.clone(), meant });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

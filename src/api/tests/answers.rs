@@ -162,6 +162,7 @@ async fn errors_of_requests(story: &mut Story) {
         "?properties=x",
         "?properties=[{%22key%22:%22age%22,%22operator%22:%22likes%22}]",
         "?properties=[{%22key%22:%22age%22,%22operator%22:%22between%22,%22value%22:1}]",
+        "?properties=[{%22key%22:%22age%22,%22op%22:%22gt%22,%22value%22:1}]",
         "/1",
         "/properties_at_time?distinct_id=nobody&timestamp=2026-03-01",
         "/properties_at_time?person_id=1&timestamp=2026-03-01",

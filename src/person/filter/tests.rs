@@ -178,6 +178,12 @@ fn an_invalid_filter_says_why() {
     for operator in ["not_exact", "not_gt", "not_is_set", "is_date_", "semver_", "semver_near"] {
         assert!(one(operator, "\"1\"").is_err(), "{operator}");
     }
+    for (name, meant) in [("op", "operator"), ("Operator", "operator"), ("vaule", "value")] {
+        let error = Filter::parse(&format!(r#"[{{"key": "a", "{name}": "1"}}]"#), now());
+        assert_eq!(error.unwrap_err(), Error::Field { name: name.to_owned(), meant });
+    }
+    let more = r#"[{"key": "a", "value": 1, "label": "A", "group_type_index": null, "v": 1}]"#;
+    assert!(Filter::parse(more, now()).is_ok(), "clients send more than is needed");
     let cohort = Filter::parse(r#"[{"key":"id","value":7,"type":"cohort"}]"#, now());
     assert_eq!(cohort.unwrap_err(), Error::Type("cohort".to_owned()));
     let many = format!("[{}]", vec![r#"{"key":"a","value":1}"#; 101].join(","));
