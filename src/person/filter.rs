@@ -3,6 +3,7 @@
 
 mod condition;
 mod pattern;
+mod re2;
 
 use serde_json::{Map, Value as Tree};
 use strsim::osa_distance;
@@ -13,6 +14,9 @@ use super::{Time, Value, json};
 
 /// The maximum number of conditions in one filter.
 pub const MAX_CONDITIONS: usize = 100;
+
+/// The memory that the compiled patterns of one filter may take together, in bytes.
+pub const PATTERN_BYTES: usize = 8 << 20;
 
 /// The maximum nesting depth of groups.
 pub const MAX_DEPTH: usize = 10;
@@ -77,7 +81,8 @@ pub enum Error {
 }
 
 impl Filter {
-    /// Parses a filter. Relative dates count back from `now`.
+    /// Parses a filter. Relative dates count back from `now`. [`Filter::compile`] has to be called before the
+    /// filter is used.
     ///
     /// # Errors
     /// [`Error`], worded for the author of the filter.
@@ -88,6 +93,33 @@ impl Filter {
             Tree::Array(filters) => Ok(Self::All(all(filters, now, 0, &mut seen)?)),
             group @ Tree::Object(_) => filter(group, now, 0, &mut seen),
             _ => Err(Error::Unparsable),
+        }
+    }
+
+    /// Compiles its patterns, which may take some hundred milliseconds.
+    ///
+    /// # Errors
+    /// If a pattern is not one of RE2, or all together take more than [`PATTERN_BYTES`].
+    pub fn compile(&self) -> Result<(), Error> {
+        self.compile_within(&mut { PATTERN_BYTES })
+    }
+
+    fn compile_within(&self, bytes_left: &mut usize) -> Result<(), Error> {
+        match self {
+            Self::All(filters) | Self::Any(filters) => {
+                filters.iter().try_for_each(|filter| filter.compile_within(bytes_left))
+            }
+            Self::Property(PropertyCondition {
+                key,
+                condition: Condition::Matches(pattern),
+                negated,
+                ..
+            }) => pattern.compile(bytes_left).map_err(|error| Error::Value {
+                key: key.clone(),
+                operator: if *negated { "not_regex" } else { "regex" }.to_owned(),
+                due: error.to_string(),
+            }),
+            Self::Property(_) => Ok(()),
         }
     }
 

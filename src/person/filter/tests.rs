@@ -10,7 +10,9 @@ fn now() -> Time {
 
 fn one(operator: &str, value: &str) -> Result<Filter, Error> {
     let json = format!(r#"[{{"key":"k","operator":"{operator}","value":{value}}}]"#);
-    Filter::parse(&json, now())
+    let filter = Filter::parse(&json, now())?;
+    filter.compile()?;
+    Ok(filter)
 }
 
 /// Returns whether an operator with a value holds for the value of a property; `-` is a missing one.
