@@ -32,6 +32,8 @@ fn every_operator_does_what_its_name_says() {
         ("exact", "{\"a\":1}", vec!["{\"a\":1.0}"], vec!["{}", "-"]),
         ("is_not", "[\"a\", 1]", vec!["\"b\"", "-", "null"], vec!["\"a\"", "1"]),
         ("icontains", "\"ÄB\"", vec!["\"xäbx\"", "[\"äb\"]"], vec!["\"ab\"", "-", "null"]),
+        ("icontains", "\"café\"", vec!["[\"caf\\u00e9\"]"], vec!["[\"caf\\\\u00e9\"]"]),
+        ("regex", "\"^.{2}a/b\"", vec!["[\"a\\/b\"]"], vec![]),
         ("not_icontains", "1", vec!["\"x\"", "-", "null"], vec!["21", "\"a1\""]),
         ("regex", "\"^a+$\"", vec!["\"aa\""], vec!["\"ab\"", "-", "null"]),
         ("not_regex", "\"^a+$\"", vec!["\"ab\"", "-", "null"], vec!["\"aa\""]),
