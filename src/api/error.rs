@@ -190,6 +190,13 @@ impl Error {
         Self::new(Code::ParseError, format!("The body cannot be read: {why}."))
     }
 
+    /// A body that is declared as a form is JSON.
+    pub fn json_as_form() -> Self {
+        let detail = "The body looks like JSON but was sent as a form: send Content-Type: \
+                      application/json";
+        Self::new(Code::ParseError, detail)
+    }
+
     /// The content type of the body is not supported.
     pub fn unsupported_media_type(found: Option<&str>) -> Self {
         let found =

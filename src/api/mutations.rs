@@ -15,7 +15,7 @@ use super::openapi::{answers, bodies, parameters, requests};
 use super::person_ref::{self, PersonRef};
 use super::read::View;
 use super::write::{KeyedAct, Write, Written, to_person};
-use super::{json, now, single};
+use super::{access, json, now, position, single};
 use crate::person::{self, Act, Leaving, Value};
 use crate::store::{CommandOutcome, Moment};
 
@@ -134,6 +134,7 @@ pub async fn delete(
     extensions(("x-required-scope" = json!("person:write"))),
 )]
 pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Result<Response, Error> {
+    refuse_other_fields(&write)?;
     let main = write.fields.text("main_distinct_id")?.map(person_ref::distinct_id);
     let these = write.fields.texts("distinct_ids_to_split")?;
     let these = these.map(|ids| ids.into_iter().map(person_ref::distinct_id).collect::<Vec<_>>());
@@ -159,7 +160,24 @@ pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Resul
     success(&write, done, StatusCode::CREATED).await
 }
 
-/// Returns an error for distinct ids that do not belong to the person now.
+/// Returns an error for a body with other fields but none of a split. It was meant for something else, and
+/// must not split off all distinct ids but the first.
+fn refuse_other_fields(write: &Write) -> Result<(), Error> {
+    let of_split = ["main_distinct_id", "distinct_ids_to_split"];
+    let of_all = [access::KEY_PARAMETER, position::PARAMETER];
+    let names = || write.fields.names_of_body();
+    let Some(other) = names().find(|name| !of_all.contains(name)) else { return Ok(()) };
+    if names().any(|name| of_split.contains(&name)) {
+        return Ok(());
+    }
+    let detail = format!(
+        "'{other}' is not a field of a split: give main_distinct_id or distinct_ids_to_split"
+    );
+    Err(Error::invalid(other, detail))
+}
+
+/// Returns an error for distinct ids that do not belong to the person now. A person that does not exist is
+/// left to [`of_one`].
 fn ensure_ids_of_person(
     view: &View<'_>,
     person_ref: PersonRef,

@@ -192,6 +192,7 @@ async fn errors_of_requests(story: &mut Story) {
         (Method::POST, format!("/{ANN}/split"), r#"{"main_distinct_id":"x"}"#),
         (Method::POST, format!("/{ANN}/update_property"), r#"{"$set":{},"key":"a"}"#),
         (Method::POST, format!("/{}/split", person_uuid(1, "bob")), "{}"),
+        (Method::POST, format!("/{ANN}/split"), r#"{"distinct_ids":["ann"]}"#),
         (Method::PATCH, format!("/{ANN}"), "{"),
         (Method::POST, "/bulk_delete".to_owned(), r#"{"ids":["zz"]}"#),
         (Method::POST, "/bulk_delete".to_owned(), r#"{"distinct_ids":[true]}"#),
@@ -221,6 +222,9 @@ async fn not_json(world: &World, story: &mut Story) {
     let packed = [key, ("content-type", "application/json"), ("content-encoding", "gzip")];
     let reply = world.send_with(Method::PATCH, &url, &packed, "x").await;
     story.tell("PATCH with Content-Encoding gzip", &reply);
+    let form = [key, ("content-type", "application/x-www-form-urlencoded")];
+    let reply = world.send_with(Method::PATCH, &url, &form, r#"{"properties": {"a": 1}}"#).await;
+    story.tell("PATCH with JSON as a form", &reply);
 }
 
 /// Requests more than one answer may contain.

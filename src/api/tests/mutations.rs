@@ -195,6 +195,7 @@ async fn a_split_takes_what_it_names_and_nobody_elses() {
         (json!({"distinct_ids_to_split": []}), "distinct_ids_to_split"),
         (json!({"distinct_ids_to_split": ["ann", "a-b-c-d-e"]}), "distinct_ids_to_split"),
         (json!({"distinct_ids_to_split": ["ann"], "main_distinct_id": "ann"}), "main_distinct_id"),
+        (json!({"distinct_ids": ["ann"]}), "distinct_ids"),
     ] {
         let (status, error) = write(&world, Method::POST, &url, &body).await.error();
         assert!(status == 400 && error.contains(attr), "{body}: {error}");
@@ -203,8 +204,10 @@ async fn a_split_takes_what_it_names_and_nobody_elses() {
     assert_eq!((reply.status.as_u16(), reply.body.as_str()), (201, r#"{"success":true}"#));
     let other = world.get("/api/projects/1/persons?distinct_id=a-b-c-d-e").await.json();
     assert_eq!(other["results"][0]["distinct_ids"], json!(["a-b-c-d-e"]));
-    let (status, _) = write(&world, Method::POST, &url, &Json::Null).await.error();
-    assert_eq!(status, 400, "there is nothing left to split");
+    for nothing in [Json::Null, json!({}), json!({"personal_api_key": "x", "min_position": null})] {
+        let (status, error) = write(&world, Method::POST, &url, &nothing).await.error();
+        assert!(status == 400 && error.contains("at least one"), "nothing is left: {error}");
+    }
 }
 
 #[tokio::test]
