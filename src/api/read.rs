@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, StatusCode};
+use axum::http::{HeaderName, StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use xxhash_rust::xxh3::xxh3_128;
@@ -49,6 +49,8 @@ pub struct Read {
     pub file: Option<HeaderValue>,
     /// The positions that the answer must reflect.
     wanted: Positions,
+    /// The version of HTTP.
+    pub version: Version,
     if_none_match: Vec<HeaderValue>,
 }
 
@@ -87,6 +89,7 @@ impl Read {
             begun,
             file: format.is_csv().then(|| file(parts.uri.path())).flatten(),
             wanted: wanted.transpose()?.unwrap_or_default(),
+            version: parts.version,
             parameters,
             if_none_match: parts.headers.get_all(IF_NONE_MATCH).into_iter().cloned().collect(),
         })
@@ -142,6 +145,7 @@ impl Read {
             begun,
             file: None,
             wanted,
+            version: Version::HTTP_11,
             if_none_match: Vec::new(),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use axum::http::Version;
 use axum::routing::get;
 
 use super::*;
@@ -225,6 +226,9 @@ async fn not_json(world: &World, story: &mut Story) {
     let form = [key, ("content-type", "application/x-www-form-urlencoded")];
     let reply = world.send_with(Method::PATCH, &url, &form, r#"{"properties": {"a": 1}}"#).await;
     story.tell("PATCH with JSON as a form", &reply);
+    let old = Request::get(format!("{LIST}?format=csv")).version(Version::HTTP_10);
+    let old = old.header("authorization", "Bearer phx_reader").body(Body::empty()).unwrap();
+    story.tell("GET of an export over HTTP/1.0", &world.send(old).await);
 }
 
 /// Requests more than one answer may contain.
