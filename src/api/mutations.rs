@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::batch::MAX_PERSONS;
 use super::error::Error;
-use super::once::{self, Done, nothing_to_split, of_one, once};
+use super::once::{self, Done, NOBODY, nothing_to_split, of_one, once};
 use super::openapi::{answers, bodies, parameters, requests};
 use super::person_ref::{self, PersonRef};
 use super::read::View;
@@ -184,7 +184,7 @@ fn ensure_ids_of_person(
     named: &[String],
     attr: &str,
 ) -> Result<(), Error> {
-    let (person, _) = view.now(person_ref)?;
+    let Some(person) = view.find(person_ref)?.map(|(person, _)| person) else { return Ok(()) };
     for distinct_id in named {
         if view.snapshot.person_of_distinct_id(view.project, distinct_id)? != Some(person) {
             let detail = format!("'{distinct_id}' is not a distinct id of this person");
@@ -315,11 +315,6 @@ struct Found {
     outcomes: Vec<(Option<Uuid>, CommandOutcome)>,
     acts: Vec<KeyedAct>,
 }
-
-/// A uuid that no person has. With an idempotency key, a name of no person, or of one that is deleted under
-/// another name already, is remembered by a deletion of this uuid: the same request again must not delete a
-/// person that has the name by then.
-const NOBODY: Uuid = Uuid::nil();
 
 fn found(view: &View<'_>, keyed: Vec<(String, Named)>, remembers: bool) -> Result<Found, Error> {
     let mut found = Found { outcomes: Vec::new(), acts: Vec::new() };

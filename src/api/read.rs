@@ -338,10 +338,15 @@ impl<'s> View<'s> {
         })
     }
 
-    /// Returns the person that is referred to, or the one that it was merged into; 404 if there is none.
+    /// Returns the person that is referred to, or the one that it was merged into; `None` if there is none.
+    pub fn find(&self, person_ref: PersonRef) -> Result<Option<(PersonId, Head)>, Error> {
+        let Some(id) = self.person(person_ref)? else { return Ok(None) };
+        Ok(self.snapshot.became(self.project, id, Moment::NOW)?)
+    }
+
+    /// Returns the same person; 404 if there is none.
     pub fn now(&self, person_ref: PersonRef) -> Result<(PersonId, Head), Error> {
-        let id = self.person(person_ref)?.ok_or_else(Error::no_person)?;
-        self.snapshot.became(self.project, id, Moment::NOW)?.ok_or_else(Error::no_person)
+        self.find(person_ref)?.ok_or_else(Error::no_person)
     }
 
     /// Returns the position of the view, which is cached, as it only changes with a commit.

@@ -243,6 +243,28 @@ async fn a_repeated_idempotency_key_gets_the_first_result() {
 }
 
 #[tokio::test]
+async fn a_repeated_write_to_nobody_changes_nobody_who_came_since() {
+    let mut world = World::new();
+    let zed = person_uuid(1, "zed");
+    let key = [("idempotency-key", "k1")];
+    for _ in 0..2 {
+        for (method, rest, body) in [
+            (Method::DELETE, "", Json::Null),
+            (Method::PATCH, "", json!({"properties": {"plan": "x"}})),
+            (Method::POST, "/update_property", json!({"key": "plan", "value": "y"})),
+            (Method::POST, "/delete_property", json!({"$unset": "plan"})),
+            (Method::POST, "/split", json!({"distinct_ids_to_split": ["bob"]})),
+            (Method::POST, "/split", Json::Null),
+        ] {
+            let reply = world.request_with(WRITER, method, &person(&zed, rest), &key, &body).await;
+            assert_eq!(reply.error().0, 404, "{rest} {body}");
+        }
+        world.ingest(&[event("17:00", "zed").with(json!({"$set": {"plan": "z"}}))]);
+    }
+    assert_eq!(properties(&world, &zed).await["plan"], "z");
+}
+
+#[tokio::test]
 async fn another_write_under_one_idempotency_key_is_done() {
     let mut world = World::new();
     let merge = json!({"$anon_distinct_id": "f-g-h-i-j"});
