@@ -334,6 +334,16 @@ async fn only_a_key_that_may_write_writes() {
 }
 
 #[tokio::test]
+async fn an_encoding_without_a_body_is_ignored() {
+    let world = World::new();
+    let headers = [("content-encoding", "gzip")];
+    world.get_with(&person(ANN, ""), &headers).await.ok();
+    let reply =
+        world.request_with(WRITER, Method::DELETE, &person(ANN, ""), &headers, &Json::Null).await;
+    assert_eq!(reply.status, 202);
+}
+
+#[tokio::test]
 async fn the_invalid_id_among_many_is_named() {
     let world = World::new();
     for (body, told) in [
