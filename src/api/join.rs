@@ -215,8 +215,10 @@ impl Lines {
             tracing::error!(%error, "cannot read back the input of a join");
             Error::internal()
         })?;
-        let is_last = came.whole && self.at + length as u64 == came.bytes;
         let ends = memchr::memrchr(b'\n', &chunk).map(|end| end + 1);
+        let is_last = came.whole
+            && self.at + length as u64 == came.bytes
+            && (length <= CHUNK || ends.is_some());
         let whole = if is_last { length } else { ends.unwrap_or(0) };
         let lines = self.split(&chunk[..whole]);
         let mut out = self.answer_lines(view, common, &lines)?;
