@@ -4,12 +4,13 @@
 use axum::response::Response;
 
 use super::error::Error;
+use super::format::{self, Format};
 use super::json::Object;
 use super::list::{DEFAULT_LIMIT, MAX_LIMIT};
 use super::openapi::{answers, log, parameters};
 use super::page::results;
 use super::read::{Read, View};
-use super::{cursor, format, list};
+use super::{cursor, list};
 use crate::person::{PersonId, PersonRow};
 use crate::store::Moment;
 
@@ -23,11 +24,13 @@ use crate::store::Moment;
     responses(answers::Followed<log::Changes>),
     extensions(("x-required-scope" = json!("person:read"))),
 )]
-pub async fn changes(read: Read) -> Result<Response, Error> {
-    if read.format.is_csv() {
+pub async fn changes(mut read: Read) -> Result<Response, Error> {
+    if read.parameters.get(format::PARAMETER) == Some("csv") {
         let detail = "changes are JSON: CSV has no place for the cursor";
         return Err(Error::invalid(format::PARAMETER, detail));
     }
+    // A client that prefers CSV in general is answered with what there is.
+    (read.format, read.file) = (Format::JSON, None);
     let after = read.parameters.get(cursor::PARAMETER);
     let store = read.state.store.identity();
     let after = after.map_or(Ok(0), |text| cursor::change(text, store, read.project))?;

@@ -190,6 +190,20 @@ impl Error {
         Self::new(Code::ParseError, format!("The body cannot be read: {why}."))
     }
 
+    /// A body that is declared as a form is JSON.
+    pub fn json_as_form() -> Self {
+        let detail = "The body looks like JSON but was sent as a form: send Content-Type: \
+                      application/json";
+        Self::new(Code::ParseError, detail)
+    }
+
+    /// HTTP/1.0 ends an answer by closing the connection, so one that is broken off would look complete.
+    pub fn not_over_http_1_0() -> Self {
+        let detail = "This answer is sent while it is read, which needs HTTP/1.1 (nginx: \
+                      proxy_http_version 1.1).";
+        Self::invalid("version", detail)
+    }
+
     /// The content type of the body is not supported.
     pub fn unsupported_media_type(found: Option<&str>) -> Self {
         let found =

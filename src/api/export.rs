@@ -11,8 +11,8 @@
 
 use std::time::Instant;
 
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_DISPOSITION;
+use axum::http::{StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::spawn_blocking;
@@ -38,12 +38,19 @@ impl Read {
         self.format.is_csv() && self.parameters.get("limit").is_none()
     }
 
+    /// Returns an error if the caller could not tell whether a body that is produced while it is read was
+    /// broken off.
+    pub fn ensure_streamable(&self) -> Result<(), Error> {
+        if self.version < Version::HTTP_11 { Err(Error::not_over_http_1_0()) } else { Ok(()) }
+    }
+
     /// Answers with all rows, or with 503 if too many exports are running. `rows` passes every row to its
     /// callback, and is called twice.
     pub async fn export<F>(self, rows: F) -> Result<Response, Error>
     where
         F: Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error> + Send + 'static,
     {
+        self.ensure_streamable()?;
         let permit = self.wait_for_turn(&self.state.exports, "exports").await?;
         let Self { state, project, format, begun, file, .. } = self;
         let (sender, body) = stream::body();

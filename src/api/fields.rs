@@ -39,6 +39,11 @@ impl Fields {
         let text = std::str::from_utf8(body).map_err(|_| Error::unreadable("it is not UTF-8"))?;
         match media_type(headers).as_deref() {
             Some("application/x-www-form-urlencoded") => {
+                // curl sends every body as a form unless told otherwise. Read as a form, JSON would be one
+                // field with an odd name, and ignored.
+                if text.trim_start().starts_with(['{', '[']) {
+                    return Err(Error::json_as_form());
+                }
                 fields.body = texts(&Parameters::parse(text)?);
             }
             Some(of) if of == "application/json" || of.ends_with("+json") => {
@@ -54,6 +59,11 @@ impl Fields {
             of => return Err(Error::unsupported_media_type(of)),
         }
         Ok(fields)
+    }
+
+    /// Yields the names of the fields of the body.
+    pub fn names_of_body(&self) -> impl Iterator<Item = &str> {
+        self.body.keys().map(String::as_str)
     }
 
     /// Yields the field of the body, then that of the query.
@@ -275,6 +285,8 @@ mod tests {
             ("application/json", "{"),
             ("application/json", "[1]"),
             ("application/json", "{\"a\": 1} x"),
+            ("application/x-www-form-urlencoded", "{\"a\": 1}"),
+            ("application/x-www-form-urlencoded; charset=utf-8", " [1]"),
             ("text/plain", "{}"),
             ("", "{}"),
         ] {

@@ -28,7 +28,7 @@ use super::openapi::{answers, parameters, requests};
 use super::parameters::Parameters;
 use super::read::{self, Read, View};
 use super::spool::Spool;
-use super::stream::{self, PATIENCE};
+use super::stream::{self, PATIENCE, Sender};
 use crate::person::json;
 use crate::store::together;
 
@@ -60,6 +60,7 @@ const CONTENT: HeaderValue = HeaderValue::from_static("application/x-ndjson");
     extensions(("x-required-scope" = json!("person:read"))),
 )]
 pub async fn join(mut read: Read, request: Request) -> Result<Response, Error> {
+    read.ensure_streamable()?;
     // The shared parameters are validated before the first line is read.
     let common = Arc::new(as_of::common(std::mem::take(&mut read.parameters))?);
     let permit = read.wait_for_turn(&read.state.joins, "joins").await?;
@@ -93,7 +94,7 @@ pub async fn join(mut read: Read, request: Request) -> Result<Response, Error> {
             let Ok((_, (after, answer))) = read else { return };
             lines = after;
             done.send_replace(lines.at);
-            if !answers.send(answer).await {
+            if !give(&answers, answer, &coming, &done).await {
                 return;
             }
         }
@@ -103,6 +104,30 @@ pub async fn join(mut read: Read, request: Request) -> Result<Response, Error> {
     let cache = HeaderValue::from_static("private, no-cache");
     response.headers_mut().insert(CACHE_CONTROL, cache);
     Ok(response)
+}
+
+/// Sends an answer in parts, so that a slow caller is seen to take some; `false` if the caller is gone, or
+/// took nothing for [`PATIENCE`] while it sent nothing either.
+async fn give(
+    answers: &Sender,
+    mut answer: Bytes,
+    coming: &watch::Receiver<Came>,
+    done: &watch::Sender<u64>,
+) -> bool {
+    let mut seen = coming.borrow().bytes;
+    while !answer.is_empty() {
+        let part = answer.split_to(answer.len().min(CHUNK));
+        let is_sending = || {
+            let came = coming.borrow().bytes;
+            came > std::mem::replace(&mut seen, came)
+        };
+        if !answers.send_while(part, is_sending).await {
+            return false;
+        }
+        // Tells `take` that the caller is there.
+        done.send_modify(|_| ());
+    }
+    true
 }
 
 /// How much of the request body has arrived.
@@ -190,8 +215,10 @@ impl Lines {
             tracing::error!(%error, "cannot read back the input of a join");
             Error::internal()
         })?;
-        let is_last = came.whole && self.at + length as u64 == came.bytes;
         let ends = memchr::memrchr(b'\n', &chunk).map(|end| end + 1);
+        let is_last = came.whole
+            && self.at + length as u64 == came.bytes
+            && (length <= CHUNK || ends.is_some());
         let whole = if is_last { length } else { ends.unwrap_or(0) };
         let lines = self.split(&chunk[..whole]);
         let mut out = self.answer_lines(view, common, &lines)?;

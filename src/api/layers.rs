@@ -6,11 +6,12 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State as Extracted};
-use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+use hyper::body::Body as _;
 
 use super::State;
 use super::error::{Code, Error};
@@ -53,8 +54,11 @@ async fn limited(state: &State, mut request: Request, next: Next) -> Response {
         return Error::uri_too_long(MAX_URL).into_response();
     }
     let encoding = request.headers().get(CONTENT_ENCODING);
-    if let Some(encoding) =
-        encoding.filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    let is_encoded =
+        |encoding: &&HeaderValue| !encoding.as_bytes().eq_ignore_ascii_case(b"identity");
+    // Without a body the header means nothing; some clients send it with every request.
+    if !request.body().is_end_stream()
+        && let Some(encoding) = encoding.filter(is_encoded)
     {
         return Error::unsupported_encoding(encoding).into_response();
     }

@@ -23,6 +23,9 @@ pub const DEFAULT_LIMIT: u64 = 100;
 /// The most persons on a page.
 pub const MAX_LIMIT: u64 = 10_000;
 
+/// The parameter with the filter.
+const PROPERTIES: &str = "properties";
+
 /// Index rows that an export reads per chunk.
 const CHUNK: usize = 1_000;
 
@@ -88,15 +91,22 @@ fn order(parameters: &Parameters) -> Result<Order, Error> {
     Ok(Order { by, ascending })
 }
 
-/// Parses all `properties` parameters, joined by AND.
+/// Parses all `properties` parameters, joined by AND. Patterns are left to [`compile`].
 fn filter(parameters: &Parameters) -> Result<Filter, Error> {
     let now = super::now();
-    let given = parameters.all().filter(|(name, text)| *name == "properties" && !text.is_empty());
+    let given = parameters.all().filter(|(name, text)| *name == PROPERTIES && !text.is_empty());
     let filters = given.map(|(name, text)| {
         Filter::parse(text, now).map_err(|error| Error::invalid(name, error.to_string()))
     });
     let mut filters = filters.collect::<Result<Vec<_>, _>>()?;
     Ok(if filters.len() == 1 { filters.remove(0) } else { Filter::All(filters) })
+}
+
+/// Compiles the patterns of the filter. That may take long, so it is done on the thread that reads, of which
+/// there is a limited number.
+fn compile(query: &Query) -> Result<(), Error> {
+    let compiled = query.wanted.filter.compile();
+    compiled.map_err(|error| Error::invalid(PROPERTIES, error.to_string()))
 }
 
 /// List persons
@@ -115,13 +125,15 @@ pub async fn persons(read: Read, uri: Uri, headers: HeaderMap) -> Result<Respons
         return read.export(move |view, take| export(view, &query, take)).await;
     }
     let link = Link::of(&uri, &headers, read.state.settings.trust_forwarded, query.limit)?;
-    if query.distinct_id.is_some() && query.wanted.search.is_none() {
+    let is_quick = query.wanted.search.is_none() && !query.wanted.filter.has_pattern();
+    if query.distinct_id.is_some() && is_quick {
         return read.list_of_one(move |view| page(view, &query, &link)).await;
     }
     read.list(move |view| page(view, &query, &link)).await
 }
 
 fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
+    compile(query)?;
     let Page { count, mut rows, only, more } = rows(view, query)?;
     let mut persons = Vec::with_capacity(rows.len().min(100) * body::USUAL);
     let shown = results(view, &mut persons, &rows, |out, row| {
@@ -223,6 +235,7 @@ fn sorted(rows: &mut [Row], query: &Query) -> usize {
 /// Passes every matching person from the start on to `take`, as a row. No persons are held in memory: a
 /// filter is checked for every person, in the order of the list.
 fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Error> {
+    compile(query)?;
     let View { ref snapshot, project, .. } = *view;
     let mut out = Vec::new();
     let mut one = |id: PersonId, head: &Head| {

@@ -10,12 +10,12 @@ use uuid::Uuid;
 
 use super::batch::MAX_PERSONS;
 use super::error::Error;
-use super::once::{self, Done, nothing_to_split, of_one, once};
+use super::once::{self, Done, NOBODY, nothing_to_split, of_one, once};
 use super::openapi::{answers, bodies, parameters, requests};
 use super::person_ref::{self, PersonRef};
 use super::read::View;
 use super::write::{KeyedAct, Write, Written, to_person};
-use super::{json, now, single};
+use super::{access, json, now, position, single};
 use crate::person::{self, Act, Leaving, Value};
 use crate::store::{CommandOutcome, Moment};
 
@@ -134,6 +134,7 @@ pub async fn delete(
     extensions(("x-required-scope" = json!("person:write"))),
 )]
 pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Result<Response, Error> {
+    refuse_other_fields(&write)?;
     let main = write.fields.text("main_distinct_id")?.map(person_ref::distinct_id);
     let these = write.fields.texts("distinct_ids_to_split")?;
     let these = these.map(|ids| ids.into_iter().map(person_ref::distinct_id).collect::<Vec<_>>());
@@ -159,14 +160,31 @@ pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Resul
     success(&write, done, StatusCode::CREATED).await
 }
 
-/// Returns an error for distinct ids that do not belong to the person now.
+/// Returns an error for a body with other fields but none of a split. It was meant for something else, and
+/// must not split off all distinct ids but the first.
+fn refuse_other_fields(write: &Write) -> Result<(), Error> {
+    let of_split = ["main_distinct_id", "distinct_ids_to_split"];
+    let of_all = [access::KEY_PARAMETER, position::PARAMETER];
+    let names = || write.fields.names_of_body();
+    let Some(other) = names().find(|name| !of_all.contains(name)) else { return Ok(()) };
+    if names().any(|name| of_split.contains(&name)) {
+        return Ok(());
+    }
+    let detail = format!(
+        "'{other}' is not a field of a split: give main_distinct_id or distinct_ids_to_split"
+    );
+    Err(Error::invalid(other, detail))
+}
+
+/// Returns an error for distinct ids that do not belong to the person now. A person that does not exist is
+/// left to [`of_one`].
 fn ensure_ids_of_person(
     view: &View<'_>,
     person_ref: PersonRef,
     named: &[String],
     attr: &str,
 ) -> Result<(), Error> {
-    let (person, _) = view.now(person_ref)?;
+    let Some(person) = view.find(person_ref)?.map(|(person, _)| person) else { return Ok(()) };
     for distinct_id in named {
         if view.snapshot.person_of_distinct_id(view.project, distinct_id)? != Some(person) {
             let detail = format!("'{distinct_id}' is not a distinct id of this person");
@@ -297,11 +315,6 @@ struct Found {
     outcomes: Vec<(Option<Uuid>, CommandOutcome)>,
     acts: Vec<KeyedAct>,
 }
-
-/// A uuid that no person has. With an idempotency key, a name of no person, or of one that is deleted under
-/// another name already, is remembered by a deletion of this uuid: the same request again must not delete a
-/// person that has the name by then.
-const NOBODY: Uuid = Uuid::nil();
 
 fn found(view: &View<'_>, keyed: Vec<(String, Named)>, remembers: bool) -> Result<Found, Error> {
     let mut found = Found { outcomes: Vec::new(), acts: Vec::new() };

@@ -11,6 +11,10 @@ use super::write::{Write, Written, to_person};
 use crate::person::Act;
 use crate::store::CommandOutcome;
 
+/// A uuid that no person has. With an idempotency key, a write to nobody is remembered by a deletion of this
+/// uuid: the same request again must not change a person that has the name by then.
+pub const NOBODY: Uuid = Uuid::nil();
+
 /// Describes a write to a person, with the same text for the same request: the order of an
 /// object's keys does not matter.
 pub fn describe(doing: &str, person_ref: PersonRef, with: &Tree) -> String {
@@ -33,9 +37,11 @@ pub async fn of_one(
     act: impl FnOnce(Uuid) -> Act + Send + 'static,
 ) -> Result<Done, Error> {
     write.wait().await?;
-    let read = move |view: &View<'_>| {
-        let (person, head) = view.now(person_ref)?;
-        to_person(view, (person, &head), act)
+    let remembers = write.has_idempotency_key();
+    let read = move |view: &View<'_>| match view.find(person_ref)? {
+        Some((person, head)) => to_person(view, (person, &head), act),
+        None if remembers => Ok((Act::Delete(NOBODY), Vec::new())),
+        None => Err(Error::no_person()),
     };
     once(write, what, async || write.view(read).await).await
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, StatusCode};
+use axum::http::{HeaderName, StatusCode, Version};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use xxhash_rust::xxh3::xxh3_128;
@@ -49,6 +49,8 @@ pub struct Read {
     pub file: Option<HeaderValue>,
     /// The positions that the answer must reflect.
     wanted: Positions,
+    /// The version of HTTP.
+    pub version: Version,
     if_none_match: Vec<HeaderValue>,
 }
 
@@ -87,6 +89,7 @@ impl Read {
             begun,
             file: format.is_csv().then(|| file(parts.uri.path())).flatten(),
             wanted: wanted.transpose()?.unwrap_or_default(),
+            version: parts.version,
             parameters,
             if_none_match: parts.headers.get_all(IF_NONE_MATCH).into_iter().cloned().collect(),
         })
@@ -142,6 +145,7 @@ impl Read {
             begun,
             file: None,
             wanted,
+            version: Version::HTTP_11,
             if_none_match: Vec::new(),
         }
     }
@@ -334,10 +338,15 @@ impl<'s> View<'s> {
         })
     }
 
-    /// Returns the person that is referred to, or the one that it was merged into; 404 if there is none.
+    /// Returns the person that is referred to, or the one that it was merged into; `None` if there is none.
+    pub fn find(&self, person_ref: PersonRef) -> Result<Option<(PersonId, Head)>, Error> {
+        let Some(id) = self.person(person_ref)? else { return Ok(None) };
+        Ok(self.snapshot.became(self.project, id, Moment::NOW)?)
+    }
+
+    /// Returns the same person; 404 if there is none.
     pub fn now(&self, person_ref: PersonRef) -> Result<(PersonId, Head), Error> {
-        let id = self.person(person_ref)?.ok_or_else(Error::no_person)?;
-        self.snapshot.became(self.project, id, Moment::NOW)?.ok_or_else(Error::no_person)
+        self.find(person_ref)?.ok_or_else(Error::no_person)
     }
 
     /// Returns the position of the view, which is cached, as it only changes with a commit.

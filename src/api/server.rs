@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -10,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -149,40 +152,117 @@ async fn connection(
     };
     // Answers are written whole, so there is nothing to gain by delaying small packets.
     let _ = stream.set_nodelay(true);
-    let mut stream = TimeoutStream::new(stream);
-    // What the caller has not taken occupies memory, and nothing else gives up on such a caller.
-    stream.set_write_timeout(Some(PATIENCE));
+    let stream = Connection::new(stream);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEAD)
         // See `pieces`.
         .writev(false)
-        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended early");
     }
 }
 
+/// A connection that ends if the caller takes nothing of its answer for [`PATIENCE`]: what is not taken
+/// occupies memory, and nothing else gives up on such a caller. One that sends meanwhile is not given up, as it
+/// may send all lines of a join before it reads any answer.
+struct Connection(Pin<Box<TimeoutStream<TcpStream>>>);
+
+impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(PATIENCE));
+        Self(Box::pin(stream))
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = self.0.as_mut().poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            // Starts the time anew.
+            self.0.as_mut().set_write_timeout_pinned(Some(PATIENCE));
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.0.as_mut().poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.as_mut().poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.as_mut().poll_shutdown(context)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use axum::routing::get;
+    use axum::extract::Request;
+    use axum::routing::any;
+    use futures_util::StreamExt;
+    use tokio::task::JoinHandle;
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_caller_that_takes_nothing_is_left() {
+    /// More than the socket buffers of both ends.
+    const LONG: usize = 64 << 20;
+
+    /// Serves one connection, which reads a body while it answers, and returns its caller.
+    async fn called(graceful: &GracefulShutdown) -> (TcpStream, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        // More than the socket buffers of both ends.
-        let router = Router::new().route("/", get(async || vec![0; 64 << 20]));
-        let graceful = GracefulShutdown::new();
+        let answer = async |request: Request| {
+            let mut body = request.into_body().into_data_stream();
+            tokio::spawn(async move { while body.next().await.is_some() {} });
+            vec![0; LONG]
+        };
+        let router = Router::new().route("/", any(answer));
         let stream = stream.into_std().unwrap();
-        let served = tokio::spawn(connection(stream, router, graceful.watcher()));
+        (caller, tokio::spawn(connection(stream, router, graceful.watcher())))
+    }
+
+    async fn send(caller: &TcpStream, bytes: &[u8]) {
         caller.writable().await.unwrap();
-        let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-        assert_eq!(caller.try_write(request).unwrap(), request.len());
+        assert_eq!(caller.try_write(bytes).unwrap(), bytes.len());
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_takes_nothing_is_left() {
+        let graceful = GracefulShutdown::new();
+        let (caller, served) = called(&graceful).await;
+        send(&caller, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        tokio::time::timeout(Duration::from_secs(30), served).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_takes_nothing_is_not_left_while_it_sends() {
+        let graceful = GracefulShutdown::new();
+        let (caller, served) = called(&graceful).await;
+        send(&caller, b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE * 5 {
+            send(&caller, b"1\r\nx\r\n").await;
+            tokio::time::sleep(PATIENCE / 5).await;
+        }
+        assert!(!served.is_finished());
         tokio::time::timeout(Duration::from_secs(30), served).await.unwrap().unwrap();
     }
 }

@@ -5,6 +5,7 @@
 //! The reason does not matter: a failure, a panic, or a caller that was given up.
 
 use std::io;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
@@ -41,9 +42,10 @@ pub fn body() -> (Sender, Body) {
 }
 
 impl Sender {
-    /// Sends a part; `false` if the caller is gone or was given up.
-    pub async fn send(&self, bytes: Bytes) -> bool {
-        self.put(Frame::Bytes(bytes), PATIENCE).await
+    /// Sends a part; `false` if the caller is gone or was given up. A caller that takes nothing is waited for
+    /// as long as `is_active` finds it active, which is asked for once per [`PATIENCE`].
+    pub async fn send_while(&self, bytes: Bytes, is_active: impl FnMut() -> bool) -> bool {
+        self.put_while(Frame::Bytes(bytes), PATIENCE, is_active).await
     }
 
     /// Ends the body, which is then complete.
@@ -72,7 +74,23 @@ impl Sender {
     }
 
     async fn put(&self, frame: Frame, within: Duration) -> bool {
-        matches!(timeout(within, self.0.send(frame)).await, Ok(Ok(())))
+        self.put_while(frame, within, || false).await
+    }
+
+    async fn put_while(
+        &self,
+        frame: Frame,
+        patience: Duration,
+        mut is_active: impl FnMut() -> bool,
+    ) -> bool {
+        let mut sending = pin!(self.0.send(frame));
+        loop {
+            match timeout(patience, &mut sending).await {
+                Ok(sent) => return sent.is_ok(),
+                Err(_) if is_active() => {}
+                Err(_) => return false,
+            }
+        }
     }
 }
 
@@ -89,7 +107,9 @@ mod tests {
         for whole in [true, false] {
             let (sender, body) = body();
             let sending = tokio::spawn(async move {
-                assert!(sender.send("a".into()).await && sender.send("b".into()).await);
+                for part in ["a", "b"] {
+                    assert!(sender.send_while(part.into(), || false).await);
+                }
                 if whole {
                     assert!(sender.end().await);
                 }
@@ -117,6 +137,19 @@ mod tests {
         let (sender, body) = body();
         assert!(!sender.is_abandoned());
         drop(body);
-        assert!(sender.is_abandoned() && !sender.send("a".into()).await);
+        assert!(sender.is_abandoned() && !sender.send_while("a".into(), || true).await);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_takes_nothing_but_is_active_is_waited_for() {
+        let (sender, _body) = body();
+        assert!(sender.send_while("a".into(), || false).await);
+        let (mut asked, patience) = (0, Duration::from_millis(5));
+        let is_active = || {
+            asked += 1;
+            asked < 4
+        };
+        assert!(!sender.put_while(Frame::Bytes("b".into()), patience, is_active).await);
+        assert_eq!(asked, 4);
     }
 }

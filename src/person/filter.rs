@@ -3,8 +3,10 @@
 
 mod condition;
 mod pattern;
+mod re2;
 
-use serde_json::Value as Tree;
+use serde_json::{Map, Value as Tree};
+use strsim::osa_distance;
 
 pub use self::condition::Condition;
 use self::condition::Parsed;
@@ -12,6 +14,9 @@ use super::{Time, Value, json};
 
 /// The maximum number of conditions in one filter.
 pub const MAX_CONDITIONS: usize = 100;
+
+/// The memory that the compiled patterns of one filter may take together, in bytes.
+pub const PATTERN_BYTES: usize = 8 << 20;
 
 /// The maximum nesting depth of groups.
 pub const MAX_DEPTH: usize = 10;
@@ -52,6 +57,14 @@ pub enum Error {
     /// The operator is unknown.
     #[error("The operator '{0}' is not known.")]
     Operator(String),
+    /// A field of a condition is misspelt.
+    #[error("The field '{name}' of a condition is not known; is {meant} meant?")]
+    Field {
+        /// The name that was given.
+        name: String,
+        /// The name that was probably meant.
+        meant: &'static str,
+    },
     /// The operator cannot use the value.
     #[error("The value of '{key}' cannot be used by the operator {operator}: {due}.")]
     Value {
@@ -68,7 +81,8 @@ pub enum Error {
 }
 
 impl Filter {
-    /// Parses a filter. Relative dates count back from `now`.
+    /// Parses a filter. Relative dates count back from `now`. [`Filter::compile`] has to be called before the
+    /// filter is used.
     ///
     /// # Errors
     /// [`Error`], worded for the author of the filter.
@@ -79,6 +93,33 @@ impl Filter {
             Tree::Array(filters) => Ok(Self::All(all(filters, now, 0, &mut seen)?)),
             group @ Tree::Object(_) => filter(group, now, 0, &mut seen),
             _ => Err(Error::Unparsable),
+        }
+    }
+
+    /// Compiles its patterns, which may take some hundred milliseconds.
+    ///
+    /// # Errors
+    /// If a pattern is not one of RE2, or all together take more than [`PATTERN_BYTES`].
+    pub fn compile(&self) -> Result<(), Error> {
+        self.compile_within(&mut { PATTERN_BYTES })
+    }
+
+    fn compile_within(&self, bytes_left: &mut usize) -> Result<(), Error> {
+        match self {
+            Self::All(filters) | Self::Any(filters) => {
+                filters.iter().try_for_each(|filter| filter.compile_within(bytes_left))
+            }
+            Self::Property(PropertyCondition {
+                key,
+                condition: Condition::Matches(pattern),
+                negated,
+                ..
+            }) => pattern.compile(bytes_left).map_err(|error| Error::Value {
+                key: key.clone(),
+                operator: if *negated { "not_regex" } else { "regex" }.to_owned(),
+                due: error.to_string(),
+            }),
+            Self::Property(_) => Ok(()),
         }
     }
 
@@ -173,6 +214,7 @@ fn filter(tree: Tree, now: Time, depth: usize, seen: &mut Seen) -> Result<Filter
             _ => Err(Error::Unparsable),
         };
     }
+    refuse_misspelt(&fields)?;
     let text = |name: &str| match fields.get(name) {
         None | Some(Tree::Null) => Ok(None),
         Some(Tree::String(text)) => Ok(Some(text.clone())),
@@ -190,6 +232,24 @@ fn filter(tree: Tree, now: Time, depth: usize, seen: &mut Seen) -> Result<Filter
         Err(condition::Unknown::Value(due)) => return Err(Error::Value { key, operator, due }),
     };
     Ok(Filter::Property(PropertyCondition { key, condition, negated, missing }))
+}
+
+/// Returns an error for a field that looks like one of those that may be absent: without it the condition
+/// would mean something else. Other unknown fields are ignored, as PostHog's clients send some (`label`,
+/// `group_type_index`, …).
+fn refuse_misspelt(fields: &Map<String, Tree>) -> Result<(), Error> {
+    let absent = ["operator", "value", "type"].into_iter().filter(|it| !fields.contains_key(*it));
+    for meant in absent {
+        let is_like = |name: &str| {
+            let name = name.to_lowercase();
+            name.len() > 1 && meant.starts_with(&name)
+                || osa_distance(&name, meant) * 4 <= meant.len()
+        };
+        if let Some(name) = fields.keys().find(|name| is_like(name)) {
+            return Err(Error::Field { name: name.clone(), meant });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

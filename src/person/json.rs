@@ -162,6 +162,38 @@ pub fn string(text: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str(text).ok().map(Cow::Owned)
 }
 
+/// Returns the JSON text with each of its strings written in one way, whatever escapes were used for it.
+#[must_use]
+pub fn plain(json: &str) -> Cow<'_, str> {
+    if memchr::memchr(b'\\', json.as_bytes()).is_none() {
+        return Cow::Borrowed(json);
+    }
+    let (mut out, mut rest) = (String::with_capacity(json.len()), json);
+    while let Some(start) = memchr::memchr(b'"', rest.as_bytes()) {
+        let (before, from_quote) = rest.split_at(start);
+        let (quoted, after) = from_quote.split_at(string_length(from_quote));
+        out.push_str(before);
+        match string(quoted) {
+            Some(Cow::Owned(text)) => out.push_str(&serde_json::Value::from(text).to_string()),
+            _ => out.push_str(quoted),
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// Returns the length of the JSON string that a text begins with, quotes included.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(text.len(), |end| end + 2)
+}
+
 /// Converts a JSON text to text: a string to its content, anything else to its
 /// compact JSON. `None` for `null`.
 #[must_use]
@@ -325,6 +357,20 @@ mod tests {
         assert!(is_too_deep(&nested(MAX_DEPTH + 1)));
         assert!(!is_too_deep(&format!("\"{}\"", "[".repeat(500))));
         assert!(!is_too_deep(&format!("[{}]", vec!["{}"; 500].join(","))));
+    }
+
+    #[test]
+    fn strings_are_written_in_one_way() {
+        for (json, expected) in [
+            (r#"["caf\u00e9","a\/b"]"#, r#"["café","a/b"]"#),
+            (r#"{"\u0061\"":"\\","b":[1,"\n"]}"#, r#"{"a\"":"\\","b":[1,"\n"]}"#),
+            (r#"["é","\\\"","\u0022"]"#, r#"["é","\\\"","\""]"#),
+            (r#"["é"]"#, r#"["é"]"#),
+            (r#"["\ud83d\ude00"]"#, r#"["😀"]"#),
+            (r#"["\u00"#, r#"["\u00"#),
+        ] {
+            assert_eq!(plain(json), expected);
+        }
     }
 
     #[test]

@@ -87,11 +87,12 @@ impl Value {
         self.as_json() == "null"
     }
 
-    /// Returns the content of a string, or the JSON text of any other value.
+    /// Returns the content of a string, or the JSON text of any other value, which does not depend on the
+    /// escapes that were used in it.
     #[must_use]
     pub fn text(&self) -> Cow<'_, str> {
         let json = self.as_json();
-        json::string(json).unwrap_or(Cow::Borrowed(json))
+        json::string(json).unwrap_or_else(|| json::plain(json))
     }
 
     /// Returns whether the value can serve as a display name: it is not null, false, zero or empty.

@@ -96,6 +96,8 @@ IN_WORDS = [
     ": The body is larger than allowed",
     ": A filter may have 100 conditions and 10 levels of groups",
     "it is not a regular expression",
+    "it is too large, alone or with the patterns before it",
+    ": The field '.*' of a condition is not known",
     # A pattern does not know which days exist.
     "it must be a date such as 2026-03-01 or -7d",
     # A number counts as it is written: 7.0 is an integer in JSON Schema, but not an id.

@@ -30,7 +30,7 @@ pub struct Person {
     distinct_ids: Vec<String>,
     #[schema(value_type = Object, example = json!({"email": "bob@example.com", "plan": "starter"}))]
     properties: Value,
-    /// The time of its first event.
+    /// The time of its first event, or of the split that created it.
     #[schema(format = "date-time", example = "2026-01-11T08:00:00Z")]
     created_at: String,
     #[schema(format = "uuid", example = "7d15b82a-df57-5ed7-b9e0-6dd1cadab965")]

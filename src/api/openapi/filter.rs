@@ -90,7 +90,11 @@ fn conditions() -> [(&'static str, &'static [&'static str], RefOr<Schema>); 10] 
             &["icontains", "not_icontains"],
             scalar().into(),
         ),
-        ("Has a match of a pattern; has none.", &["regex", "not_regex"], regex.into()),
+        (
+            "Has a match of a pattern in RE2's syntax; has none.",
+            &["regex", "not_regex"],
+            regex.into(),
+        ),
         (
             "Is greater or less: as numbers where both are, else as text.",
             &["gt", "gte", "lt", "lte", "min", "max"],

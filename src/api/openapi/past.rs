@@ -26,6 +26,7 @@ pub struct PersonAtTime {
     created_at: Option<String>,
     #[schema(format = "uuid")]
     uuid: String,
+    /// The time of the newest event by then that changed the person, rounded down to the hour.
     #[schema(required = true, format = "date-time")]
     last_seen_at: Option<String>,
     is_identified: bool,

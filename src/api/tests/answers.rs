@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use axum::http::Version;
 use axum::routing::get;
 
 use super::*;
@@ -162,6 +163,7 @@ async fn errors_of_requests(story: &mut Story) {
         "?properties=x",
         "?properties=[{%22key%22:%22age%22,%22operator%22:%22likes%22}]",
         "?properties=[{%22key%22:%22age%22,%22operator%22:%22between%22,%22value%22:1}]",
+        "?properties=[{%22key%22:%22age%22,%22op%22:%22gt%22,%22value%22:1}]",
         "/1",
         "/properties_at_time?distinct_id=nobody&timestamp=2026-03-01",
         "/properties_at_time?person_id=1&timestamp=2026-03-01",
@@ -191,6 +193,7 @@ async fn errors_of_requests(story: &mut Story) {
         (Method::POST, format!("/{ANN}/split"), r#"{"main_distinct_id":"x"}"#),
         (Method::POST, format!("/{ANN}/update_property"), r#"{"$set":{},"key":"a"}"#),
         (Method::POST, format!("/{}/split", person_uuid(1, "bob")), "{}"),
+        (Method::POST, format!("/{ANN}/split"), r#"{"distinct_ids":["ann"]}"#),
         (Method::PATCH, format!("/{ANN}"), "{"),
         (Method::POST, "/bulk_delete".to_owned(), r#"{"ids":["zz"]}"#),
         (Method::POST, "/bulk_delete".to_owned(), r#"{"distinct_ids":[true]}"#),
@@ -220,6 +223,12 @@ async fn not_json(world: &World, story: &mut Story) {
     let packed = [key, ("content-type", "application/json"), ("content-encoding", "gzip")];
     let reply = world.send_with(Method::PATCH, &url, &packed, "x").await;
     story.tell("PATCH with Content-Encoding gzip", &reply);
+    let form = [key, ("content-type", "application/x-www-form-urlencoded")];
+    let reply = world.send_with(Method::PATCH, &url, &form, r#"{"properties": {"a": 1}}"#).await;
+    story.tell("PATCH with JSON as a form", &reply);
+    let old = Request::get(format!("{LIST}?format=csv")).version(Version::HTTP_10);
+    let old = old.header("authorization", "Bearer phx_reader").body(Body::empty()).unwrap();
+    story.tell("GET of an export over HTTP/1.0", &world.send(old).await);
 }
 
 /// Requests more than one answer may contain.

@@ -15,6 +15,15 @@ fn names(results: &[Json]) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn a_client_that_prefers_csv_is_answered_with_json() {
+    let world = World::new();
+    let reply = world.get_with(CHANGES, &[("accept", "text/csv")]).await;
+    assert_eq!(reply.header("content-disposition"), "");
+    assert_eq!(reply.ok(), world.get(CHANGES).await.ok());
+    assert_eq!(world.get(&format!("{CHANGES}?format=csv")).await.status, 400);
+}
+
+#[tokio::test]
 async fn each_person_comes_once_in_the_order_of_its_last_change() {
     let mut world = World::new();
     let (results, first) = after(&world, "", "").await;

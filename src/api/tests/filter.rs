@@ -38,6 +38,11 @@ async fn persons_are_filtered_by_their_properties() {
         (json!([{"key": "plan", "operator": "is_not_set"}]), vec!["bob"]),
         (json!([{"key": "nobody", "operator": "is_set"}]), vec![]),
         (json!([{"key": "long", "operator": "icontains", "value": "XXX"}]), vec!["bob"]),
+        (json!([{"key": "email", "operator": "regex", "value": r"^[\w-\.]+@[[x]"}]), vec!["ann"]),
+        (
+            json!([{"key": "name", "operator": "not_regex", "value": r"^[\p{L} ]{2,50}$"}]),
+            vec!["Dora_7", "bob", "ann"],
+        ),
         (
             json!({"type": "OR", "values": [
                 {"key": "age", "value": 7}, {"key": "theme", "value": "dark"}]}),
@@ -132,9 +137,30 @@ async fn filters_and_orders_that_make_no_sense_are_refused() {
         ("cursor=&offset=1", "both cursor and offset"),
         (&properties(&json!([{"key": "a", "value": 1, "type": "cohort"}])), "must be person"),
         (&properties(&json!([{"key": "a", "value": "(", "operator": "regex"}])), "regular"),
+        (&letters(93), "too large, alone or with"),
     ] {
-        let (status, body) = world.get(&format!("{LIST}?{query}")).await.error();
-        assert!(status == 400 && body.contains(words), "{query}: {body}");
+        for more in ["", "&distinct_id=ann", "&format=csv"] {
+            let (status, body) = world.get(&format!("{LIST}?{query}{more}")).await.error();
+            assert!(status == 400 && body.contains(words), "{query}{more}: {body}");
+        }
+    }
+}
+
+/// A filter with so many patterns that each take much memory.
+fn letters(count: usize) -> String {
+    let letters = json!({"key": "a", "value": r"\pL{20}", "operator": "regex"}).to_string();
+    format!("properties=[{}]", vec![letters; count].join(","))
+        .replace('"', "%22")
+        .replace('\\', "%5c")
+}
+
+#[tokio::test]
+async fn patterns_are_compiled_by_whose_turn_it_is_to_read() {
+    let world = World::new();
+    let _permits = world.state.lists.clone().acquire_many_owned(8).await.unwrap();
+    for more in ["", "&distinct_id=ann"] {
+        let reply = world.get(&format!("{LIST}?{}{more}", letters(93))).await;
+        assert!(reply.body.contains("\"overloaded\""), "{}", reply.body);
     }
 }
 

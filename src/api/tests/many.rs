@@ -85,6 +85,13 @@ async fn a_join_may_be_longer_than_memory_should_hold() {
     assert!(lines[..5_000].iter().all(|line| line.contains("\"from\":\"ad\"")));
     assert_eq!(lines[5_000], r#"{"error":"The line is longer than 65536 bytes.","line":5001}"#);
     assert!(lines[5_001..].iter().all(|line| line.contains("bob@x.org")));
+    for (length, refused) in [(64 << 10, false), ((64 << 10) + 1, true), (100_000, true)] {
+        let last = line("ann", "11:00").trim_end().to_owned();
+        let last = last.clone() + &" ".repeat(length - last.len());
+        let reply = join(&world, "", last).await;
+        assert_eq!(reply.body.contains("longer than 65536"), refused, "{length}: {}", reply.body);
+        assert_eq!(reply.body.lines().count(), 1);
+    }
 }
 
 #[tokio::test]

@@ -195,6 +195,7 @@ async fn a_split_takes_what_it_names_and_nobody_elses() {
         (json!({"distinct_ids_to_split": []}), "distinct_ids_to_split"),
         (json!({"distinct_ids_to_split": ["ann", "a-b-c-d-e"]}), "distinct_ids_to_split"),
         (json!({"distinct_ids_to_split": ["ann"], "main_distinct_id": "ann"}), "main_distinct_id"),
+        (json!({"distinct_ids": ["ann"]}), "distinct_ids"),
     ] {
         let (status, error) = write(&world, Method::POST, &url, &body).await.error();
         assert!(status == 400 && error.contains(attr), "{body}: {error}");
@@ -203,8 +204,10 @@ async fn a_split_takes_what_it_names_and_nobody_elses() {
     assert_eq!((reply.status.as_u16(), reply.body.as_str()), (201, r#"{"success":true}"#));
     let other = world.get("/api/projects/1/persons?distinct_id=a-b-c-d-e").await.json();
     assert_eq!(other["results"][0]["distinct_ids"], json!(["a-b-c-d-e"]));
-    let (status, _) = write(&world, Method::POST, &url, &Json::Null).await.error();
-    assert_eq!(status, 400, "there is nothing left to split");
+    for nothing in [Json::Null, json!({}), json!({"personal_api_key": "x", "min_position": null})] {
+        let (status, error) = write(&world, Method::POST, &url, &nothing).await.error();
+        assert!(status == 400 && error.contains("at least one"), "nothing is left: {error}");
+    }
 }
 
 #[tokio::test]
@@ -237,6 +240,28 @@ async fn a_repeated_idempotency_key_gets_the_first_result() {
     let url = person(ANN, "/split");
     let reply = world.request_with(WRITER, Method::POST, &url, &long, &Json::Null).await;
     assert_eq!(reply.status, 400);
+}
+
+#[tokio::test]
+async fn a_repeated_write_to_nobody_changes_nobody_who_came_since() {
+    let mut world = World::new();
+    let zed = person_uuid(1, "zed");
+    let key = [("idempotency-key", "k1")];
+    for _ in 0..2 {
+        for (method, rest, body) in [
+            (Method::DELETE, "", Json::Null),
+            (Method::PATCH, "", json!({"properties": {"plan": "x"}})),
+            (Method::POST, "/update_property", json!({"key": "plan", "value": "y"})),
+            (Method::POST, "/delete_property", json!({"$unset": "plan"})),
+            (Method::POST, "/split", json!({"distinct_ids_to_split": ["bob"]})),
+            (Method::POST, "/split", Json::Null),
+        ] {
+            let reply = world.request_with(WRITER, method, &person(&zed, rest), &key, &body).await;
+            assert_eq!(reply.error().0, 404, "{rest} {body}");
+        }
+        world.ingest(&[event("17:00", "zed").with(json!({"$set": {"plan": "z"}}))]);
+    }
+    assert_eq!(properties(&world, &zed).await["plan"], "z");
 }
 
 #[tokio::test]
@@ -306,6 +331,16 @@ async fn only_a_key_that_may_write_writes() {
     let wide = json!({"properties": {"wide": "x".repeat(2_000)}});
     assert_eq!(write(&world, Method::PATCH, &url, &wide).await.status, 413);
     assert_eq!(properties(&world, ANN).await["plan"], "pro");
+}
+
+#[tokio::test]
+async fn an_encoding_without_a_body_is_ignored() {
+    let world = World::new();
+    let headers = [("content-encoding", "gzip")];
+    world.get_with(&person(ANN, ""), &headers).await.ok();
+    let reply =
+        world.request_with(WRITER, Method::DELETE, &person(ANN, ""), &headers, &Json::Null).await;
+    assert_eq!(reply.status, 202);
 }
 
 #[tokio::test]

@@ -115,6 +115,7 @@ impl Route {
         let mut fields = json!({
             "distinct_ids": [id], "uuids": [uuid], "distinct_id": id, "timestamp": "2026-03-02",
             "key": "plan", "value": "x", "$unset": "plan", "properties": {"plan": "x"},
+            "main_distinct_id": id,
         });
         let mut request = Request::builder().method(self.method.clone());
         let (mut has_body, mut is_form) = (self.method == Method::POST, false);

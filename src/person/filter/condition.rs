@@ -3,11 +3,10 @@
 use std::cmp::Ordering::{self, Equal};
 
 use chrono::{DateTime, Months, TimeDelta};
-use regex::Regex;
 use semver::{Version, VersionReq};
 use serde_json::Value as Tree;
 
-use super::pattern;
+use super::pattern::Pattern;
 use crate::person::time::DAY;
 use crate::person::{Needle, Time, Value};
 
@@ -19,7 +18,7 @@ pub enum Condition {
     /// It contains this text, ignoring case.
     Contains(Needle),
     /// It contains a match of this pattern.
-    Matches(Regex),
+    Matches(Pattern),
     /// It has this order relative to another value: as numbers if both are, else as texts.
     Compares(Order, Value),
     /// It is a number in this range, bounds included.
@@ -108,7 +107,7 @@ impl Condition {
             ("in", _) if !value.is_array() => return due("it must be an array"),
             ("in", _) => Parsed::of(Self::OneOf(any_of(value)?), negated),
             ("icontains", _) => Parsed::of(Self::Contains(Needle::new(&text(value)?)), negated),
-            ("regex", _) => Parsed::of(Self::Matches(pattern(&text(value)?)?), negated),
+            ("regex", _) => Parsed::of(Self::Matches(Pattern::new(text(value)?)), negated),
             ("between", _) => {
                 let (least, most) = span(value)?;
                 Parsed::of_present(Self::Between(least, most), negated)
@@ -186,10 +185,6 @@ fn scalar(tree: &Tree) -> Result<Value, Unknown> {
 
 fn text(tree: &Tree) -> Result<String, Unknown> {
     Ok(scalar(tree)?.text().into_owned())
-}
-
-fn pattern(text: &str) -> Result<Regex, Unknown> {
-    pattern::parse(text).map_err(|error| Unknown::Value(error.to_string()))
 }
 
 fn span(tree: &Tree) -> Result<(f64, f64), Unknown> {

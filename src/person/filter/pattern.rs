@@ -1,19 +1,14 @@
-//! Patterns of the operator `regex`, with the semantics of RE2.
-//!
-//! The crate `regex` has RE2's syntax and linear time, but its `\w`, `\d`, `\s` and `\b` cover all of
-//! Unicode, while RE2's cover ASCII only. Left as they are, they would match other values, and make short
-//! patterns exceed the size limit. The crate's own switch for that, `(?-u)`, goes too far: with it `\W` and
-//! `.` match single bytes. So only these parts are rewritten, where the crate's parser finds them. Everything
-//! else stays Unicode, as in RE2: `.`, literal text, and case.
+//! Patterns of the operator `regex`: their syntax is RE2's, and the memory of all patterns of one filter
+//! is limited.
+
+use std::sync::OnceLock;
 
 use regex::{Regex, RegexBuilder};
-use regex_syntax::ast::parse::Parser;
-use regex_syntax::ast::{
-    AssertionKind, Ast, ClassPerl, ClassPerlKind, ClassSetItem, Span, Visitor, visit,
-};
 
-/// The maximum memory of a compiled pattern, in bytes.
-const MAX_BYTES: usize = 1 << 20;
+use super::re2;
+
+/// The memory of a compiled pattern that is tried first, in bytes.
+const LEAST_BYTES: usize = 64 << 10;
 
 /// Why a pattern cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -21,138 +16,120 @@ pub enum Error {
     /// It is not a regular expression.
     #[error("it is not a regular expression ({0})")]
     Syntax(String),
-    /// It compiles to more than the memory allowed.
-    #[error("it is too large")]
+    /// It compiles to more than the memory that is left.
+    #[error("it is too large, alone or with the patterns before it")]
     TooLarge,
 }
 
-/// Compiles a pattern.
-///
-/// # Errors
-/// [`Error`].
-pub fn parse(text: &str) -> Result<Regex, Error> {
-    let ast = Parser::new().parse(text).map_err(|error| Error::Syntax(error.to_string()))?;
-    let Ok(rewritten) = visit(&ast, Rewriter { text, kept: 0, out: String::new() });
-    let pattern = RegexBuilder::new(&rewritten).size_limit(MAX_BYTES).build();
-    pattern.map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => Error::TooLarge,
-        other => Error::Syntax(other.to_string()),
-    })
+/// A pattern, which has to be compiled before anything is matched: that may take long, so it is not done
+/// while the pattern is read.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    compiled: OnceLock<Regex>,
 }
 
-/// Rewrites a pattern, replacing the parts that RE2 restricts to ASCII.
-struct Rewriter<'t> {
-    text: &'t str,
-    /// The part of `text` already copied to `out` or replaced there, in bytes.
-    kept: usize,
-    out: String,
-}
-
-impl Rewriter<'_> {
-    fn replace(&mut self, span: &Span, by: &str) {
-        self.out.push_str(&self.text[self.kept..span.start.offset]);
-        self.out.push_str(by);
-        self.kept = span.end.offset;
+impl Pattern {
+    /// Creates a pattern that is not compiled yet.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self { text, compiled: OnceLock::new() }
     }
 
-    fn class(&mut self, class: &ClassPerl) {
-        // RE2's `\s` excludes the vertical tab. Bracketed classes may be nested, so
-        // these also work in a class.
-        let by = match (&class.kind, class.negated) {
-            (ClassPerlKind::Digit, false) => "[0-9]",
-            (ClassPerlKind::Digit, true) => "[^0-9]",
-            (ClassPerlKind::Space, false) => r"[\t\n\f\r\x20]",
-            (ClassPerlKind::Space, true) => r"[^\t\n\f\r\x20]",
-            (ClassPerlKind::Word, false) => "[0-9A-Za-z_]",
-            (ClassPerlKind::Word, true) => "[^0-9A-Za-z_]",
-        };
-        self.replace(&class.span, by);
-    }
-}
-
-impl Visitor for Rewriter<'_> {
-    type Output = String;
-    type Err = std::convert::Infallible;
-
-    fn finish(mut self) -> Result<String, Self::Err> {
-        self.out.push_str(&self.text[self.kept..]);
-        Ok(self.out)
-    }
-
-    fn visit_pre(&mut self, ast: &Ast) -> Result<(), Self::Err> {
-        match ast {
-            Ast::ClassPerl(class) => self.class(class),
-            Ast::Assertion(assertion) => match assertion.kind {
-                AssertionKind::StartLine
-                | AssertionKind::EndLine
-                | AssertionKind::StartText
-                | AssertionKind::EndText => {}
-                _ => {
-                    let Span { start, end } = assertion.span;
-                    let boundary = &self.text[start.offset..end.offset];
-                    self.replace(&assertion.span, &format!("(?-u:{boundary})"));
-                }
-            },
-            _ => {}
+    /// Compiles the pattern, unless it is compiled already. `bytes_left` is how much memory it may take, and
+    /// is reduced by what it takes.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn compile(&self, bytes_left: &mut usize) -> Result<(), Error> {
+        if self.compiled.get().is_none() {
+            let regex = compiled(&self.text, bytes_left)?;
+            self.compiled.get_or_init(|| regex);
         }
         Ok(())
     }
 
-    fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), Self::Err> {
-        if let ClassSetItem::Perl(class) = item {
-            self.class(class);
+    /// Returns whether a text has a match. Without [`Pattern::compile`] no text has one.
+    #[must_use]
+    pub fn is_match(&self, text: &str) -> bool {
+        self.compiled.get().is_some_and(|regex| regex.is_match(text))
+    }
+}
+
+/// Compiles a pattern. The crate tells only whether a pattern takes more than a limit, so higher ones are
+/// tried, and the one that was enough counts.
+fn compiled(text: &str, bytes_left: &mut usize) -> Result<Regex, Error> {
+    let translated = re2::translate(text).map_err(Error::Syntax)?;
+    let mut limit = LEAST_BYTES;
+    while limit <= *bytes_left {
+        match RegexBuilder::new(&translated).size_limit(limit).build() {
+            Ok(regex) => {
+                *bytes_left -= limit;
+                return Ok(regex);
+            }
+            Err(regex::Error::CompiledTooBig(_)) => limit *= 2,
+            Err(error) => return Err(Error::Syntax(reason(&translated, &error))),
         }
-        Ok(())
+    }
+    Err(Error::TooLarge)
+}
+
+/// Returns what is wrong with a pattern, without the pattern itself, which differs from the one given.
+fn reason(translated: &str, error: &regex::Error) -> String {
+    match regex_syntax::parse(translated) {
+        Err(regex_syntax::Error::Parse(error)) => error.kind().to_string(),
+        Err(regex_syntax::Error::Translate(error)) => error.kind().to_string(),
+        _ => error.to_string(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::person::filter::PATTERN_BYTES;
+
+    fn error(text: &str) -> String {
+        compiled(text, &mut { PATTERN_BYTES }).unwrap_err().to_string()
+    }
 
     #[test]
-    fn classes_and_boundaries_are_ascii_and_the_rest_is_not() {
-        for (pattern, yes, no) in [
-            (r"^\d$", vec!["7"], vec!["\u{663}", "a"]),
-            (r"^\w$", vec!["a", "_"], vec!["ä", "\u{663}", "-"]),
-            (r"^\s$", vec![" ", "\t", "\r"], vec!["\u{a0}", "\u{b}"]),
-            (r"^\D\W\S$", vec!["äää", "\u{663}\u{a0}\u{a0}"], vec!["1ää", "äaä", "ää "]),
-            (r"^[\w.-]+$", vec!["a.b-c"], vec!["ä"]),
-            (r"^[^\w.]$", vec!["ä", "-"], vec!["a", "."]),
-            (r"^[\W\d]$", vec!["ä", "1"], vec!["a"]),
-            (r"^[\w&&[^\d]]$", vec!["a"], vec!["1", "ä"]),
-            (r"\bb\b", vec!["b", "a b", "äb"], vec!["ab"]),
-            (r"a\Bä", vec![], vec!["aä"]),
-            (r"ä\Bö", vec!["äö"], vec![]),
-            (r"\B", vec!["ä", "-"], vec![]),
-            (r"(?x) ^ \s \d $ # a \w", vec![" 1"], vec!["\u{a0}1"]),
-            // As in RE2, the other case of an ASCII letter may be outside ASCII.
-            (r"(?i)^\w$", vec!["a", "\u{212a}"], vec!["ä"]),
-            (r"(?i)^É.$", vec!["éü"], vec!["e"]),
-            (r"^.$", vec!["ü", "\u{1f600}"], vec!["ab", "\n"]),
-            (r"^\\w\.[[:alpha:]]\pL$", vec![r"\w.aä"], vec!["a.aä"]),
-            ("^ü\\wü$", vec!["üaü"], vec!["üüü"]),
-        ] {
-            let regex = parse(pattern).unwrap();
-            for text in yes {
-                assert!(regex.is_match(text), "{pattern} {text}");
-            }
-            for text in no {
-                assert!(!regex.is_match(text), "not: {pattern} {text}");
-            }
+    fn all_letters_are_not_too_large_and_repeated_repetitions_are() {
+        for pattern in [r"^[\w.+-]+@[\w-]+\.[\w.-]{2,63}$", r"^\w{1,64}$", r"^[\p{L} ]{2,50}$"] {
+            assert!(compiled(pattern, &mut { PATTERN_BYTES }).is_ok(), "{pattern}");
+        }
+        let too_large = "it is too large, alone or with the patterns before it";
+        assert_eq!(error("((a{1000}){1000}){1000}"), too_large);
+    }
+
+    #[test]
+    fn patterns_share_their_memory() {
+        let mut left = PATTERN_BYTES;
+        let compiled: Vec<_> = (0..93).map(|_| compiled(r"\pL{20}", &mut left)).collect();
+        let fit = compiled.iter().filter(|compiled| compiled.is_ok()).count();
+        assert!((4..40).contains(&fit), "{fit} fit, and {left} bytes are left");
+        let mut left = PATTERN_BYTES;
+        for _ in 0..100 {
+            super::compiled("^a+@example[.]com$", &mut left).unwrap();
         }
     }
 
     #[test]
-    fn short_patterns_are_not_too_large() {
-        let email = parse(r"^[\w.+-]+@[\w-]+\.[\w.-]{2,63}$").unwrap();
-        assert!(email.is_match("ann@x.org") && !email.is_match("ann"));
-        assert!(parse(r"^\w{1,64}$").unwrap().is_match("ann_7"));
-        let error = parse("((a{1000}){1000}){1000}").unwrap_err().to_string();
-        assert_eq!(error, "it is too large");
-        for pattern in ["(", r"(?=a)", r"\p{Nobody}", r"(\w"] {
-            let error = parse(pattern).unwrap_err().to_string();
-            assert!(error.starts_with("it is not a regular expression ("), "{pattern}: {error}");
+    fn an_invalid_pattern_says_why() {
+        for (pattern, reason) in [
+            ("(", "unclosed group"),
+            (r"\p{Nobody}", "Unicode property value not found"),
+            ("(?=a)", "(?=a is not a group of RE2"),
+        ] {
+            assert_eq!(error(pattern), format!("it is not a regular expression ({reason})"));
         }
+    }
+
+    #[test]
+    fn nothing_matches_before_it_is_compiled() {
+        let pattern = Pattern::new("a".to_owned());
+        assert!(!pattern.is_match("a"));
+        pattern.compile(&mut { PATTERN_BYTES }).unwrap();
+        pattern.compile(&mut 0).unwrap();
+        assert!(pattern.is_match("a") && !pattern.is_match("b"));
     }
 }

@@ -10,7 +10,9 @@ fn now() -> Time {
 
 fn one(operator: &str, value: &str) -> Result<Filter, Error> {
     let json = format!(r#"[{{"key":"k","operator":"{operator}","value":{value}}}]"#);
-    Filter::parse(&json, now())
+    let filter = Filter::parse(&json, now())?;
+    filter.compile()?;
+    Ok(filter)
 }
 
 /// Returns whether an operator with a value holds for the value of a property; `-` is a missing one.
@@ -30,6 +32,8 @@ fn every_operator_does_what_its_name_says() {
         ("exact", "{\"a\":1}", vec!["{\"a\":1.0}"], vec!["{}", "-"]),
         ("is_not", "[\"a\", 1]", vec!["\"b\"", "-", "null"], vec!["\"a\"", "1"]),
         ("icontains", "\"ÄB\"", vec!["\"xäbx\"", "[\"äb\"]"], vec!["\"ab\"", "-", "null"]),
+        ("icontains", "\"café\"", vec!["[\"caf\\u00e9\"]"], vec!["[\"caf\\\\u00e9\"]"]),
+        ("regex", "\"^.{2}a/b\"", vec!["[\"a\\/b\"]"], vec![]),
         ("not_icontains", "1", vec!["\"x\"", "-", "null"], vec!["21", "\"a1\""]),
         ("regex", "\"^a+$\"", vec!["\"aa\""], vec!["\"ab\"", "-", "null"]),
         ("not_regex", "\"^a+$\"", vec!["\"ab\"", "-", "null"], vec!["\"aa\""]),
@@ -178,6 +182,12 @@ fn an_invalid_filter_says_why() {
     for operator in ["not_exact", "not_gt", "not_is_set", "is_date_", "semver_", "semver_near"] {
         assert!(one(operator, "\"1\"").is_err(), "{operator}");
     }
+    for (name, meant) in [("op", "operator"), ("Operator", "operator"), ("vaule", "value")] {
+        let error = Filter::parse(&format!(r#"[{{"key": "a", "{name}": "1"}}]"#), now());
+        assert_eq!(error.unwrap_err(), Error::Field { name: name.to_owned(), meant });
+    }
+    let more = r#"[{"key": "a", "value": 1, "label": "A", "group_type_index": null, "v": 1}]"#;
+    assert!(Filter::parse(more, now()).is_ok(), "clients send more than is needed");
     let cohort = Filter::parse(r#"[{"key":"id","value":7,"type":"cohort"}]"#, now());
     assert_eq!(cohort.unwrap_err(), Error::Type("cohort".to_owned()));
     let many = format!("[{}]", vec![r#"{"key":"a","value":1}"#; 101].join(","));
