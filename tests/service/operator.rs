@@ -91,12 +91,15 @@ fn a_backup_or_restore_that_cannot_be_made_says_why() {
     };
     refused("backup", &at("new"), "there is no store in");
     assert!(!folder.path().join("new").exists(), "nothing is made for nothing");
-    refused("restore", &at("missing"), "there are no backups in");
+    refused("restore", &at("missing"), "there is no such folder");
+    refused("restore", &at("file"), "it is not a folder");
     home.serve().terminate();
     refused("backup", &at("file"), "backups in");
     let within = home.store().join("backups/of/today");
     refused("backup", within.to_str().unwrap(), "is inside store.path; keep backups elsewhere");
     assert!(!within.exists());
+    let around = home.store().parent().unwrap().to_owned();
+    refused("backup", around.to_str().unwrap(), "contains store.path");
 }
 
 fn add_to(file: &Path, text: &str) {
