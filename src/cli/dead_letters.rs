@@ -93,6 +93,7 @@ impl Selection {
 /// Those of the subcommand.
 pub fn run(config: &Config, command: &Command, output: &mut impl Write) -> anyhow::Result<()> {
     match command {
+    config.check_kafka()?;
         Command::List(listing) => list(config, listing, output),
         Command::Replay(selection) => replay(config, selection, output),
     }

@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Sends every usable line. Every other line is reported and skipped.
 pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
     let topic = config.kafka.topics.first().context("kafka.topics is empty")?;
+    config.check_kafka()?;
     let producer = Producer::connect(&config.kafka_connection())?;
     let reader: Box<dyn BufRead> = match file {
         "-" => Box::new(io::stdin().lock()),
