@@ -116,7 +116,7 @@ fn list(config: &Config, listing: &ListArguments, output: &mut impl Write) -> an
         }
         let Origin { topic, partition, offset } = &letter.origin;
         let truncated = if letter.truncated { "  (value too large to be kept)" } else { "" };
-        let (number, rejected, reason) = (letter.offset, letter.rejected, &letter.reason);
+        let (number, rejected, reason) = (letter.offset, letter.rejected, reason_text(letter));
         let key = key_text(letter);
         Ok(writeln!(
             output,
@@ -162,6 +162,14 @@ fn replay(config: &Config, selection: &Selection, output: &mut impl Write) -> an
     Ok(())
 }
 
+/// Returns the reason, with the field that is wrong if the letter names one.
+fn reason_text(letter: &Letter) -> String {
+    match letter.detail.as_str() {
+        "" => letter.reason.clone(),
+        detail => format!("{} ({})", letter.reason, detail.escape_debug()),
+    }
+}
+
 fn key_text(letter: &Letter) -> String {
     let Some(key) = &letter.key else { return "-".to_owned() };
     let text = String::from_utf8_lossy(key);
@@ -198,6 +206,14 @@ mod tests {
         for other in [letter(2, "not_json"), letter(5, "not_json"), letter(4, "invalid_uuid")] {
             assert!(!selection.has(&other), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_reason_names_the_field() {
+        let reason = "wrong_type".to_owned();
+        let letter = Letter { reason, detail: "$set".to_owned(), ..Letter::default() };
+        assert_eq!(reason_text(&letter), "wrong_type ($set)");
+        assert_eq!(reason_text(&Letter { detail: String::new(), ..letter }), "wrong_type");
     }
 
     #[test]
