@@ -116,6 +116,13 @@ impl Connection {
         config
     }
 
+    /// Returns the text for an operator that no broker can be reached, and why.
+    #[must_use]
+    pub fn unreachable(&self, reason: &str) -> String {
+        let address = &self.bootstrap_servers;
+        format!("no broker of {address} (kafka.bootstrap_servers) can be reached: {reason}")
+    }
+
     /// Returns how many partitions the topics have in total, counting those that Kafka answers for now; at
     /// least one.
     #[must_use]
