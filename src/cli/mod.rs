@@ -14,11 +14,12 @@ mod serve;
 mod verify;
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use crate::api::{self, key::SCOPE_NAMES};
@@ -38,6 +39,7 @@ pub const EXIT_CONFIGURATION: u8 = 78;
 struct Cli {
     /// Configuration file; it overrides the defaults, and PERSONVIEW_* variables override it
     #[arg(long, global = true, value_name = "FILE", env = config::FILE_VARIABLE)]
+    #[arg(value_parser = OsStringValueParser::new().try_map(file_name))]
     config: Option<PathBuf>,
 
     #[command(subcommand)]
@@ -140,6 +142,14 @@ enum ConfigCommand {
     Show,
 }
 
+/// Refuses an empty name, which most often comes from a variable that was to be filled.
+fn file_name(name: OsString) -> Result<PathBuf, String> {
+    if name.is_empty() {
+        return Err(format!("it is empty; name a file, or unset {}", config::FILE_VARIABLE));
+    }
+    Ok(name.into())
+}
+
 /// Runs the command given by the process's arguments. Errors are printed to standard error.
 ///
 /// Wrong usage, `--help` and `--version` end the process here.
@@ -239,6 +249,13 @@ mod tests {
 
     #[test]
     fn scopes_and_projects_may_be_repeated_listed_or_separated_by_commas() {
+    #[test]
+    fn an_empty_file_name_is_wrong_usage_that_names_the_variable() {
+        let error = Cli::try_parse_from(["personview", "--config", "", "serve"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ValueValidation);
+        assert!(error.to_string().contains("unset PERSONVIEW_CONFIG"), "{error}");
+    }
+
         for arguments in [
             "--scope person:read --scope project:read --project 1 --project 2",
             "--scope person:read project:read --project 1 2",
