@@ -24,14 +24,15 @@ Examples:
   zcat events.ndjson.gz | personview produce -";
 
 pub const KEY_CREATE_EXAMPLES: &str = "\
-Prints the key, once, and the [[api_keys]] table for the configuration file, which contains only
-the key's hash.
+Prints the key, once, to standard error, and to standard output the [[api_keys]] table for the
+configuration file, which contains only the key's hash.
 
 Examples:
   personview key create --label dashboard --scope person:read --project 1
   personview key create --label sync --scope person:write activity_log:read --project 1 2";
 
 pub const VERIFY_HELP: &str = "\
+  personview key create --label dashboard --scope person:read --project 1 >>personview.toml
 Reads the whole store, as it is at this moment, and compares heads, histories, timelines, merges,
 lists, distinct ids and positions with each other. Writes nothing; a server may run on the store.
 Prints a line for each law and the first 20 differences, and exits with 1 if there is any.";

@@ -110,7 +110,7 @@ enum InspectCommand {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Create a key and print it with its table for the configuration file
+    /// Create a key; print its table for the configuration file, and the key itself to standard error
     #[command(after_help = help::KEY_CREATE_EXAMPLES)]
     Create {
         /// Name for the key's user; the activity log shows it as the author
@@ -186,7 +186,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
                 projects,
                 requests_per_minute,
             };
-            key::create(wanted, &mut output)
+            key::create(wanted, &mut output, &mut io::stderr())
         }
         Command::Key(KeyCommand::Hash) => key::hash(io::stdin().lock(), &mut output),
         Command::Config(ConfigCommand::Check) => {
