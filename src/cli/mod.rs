@@ -190,8 +190,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Key(KeyCommand::Hash) => key::hash(io::stdin().lock(), &mut output),
         Command::Config(ConfigCommand::Check) => {
-            load()?.check_start()?;
-            Ok(writeln!(output, "The configuration can be used.")?)
+            let config = load()?;
+            config.check_start()?;
+            writeln!(output, "The configuration can be used.")?;
+            config.notes().iter().try_for_each(|note| Ok(writeln!(output, "Note: {note}")?))
         }
         Command::Config(ConfigCommand::Show) => Ok(write!(output, "{}", load()?.show())?),
         Command::Inspect(InspectCommand::Person(asked)) => {
@@ -248,14 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn scopes_and_projects_may_be_repeated_listed_or_separated_by_commas() {
-    #[test]
     fn an_empty_file_name_is_wrong_usage_that_names_the_variable() {
         let error = Cli::try_parse_from(["personview", "--config", "", "serve"]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ValueValidation);
         assert!(error.to_string().contains("unset PERSONVIEW_CONFIG"), "{error}");
     }
 
+    #[test]
+    fn scopes_and_projects_may_be_repeated_listed_or_separated_by_commas() {
         for arguments in [
             "--scope person:read --scope project:read --project 1 --project 2",
             "--scope person:read project:read --project 1 2",

@@ -94,6 +94,18 @@ fn the_example_files_can_be_served() {
 }
 
 #[test]
+fn what_is_left_of_the_example_is_noted() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/production.toml");
+    let text = fs::read_to_string(path).expect("config/production.toml");
+    let password = ("PERSONVIEW_KAFKA__CLIENT__SASL_PASSWORD", "x");
+    let notes = load(&text, &[password]).expect("all right").notes();
+    assert!(notes[0].contains("no API keys") && notes[1].contains("phc_change_me"), "{notes:?}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/local.toml");
+    let notes = Config::load(Some(&path), std::iter::empty()).expect("all right").notes();
+    assert_eq!(notes, [""; 0]);
+}
+
+#[test]
 fn the_local_key_opens_the_local_project() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/local.toml");
     let config = Config::load(Some(&path), std::iter::empty()).expect("config/local.toml");
