@@ -19,6 +19,9 @@ pub const PRODUCE_EXAMPLES: &str = "\
 Each line is one event, as an SDK sends it or wrapped as the capture service wraps it:
   {\"token\":\"phc_example\",\"event\":\"$set\",\"distinct_id\":\"ann\",\"properties\":{\"$set\":{\"plan\":\"pro\"}}}
 
+Lines of one distinct id keep their order, as they go to one partition. The server orders partitions by the
+times at which events were sent, so those of the same millisecond may be taken in any order.
+
 Examples:
   personview produce events.ndjson
   zcat events.ndjson.gz | personview produce -";
@@ -29,10 +32,10 @@ configuration file, which contains only the key's hash.
 
 Examples:
   personview key create --label dashboard --scope person:read --project 1
+  personview key create --label dashboard --scope person:read --project 1 >>personview.toml
   personview key create --label sync --scope person:write activity_log:read --project 1 2";
 
 pub const VERIFY_HELP: &str = "\
-  personview key create --label dashboard --scope person:read --project 1 >>personview.toml
 Reads the whole store, as it is at this moment, and compares heads, histories, timelines, merges,
 lists, distinct ids and positions with each other. Writes nothing; a server may run on the store.
 Prints a line for each law and the first 20 differences, and exits with 1 if there is any.";
