@@ -4,11 +4,14 @@
 use std::env;
 use std::io::{self, IsTerminal};
 
-use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 /// The filter used if `RUST_LOG` is not set. librdkafka is off because it writes a line for every retry of
 /// each of its clients; `progress` logs every Kafka problem once.
 const DEFAULT_FILTER: &str = "info,rdkafka=off,librdkafka=off";
+
+/// The targets that may stand in a filter without a level: what this program and its client for Kafka log.
+const TARGETS: [&str; 3] = ["personview", "rdkafka", "librdkafka"];
 
 /// Why logging could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -41,8 +44,32 @@ pub fn start() -> Result<(), Error> {
 /// Parses a filter; a missing or blank `text` gives the default one.
 fn filter(text: Option<&str>) -> Result<EnvFilter, Error> {
     let text = text.map(str::trim).filter(|text| !text.is_empty());
-    EnvFilter::try_new(text.unwrap_or(DEFAULT_FILTER))
-        .map_err(|error| Error::Filter(error.to_string()))
+    let text = text.unwrap_or(DEFAULT_FILTER);
+    // Filters of spans, in brackets, have a grammar of their own, and nothing here has spans.
+    if !text.contains('[') {
+        text.split(',').filter(|part| !part.is_empty()).try_for_each(check_directive)?;
+    }
+    EnvFilter::try_new(text).map_err(|error| Error::Filter(error.to_string()))
+}
+
+/// Refuses what would silently match nothing: any word is a valid target for the filter.
+fn check_directive(directive: &str) -> Result<(), Error> {
+    let (target, level) = match directive.split_once('=') {
+        Some((target, level)) => (target, Some(level)),
+        None => (directive, None),
+    };
+    let is_path = target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:-".contains(&byte));
+    let is_known = TARGETS.contains(&target.split("::").next().unwrap_or(target));
+    let is_level = |text: &str| text.parse::<LevelFilter>().is_ok();
+    match level {
+        Some(level) if is_path && is_level(level) => Ok(()),
+        None if is_level(target) || (is_path && is_known) => Ok(()),
+        Some(_) => Err(Error::Filter(format!("\"{directive}\" is not a target and its level"))),
+        None => Err(Error::Filter(format!(
+            "\"{directive}\" is neither a level (off, error, warn, info, debug, trace) nor a target with its \
+             level"
+        ))),
+    }
 }
 
 #[cfg(test)]
@@ -59,7 +86,25 @@ mod tests {
 
     #[test]
     fn a_filter_that_says_nothing_is_refused() {
-        assert!(filter(Some("personview=loud")).is_err());
-        assert!(filter(Some("personview=debug,warn")).is_ok());
+        for text in [
+            "personview=loud",
+            "warning",
+            "debgu",
+            "info;librdkafka=warn",
+            "info, rdkafka=off",
+            "info=debug=x",
+        ] {
+            assert!(filter(Some(text)).is_err(), "{text}");
+        }
+        for text in [
+            "personview=debug,warn",
+            "INFO",
+            "personview",
+            "personview::store=trace,hyper=debug",
+            "info,librdkafka=warn",
+            "off,",
+        ] {
+            assert!(filter(Some(text)).is_ok(), "{text}");
+        }
     }
 }

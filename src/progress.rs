@@ -31,7 +31,7 @@ pub struct Status {
     /// Why Kafka cannot be read at the moment; it is retried.
     pub kafka_trouble: Option<String>,
     /// The cause that librdkafka reported for that trouble, if any: a wrong password, an invalid certificate,
-    /// a host name that does not resolve.
+    /// a host name that does not resolve, a connection that was refused.
     pub kafka_cause: Option<String>,
     /// Why topics or partitions are not read although brokers answer; they are retried.
     pub not_read: BTreeMap<TopicPart, String>,

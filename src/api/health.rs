@@ -50,6 +50,17 @@ fn component(fault: Option<String>) -> Component {
     Component { ok: fault.is_none(), reason: fault, lag_records: None, last_record_at: None }
 }
 
+/// Returns what is wrong with Kafka, and the cause if librdkafka has told one.
+fn kafka_reason(status: &Status) -> Option<String> {
+    match (&status.kafka_trouble, &status.kafka_cause) {
+        (Some(trouble), Some(cause)) if trouble != cause => Some(format!("{trouble}: {cause}")),
+        (trouble, cause) => {
+            let others = [status.dead_letter_trouble.as_ref(), status.not_read.values().next()];
+            [cause.as_ref(), trouble.as_ref()].into_iter().chain(others).flatten().next().cloned()
+        }
+    }
+}
+
 fn components(status: &Status, poisoned: bool) -> Components {
     let fault = |is: bool, reason: &str| is.then(|| reason.to_owned());
     let store = fault(poisoned, "an earlier commit failed; restart to go on from what is on disk");
@@ -61,19 +72,7 @@ fn components(status: &Status, poisoned: bool) -> Components {
         ..component(behind)
     };
     // Always ok: reads go on without Kafka, and every answer says how far the log is applied.
-    let kafka = Component {
-        reason: [
-            status.kafka_cause.as_ref(),
-            status.kafka_trouble.as_ref(),
-            status.dead_letter_trouble.as_ref(),
-            status.not_read.values().next(),
-        ]
-        .into_iter()
-        .flatten()
-        .next()
-        .cloned(),
-        ..component(None)
-    };
+    let kafka = Component { reason: kafka_reason(status), ..component(None) };
     Components {
         store: component(store),
         ingestion: component(status.stopped.clone()),

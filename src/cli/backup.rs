@@ -78,14 +78,19 @@ impl Source {
     }
 }
 
-/// Refuses a backup folder inside the store's folder: clearing that folder to restore a backup
-/// would delete the backups too.
+/// Refuses a backup folder inside the store's folder, since clearing that folder to restore a backup
+/// would delete the backups too, and one around it, which may be the store's own disk.
 fn ensure_outside_store(backups: &Path, store: &Path) -> anyhow::Result<()> {
     let absolute = std::path::absolute(backups)?;
+    // A store that does not exist is refused later, with a better reason.
+    let Ok(store) = store.canonicalize() else { return Ok(()) };
     // The folder may not exist yet, so its nearest existing ancestor is resolved.
     let there = absolute.ancestors().find_map(|folder| folder.canonicalize().ok());
-    if there.zip(store.canonicalize().ok()).is_some_and(|(there, store)| there.starts_with(store)) {
+    if there.is_some_and(|there| there.starts_with(&store)) {
         bail!("{} is inside store.path; keep backups elsewhere", backups.display());
+    }
+    if absolute.canonicalize().is_ok_and(|folder| store.starts_with(folder)) {
+        bail!("{} contains store.path; give backups a folder of their own", backups.display());
     }
     Ok(())
 }
@@ -94,7 +99,8 @@ fn ensure_outside_store(backups: &Path, store: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// If there is no store, the server that runs on it refuses, or the folder cannot be written.
+/// If there is no store, the server that runs on it refuses, the folder cannot be written, or an earlier
+/// backup in it is incomplete.
 pub fn back_up(
     config: &Config,
     wanted: &BackupArguments,
@@ -104,6 +110,7 @@ pub fn back_up(
     ensure_outside_store(&wanted.directory, &config.store.path)?;
     let source = Source::take(config)?;
     let mut backups = Backups::open(&wanted.directory)?;
+    backups.check_complete().context("no backup was made, and nothing was deleted")?;
     let (added, written) = watched(&wanted.directory, || backups.add(source.checkpoint()));
     let added = added?;
     source.done().context("the backup is whole, but the server did not note it")?;
@@ -112,7 +119,7 @@ pub fn back_up(
     }
     writeln!(
         output,
-        "{}; {} of it were new, copied in {:.1} s",
+        "{}; {} copied in {:.1} s",
         text(&added),
         ByteSize(written),
         began.elapsed().as_secs_f64()
@@ -124,31 +131,19 @@ pub fn back_up(
 ///
 /// # Errors
 ///
-/// If there is a store already, or if the backup does not exist or is damaged.
+/// If there is a store already, or if the backup does not exist, is incomplete or is damaged.
 pub fn restore(
     config: &Config,
     from: &RestoreArguments,
     output: &mut impl Write,
 ) -> anyhow::Result<()> {
     let began = Instant::now();
-    let nothing = || format!("there are no backups in {}", from.directory.display());
-    // Checked first because opening a backup folder that does not exist would create it.
-    if !from.directory.join("meta").is_dir() {
-        bail!(nothing());
-    }
-    let mut backups = Backups::open(&from.directory)?;
-    let list = backups.list();
+    let backups = Backups::open_existing(&from.directory)?;
     if from.list {
-        for backup in &list {
-            writeln!(output, "{}", text(backup))?;
-        }
-        return Ok(());
+        return list(&backups, from, output);
     }
-    let newest = list.last().with_context(nothing)?.number;
-    let number = from.backup.unwrap_or(newest);
-    let backup = list.into_iter().find(|backup| backup.number == number);
-    let backup =
-        backup.with_context(|| format!("there is no backup {number}; --list shows which are"))?;
+    let backup = chosen(&backups, from)?;
+    let number = backup.number;
     let store_config = config.store_config();
     let (positions, _) = watched(&config.store.path, || backups.restore(number, &store_config));
     let positions = positions?;
@@ -163,6 +158,42 @@ pub fn restore(
         writeln!(output, "goes on at {topic}:{partition}:{}", applied.next_offset)?;
     }
     Ok(())
+}
+
+/// Prints the complete backups. Then fails if others are incomplete, or if there are none at all, so that
+/// scripts notice.
+fn list(backups: &Backups, from: &RestoreArguments, output: &mut impl Write) -> anyhow::Result<()> {
+    let complete = backups.list();
+    for backup in &complete {
+        writeln!(output, "{}", text(backup))?;
+    }
+    backups.check_complete()?;
+    if complete.is_empty() {
+        bail!(no_backups(from));
+    }
+    Ok(())
+}
+
+fn no_backups(from: &RestoreArguments) -> String {
+    format!("there are no backups in {}", from.directory.display())
+}
+
+/// Returns the backup to restore: the one asked for, or else the newest.
+fn chosen(backups: &Backups, from: &RestoreArguments) -> anyhow::Result<Backup> {
+    let complete = backups.list();
+    let incomplete = backups.incomplete()?.into_iter().map(|(number, _)| number);
+    let newest = complete.iter().map(|backup| backup.number).chain(incomplete).max();
+    let number = from.backup.or(newest);
+    let number = number.with_context(|| no_backups(from))?;
+    let Some(backup) = complete.into_iter().find(|backup| backup.number == number) else {
+        // An older one is never taken unasked: the store would silently lack what came after it.
+        let other = "--backup N takes another one, --list shows which there are";
+        backups
+            .check_complete()
+            .with_context(|| format!("no backup {number} to restore; {other}"))?;
+        bail!("there is no backup {number}; --list shows which there are");
+    };
+    Ok(backup)
 }
 
 fn text(Backup { number, time, bytes }: &Backup) -> String {
@@ -197,4 +228,47 @@ fn bytes_of(folder: &Path) -> u64 {
         Err(_) => 0,
     };
     entries.flatten().map(bytes).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_older_backup_is_taken_unasked_for_an_incomplete_newest_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, directory) = (folder.path().join("store"), folder.path().join("backups"));
+        let variable = ("PERSONVIEW_STORE__PATH".to_owned(), store.display().to_string());
+        let config = Config::load(None, std::iter::once(variable)).unwrap();
+        drop(Store::open(&config.store_config()).unwrap());
+        let around = BackupArguments { directory: folder.path().to_owned(), keep: None };
+        let error = back_up(&config, &around, &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains("contains store.path"), "{error}");
+        let wanted = BackupArguments { directory: directory.clone(), keep: Some(2) };
+        for _ in 0..2 {
+            back_up(&config, &wanted, &mut Vec::new()).unwrap();
+        }
+        fs::remove_file(directory.join("private/2/CURRENT")).unwrap();
+        let error = format!("{:#}", back_up(&config, &wanted, &mut Vec::new()).unwrap_err());
+        assert!(error.contains("no backup was made") && error.contains("backup 2:"), "{error}");
+
+        fs::remove_dir_all(&store).unwrap();
+        let asked = |backup, list| {
+            let from = RestoreArguments { directory: directory.clone(), backup, list };
+            let mut output = Vec::new();
+            let done = restore(&config, &from, &mut output);
+            let error = done.err().map(|error| format!("{error:#}"));
+            (String::from_utf8(output).unwrap(), error)
+        };
+        let (listed, error) = asked(None, true);
+        assert!(listed.starts_with("backup 1 of") && listed.lines().count() == 1, "{listed}");
+        assert!(error.unwrap().contains("backup 2:"));
+        for number in [None, Some(2)] {
+            let error = asked(number, false).1.unwrap();
+            assert!(error.contains("backup 2:") && error.contains("--backup N"), "{error}");
+        }
+        assert!(!store.exists());
+        assert_eq!(asked(Some(1), false).1, None);
+        assert!(store.join("CURRENT").exists());
+    }
 }

@@ -81,6 +81,7 @@ impl Selection {
             }
             anyhow::Ok(())
         })
+        .map_err(|error| produce::with_address(config, error))
         .with_context(|| format!("the dead letters in {topic} cannot be read"))?;
         Ok(reasons)
     }
@@ -92,6 +93,7 @@ impl Selection {
 ///
 /// Those of the subcommand.
 pub fn run(config: &Config, command: &Command, output: &mut impl Write) -> anyhow::Result<()> {
+    config.check_kafka()?;
     match command {
         Command::List(listing) => list(config, listing, output),
         Command::Replay(selection) => replay(config, selection, output),
@@ -115,7 +117,7 @@ fn list(config: &Config, listing: &ListArguments, output: &mut impl Write) -> an
         }
         let Origin { topic, partition, offset } = &letter.origin;
         let truncated = if letter.truncated { "  (value too large to be kept)" } else { "" };
-        let (number, rejected, reason) = (letter.offset, letter.rejected, &letter.reason);
+        let (number, rejected, reason) = (letter.offset, letter.rejected, reason_text(letter));
         let key = key_text(letter);
         Ok(writeln!(
             output,
@@ -135,20 +137,25 @@ fn list(config: &Config, listing: &ListArguments, output: &mut impl Write) -> an
 /// If Kafka does not answer or refuses records, or if the values of some records were not kept.
 fn replay(config: &Config, selection: &Selection, output: &mut impl Write) -> anyhow::Result<()> {
     let producer = Producer::connect(&config.kafka_connection())?;
-    let (mut sent, mut lost) = (0_u64, Vec::new());
+    let (mut offsets, mut lost) = (BTreeMap::<u32, (u64, u64)>::new(), Vec::new());
     selection.each(config, |letter| {
         if letter.truncated {
             let Origin { topic, partition, offset } = &letter.origin;
             lost.push(format!("{topic}:{partition}:{offset}"));
         } else {
             dead_letters::replay(&producer, letter)?;
-            sent += 1;
+            let found = offsets.entry(letter.partition).or_insert((letter.offset, letter.offset));
+            found.1 = letter.offset;
         }
         Ok(())
     })?;
-    let delivered = produce::finish(&producer, config, "records")?;
+    let (delivered, finished) = produce::finish(&producer, config, "records");
     let refused = produce::tell_refused(&delivered, "records");
-    writeln!(output, "{} records were sent once more", sent - refused)?;
+    writeln!(output, "{} records were sent once more", delivered.count)?;
+    finished?;
+    for (partition, (first, last)) in &offsets {
+        writeln!(output, "{}", replayed(*partition, *first, *last, offsets.len()))?;
+    }
     if !lost.is_empty() {
         eprintln!(
             "these were too large to be kept; read them where they came from: {}",
@@ -159,6 +166,24 @@ fn replay(config: &Config, selection: &Selection, output: &mut impl Write) -> an
         bail!("{} records were not sent", refused + lost.len() as u64);
     }
     Ok(())
+}
+
+/// Returns the reason, with the field that is wrong if the letter names one.
+fn reason_text(letter: &Letter) -> String {
+    match letter.detail.as_str() {
+        "" => letter.reason.clone(),
+        detail => format!("{} ({})", letter.reason, detail.escape_debug()),
+    }
+}
+
+/// Returns which dead letters of a partition were sent, and how to leave them out the next time.
+fn replayed(partition: u32, first: u64, last: u64, partitions: usize) -> String {
+    if partitions > 1 {
+        // `--from` is for all partitions alike.
+        return format!("they were the dead letters {first} to {last} of partition {partition}");
+    }
+    let next = last + 1;
+    format!("they were the dead letters {first} to {last}; --from {next} leaves them out next time")
 }
 
 fn key_text(letter: &Letter) -> String {
@@ -197,6 +222,21 @@ mod tests {
         for other in [letter(2, "not_json"), letter(5, "not_json"), letter(4, "invalid_uuid")] {
             assert!(!selection.has(&other), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_replay_says_where_the_next_one_may_begin() {
+        let told = replayed(0, 3, 9, 1);
+        assert_eq!(told, "they were the dead letters 3 to 9; --from 10 leaves them out next time");
+        assert!(!replayed(1, 3, 9, 2).contains("--from"), "other partitions have other offsets");
+    }
+
+    #[test]
+    fn a_reason_names_the_field() {
+        let reason = "wrong_type".to_owned();
+        let letter = Letter { reason, detail: "$set".to_owned(), ..Letter::default() };
+        assert_eq!(reason_text(&letter), "wrong_type ($set)");
+        assert_eq!(reason_text(&Letter { detail: String::new(), ..letter }), "wrong_type");
     }
 
     #[test]

@@ -83,8 +83,12 @@ pub fn run(mut config: Config) -> anyhow::Result<()> {
             for event in EVENTS.lines() {
                 producer.send(&topic, "sample", event)?;
             }
-            let sent = producer.finish(PATIENCE)?.next_offsets;
-            let sent = sent.into_iter().map(|(partition, next)| ((topic.clone(), partition), next));
+            producer.finish(PATIENCE)?;
+            let sent = producer
+                .delivered()
+                .next_offsets
+                .into_iter()
+                .map(|(partition, next)| ((topic.clone(), partition), next));
             if !progress.reached(&sent.collect::<Positions>(), PATIENCE).await {
                 bail!("the sample events were not applied in {} s", PATIENCE.as_secs());
             }

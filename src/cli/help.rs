@@ -19,16 +19,20 @@ pub const PRODUCE_EXAMPLES: &str = "\
 Each line is one event, as an SDK sends it or wrapped as the capture service wraps it:
   {\"token\":\"phc_example\",\"event\":\"$set\",\"distinct_id\":\"ann\",\"properties\":{\"$set\":{\"plan\":\"pro\"}}}
 
+Lines of one distinct id keep their order, as they go to one partition. The server orders partitions by the
+times at which events were sent, so those of the same millisecond may be taken in any order.
+
 Examples:
   personview produce events.ndjson
   zcat events.ndjson.gz | personview produce -";
 
 pub const KEY_CREATE_EXAMPLES: &str = "\
-Prints the key, once, and the [[api_keys]] table for the configuration file, which contains only
-the key's hash.
+Prints the key, once, to standard error, and to standard output the [[api_keys]] table for the
+configuration file, which contains only the key's hash.
 
 Examples:
   personview key create --label dashboard --scope person:read --project 1
+  personview key create --label dashboard --scope person:read --project 1 >>personview.toml
   personview key create --label sync --scope person:write activity_log:read --project 1 2";
 
 pub const VERIFY_HELP: &str = "\
@@ -60,7 +64,8 @@ Examples:
 pub const DEAD_LETTERS_REPLAY_HELP: &str = "\
 Useful once the reason is gone, for instance after ingest.person_properties_limit was raised. A record that
 still cannot be used becomes a dead letter again; one that was already used changes nothing. The dead
-letters stay on their topic: `--from` leaves out the earlier ones.
+letters stay on their topic, so without a filter every run sends all of them, those that earlier runs have
+added included: the last line says with which `--from` the next run leaves out what this one has sent.
 
 Examples:
   personview dead-letters replay --reason person_properties_size

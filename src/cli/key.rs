@@ -14,22 +14,27 @@ struct Document<'a> {
     api_keys: [&'a ApiKey; 1],
 }
 
-/// Creates a key with the label, scopes and projects of `wanted`. Prints its secret on the first line,
-/// followed by its table for the configuration file.
+/// Creates a key with the label, scopes and projects of `wanted`. Prints its table to `output`, which may be
+/// appended to a configuration file, and its secret to `aside`.
 ///
 /// # Errors
 ///
 /// If the system provides no random bytes, or the output cannot be written.
-pub fn create(wanted: ApiKey, output: &mut impl Write) -> anyhow::Result<()> {
+pub fn create(
+    wanted: ApiKey,
+    output: &mut impl Write,
+    aside: &mut impl Write,
+) -> anyhow::Result<()> {
     let secret = key::generate_secret()?;
     let api_key = ApiKey { sha256: key::to_hex(&key::hash(&secret)), ..wanted };
     let table = toml::to_string(&Document { api_keys: [&api_key] })?;
-    writeln!(output, "{secret}\n")?;
+    writeln!(aside, "{secret}")?;
     writeln!(
-        output,
+        aside,
         "# Above: the key, shown this once. Below: what the configuration file needs."
     )?;
-    write!(output, "{table}")?;
+    // The file may lack the end of its last line.
+    write!(output, "\n{table}")?;
     Ok(())
 }
 
@@ -54,7 +59,7 @@ mod tests {
     use crate::config::Config;
 
     #[test]
-    fn a_new_key_opens_the_door_once_its_table_is_pasted() {
+    fn a_new_key_opens_the_door_once_its_table_is_appended() {
         let wanted = ApiKey {
             label: "the \"dashboard\"".to_owned(),
             sha256: String::new(),
@@ -62,15 +67,16 @@ mod tests {
             projects: vec![1],
             requests_per_minute: Some(600),
         };
-        let mut output = Vec::new();
-        create(wanted, &mut output).expect("a key");
-        let output = String::from_utf8(output).expect("text");
-        let (secret, table) = output.split_once('\n').expect("lines");
+        let (mut output, mut aside) = (Vec::new(), Vec::new());
+        create(wanted, &mut output, &mut aside).expect("a key");
+        let table = String::from_utf8(output).expect("text");
+        let aside = String::from_utf8(aside).expect("text");
+        let secret = aside.lines().next().expect("a line");
         assert!(!table.contains(secret));
 
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("keys.toml");
-        let project = "[[projects]]\nid = 1\nname = \"a\"\ntokens = [\"t\"]\n";
+        let project = "[[projects]]\nid = 1\nname = \"a\"\ntokens = [\"t\"]";
         std::fs::write(&file, format!("{project}{table}")).expect("written");
         let config = Config::load(Some(&file), std::iter::empty()).expect("a configuration");
         let keys = config.keys().expect("keys");

@@ -14,11 +14,12 @@ mod serve;
 mod verify;
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Parser, Subcommand};
 
 use crate::api::{self, key::SCOPE_NAMES};
@@ -38,6 +39,7 @@ pub const EXIT_CONFIGURATION: u8 = 78;
 struct Cli {
     /// Configuration file; it overrides the defaults, and PERSONVIEW_* variables override it
     #[arg(long, global = true, value_name = "FILE", env = config::FILE_VARIABLE)]
+    #[arg(value_parser = OsStringValueParser::new().try_map(file_name))]
     config: Option<PathBuf>,
 
     #[command(subcommand)]
@@ -108,7 +110,7 @@ enum InspectCommand {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Create a key and print it with its table for the configuration file
+    /// Create a key; print its table for the configuration file, and the key itself to standard error
     #[command(after_help = help::KEY_CREATE_EXAMPLES)]
     Create {
         /// Name for the key's user; the activity log shows it as the author
@@ -138,6 +140,14 @@ enum ConfigCommand {
     Check,
     /// Print the effective configuration as TOML, without secrets
     Show,
+}
+
+/// Refuses an empty name, which most often comes from a variable that was to be filled.
+fn file_name(name: OsString) -> Result<PathBuf, String> {
+    if name.is_empty() {
+        return Err(format!("it is empty; name a file, or unset {}", config::FILE_VARIABLE));
+    }
+    Ok(name.into())
 }
 
 /// Runs the command given by the process's arguments. Errors are printed to standard error.
@@ -176,12 +186,14 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
                 projects,
                 requests_per_minute,
             };
-            key::create(wanted, &mut output)
+            key::create(wanted, &mut output, &mut io::stderr())
         }
         Command::Key(KeyCommand::Hash) => key::hash(io::stdin().lock(), &mut output),
         Command::Config(ConfigCommand::Check) => {
-            load()?.check_start()?;
-            Ok(writeln!(output, "The configuration can be used.")?)
+            let config = load()?;
+            config.check_start()?;
+            writeln!(output, "The configuration can be used.")?;
+            config.notes().iter().try_for_each(|note| Ok(writeln!(output, "Note: {note}")?))
         }
         Command::Config(ConfigCommand::Show) => Ok(write!(output, "{}", load()?.show())?),
         Command::Inspect(InspectCommand::Person(asked)) => {
@@ -235,6 +247,13 @@ mod tests {
             let cli = parse(arguments).expect(arguments);
             assert_eq!(cli.config, Some(PathBuf::from("a")));
         }
+    }
+
+    #[test]
+    fn an_empty_file_name_is_wrong_usage_that_names_the_variable() {
+        let error = Cli::try_parse_from(["personview", "--config", "", "serve"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ValueValidation);
+        assert!(error.to_string().contains("unset PERSONVIEW_CONFIG"), "{error}");
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use super::pulse::Pulse;
 use crate::config::Config;
-use crate::ingest::Partitions;
 use crate::ingest::produce::{Delivered, Producer};
+use crate::ingest::{self, Partitions};
 use crate::person::json::{self, Fault};
 
 /// How long to wait for Kafka to acknowledge the last events.
@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Sends every usable line. Every other line is reported and skipped.
 pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
     let topic = config.kafka.topics.first().context("kafka.topics is empty")?;
+    config.check_kafka()?;
     let producer = Producer::connect(&config.kafka_connection())?;
     let reader: Box<dyn BufRead> = match file {
         "-" => Box::new(io::stdin().lock()),
@@ -28,16 +29,19 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
             Box::new(BufReader::with_capacity(1 << 20, file))
         }
     };
+    producer.check_reachable(topic).map_err(|error| {
+        let reason = producer.cause().unwrap_or_else(|| error.to_string());
+        anyhow!(config.kafka_connection().unreachable(&reason))
+    })?;
     let mut pulse = Pulse::new("sending", "{spinner} {human_pos} events sent, {per_sec}");
     let mut counts = Counts::default();
     let ended = send(config, file, reader, &producer, topic, &mut counts, &mut pulse);
     // However sending ended, what was sent until then is in Kafka and must be reported.
-    let finished = finish(&producer, config, "events");
+    let (delivered, finished) = finish(&producer, config, "events");
     pulse.end();
-    let Counts { sent, bad, unknown } = counts;
-    let delivered = finished?;
+    let Counts { bad, unknown, .. } = counts;
     let refused = tell_refused(&delivered, "events");
-    println!("{} events are in topic {topic}", sent - refused);
+    println!("{} events are in topic {topic}", delivered.count);
     let last = delivered.next_offsets.iter();
     let last: Vec<_> =
         last.map(|(partition, next)| format!("{topic}:{partition}:{}", next - 1)).collect();
@@ -45,9 +49,10 @@ pub fn run(config: &Config, file: &str) -> anyhow::Result<()> {
         println!("min_position={}", last.join(","));
     }
     if unknown > 0 {
-        eprintln!("{unknown} of them carry a token of no configured project and will be dropped");
+        eprintln!("{unknown} events carry a token of no configured project and will be dropped");
     }
     ended?;
+    finished?;
     if bad + refused > 0 {
         bail!("{bad} lines were skipped and {refused} events refused");
     }
@@ -99,11 +104,29 @@ fn send(
     Ok(())
 }
 
-/// Waits until Kafka has acknowledged or refused everything that was sent.
-pub fn finish(producer: &Producer, config: &Config, what: &str) -> anyhow::Result<Delivered> {
-    producer.finish(PATIENCE).with_context(|| {
-        format!("Kafka at {} did not take all {what}", config.kafka.bootstrap_servers)
-    })
+/// Waits until Kafka has acknowledged or refused everything that was sent. Returns its answers, and an error
+/// if some are still missing.
+pub fn finish(producer: &Producer, config: &Config, what: &str) -> (Delivered, anyhow::Result<()>) {
+    let finished = producer.finish(PATIENCE).map_err(|error| {
+        let (seconds, unanswered) = (PATIENCE.as_secs(), producer.unanswered());
+        let reason = producer.cause().unwrap_or_else(|| error.to_string());
+        anyhow!(
+            "Kafka at {} has not acknowledged {unanswered} more {what} within {seconds} s, and may or may \
+             not have them: {reason}",
+            config.kafka.bootstrap_servers
+        )
+    });
+    (producer.delivered(), finished)
+}
+
+/// Names the setting in an error that says that no broker can be reached.
+pub fn with_address(config: &Config, error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<ingest::Error>() {
+        Some(found) if found.is_out_of_reach() => {
+            anyhow!(config.kafka_connection().unreachable(&found.to_string()))
+        }
+        _ => error,
+    }
 }
 
 /// Prints what Kafka refused and why, and returns how many records these are.

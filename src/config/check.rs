@@ -3,12 +3,14 @@
 //! All problems are reported in one go. Each names the setting, the value found and what to write instead.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::time::Duration;
 
 use bytesize::{ByteSize, MIB};
 
 use super::{Api, ApiKey, Config, Ingest, Kafka, Problem, Project, Store, names};
 use crate::api::{LEAST_SPOOL, key};
+use crate::ingest;
 
 /// Minimum of `store.memory`, in bytes.
 const MEMORY_MIN: u64 = 64 * MIB;
@@ -24,6 +26,10 @@ const RENAMED: [(&str, &str); 3] = [
     ("metadata.broker.list", "kafka.bootstrap_servers"),
     ("group.id", "kafka.group"),
 ];
+/// The end of librdkafka settings that name a file or a folder.
+const LOCATION: &str = ".location";
+/// What librdkafka takes in place of a folder of certificates: it looks for one.
+const PROBE: &str = "probe";
 /// librdkafka settings that must keep our fixed values. With others, records would be lost or applied twice,
 /// or lag and readiness would be wrong.
 const FIXED: [&str; 6] = [
@@ -127,6 +133,18 @@ impl Check {
         for name in FIXED {
             if kafka.client.names(name) {
                 refuse(name, "is fixed, or records would be lost; take it out".to_owned());
+            }
+        }
+        let is_ours =
+            |name| FIXED.contains(&name) || RENAMED.iter().any(|(theirs, _)| *theirs == name);
+        for (name, value) in kafka.client.iter().filter(|(name, _)| !is_ours(*name)) {
+            if let Err(error) = ingest::kafka::check_setting(name, value) {
+                refuse(name, format!("is not accepted by librdkafka: {error}"));
+            } else if name.ends_with(LOCATION) && value != PROBE {
+                // librdkafka's own error names neither the setting nor, for some files, the file.
+                if let Err(error) = fs::metadata(value) {
+                    refuse(name, format!("names {value}, which cannot be read: {error}"));
+                }
             }
         }
     }

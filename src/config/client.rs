@@ -43,6 +43,9 @@ impl Client {
                 continue;
             }
             match fs::read_to_string(&path) {
+                Ok(text) if without_line_end(&text).is_empty() => {
+                    failures.push((file_name, format!("names {path}, which is empty")));
+                }
                 Ok(text) => {
                     self.0.insert(name, without_line_end(&text).to_owned());
                 }
@@ -126,15 +129,17 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_and_a_doubled_setting_are_told() {
+    fn a_missing_or_empty_file_and_a_doubled_setting_are_told() {
         let mut client = client(&[
             ("sasl.password_file", "/does/not/exist"),
+            ("ssl.key.password_file", "/dev/null"),
             ("ssl.key.pem", "one"),
             ("ssl.key.pem_file", "two"),
         ]);
         let failures = client.read_files();
-        assert_eq!(failures.len(), 2, "{failures:?}");
+        assert_eq!(failures.len(), 3, "{failures:?}");
         assert!(failures[0].1.contains("/does/not/exist"), "{failures:?}");
-        assert!(failures[1].1.contains("\"ssl.key.pem\""), "{failures:?}");
+        assert!(failures[1].1.contains("/dev/null, which is empty"), "{failures:?}");
+        assert!(failures[2].1.contains("\"ssl.key.pem\""), "{failures:?}");
     }
 }

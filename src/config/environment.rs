@@ -61,8 +61,21 @@ fn setting(path: &str, text: &str, names: &Names) -> Result<(String, Value), Pro
     match names.example(&key) {
         Some(example) => coerce(&key, text, example).map(|value| (key, value)),
         None if is_service_link(path) => Err(service_link(&key)),
-        None => Err(names.unknown(&key)),
+        None => Err(misspelt_separator(&key, names).unwrap_or_else(|| names.unknown(&key))),
     }
+}
+
+/// Returns the problem of a variable that has `_` where [`SEPARATOR`] is due, if that is its only mistake.
+fn misspelt_separator(key: &str, names: &Names) -> Option<Problem> {
+    let flat = key.replace('.', "_");
+    let client = format!("{}_", names::CLIENT.replace('.', "_"));
+    let meant = match flat.strip_prefix(&client) {
+        Some("") => return None,
+        Some(name) => format!("{}.{name}", names::CLIENT),
+        None => names.with_underscores(&flat)?,
+    };
+    let text = format!("unknown key `{key}`; did you mean {}?", variable(&meant));
+    Some(Problem::new(key, text))
 }
 
 /// Converts a name with underscores to librdkafka's name: its names have dots, and only our suffix
@@ -172,6 +185,8 @@ mod tests {
     fn each_variable_that_makes_no_sense_is_told() {
         let problems = read_all(&[
             ("PERSONVIEW_STORE__PAHT", "data"),
+            ("PERSONVIEW_STORE_PATH", "data"),
+            ("PERSONVIEW_KAFKA__CLIENT_SASL_PASSWORD", "x"),
             ("PERSONVIEW_", "x"),
             ("PERSONVIEW_KAFKA__CLIENT__", "x"),
             ("PERSONVIEW_INGEST__BATCH_RECORDS", "many"),
@@ -183,6 +198,9 @@ mod tests {
         .expect_err("nothing right");
         let expected = [
             "unknown key `store.paht`; did you mean `store.path`? (from PERSONVIEW_STORE__PAHT)",
+            "unknown key `store_path`; did you mean PERSONVIEW_STORE__PATH? (from PERSONVIEW_STORE_PATH)",
+            "unknown key `kafka.client_sasl_password`; did you mean \
+             PERSONVIEW_KAFKA__CLIENT__SASL_PASSWORD? (from PERSONVIEW_KAFKA__CLIENT_SASL_PASSWORD)",
             "unknown key ``; `personview config show` prints all there are (from PERSONVIEW_)",
             "unknown key `kafka.client.`; `personview config show` prints all there are \
              (from PERSONVIEW_KAFKA__CLIENT__)",

@@ -31,6 +31,9 @@ pub use sections::{Api, ApiKey, Ingest, Kafka, Project, Store};
 
 use crate::api::key;
 
+/// The token in the configuration files that operators start from.
+const EXAMPLE_TOKEN: &str = "phc_change_me";
+
 /// The complete configuration.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 pub struct Config {
@@ -85,6 +88,26 @@ impl Config {
         let problems = checks.into_iter().filter_map(Result::err).flat_map(|error| error.problems);
         let problems: Vec<_> = problems.collect();
         if problems.is_empty() { Ok(()) } else { Err(Error { problems }) }
+    }
+
+    /// Returns what is probably not meant although the server can start with it.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.api_keys.is_empty() {
+            let text = "there are no API keys, so every request is refused; `personview key create` makes one";
+            notes.push(text.to_owned());
+        }
+        for project in &self.projects {
+            if project.tokens.iter().any(|token| token == EXAMPLE_TOKEN) {
+                let id = project.id;
+                let text = format!(
+                    "project {id} has the token {EXAMPLE_TOKEN} of the example; events carry another one"
+                );
+                notes.push(text);
+            }
+        }
+        notes
     }
 
     fn check_projects(&self) -> Result<(), Error> {

@@ -90,6 +90,12 @@ impl Names {
             .map(|(_, known)| known)
     }
 
+    /// Returns the full name of the setting that is `flat` once its dot is an underscore.
+    pub(super) fn with_underscores(&self, flat: &str) -> Option<String> {
+        let mut all = self.all().into_iter().map(|(table, name)| join(&table, &name));
+        all.find(|known| known.contains('.') && known.replace('.', "_") == flat)
+    }
+
     /// Returns every known name with the table it belongs to.
     fn all(&self) -> Vec<(String, String)> {
         let mut all = Vec::new();

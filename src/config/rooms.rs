@@ -26,8 +26,12 @@ impl Config {
         }
     }
 
-    /// Checks whether librdkafka accepts the settings under `kafka.client`, without contacting a broker.
-    pub(super) fn check_kafka(&self) -> Result<(), ConfigError> {
+    /// Checks whether librdkafka accepts the settings under `kafka.client` together, without contacting a
+    /// broker.
+    ///
+    /// # Errors
+    /// [`ConfigError`] that says why not.
+    pub fn check_kafka(&self) -> Result<(), ConfigError> {
         self.kafka_connection().check().map_err(|error| {
             let text = format!("`kafka.client` is not accepted by librdkafka: {error}");
             ConfigError { problems: vec![Problem::new("kafka.client", text)] }

@@ -94,6 +94,18 @@ fn the_example_files_can_be_served() {
 }
 
 #[test]
+fn what_is_left_of_the_example_is_noted() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/production.toml");
+    let text = fs::read_to_string(path).expect("config/production.toml");
+    let password = ("PERSONVIEW_KAFKA__CLIENT__SASL_PASSWORD", "x");
+    let notes = load(&text, &[password]).expect("all right").notes();
+    assert!(notes[0].contains("no API keys") && notes[1].contains("phc_change_me"), "{notes:?}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/local.toml");
+    let notes = Config::load(Some(&path), std::iter::empty()).expect("all right").notes();
+    assert_eq!(notes, [""; 0]);
+}
+
+#[test]
 fn the_local_key_opens_the_local_project() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/local.toml");
     let config = Config::load(Some(&path), std::iter::empty()).expect("config/local.toml");
@@ -166,11 +178,28 @@ fn a_password_comes_from_its_file_and_is_never_shown() {
 fn a_misspelt_password_is_refused_and_not_shown() {
     let projects = "[[projects]]\nid = 1\nname = \"One\"\ntokens = [\"t\"]\n";
     let config = load(&format!("{projects}[kafka.client]\nsasl.pasword = \"hunter2\""), &[]);
-    let config = config.expect("all right");
-    let refused = config.check_start().unwrap_err();
+    let refused = config.unwrap_err();
     assert!(refused.to_string().contains("\"sasl.pasword\""), "{refused}");
     assert!(!format!("{refused} {refused:?}").contains("hunter2"), "{refused:?}");
-    assert!(!config.show().contains("hunter2"));
+}
+
+#[test]
+fn settings_that_librdkafka_refuses_are_told_all_at_once_with_their_origin() {
+    let file = "[kafka.client]\nfoo.bar = 1\nlinger.ms = \"abc\"\nssl.ca.location = \"/not/here.pem\"\n\
+                ssl.key.location = \"/dev/null\"\n";
+    let error = load(file, &[("PERSONVIEW_KAFKA__CLIENT__FOO_BAZ", "2")]).unwrap_err();
+    let found: Vec<_> = error.problems().iter().map(ToString::to_string).collect();
+    let refused = "is not accepted by librdkafka:";
+    let expected = [
+        (format!("`kafka.client.\"foo.bar\"` {refused}"), "test.toml)"),
+        (format!("`kafka.client.\"foo.baz\"` {refused}"), "PERSONVIEW_KAFKA__CLIENT__FOO_BAZ)"),
+        (format!("`kafka.client.\"linger.ms\"` {refused}"), "test.toml)"),
+        ("`kafka.client.\"ssl.ca.location\"` names /not/here.pem, which".to_owned(), "test.toml)"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, (begin, end)) in found.iter().zip(expected) {
+        assert!(found.starts_with(&begin) && found.ends_with(end), "{found}");
+    }
 }
 
 #[test]

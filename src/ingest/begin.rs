@@ -24,8 +24,7 @@ impl Stage {
             let Err(error) = created else { return Ok(()) };
             let names = topics.map(|(name, _)| name);
             self.progress.note_trouble(&if error.is_out_of_reach() {
-                let address = &self.settings.kafka.bootstrap_servers;
-                format!("no broker of {address} (kafka.bootstrap_servers) can be reached: {error}")
+                self.settings.kafka.unreachable(&error.to_string())
             } else {
                 format!("topics {names:?} cannot be created: {error}")
             });

@@ -149,7 +149,14 @@ pub fn note_error(progress: &Progress, error: &KafkaError, reason: &str) {
         Some(RDKafkaErrorCode::PartitionEOF) => {}
         // Less specific than a reason that is already known.
         Some(RDKafkaErrorCode::AllBrokersDown) if progress.is_in_trouble() => {}
-        Some(code) if nobody_answers(code) => progress.note_trouble(&format!("{error}: {reason}")),
+        Some(code) if nobody_answers(code) => {
+            let text = format!("{error}: {reason}");
+            progress.note_trouble(&text);
+            // What a request then says of the same trouble does not say why no connection was made.
+            if code == RDKafkaErrorCode::BrokerTransportFailure {
+                progress.note_cause(&text);
+            }
+        }
         _ => progress.note_cause(&format!("{error}: {reason}")),
     }
 }
@@ -203,6 +210,7 @@ fn lag(partition: &statistics::Partition, applied: Option<u64>, taken: Option<u6
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Status;
 
     /// A partition whose log ends at 10.
     fn partition(eof_offset: i64, fetchq_cnt: i64) -> statistics::Partition {
@@ -242,6 +250,17 @@ mod tests {
         context.error(down, "gone");
         context.stats(Statistics::default());
         assert!(!progress.is_in_trouble());
+    }
+
+    #[test]
+    fn the_last_connection_error_stays_the_cause_whatever_requests_say() {
+        let progress = Progress::default();
+        let failed = KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
+        note_error(&progress, &failed, "ssl://kafka:9092: connecting to a PLAINTEXT listener?");
+        progress.note_trouble("no broker can be reached");
+        let Status { kafka_trouble, kafka_cause, .. } = progress.status();
+        assert_eq!(kafka_trouble.unwrap(), "no broker can be reached");
+        assert!(kafka_cause.unwrap().contains("a PLAINTEXT listener?"));
     }
 
     #[test]

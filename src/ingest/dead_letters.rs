@@ -163,6 +163,9 @@ fn headers(record: &Record, rejection: Rejection, extent: Extent) -> OwnedHeader
         headers = std::mem::take(&mut headers).insert(Header { key, value: Some(value) });
     };
     add("dlq_reason", rejection.reason());
+    if let Some(field) = rejection.field() {
+        add("dlq_detail", field);
+    }
     add("dlq_topic", &record.topic);
     add("dlq_partition", &record.position.partition.to_string());
     add("dlq_offset", &record.position.offset.to_string());
@@ -191,5 +194,16 @@ mod tests {
         let about = ["dlq_reason", "dlq_topic", "dlq_partition", "dlq_offset", "dlq_timestamp"];
         assert_eq!(names(Extent::Whole), [&["color"], &about[..]].concat());
         assert_eq!(names(Extent::OriginOnly), [&about[..], &["dlq_truncated"]].concat());
+    }
+
+    #[test]
+    fn a_letter_names_the_field_of_a_wrong_type() {
+        let detail = |rejection| {
+            let headers = headers(&Record::default(), rejection, Extent::Whole);
+            let detail = headers.iter().find(|header| header.key == "dlq_detail");
+            detail.and_then(|header| header.value).map(<[u8]>::to_vec)
+        };
+        assert_eq!(detail(Rejection::WrongType("$set")), Some(b"$set".to_vec()));
+        assert_eq!(detail(Rejection::NotJson), None);
     }
 }

@@ -35,6 +35,15 @@ pub const KEPT: TopicConfig =
 /// How long to wait for an answer from Kafka before the request is given up.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Checks whether librdkafka accepts one of its settings by itself.
+///
+/// # Errors
+/// [`Error::Setting`] if there is no such setting, or it does not take this value.
+pub fn check_setting(name: &str, value: &str) -> Result<(), Error> {
+    let checked = ClientConfig::new().set(name, value).create_native_config();
+    checked.map(drop).map_err(Error::from)
+}
+
 /// How long a client may fail before it is replaced. librdkafka forgets all brokers when Kafka names none, as
 /// it does while its only broker or all of them restart, and then never asks again
 /// (<https://github.com/confluentinc/librdkafka/issues/5301>). A new client asks the bootstrap servers.
@@ -105,6 +114,13 @@ impl Connection {
         config.set("enable.partition.eof", "true");
         config.set("statistics.interval.ms", "1000");
         config
+    }
+
+    /// Returns the text for an operator that no broker can be reached, and why.
+    #[must_use]
+    pub fn unreachable(&self, reason: &str) -> String {
+        let address = &self.bootstrap_servers;
+        format!("no broker of {address} (kafka.bootstrap_servers) can be reached: {reason}")
     }
 
     /// Returns how many partitions the topics have in total, counting those that Kafka answers for now; at

@@ -113,7 +113,9 @@ impl LookBack {
                 Some(Ok(found)) => found,
                 Some(Err(error)) => {
                     if is_expired(&error) {
-                        partitions.iter_mut().for_each(|partition| partition.marks.advance());
+                        for partition in &mut *partitions {
+                            partition.marks.advance();
+                        }
                         self.awaited = 0;
                     }
                     continue;
@@ -142,7 +144,7 @@ impl LookBack {
         let mut asked = TopicPartitionList::new();
         for Partition { topic, number, marks, .. } in partitions {
             let Some(old) = marks.old else { continue };
-            let is_asked = asked.elements_for_topic(&topic.name).len() > 0;
+            let is_asked = !asked.elements_for_topic(&topic.name).is_empty();
             let offset = kafka::at(old.last_offset);
             let number = kafka::number(*number);
             if !is_asked && asked.add_partition_offset(&topic.name, number, offset).is_err() {

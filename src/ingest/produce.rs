@@ -18,6 +18,8 @@ use crate::progress::Progress;
 pub struct Delivered {
     /// The offset after the last record, by partition; only useful if all records went to one topic.
     pub next_offsets: BTreeMap<u32, u64>,
+    /// How many records Kafka has taken.
+    pub count: u64,
     /// The number of refused records, by error.
     pub refused: BTreeMap<String, u64>,
 }
@@ -25,7 +27,7 @@ pub struct Delivered {
 struct Context {
     delivered: Arc<Mutex<Delivered>>,
     /// Logs what is wrong with Kafka, once.
-    progress: Progress,
+    progress: Arc<Progress>,
 }
 
 impl ClientContext for Context {
@@ -45,6 +47,7 @@ impl ProducerContext for Context {
                 let known =
                     delivered.next_offsets.entry(message.partition().unsigned_abs()).or_default();
                 *known = next.max(*known);
+                delivered.count += 1;
             }
             Err((error, _)) => *delivered.refused.entry(error.to_string()).or_default() += 1,
         }
@@ -55,6 +58,7 @@ impl ProducerContext for Context {
 pub struct Producer {
     client: BaseProducer<Context>,
     delivered: Arc<Mutex<Delivered>>,
+    progress: Arc<Progress>,
     /// The partition counts of topics that were asked for.
     partitions: Mutex<BTreeMap<String, u32>>,
 }
@@ -73,9 +77,32 @@ impl Producer {
         config.set("message.max.bytes", "1000000000");
         config.extend(connection.client.clone());
         let delivered = Arc::<Mutex<Delivered>>::default();
-        let context = Context { delivered: delivered.clone(), progress: Progress::default() };
+        let progress = Arc::<Progress>::default();
+        let context = Context { delivered: delivered.clone(), progress: progress.clone() };
         let client = config.create_with_context(context)?;
-        Ok(Self { client, delivered, partitions: Mutex::default() })
+        Ok(Self { client, delivered, progress, partitions: Mutex::default() })
+    }
+
+    /// Checks that a broker answers, before records are sent that would wait for one in vain.
+    ///
+    /// # Errors
+    /// [`Error::Kafka`] if none does.
+    pub fn check_reachable(&self, topic: &str) -> Result<(), Error> {
+        match kafka::partitions(self.client.client(), topic) {
+            Err(error) if error.is_out_of_reach() => {
+                // Receives what librdkafka has to tell of its connections.
+                self.client.poll(Duration::from_millis(100));
+                Err(error)
+            }
+            // Everything else is about the topic, and told for each record.
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns what librdkafka told last of a connection that failed.
+    #[must_use]
+    pub fn cause(&self) -> Option<String> {
+        self.progress.status().kafka_cause
     }
 
     /// Sends one event to a topic; waits while librdkafka's queue is full.
@@ -127,8 +154,19 @@ impl Producer {
     ///
     /// # Errors
     /// [`Error::Kafka`] if that takes longer than `within`.
-    pub fn finish(&self, within: Duration) -> Result<Delivered, Error> {
-        self.client.flush(within)?;
-        Ok(self.delivered.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    pub fn finish(&self, within: Duration) -> Result<(), Error> {
+        Ok(self.client.flush(within)?)
+    }
+
+    /// Returns what Kafka has answered so far.
+    #[must_use]
+    pub fn delivered(&self) -> Delivered {
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns for how many events Kafka has not answered yet.
+    #[must_use]
+    pub fn unanswered(&self) -> u32 {
+        self.client.in_flight_count().unsigned_abs()
     }
 }

@@ -12,8 +12,9 @@ use crate::store::{self, Applied};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Kafka or its client failed.
+    // Not its source: its own text contains that of the error below it.
     #[error("Kafka: {0}")]
-    Kafka(#[source] KafkaError),
+    Kafka(KafkaError),
     /// librdkafka refuses a setting, and why. Not its value, as a misspelt name may be that of a secret.
     #[error("{0}")]
     Setting(String),
@@ -43,7 +44,7 @@ pub enum Error {
 impl From<KafkaError> for Error {
     fn from(error: KafkaError) -> Self {
         match error {
-            KafkaError::ClientConfig(_, why, ..) => Self::Setting(why),
+            KafkaError::ClientConfig(_, why, ..) => Self::Setting(why.trim_end().to_owned()),
             error => Self::Kafka(error),
         }
     }

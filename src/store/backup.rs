@@ -4,14 +4,14 @@
 //! cost next to no space or time. Any process can then copy it into a folder of backups ([`Backups`]); files
 //! that are already there are not copied again.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rocksdb::Env;
 use rocksdb::backup::{BackupEngine, BackupEngineInfo, BackupEngineOptions, RestoreOptions};
 use rocksdb::checkpoint::Checkpoint as RocksCheckpoint;
+use rocksdb::{Env, ErrorKind};
 use uuid::Uuid;
 
 use super::keys::Meta;
@@ -25,8 +25,11 @@ const CHECKPOINT: &str = "checkpoint";
 /// The folder, within the store's folder, in which a restored store is built until it is complete.
 const RESTORING: &str = "restoring";
 
+/// The folder, within a folder of backups, that has a file for each of them, named by its number.
+const META: &str = "meta";
+
 /// The entries that RocksDB creates in a folder of backups.
-const PARTS: [&str; 4] = ["meta", "private", "shared", "shared_checksum"];
+const PARTS: [&str; 4] = [META, "private", "shared", "shared_checksum"];
 
 /// The files of a store at one moment. They are deleted on drop.
 #[derive(Debug)]
@@ -156,17 +159,80 @@ impl Backups {
         Ok(Self { engine, path: path.to_owned() })
     }
 
-    /// Returns the backups, oldest first.
+    /// Opens a folder that should contain backups already. Creates nothing.
+    ///
+    /// # Errors
+    /// Those of [`Backups::open`], and if the folder is missing, cannot be read or contains no backups.
+    pub fn open_existing(path: &Path) -> Result<Self> {
+        let meta = path.join(META);
+        let reason = match fs::read_dir(path).and_then(|_| fs::read_dir(&meta)) {
+            Ok(_) => return Self::open(path),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound if path.exists() => "it contains none".to_owned(),
+                io::ErrorKind::NotFound => "there is no such folder".to_owned(),
+                io::ErrorKind::NotADirectory => "it is not a folder".to_owned(),
+                io::ErrorKind::PermissionDenied => {
+                    format!("this user may not read them ({error}); run this as the server's user")
+                }
+                _ => error.to_string(),
+            },
+        };
+        Err(Error::Backups { path: path.to_owned(), reason })
+    }
+
+    /// Returns the complete backups, oldest first.
     #[must_use]
     pub fn list(&self) -> Vec<Backup> {
         self.engine.get_backup_info().into_iter().map(Backup::from).collect()
     }
 
+    /// Returns the backups that cannot be restored because a file is missing or has another size, oldest
+    /// first, each with what is wrong. A file whose bytes have changed is only found by [`Backups::restore`].
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn incomplete(&self) -> Result<Vec<(u32, String)>> {
+        let broken = |error: io::Error| self.refused(error.to_string());
+        let entries = fs::read_dir(self.path.join(META)).map_err(broken)?;
+        let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
+        let mut numbers: Vec<_> = names.map_err(broken)?.iter().filter_map(backup_number).collect();
+        numbers.sort_unstable();
+        let complete: Vec<_> = self.list().iter().map(|backup| backup.number).collect();
+        numbers.retain(|number| !complete.contains(number));
+        let reason = |number| {
+            let error = self.engine.verify_backup(number).err()?;
+            // Another process has added or deleted it since this folder was opened.
+            let is_unknown = error.kind() == ErrorKind::NotFound;
+            (!is_unknown).then(|| (number, error.to_string()))
+        };
+        Ok(numbers.into_iter().filter_map(reason).collect())
+    }
+
+    /// Checks that every backup is complete.
+    ///
+    /// # Errors
+    /// [`Error::Backups`] that says what is wrong with each that is not.
+    pub fn check_complete(&self) -> Result<()> {
+        let incomplete = self.incomplete()?;
+        if incomplete.is_empty() {
+            return Ok(());
+        }
+        let each =
+            incomplete.iter().map(|(number, reason)| format!("\n  - backup {number}: {reason}"));
+        let each: String = each.collect();
+        Err(self.refused(format!(
+            "some are incomplete; put back what is missing, or give backup N up by deleting the file \
+             {META}/N:{each}"
+        )))
+    }
+
     /// Copies a checkpoint into a new backup. Files that an earlier backup already has are not copied again.
     ///
     /// # Errors
-    /// If a file cannot be read or written. Earlier backups stay as they are.
+    /// If a file cannot be read or written, or if an earlier backup is incomplete: RocksDB would take the rest
+    /// of its files for leftovers and delete them. Earlier backups stay as they are.
     pub fn add(&mut self, checkpoint: &Path) -> Result<Backup> {
+        self.check_complete()?;
         let db = options::open_to_copy(checkpoint)?;
         self.engine.create_new_backup(&db).map_err(|error| self.failed(&error))?;
         self.list().pop().ok_or(Error::Broken("the new backup is not listed"))
@@ -175,8 +241,9 @@ impl Backups {
     /// Deletes all but the newest backups, and the files that only those needed.
     ///
     /// # Errors
-    /// If a file cannot be deleted.
+    /// If a file cannot be deleted, or if a backup is incomplete; then nothing is deleted.
     pub fn keep(&mut self, newest: usize) -> Result<()> {
+        self.check_complete()?;
         self.engine.purge_old_backups(newest).map_err(|error| self.failed(&error))
     }
 
@@ -186,7 +253,7 @@ impl Backups {
     ///
     /// # Errors
     /// If a store exists already, a file of the backup is damaged, or the disk is full. No store is created.
-    pub fn restore(&mut self, number: u32, config: &Config) -> Result<Vec<(String, u32, Applied)>> {
+    pub fn restore(mut self, number: u32, config: &Config) -> Result<Vec<(String, u32, Applied)>> {
         let path = &config.path;
         let io_error =
             |error: io::Error| Error::Open { path: path.clone(), reason: error.to_string() };
@@ -203,10 +270,14 @@ impl Backups {
         take_back(&growing, path).map_err(io_error)?;
         check_format(path)?;
         create_private(&growing).map_err(io_error)?;
-        self.engine.verify_backup(number).map_err(|error| self.failed(&error))?;
-        let restored =
-            self.engine.restore_from_backup(&growing, &growing, &RestoreOptions::default(), number);
-        restored.map_err(|error| self.failed(&error))?;
+        let copied = self.copy_back(number, &growing);
+        // Its threads would go on copying after a file that is damaged.
+        drop(self);
+        if let Err(error) = copied {
+            // It has no use without the rest, and would only hide that there is no store.
+            let _ = fs::remove_dir_all(&growing);
+            return Err(error);
+        }
         let grown = Store::open(&Config { path: growing.clone(), ..config.clone() })?;
         let (family, identity) = (grown.family(Family::Meta), Uuid::new_v4());
         grown.db.put_cf(family, Meta::Identity.key(), identity.as_bytes())?;
@@ -216,9 +287,35 @@ impl Backups {
         Ok(positions)
     }
 
-    fn failed(&self, error: &rocksdb::Error) -> Error {
-        Error::Backups { path: self.path.clone(), reason: error.to_string() }
+    /// Copies the files of a backup into a folder, and compares each with its checksum.
+    fn copy_back(&mut self, number: u32, to: &Path) -> Result<()> {
+        let verified = self.engine.verify_backup(number);
+        let copied = verified.and_then(|()| {
+            self.engine.restore_from_backup(to, to, &RestoreOptions::default(), number)
+        });
+        copied.map_err(|error| match error.kind() {
+            // RocksDB does not tell which file it is.
+            ErrorKind::Corruption => self.refused(format!(
+                "backup {number} is damaged: a file is not what was copied ({error}); take another one with \
+                 --backup N, --list shows which there are"
+            )),
+            _ => self.failed(&error),
+        })
     }
+
+    fn failed(&self, error: &rocksdb::Error) -> Error {
+        self.refused(error.to_string())
+    }
+
+    fn refused(&self, reason: String) -> Error {
+        Error::Backups { path: self.path.clone(), reason }
+    }
+}
+
+/// Returns the number of the backup whose file in [`META`] has this name; `None` if it is not one's.
+fn backup_number(name: &OsString) -> Option<u32> {
+    let name = name.to_str()?;
+    name.parse().ok().filter(|number: &u32| *number > 0 && number.to_string() == name)
 }
 
 /// Returns the first entry at or below `path` that is neither a file nor a folder. RocksDB follows symbolic

@@ -91,12 +91,15 @@ fn a_backup_or_restore_that_cannot_be_made_says_why() {
     };
     refused("backup", &at("new"), "there is no store in");
     assert!(!folder.path().join("new").exists(), "nothing is made for nothing");
-    refused("restore", &at("missing"), "there are no backups in");
+    refused("restore", &at("missing"), "there is no such folder");
+    refused("restore", &at("file"), "it is not a folder");
     home.serve().terminate();
     refused("backup", &at("file"), "backups in");
     let within = home.store().join("backups/of/today");
     refused("backup", within.to_str().unwrap(), "is inside store.path; keep backups elsewhere");
     assert!(!within.exists());
+    let around = home.store().parent().unwrap().to_owned();
+    refused("backup", around.to_str().unwrap(), "contains store.path");
 }
 
 fn add_to(file: &Path, text: &str) {
@@ -182,7 +185,9 @@ fn dead_letters_are_seen_mended_and_sent_once_more() {
     let before = chrono::Utc::now().to_rfc3339();
     let replay = ["dead-letters", "replay", "--reason", "person_properties_size"];
     for _ in 0..2 {
-        assert_eq!(done(&home, &replay), "1 records were sent once more\n");
+        let told = done(&home, &replay);
+        assert!(told.starts_with("1 records were sent once more\n"), "{told}");
+        assert!(told.contains("--from 1 leaves them out next time"), "{told}");
     }
     let service = home.serve();
     let ann = service.persons(&format!("{}&distinct_id=ann", topic.position(2, 3)));

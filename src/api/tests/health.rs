@@ -47,6 +47,11 @@ async fn readiness_names_what_is_lacking() {
     let body = expected("ready", ok, caught_up, trouble, ok);
     assert_eq!(readiness(&world).await, (200, body));
 
+    progress.update(|status| status.kafka_cause = Some("connection refused".to_owned()));
+    let trouble = r#""ok":true,"reason":"no broker answers: connection refused""#;
+    let body = expected("ready", ok, caught_up, trouble, ok);
+    assert_eq!(readiness(&world).await, (200, body));
+
     progress.update(|status| status.stopped = Some("the topic is another one".to_owned()));
     let stopped = r#""ok":false,"reason":"the topic is another one""#;
     let body = expected("not_ready", stopped, caught_up, trouble, ok);

@@ -28,6 +28,8 @@ pub struct Letter {
     pub offset: u64,
     /// Why it could not be used.
     pub reason: String,
+    /// The field that is wrong; empty if the reason says which, or none is.
+    pub detail: String,
     /// Where the original record was.
     pub origin: Origin,
     /// When Kafka received the record; `None` if unknown.
@@ -149,6 +151,7 @@ fn letter(message: &BorrowedMessage<'_>) -> Letter {
         let text = text.unwrap_or_default();
         match key.as_str() {
             "dlq_reason" => text.clone_into(&mut letter.reason),
+            "dlq_detail" => text.clone_into(&mut letter.detail),
             "dlq_topic" => text.clone_into(&mut letter.origin.topic),
             "dlq_partition" => letter.origin.partition = text.parse().unwrap_or_default(),
             "dlq_offset" => letter.origin.offset = text.parse().unwrap_or_default(),

@@ -56,6 +56,15 @@ impl Rejection {
         self.into()
     }
 
+    /// Returns the field that is wrong, if the reason alone does not say which.
+    #[must_use]
+    pub fn field(self) -> Option<&'static str> {
+        match self {
+            Self::WrongType(field) => Some(field),
+            _ => None,
+        }
+    }
+
     /// Returns whether the record goes to the dead letter topic.
     #[must_use]
     pub fn is_dead_letter(self) -> bool {

@@ -94,11 +94,69 @@ fn a_damaged_backup_makes_no_store() {
     };
     flip();
     let error = world.restored(3).err().unwrap().to_string();
-    assert!(error.contains("checksum"), "{error}");
-    assert!(!world.folder.path().join("restored/CURRENT").exists());
-    // What the failed attempt left behind does not prevent the next one.
+    assert!(error.contains("backup 3 is damaged") && error.contains("--backup N"), "{error}");
+    let left = fs::read_dir(world.folder.path().join("restored")).unwrap();
+    assert_eq!(left.count(), 0);
+    // The failed attempt does not prevent the next one.
     flip();
     world.restored(3).unwrap();
+}
+
+#[test]
+fn an_incomplete_backup_is_told_and_nothing_is_deleted() {
+    let world = World::new();
+    let backups = world.folder.path().join("backups");
+    let missing = backups.join("private/3/CURRENT");
+    let away = world.folder.path().join("away");
+    fs::rename(&missing, &away).unwrap();
+    let incomplete = world.backups().incomplete().unwrap();
+    assert_eq!(incomplete.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [3]);
+    assert_eq!(world.backups().list().len(), 2);
+    let checkpoint = world.store.checkpoint().unwrap();
+    let before = bytes_below(&backups);
+    for refused in [
+        world.backups().add(checkpoint.path()).map(|_| ()),
+        world.backups().keep(1),
+        world.restored(3).map(|_| ()),
+    ] {
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains("backup 3"), "{error}");
+        assert!(error.contains("/private/3/CURRENT"), "{error}");
+    }
+    assert_eq!(bytes_below(&backups), before);
+    // The operator may put the file back, or give the backup up.
+    fs::rename(away, &missing).unwrap();
+    world.backups().check_complete().unwrap();
+    fs::remove_file(&missing).unwrap();
+    fs::remove_file(backups.join("meta/3")).unwrap();
+    world.backups().add(checkpoint.path()).unwrap();
+    assert!(world.backups().list().len() == 3);
+}
+
+/// Returns the number of bytes in the files below a folder.
+fn bytes_below(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let bytes = |entry: fs::DirEntry| match entry.metadata().unwrap() {
+        found if found.is_dir() => bytes_below(&entry.path()),
+        found => found.len(),
+    };
+    entries.map(bytes).sum()
+}
+
+#[test]
+fn a_folder_without_backups_is_told_from_one_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    for (path, reason) in [
+        (folder.path().join("missing"), "there is no such folder"),
+        (folder.path().to_owned(), "it contains none"),
+        (file, "it is not a folder"),
+    ] {
+        let error = Backups::open_existing(&path).err().unwrap().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was created");
 }
 
 #[test]
@@ -207,9 +265,10 @@ fn a_backup_that_names_files_elsewhere_is_none() {
         is_untouched(&world, name);
     }
     // Deleting old backups does not touch it either.
+    fs::remove_file(&meta).unwrap();
     world.back_up();
     world.backups().keep(1).unwrap();
-    assert!(world.restored(4).unwrap().snapshot().owner(1, "bob").unwrap().is_some());
+    assert!(world.restored(3).unwrap().snapshot().owner(1, "bob").unwrap().is_some());
     is_untouched(&world, "kept");
 }
 
