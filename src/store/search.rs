@@ -89,9 +89,7 @@ impl Snapshot<'_> {
                 ask()?;
                 Ok(is_wanted(&self.value_of(project, person, property, &[])?))
             };
-            if let Some(found) = whole.having(needle, long)? {
-                return Ok(found);
-            }
+            return whole.having(needle, long);
         }
         let mut found = Vec::new();
         self.each_value(project, property, |person, value| {
@@ -105,7 +103,7 @@ impl Snapshot<'_> {
     /// Returns the persons with a distinct id that contains a text, unsorted and once for each such id.
     fn having_id(&self, project: ProjectId, needle: &Needle) -> Result<Vec<PersonId>> {
         let (ids, mut found) = (self.ids(project)?, Vec::new());
-        let Some(ids) = ids.as_ref().and_then(|ids| ids.having(Some(needle))) else {
+        let Some(ids) = ids.as_ref().map(|ids| ids.having(Some(needle))) else {
             self.each_id(project, Some(needle), |_, ownership| {
                 let owner = decode(codec::decode_ownership, ownership, Family::DistinctId)?;
                 found.push(owner.now(&self.lives(project))?.person);
@@ -136,7 +134,7 @@ impl Snapshot<'_> {
         mut each: impl FnMut(&str) -> bool,
     ) -> Result<()> {
         let ids = self.ids(project)?;
-        let Some(ids) = ids.as_ref().and_then(|ids| ids.having(needle)) else {
+        let Some(ids) = ids.as_ref().map(|ids| ids.having(needle)) else {
             return self.each_id(project, needle, |id, _| Ok(each(id)));
         };
         let mut ask = self.asking();

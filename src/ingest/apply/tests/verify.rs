@@ -2,6 +2,7 @@
 //! since.
 
 mod damage;
+mod families;
 
 use super::story::{given, identify, learned, merge, records, set, unset};
 use super::*;
