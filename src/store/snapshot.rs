@@ -68,10 +68,10 @@ pub struct Snapshot<'s> {
 }
 
 /// The most rows of a person that go into the row cache.
-const CACHED_ROWS: usize = if cfg!(test) { 6 } else { 128 };
+const CACHED_ROWS: usize = if cfg!(test) { 6 } else { 512 };
 
 /// The most bytes that these rows may take.
-const CACHED_BYTES: usize = if cfg!(test) { 1 << 10 } else { 16 << 10 };
+const CACHED_BYTES: usize = if cfg!(test) { 1 << 10 } else { 64 << 10 };
 
 impl<'s> Snapshot<'s> {
     pub(super) fn new(store: &'s Store) -> Self {

@@ -126,14 +126,14 @@ fn get(cache: &ColumnCache, project: ProjectId, at: u64, bytes: usize) -> (bool,
 
 #[test]
 fn the_least_recently_used_column_makes_room() {
-    let cache = ColumnCache::new(3_000);
+    let cache = ColumnCache::new(1_500);
     assert_eq!(get(&cache, 1, 0, 500), (true, true));
     assert_eq!(get(&cache, 2, 2, 500), (true, true));
     assert_eq!(get(&cache, 1, 4, 500), (true, false));
     assert_eq!(get(&cache, 3, 4, 500), (true, true));
     assert_eq!(get(&cache, 1, 6, 500), (true, false));
     assert_eq!(get(&cache, 2, 6, 500), (true, true), "it had made room");
-    assert!(cache.bytes() <= 3_000);
+    assert!(cache.bytes() <= 1_500);
     assert_eq!(get(&cache, 4, 6, 5_000), (false, true));
     assert_eq!(get(&cache, 4, 8, 5_000), (false, false), "too large once, and not tried again");
 }
