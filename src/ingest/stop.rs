@@ -126,7 +126,8 @@ impl fmt::Display for Stop {
             Self::Replaced(Replaced { topic, partition, read }) => write!(
                 f,
                 "{}:{partition}: the record that was read at offset {} is not the one that is there now: the topic \
-                 was re-created while it was read. {REBUILD}",
+                 was re-created while it was read. Point store.path to an empty folder to build a new store from \
+                 this log; this one may have records of both",
                 topic.name, read.last_offset
             ),
             Self::OutOfRange(reason) => write!(
