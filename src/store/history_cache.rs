@@ -72,9 +72,7 @@ impl HistoryCache {
         of: (ProjectId, PersonId),
         load: impl FnOnce(Most) -> Result<Option<PersonHistory>>,
     ) -> Result<Option<Arc<PersonHistory>>> {
-        if self.bytes > self.most {
-            self.make_room();
-        }
+        self.keep_limit();
         let known = self.persons.entry(of).or_insert_with(|| {
             self.bytes += KNOWN;
             Known { reads: 0, transaction: 0, due: READS, history: None }
@@ -95,6 +93,12 @@ impl HistoryCache {
     pub fn knows(&self, of: (ProjectId, PersonId)) -> bool {
         let known = self.persons.get(&of);
         known.is_some_and(|known| known.history.is_some() || known.reads >= READS)
+    }
+
+    /// Returns whether it takes more rows without evicting others.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.bytes <= self.most
     }
 
     /// Caches a person's rows, which were loaded because they are likely to be read.
@@ -124,9 +128,7 @@ impl HistoryCache {
             self.bytes += history.bytes();
         }
         // A person that is no longer read may still get new rows, which would accumulate without limit.
-        if self.bytes > self.most {
-            self.make_room();
-        }
+        self.keep_limit();
     }
 
     /// Removes a person whose history the transaction erases.
@@ -140,15 +142,22 @@ impl HistoryCache {
         self.transactions += 1;
     }
 
-    /// Evicts the persons that were read neither in this transaction nor in the one before; if that does not
-    /// free enough, evicts all.
-    fn make_room(&mut self) {
-        self.persons.retain(|_, known| known.transaction + 1 >= self.transactions);
+    /// If it takes too much memory, evicts the persons that were read neither in this transaction nor in the one
+    /// before; if that does not free enough, evicts all.
+    pub fn keep_limit(&mut self) {
+        if self.has_room() {
+            return;
+        }
+        let is_old = |known: &mut Known| known.transaction + 1 < self.transactions;
+        let mut evicted: Vec<_> =
+            self.persons.extract_if(|_, known| is_old(known)).map(|(_, known)| known).collect();
         self.bytes = self.persons.values().map(Known::bytes).sum();
         if self.bytes > self.most / 2 {
-            self.persons.clear();
+            evicted.extend(self.persons.drain().map(|(_, known)| known));
             self.bytes = 0;
         }
+        // Freeing this many allocations takes a while, so another thread does it.
+        rayon::spawn(move || drop(evicted));
     }
 }
 

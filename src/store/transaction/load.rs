@@ -141,10 +141,12 @@ impl Transaction<'_> {
         self.look_up_recorded(recorded)
     }
 
+    /// Loads histories, until they take too much memory.
     fn load_histories(&mut self, mut persons: Vec<(ProjectId, PersonId)>) -> Result<()> {
         persons.sort_unstable();
         persons.dedup();
         let cache = self.history_cache.get_mut();
+        cache.keep_limit();
         persons.retain(|of| !cache.knows(*of));
         let store = self.store;
         let read = |persons: &[(ProjectId, PersonId)]| {
@@ -157,13 +159,18 @@ impl Transaction<'_> {
             });
             each.collect::<Result<Vec<_>>>()
         };
-        for (of, history) in persons.iter().zip(in_parts(&persons, read)?) {
-            let Some(mut history) = history else { continue };
-            let prefix = keys::person(of.0, of.1);
-            for changes in [self.before.as_deref(), Some(&self.working)].into_iter().flatten() {
-                changes.history_layer().apply(&prefix, &mut history)?;
+        for persons in persons.chunks(AT_ONCE) {
+            if !cache.has_room() {
+                break;
             }
-            cache.insert(*of, history);
+            for (of, history) in persons.iter().zip(in_parts(persons, read)?) {
+                let Some(mut history) = history else { continue };
+                let prefix = keys::person(of.0, of.1);
+                for changes in [self.before.as_deref(), Some(&self.working)].into_iter().flatten() {
+                    changes.history_layer().apply(&prefix, &mut history)?;
+                }
+                cache.insert(*of, history);
+            }
         }
         Ok(())
     }
