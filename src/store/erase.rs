@@ -53,11 +53,11 @@ impl Store {
         if due.is_empty() {
             return Ok((0, pending));
         }
-        if self.is_read_as_of(before.sequence)? {
+        if self.is_read_as_of(before.sequence)? || self.has_checkpoint() {
             return Ok((0, before.clone()));
         }
         let rewritten = self.rewrite(&due);
-        // A checkpoint has the files as they were before.
+        // A checkpoint that was made meanwhile has the files as they were before.
         if self.is_ending() || self.has_checkpoint() {
             return Ok((0, before.clone()));
         }

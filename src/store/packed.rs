@@ -5,7 +5,6 @@ use std::ops::Range;
 use rocksdb::DBRawIterator;
 
 use super::Result;
-use super::staged::RowChanges;
 
 /// How many rows are checked one by one before a binary search looks for the end.
 const FEW: usize = if cfg!(test) { 1 } else { 4 };
@@ -61,27 +60,6 @@ impl Packed {
     pub fn sort(&mut self) {
         let Self { bytes, rows } = self;
         rows.sort_unstable_by_key(|row| &bytes[row.key..row.value]);
-    }
-
-    /// Returns a copy of the sorted rows with `changes` applied; a change to `None` deletes a row.
-    #[must_use]
-    pub fn with(&self, changes: &RowChanges) -> Self {
-        let mut rows = Self {
-            bytes: Vec::with_capacity(self.bytes.len()),
-            rows: Vec::with_capacity(self.rows.len() + changes.len()),
-        };
-        let mut next = 0;
-        for (key, value) in changes {
-            let end = self.first_not(&(next..self.len()), |at| at < &key[..]);
-            (next..end).for_each(|index| rows.push(self.row(index)));
-            let is_there = end < self.len() && self.row(end).0 == key;
-            next = end + usize::from(is_there);
-            if let Some(value) = value {
-                rows.push((key, value));
-            }
-        }
-        (next..self.len()).for_each(|index| rows.push(self.row(index)));
-        rows
     }
 
     /// How many rows.

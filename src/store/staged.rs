@@ -205,35 +205,40 @@ impl<'a, 'db> Ordered<'a, 'db> {
         if span.rows.is_some() {
             return Ok(span);
         }
-        let most = Most { rows: few, bytes: usize::MAX };
-        let Some(rows) = self.all_within(&span, prefix, most)? else {
+        let Some(mut rows) = self.all_committed(&span, prefix, few)? else {
             return Ok(span);
         };
-        let all = 0..rows.len();
-        let staged = [false; 2];
-        Ok(Span { rows: Some((Arc::new(rows), all)), staged, of_person: false, ..span })
-    }
-
-    /// Returns all rows whose keys begin with `person`; `None` if they are more than `most`.
-    pub fn history(&self, person: &[u8], most: Most) -> Result<Option<PersonHistory>> {
-        let rows = self.all_within(&self.span(person)?, person, most)?;
-        rows.map(|rows| PersonHistory::of(&rows)).transpose()
-    }
-
-    /// Returns the rows within `prefix`, which `span` covers, in order; `None` if they are more than `most`.
-    fn all_within(&self, span: &Span, prefix: &[u8], most: Most) -> Result<Option<Packed>> {
-        let Some(mut rows) = self.all_committed(span, prefix, most)? else {
-            return Ok(None);
-        };
         if span.staged != [false; 2] {
-            for (age, layer) in self.counting(span) {
+            for (age, layer) in self.counting(&span) {
                 let staged = layer.within(prefix, prefix);
-                let staged = staged.filter_map(|row| self.shown(span, age, row));
-                staged.take(most.rows + 1).for_each(|row| rows.push(row));
+                let staged = staged.filter_map(|row| self.shown(&span, age, row));
+                staged.take(few + 1).for_each(|row| rows.push(row));
             }
             rows.sort();
         }
-        Ok(Some(rows).filter(|rows| rows.len() <= most.rows))
+        let all = 0..rows.len();
+        Ok(if all.len() <= few {
+            let staged = [false; 2];
+            Span { rows: Some((Arc::new(rows), all)), staged, of_person: false, ..span }
+        } else {
+            span
+        })
+    }
+
+    /// Returns all rows whose keys begin with `person`; `None` if more than `most` of them are committed.
+    pub fn history(&self, person: &[u8], most: Most) -> Result<Option<PersonHistory>> {
+        let mut committed = self.committed.borrow_mut();
+        committed.from = None;
+        let rows = Packed::all(person, committed.rows.database(), most.rows, most.bytes)?;
+        rows.map(|rows| self.with_staged(person, PersonHistory::of(&rows)?)).transpose()
+    }
+
+    /// Applies the layers to all committed rows whose keys begin with `person`.
+    pub fn with_staged(&self, person: &[u8], mut history: PersonHistory) -> Result<PersonHistory> {
+        for layer in self.layers.into_iter().rev().flatten() {
+            layer.apply(person, &mut history)?;
+        }
+        Ok(history)
     }
 
     /// The last row within `prefix` whose key is at most `key`.
@@ -312,21 +317,17 @@ impl<'a, 'db> Ordered<'a, 'db> {
         found.into_iter().chain(staged).min().map(read).transpose()
     }
 
-    /// Returns the committed rows within a prefix that no layer replaces; `None` if they are more than `most`.
-    fn all_committed(&self, span: &Span, prefix: &[u8], most: Most) -> Result<Option<Packed>> {
+    /// Returns the committed rows within a prefix that no layer replaces; `None` if
+    /// there are more than `most`.
+    fn all_committed(&self, span: &Span, prefix: &[u8], most: usize) -> Result<Option<Packed>> {
         let mut committed = self.committed.borrow_mut();
         let mut rows = Packed::default();
-        if let Some((known, within)) = &span.rows {
-            let unstaged = within.clone().map(|at| known.row(at));
-            unstaged.filter(|(key, _)| !self.is_staged(span, key)).for_each(|row| rows.push(row));
-            return Ok(Some(rows));
-        }
         committed.seek(prefix);
         while let Some(row) = committed.rows.item().filter(|(key, _)| key.starts_with(prefix)) {
             if !self.is_staged(span, row.0) {
                 rows.push(row);
             }
-            if rows.len() > most.rows || rows.bytes() > most.bytes {
+            if rows.len() > most {
                 return Ok(None);
             }
             committed.step();

@@ -145,7 +145,8 @@ impl Transaction<'_> {
     fn load_histories(&mut self, mut persons: Vec<(ProjectId, PersonId)>) -> Result<()> {
         persons.sort_unstable();
         persons.dedup();
-        let cache = self.history_cache.get_mut();
+        let rows = self.ordered(&self.history, |changes| &changes.history);
+        let mut cache = self.history_cache.borrow_mut();
         cache.keep_limit();
         persons.retain(|of| !cache.knows(*of));
         let store = self.store;
@@ -164,12 +165,8 @@ impl Transaction<'_> {
                 break;
             }
             for (of, history) in persons.iter().zip(in_parts(persons, read)?) {
-                let Some(mut history) = history else { continue };
-                let prefix = keys::person(of.0, of.1);
-                for changes in [self.before.as_deref(), Some(&self.working)].into_iter().flatten() {
-                    changes.history_layer().apply(&prefix, &mut history)?;
-                }
-                cache.insert(*of, history);
+                let Some(history) = history else { continue };
+                cache.insert(*of, rows.with_staged(&keys::person(of.0, of.1), history)?);
             }
         }
         Ok(())

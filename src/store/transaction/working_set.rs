@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use super::person::LoadedPerson;
 use super::recency::LoadedRecency;
 use crate::person::{Life, Ownership, PersonId, ProjectId};
-use crate::store::staged::{Erased, Layer, RowChanges};
+use crate::store::staged::{Erased, RowChanges};
 use crate::store::{Family, LifeSpan};
 
 /// What a transaction loaded and what it changes.
@@ -116,11 +116,6 @@ impl WorkingSet {
     pub fn point(&self, family: Family, key: &[u8]) -> Option<&Option<Vec<u8>>> {
         let index = POINTS.iter().position(|of| *of == family)?;
         self.points[index].get(key)
-    }
-
-    /// Returns the staged rows of family `history`.
-    pub fn history_layer(&self) -> Layer<'_> {
-        Layer { staged: &self.history, erased: Some(&self.erased) }
     }
 
     /// Returns the staged rows of commands.
