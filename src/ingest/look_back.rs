@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::{Message as _, TopicPartitionList};
 
 use super::apply::fingerprint;
 use super::kafka::{self, Connection};
 use super::message;
 use super::partition::Partition;
+use super::source::is_out_of_range;
 use super::stop::Replaced;
 use super::{Error, Stop};
 use crate::person::Record;
@@ -107,12 +108,17 @@ impl LookBack {
             self.begun = Instant::now();
             self.ask(partitions);
         }
+        if self.awaited == 0 {
+            return Ok(());
+        }
         while self.awaited > 0 {
             let found = match self.consumer.poll(Duration::ZERO) {
                 None => break,
                 Some(Ok(found)) => found,
                 Some(Err(error)) => {
-                    if is_expired(&error) {
+                    if is_out_of_range(&error) {
+                        // The record expired. If the topic is another one and ends before it, the consumer that reads
+                        // the topic is told so, too.
                         for partition in &mut *partitions {
                             partition.marks.advance();
                         }
@@ -132,9 +138,9 @@ impl LookBack {
                 let replaced = Replaced { topic, partition: number, read };
                 return Err(Error::Stopped(Stop::Replaced(replaced)));
             }
-            if self.awaited == 0 {
-                self.consumer.unassign()?;
-            }
+        }
+        if self.awaited == 0 {
+            self.consumer.unassign()?;
         }
         Ok(())
     }
@@ -157,13 +163,6 @@ impl LookBack {
             self.awaited = 0;
         }
     }
-}
-
-/// Whether Kafka no longer has the record that was asked for. If the topic was cut or created again, so that it ends
-/// before it, the consumer that reads the topic is told so, too.
-fn is_expired(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange};
-    matches!(error.rdkafka_error_code(), Some(AutoOffsetReset | OffsetOutOfRange))
 }
 
 #[cfg(test)]

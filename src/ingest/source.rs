@@ -15,6 +15,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 
+pub use self::judge::is_out_of_range;
 use self::judge::{is_passed_over, is_unknown, mended_by_waiting};
 use super::batch::{Batch, Gap};
 use super::context::Context;

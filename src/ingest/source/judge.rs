@@ -101,6 +101,12 @@ pub fn is_unknown(error: &KafkaError) -> bool {
     matches!(code, Some(UnknownPartition | UnknownTopic | UnknownTopicOrPartition))
 }
 
+/// Whether Kafka does not have the offset that was asked for.
+pub fn is_out_of_range(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange};
+    matches!(error.rdkafka_error_code(), Some(AutoOffsetReset | OffsetOutOfRange))
+}
+
 /// Whether librdkafka could not read what Kafka sent, and would skip it.
 pub fn is_passed_over(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{BadMessage, NotImplemented};
@@ -109,9 +115,7 @@ pub fn is_passed_over(error: &KafkaError) -> bool {
 
 /// Returns the message of a transient error. An error that waiting does not fix ends ingestion.
 pub fn mended_by_waiting(error: KafkaError) -> Result<String, Error> {
-    let code = error.rdkafka_error_code();
-    if matches!(code, Some(RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::AutoOffsetReset))
-    {
+    if is_out_of_range(&error) {
         return Err(Error::Stopped(Stop::OutOfRange(error.to_string())));
     }
     if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
