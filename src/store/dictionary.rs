@@ -89,16 +89,26 @@ struct Names {
 #[derive(Debug, Default)]
 struct Properties {
     numbers: HashMap<Arc<str>, PropertyId>,
-    names: HashMap<PropertyId, Arc<str>>,
-    next: PropertyId,
+    /// The names in the order of their numbers, which begin with [`FIRST_PROPERTY`] and have no gaps.
+    names: Vec<Arc<str>>,
 }
 
 impl Properties {
-    fn insert(&mut self, name: &str, number: PropertyId) {
-        let name: Arc<str> = name.into();
+    /// Returns the number that the next new name will have.
+    fn next(&self) -> PropertyId {
+        let names = PropertyId::try_from(self.names.len()).unwrap_or(PropertyId::MAX);
+        FIRST_PROPERTY.saturating_add(names)
+    }
+
+    fn name(&self, number: PropertyId) -> Option<&Arc<str>> {
+        let index = usize::try_from(number.checked_sub(FIRST_PROPERTY)?).ok()?;
+        self.names.get(index)
+    }
+
+    fn push(&mut self, name: &str) {
+        let (name, number): (Arc<str>, _) = (name.into(), self.next());
         self.numbers.insert(name.clone(), number);
-        self.names.insert(number, name);
-        self.next = self.next.max(number + 1);
+        self.names.push(name);
     }
 }
 
@@ -127,12 +137,12 @@ impl Dictionary {
     /// Returns the name of the property that has a number.
     #[must_use]
     pub fn property_name(&self, project: ProjectId, number: PropertyId) -> Option<Arc<str>> {
-        self.read().projects.get(&project)?.names.get(&number).cloned()
+        self.read().projects.get(&project)?.name(number).cloned()
     }
 
     /// Returns the length of a property's name as JSON, in bytes, without its quotes.
     pub(super) fn name_bytes(&self, project: ProjectId, number: PropertyId) -> Option<usize> {
-        Some(json::quoted_bytes(self.read().projects.get(&project)?.names.get(&number)?))
+        Some(json::quoted_bytes(self.read().projects.get(&project)?.name(number)?))
     }
 
     /// Returns the values with the names of their properties; `None` if a property has no name.
@@ -143,9 +153,9 @@ impl Dictionary {
         values: impl IntoIterator<Item = (PropertyId, T)>,
     ) -> Option<Vec<(Arc<str>, T)>> {
         let names = self.read();
-        let known = names.projects.get(&project).map(|names| &names.names);
-        let name = |property: &PropertyId| known?.get(property).cloned();
-        values.into_iter().map(|(property, value)| Some((name(&property)?, value))).collect()
+        let known = names.projects.get(&project);
+        let name = |property| known?.name(property).cloned();
+        values.into_iter().map(|(property, value)| Some((name(property)?, value))).collect()
     }
 
     /// Returns the number of a topic, if it has one.
@@ -164,7 +174,7 @@ impl Dictionary {
     /// Returns the number that the next new property of a project will have.
     pub(super) fn next_property(&self, project: ProjectId) -> PropertyId {
         let names = self.read();
-        names.projects.get(&project).map_or(FIRST_PROPERTY, |known| known.next.max(FIRST_PROPERTY))
+        names.projects.get(&project).map_or(FIRST_PROPERTY, Properties::next)
     }
 
     /// Returns the number that the next new topic will have.
@@ -184,14 +194,17 @@ impl Dictionary {
 
     /// Adds names that are about to be committed.
     pub(super) fn add(&self, new: NewNames) {
+        let mut properties: Vec<_> = new.properties().collect();
+        properties.sort_unstable_by_key(|(project, _, number)| (*project, *number));
         let mut names = self.write();
-        for ((project, name), number) in new.properties {
-            names.projects.entry(project).or_default().insert(&name, number);
+        for (project, name, _) in properties {
+            names.projects.entry(project).or_default().push(name);
         }
         names.topics.extend(new.topics);
     }
 
-    /// Adds the name in a row of family `meta`, if the row is a name; `None` if the row is damaged.
+    /// Adds the name in a row of family `meta`, if the row is a name; `None` if the row is damaged or one
+    /// before it is missing.
     pub(super) fn load(&self, key: &[u8], value: &[u8]) -> Option<()> {
         let (tag, rest) = key.split_first()?;
         if *tag == Meta::Topic("").tag() {
@@ -201,7 +214,12 @@ impl Dictionary {
             let mut key = KeyReader(rest);
             let (project, number) = (key.u32()?, key.u32()?);
             let name = std::str::from_utf8(value).ok()?;
-            self.write().projects.entry(project).or_default().insert(name, number);
+            let mut names = self.write();
+            let properties = names.projects.entry(project).or_default();
+            if number != properties.next() {
+                return None;
+            }
+            properties.push(name);
         }
         Some(())
     }
