@@ -1,7 +1,7 @@
 //! Deletes a person: its history, and that of the persons merged into it, is removed in one batch. What stays
 //! is a tombstone for each person, and a drop rule for each distinct id.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Applying, At, Kind};
 use crate::person::{
@@ -18,11 +18,12 @@ impl Applying<'_, '_> {
         for id in self.distinct_ids(project, life)? {
             self.drop_distinct_id(project, &id, time)?;
         }
+        let mut seen = HashMap::new();
         // One after the other: many persons may have been merged into this one, and their heads need not be in
         // memory at once.
         for &person in &persons {
             self.keep_values(project, person, &persons)?;
-            self.forget_members(project, person, &persons)?;
+            self.forget_members(project, person, &persons, &mut seen)?;
             self.transaction.forget_sources(project, person, &persons)?;
             self.transaction.erase(project, person);
             let head = self.transaction.head(project, person)?;
@@ -107,19 +108,19 @@ impl Applying<'_, '_> {
         Ok(())
     }
 
-    /// Removes the distinct-id lists of a deleted person, except of lives that went on in persons that stay,
-    /// since bundles point to those lists.
+    /// Removes the distinct-id lists of a deleted person, except of lives that were part of persons that stay,
+    /// since bundles of those point to these lists. `seen` is as for [`Applying::was_of_others`].
     fn forget_members(
         &mut self,
         project: ProjectId,
         person: PersonId,
         deleted: &HashSet<PersonId>,
+        seen: &mut HashMap<Life, bool>,
     ) -> Result<()> {
         let Head { first_life, life: last, .. } = *self.transaction.head(project, person)?;
         for number in first_life..=last {
             let life = Life { person, number };
-            let now = self.transaction.lives(project).now(life)?;
-            if !deleted.contains(&now.person) {
+            if self.was_of_others(project, life, deleted, seen)? {
                 continue;
             }
             for (ordinal, member) in self.transaction.members(project, life)? {
@@ -127,5 +128,32 @@ impl Applying<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether merges brought a life to a person that is not deleted, even if it went on from there. `seen` has
+    /// the answer for lives met before: chains of merges have their ends in common.
+    fn was_of_others(
+        &mut self,
+        project: ProjectId,
+        life: Life,
+        deleted: &HashSet<PersonId>,
+        seen: &mut HashMap<Life, bool>,
+    ) -> Result<bool> {
+        let lives = self.transaction.lives(project);
+        let (mut path, mut next, mut of_others) = (Vec::new(), Some(life), false);
+        while let Some(life) = next {
+            if let Some(known) = seen.get(&life) {
+                of_others = *known;
+                break;
+            }
+            if !deleted.contains(&life.person) {
+                of_others = true;
+                break;
+            }
+            path.push(life);
+            next = lives.merged(life)?.map(|merged| merged.into);
+        }
+        seen.extend(path.into_iter().map(|life| (life, of_others)));
+        Ok(of_others)
     }
 }

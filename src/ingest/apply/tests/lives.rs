@@ -117,3 +117,23 @@ fn a_new_life_does_not_change_the_person_that_the_earlier_one_was_merged_into() 
     assert_eq!(properties(&store, "ann"), json!({"plan": "pro", "late": 1}));
     assert_eq!(properties(&store, "bob"), json!({"later": 1}));
 }
+
+#[test]
+fn ids_that_passed_through_a_person_stay_with_its_past_when_what_it_became_is_deleted() {
+    // More ids than are moved one by one, so that they are bundles: of b's person in carl's, of that in dora's.
+    let (_folder, store, _) = given(&[
+        (0, alias("b", "x")),
+        (0, alias("b", "y")),
+        (10, visit("carl")),
+        (20, merge("carl", "b")),
+        (30, visit("dora")),
+        (40, merge("dora", "carl")),
+        (50, split("dora", &["dora", "carl", "x", "y"])),
+        (60, delete("dora")),
+    ]);
+    let snapshot = store.snapshot();
+    for id in ["carl", "x", "y"] {
+        let then = as_of(&snapshot, id, at(25), Time::MAX, Mode::WithOnce).unwrap();
+        assert_eq!(then.distinct_ids, ["carl", "x", "y"], "{id}");
+    }
+}
