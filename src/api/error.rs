@@ -17,7 +17,7 @@ use crate::store;
 const RETRY_SECONDS: u64 = 1;
 
 /// The `code` of an error, by which errors are also counted. The response carries it as an extension.
-#[derive(Clone, Copy, Debug, strum::IntoStaticStr, strum::VariantNames)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Code {
     NotAuthenticated,
@@ -286,6 +286,11 @@ impl Error {
     /// Whether the server is at fault rather than the request.
     pub fn is_internal(&self) -> bool {
         self.status.is_server_error()
+    }
+
+    /// Whether a read took too long, or its caller has gone.
+    pub fn is_query_timeout(&self) -> bool {
+        self.code == Code::QueryTimeout
     }
 
     /// Repeats the detail in the field `error`.

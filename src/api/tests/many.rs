@@ -1,6 +1,12 @@
 //! Many at once: persons by distinct id and by uuid, the point-in-time join, and projects.
 
+use std::time::Instant;
+
 use super::*;
+use crate::api::join::{Came, Lines};
+use crate::api::parameters::Parameters;
+use crate::api::read::View;
+use crate::api::spool::Spool;
 
 /// Asks for persons by their ids.
 async fn ask(world: &World, route: &str, ids: &Json) -> Reply {
@@ -148,4 +154,30 @@ async fn a_key_lists_the_projects_that_it_reaches() {
     assert_eq!(world.get_as(AUDITOR, "/api/projects/2").await.status, 403);
     assert_eq!(world.get_as(AUDITOR, "/api/projects/x").await.status, 404);
     assert_eq!(world.ask(Method::GET, "/api/projects", &[]).await.status, 401);
+}
+
+#[tokio::test]
+async fn a_read_that_has_no_time_left_answers_a_line_and_leaves_the_others() {
+    let world = World::new();
+    let times = (0..60)
+        .map(|minute| line(if minute % 9 == 0 { "x" } else { "ann" }, &format!("11:{minute:02}")));
+    let body = times.collect::<String>();
+    let whole = join(&world, "", body.clone()).await.body;
+    let spool = Arc::new(Spool::new(world.state.store.spool().unwrap(), LEAST_SPOOL));
+    spool.write(body.as_bytes(), 0).unwrap();
+    let came = Came { bytes: body.len() as u64, whole: true };
+    let common = Parameters::default();
+    let later = Instant::now() + Duration::from_secs(3_600);
+    let (mut lines, mut answers, mut reads) = (Lines::of(spool), Vec::new(), 0);
+    while lines.at() < came.bytes {
+        let is_hurried = reads % 2 == 0;
+        let mut view = View::of(&world.state, 1, later, || false);
+        view.deadline = if is_hurried { Instant::now() } else { later };
+        let (after, answer) = lines.answer(&view, &common, came).unwrap();
+        assert!(!is_hurried || memchr::memchr_iter(b'\n', &answer).count() == 1);
+        answers.extend(answer);
+        (lines, reads) = (after, reads + 1);
+    }
+    assert_eq!(String::from_utf8(answers).unwrap(), whole);
+    assert!(reads > 2, "a read holds a limited answer");
 }
