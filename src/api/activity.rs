@@ -9,6 +9,7 @@ use super::error::Error;
 use super::export::Take;
 use super::json::{Object, array};
 use super::link::Link;
+use super::list::MAX_DISTINCT_IDS;
 use super::openapi::{answers, log, parameters};
 use super::page::results;
 use super::parameters::Parameters;
@@ -274,27 +275,32 @@ fn of_properties(
     Ok(details)
 }
 
-/// Returns the change of a split: the distinct ids before and after it. `None` if the split took none of the
+/// Returns the change of a split: the distinct ids before and after it, of very many those that left first.
+/// `None` if the split took none of the
 /// person's ids: then it was done to an earlier person with this id, which was deleted since.
 fn of_split(view: &View<'_>, of: (PersonId, &Head), at: Time) -> Result<Option<Detail>, Error> {
     let had = view.snapshot.had_distinct_ids(view.project, of, usize::MAX)?.first;
     let before = had.iter().filter(|had| had.from <= at && had.until.is_none_or(|left| left >= at));
-    let before: Vec<&Had> = before.collect();
-    let after = before.iter().copied().filter(|had| had.until.is_none_or(|left| left > at));
-    let after: Vec<&Had> = after.collect();
+    let mut before: Vec<&Had> = before.collect();
+    let stays = |had: &Had| had.until.is_none_or(|left| left > at);
+    let after: Vec<&Had> = before.iter().copied().filter(|had| stays(had)).collect();
     if before.len() == after.len() {
         return Ok(None);
     }
-    let ids = |had: &mut dyn Iterator<Item = &Had>| {
+    if before.len() > MAX_DISTINCT_IDS {
+        before.sort_by_key(|had| stays(had));
+    }
+    let ids = |had: Vec<&Had>| {
         let mut json = Vec::new();
+        let had = had.into_iter().take(MAX_DISTINCT_IDS);
         array(&mut json, had, |out, had| super::json::string(out, &had.id));
         String::from_utf8(json).ok()
     };
     Ok(Some(Detail {
         action: "split",
         field: Some("distinct_ids".to_owned()),
-        before: ids(&mut before.into_iter()),
-        after: ids(&mut after.into_iter()),
+        before: ids(before),
+        after: ids(after),
     }))
 }
 

@@ -30,7 +30,8 @@ const CHUNK: usize = 100;
 struct Query {
     person_ref: PersonRef,
     from: Time,
-    until: Place,
+    /// `None` if nothing can be before the cursor.
+    until: Option<Place>,
     key: Option<String>,
     limit: usize,
     is_csv: bool,
@@ -48,7 +49,7 @@ impl Query {
         Ok(Self {
             person_ref: PersonRef::parse(id, "id")?,
             from: parameters.time("from")?.unwrap_or(Time(i64::MIN)),
-            until: until.unwrap_or_default(),
+            until,
             key: parameters.get("key").map(str::to_owned),
             limit,
             is_csv: read.format.is_csv(),
@@ -129,7 +130,7 @@ fn each(
 ) -> Result<(), Error> {
     // One more than a page, to see whether there is another page.
     let limit = CHUNK.min(query.limit.saturating_add(1));
-    let mut until = Some(query.until);
+    let mut until = query.until;
     while let Some(place) = until {
         view.check()?;
         let changed = operations(view, person, query, place, limit)?;

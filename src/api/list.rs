@@ -29,8 +29,8 @@ const PROPERTIES: &str = "properties";
 /// Index rows that an export reads per chunk.
 const CHUNK: usize = 1_000;
 
-/// The most distinct ids that a list shows per person.
-const MAX_DISTINCT_IDS: usize = 1_000;
+/// The most distinct ids of one person that a list and the activity log show.
+pub const MAX_DISTINCT_IDS: usize = 1_000;
 
 /// The parsed parameters of a list.
 struct Query {
@@ -99,6 +99,7 @@ fn filter(parameters: &Parameters) -> Result<Filter, Error> {
         Filter::parse(text, now).map_err(|error| Error::invalid(name, error.to_string()))
     });
     let mut filters = filters.collect::<Result<Vec<_>, _>>()?;
+    filters.retain(|filter| !filter.is_empty());
     Ok(if filters.len() == 1 { filters.remove(0) } else { Filter::All(filters) })
 }
 

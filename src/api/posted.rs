@@ -56,9 +56,10 @@ impl Posted {
         let body =
             body.map_err(|error| Error::of_status(error.into_response().status(), &method))?;
         let fields = Fields::of(&headers, &body, &parameters);
-        // An error in the body is reported after authorization only, so that a caller
-        // without access does not see it.
+        // Only the first key counts. An error in the body is reported after authorization only, so that a
+        // caller without access does not see it.
         let named = match &fields {
+            _ if access::bearer(&headers).is_some() => None,
             Ok(fields) => fields.text(access::KEY_PARAMETER)?,
             Err(_) => parameters.get(access::KEY_PARAMETER).map(str::to_owned),
         };

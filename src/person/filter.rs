@@ -190,8 +190,10 @@ struct Seen {
     groups: usize,
 }
 
+/// Parses the conditions and groups of a group. Groups without conditions are left out, as PostHog does.
 fn all(filters: Vec<Tree>, now: Time, depth: usize, seen: &mut Seen) -> Result<Vec<Filter>, Error> {
-    filters.into_iter().map(|tree| filter(tree, now, depth, seen)).collect()
+    let filters = filters.into_iter().map(|tree| filter(tree, now, depth, seen));
+    filters.filter(|filter| !matches!(filter, Ok(filter) if filter.is_empty())).collect()
 }
 
 fn filter(tree: Tree, now: Time, depth: usize, seen: &mut Seen) -> Result<Filter, Error> {
@@ -209,8 +211,8 @@ fn filter(tree: Tree, now: Time, depth: usize, seen: &mut Seen) -> Result<Filter
         };
         let values = all(values, now, depth + 1, seen)?;
         return match fields.get("type").and_then(Tree::as_str) {
-            Some("AND") => Ok(Filter::All(values)),
-            Some("OR") => Ok(Filter::Any(values)),
+            Some("OR") if !values.is_empty() => Ok(Filter::Any(values)),
+            Some("AND" | "OR") => Ok(Filter::All(values)),
             _ => Err(Error::Unparsable),
         };
     }

@@ -236,3 +236,26 @@ async fn a_split_names_ids_that_came_together_too() {
     assert_eq!(change["before"], json!(["ann", "x1", "x2", "x3", "a-b-c-d-e"]));
     assert_eq!(change["after"], json!(["ann", "x1", "x3", "a-b-c-d-e"]));
 }
+
+#[tokio::test]
+async fn a_split_of_very_many_distinct_ids_shows_those_that_left() {
+    let mut world = World::with(&settings());
+    let merges: Vec<_> = (0..1_100)
+        .map(|n| {
+            let merged = json!({"alias": format!("id-{n}")});
+            event("12:00", "ann").named("$merge_dangerously", merged)
+        })
+        .collect();
+    world.ingest(&merges);
+    let ann = person_uuid(1, "ann");
+    let left = json!({"distinct_ids_to_split": ["id-1050", "id-1051"]});
+    world.write(Method::POST, &format!("{ann}/split"), &left).await;
+    let log = log(&world, &format!("{}?limit=1", of(&ann))).await;
+    let change = &log["results"][0]["detail"]["changes"][0];
+    let [before, after] = ["before", "after"].map(|side| change[side].as_array().unwrap());
+    assert_eq!((before.len(), after.len()), (1_000, 1_000));
+    assert_eq!(before[..3], [json!("id-1050"), json!("id-1051"), json!("ann")]);
+    assert!(after.contains(&json!("id-0")) && !after.contains(&json!("id-1050")));
+    let csv = world.get_as(AUDITOR, &format!("{LOG}?format=csv")).await;
+    assert_eq!(csv.status, 200);
+}

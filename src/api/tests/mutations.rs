@@ -322,6 +322,14 @@ async fn only_a_key_that_may_write_writes() {
         ("Bearer phx_writer", "application/json", "{}", 400),
         ("Bearer phx_writer", "application/json", r#"{"properties": [1]}"#, 400),
         ("Bearer phx_writer", "text/plain", set, 415),
+        (
+            "Bearer phx_writer",
+            "application/json",
+            r#"{"properties": {"a": 1}, "personal_api_key": true}"#,
+            200,
+        ),
+        ("Bearer phx_reader", "application/json", r#"{"personal_api_key": true}"#, 403),
+        ("", "application/json", r#"{"personal_api_key": true}"#, 400),
     ] {
         let headers = [("content-type", kind), ("authorization", key)];
         let headers = if key.is_empty() { &headers[..1] } else { &headers };

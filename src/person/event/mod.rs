@@ -174,7 +174,7 @@ impl Parts<'_> {
 
     fn distinct_id(&self) -> Option<String> {
         let of = |raw: Option<&'_ str>| raw.and_then(json::filled).map(Cow::into_owned);
-        let header = || self.record.header("distinct_id").map(|id| id.replace('\0', "\u{fffd}"));
+        let header = || self.header("distinct_id");
         of(self.outer.distinct_id)
             .or_else(|| of(self.inner.distinct_id))
             .or_else(|| of(self.inner.dollar_distinct_id))
@@ -185,8 +185,13 @@ impl Parts<'_> {
     fn name(&self) -> String {
         let outer = self.outer.event.and_then(json::filled);
         let name = outer.or_else(|| self.inner.event.and_then(json::filled));
-        let name = name.or_else(|| self.record.header("event").map(Cow::from));
-        identity::cut(name.unwrap_or_default().into_owned())
+        let name = name.map(Cow::into_owned).or_else(|| self.header("event"));
+        identity::cut(name.unwrap_or_default())
+    }
+
+    /// Returns a header that is kept as text.
+    fn header(&self, name: &str) -> Option<String> {
+        self.record.header(name).map(|text| text.replace('\0', "\u{fffd}"))
     }
 
     fn times(&self, warnings: &mut Vec<Warning>) -> (Time, Time) {

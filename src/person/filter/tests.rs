@@ -120,8 +120,15 @@ fn groups_are_joined_to_any_depth() {
     assert!(with(&[("b", "2")]));
     assert!(!with(&[("b", "2"), ("c", "0")]));
     assert!(!with(&[]));
-    let nothing = Filter::parse("[]", now()).unwrap();
-    assert!(nothing.holds(&|_| None), "no condition leaves nobody out");
+    let empty = r#"{"type": "OR", "values": []}"#;
+    for nothing in
+        ["[]", empty, &format!("[{empty}]"), &format!(r#"{{"type": "OR", "values": [{empty}]}}"#)]
+    {
+        let nothing = Filter::parse(nothing, now()).unwrap();
+        assert!(nothing.is_empty() && nothing.holds(&|_| None), "no condition leaves nobody out");
+    }
+    let one = format!(r#"{{"type": "OR", "values": [{empty}, {{"key": "a", "value": 1}}]}}"#);
+    assert!(!Filter::parse(&one, now()).unwrap().holds(&|_| None), "an empty group is left out");
 }
 
 #[test]
