@@ -198,10 +198,11 @@ impl Error {
     }
 
     /// HTTP/1.0 ends an answer by closing the connection, so one that is broken off would look complete.
-    pub fn not_over_http_1_0() -> Self {
+    /// `instead` says what is answered all the same.
+    pub fn not_over_http_1_0(instead: &str) -> Self {
         let detail = "This answer is sent while it is read, which needs HTTP/1.1 (nginx: \
                       proxy_http_version 1.1).";
-        Self::invalid("version", detail)
+        Self::new(Code::InvalidInput, format!("{detail}{instead}"))
     }
 
     /// The content type of the body is not supported.

@@ -39,9 +39,13 @@ impl Read {
     }
 
     /// Returns an error if the caller could not tell whether a body that is produced while it is read was
-    /// broken off.
-    pub fn ensure_streamable(&self) -> Result<(), Error> {
-        if self.version < Version::HTTP_11 { Err(Error::not_over_http_1_0()) } else { Ok(()) }
+    /// broken off. It also says what is answered `instead`.
+    pub fn ensure_streamable(&self, instead: &str) -> Result<(), Error> {
+        if self.version < Version::HTTP_11 {
+            Err(Error::not_over_http_1_0(instead))
+        } else {
+            Ok(())
+        }
     }
 
     /// Answers with all rows, or with 503 if too many exports are running. `rows` passes every row to its
@@ -50,7 +54,7 @@ impl Read {
     where
         F: Fn(&View<'_>, &mut Take<'_>) -> Result<(), Error> + Send + 'static,
     {
-        self.ensure_streamable()?;
+        self.ensure_streamable(" A page needs no more than HTTP/1.0: give a limit.")?;
         let permit = self.wait_for_turn(&self.state.exports, "exports").await?;
         let Self { state, project, format, begun, file, .. } = self;
         let (sender, body) = stream::body();

@@ -48,7 +48,7 @@ const CONTENT: HeaderValue = HeaderValue::from_static("application/x-ndjson");
     extensions(("x-required-scope" = json!("person:read"))),
 )]
 pub async fn join(mut read: Read, request: Request) -> Result<Response, Error> {
-    read.ensure_streamable()?;
+    read.ensure_streamable("")?;
     // The shared parameters are validated before the first line is read.
     let common = Arc::new(as_of::common(std::mem::take(&mut read.parameters))?);
     let permit = read.wait_for_turn(&read.state.joins, "joins").await?;

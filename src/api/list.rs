@@ -15,7 +15,7 @@ use super::page::results;
 use super::parameters::Parameters;
 use super::read::{Read, View};
 use super::{body, cursor, person_ref};
-use crate::person::{Filter, Head, Needle, PersonId};
+use crate::person::{self, Filter, Head, Needle, PersonId};
 use crate::store::{Among, By, Order, Row, Start, Wanted};
 
 /// Persons on a page, if `limit` is not given.
@@ -95,19 +95,22 @@ fn order(parameters: &Parameters) -> Result<Order, Error> {
 fn filter(parameters: &Parameters) -> Result<Filter, Error> {
     let now = super::now();
     let given = parameters.all().filter(|(name, text)| *name == PROPERTIES && !text.is_empty());
-    let filters = given.map(|(name, text)| {
-        Filter::parse(text, now).map_err(|error| Error::invalid(name, error.to_string()))
-    });
+    let filters = given.map(|(_, text)| Filter::parse(text, now));
     let mut filters = filters.collect::<Result<Vec<_>, _>>()?;
     filters.retain(|filter| !filter.is_empty());
     Ok(if filters.len() == 1 { filters.remove(0) } else { Filter::All(filters) })
 }
 
+impl From<person::filter::Error> for Error {
+    fn from(error: person::filter::Error) -> Self {
+        Self::invalid(PROPERTIES, error.to_string())
+    }
+}
+
 /// Compiles the patterns of the filter. That may take long, so it is done on the thread that reads, of which
 /// there is a limited number.
-fn compile(query: &Query) -> Result<(), Error> {
-    let compiled = query.wanted.filter.compile();
-    compiled.map_err(|error| Error::invalid(PROPERTIES, error.to_string()))
+fn compile(view: &View<'_>, query: &Query) -> Result<(), Error> {
+    query.wanted.filter.compile(|| view.check())
 }
 
 /// List persons
@@ -134,7 +137,7 @@ pub async fn persons(read: Read, uri: Uri, headers: HeaderMap) -> Result<Respons
 }
 
 fn page(view: &View<'_>, query: &Query, link: &Link) -> Result<Vec<u8>, Error> {
-    compile(query)?;
+    compile(view, query)?;
     let Page { count, mut rows, only, more } = rows(view, query)?;
     let mut persons = Vec::with_capacity(rows.len().min(100) * body::USUAL);
     let shown = results(view, &mut persons, &rows, |out, row| {
@@ -236,7 +239,7 @@ fn sorted(rows: &mut [Row], query: &Query) -> usize {
 /// Passes every matching person from the start on to `take`, as a row. No persons are held in memory: a
 /// filter is checked for every person, in the order of the list.
 fn export(view: &View<'_>, query: &Query, take: &mut Take<'_>) -> Result<(), Error> {
-    compile(query)?;
+    compile(view, query)?;
     let View { ref snapshot, project, .. } = *view;
     let mut out = Vec::new();
     let mut one = |id: PersonId, head: &Head| {

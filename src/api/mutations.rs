@@ -134,10 +134,12 @@ pub async fn delete(
     extensions(("x-required-scope" = json!("person:write"))),
 )]
 pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Result<Response, Error> {
-    refuse_other_fields(&write)?;
     let main = write.fields.text("main_distinct_id")?.map(person_ref::distinct_id);
     let these = write.fields.texts("distinct_ids_to_split")?;
     let these = these.map(|ids| ids.into_iter().map(person_ref::distinct_id).collect::<Vec<_>>());
+    if main.is_none() && these.is_none() {
+        refuse_other_fields(&write)?;
+    }
     let (named, attr, leaving) = match (main, these) {
         // An empty array is not the same as an absent one, which means all but the first.
         (_, Some(these)) if these.is_empty() => return Err(nothing_to_split()),
@@ -160,16 +162,13 @@ pub async fn split(Path((_, id)): Path<(String, String)>, write: Write) -> Resul
     success(&write, done, StatusCode::CREATED).await
 }
 
-/// Returns an error for a body with other fields but none of a split. It was meant for something else, and
+/// Returns an error for a body with fields that a split does not have. It was meant for something else, and
 /// must not split off all distinct ids but the first.
 fn refuse_other_fields(write: &Write) -> Result<(), Error> {
-    let of_split = ["main_distinct_id", "distinct_ids_to_split"];
-    let of_all = [access::KEY_PARAMETER, position::PARAMETER];
-    let names = || write.fields.names_of_body();
-    let Some(other) = names().find(|name| !of_all.contains(name)) else { return Ok(()) };
-    if names().any(|name| of_split.contains(&name)) {
-        return Ok(());
-    }
+    let known =
+        ["main_distinct_id", "distinct_ids_to_split", access::KEY_PARAMETER, position::PARAMETER];
+    let mut names = write.fields.names_of_body();
+    let Some(other) = names.find(|name| !known.contains(name)) else { return Ok(()) };
     let detail = format!(
         "'{other}' is not a field of a split: give main_distinct_id or distinct_ids_to_split"
     );

@@ -137,33 +137,37 @@ fn list(config: &Config, listing: &ListArguments, output: &mut impl Write) -> an
 /// If Kafka does not answer or refuses records, or if the values of some records were not kept.
 fn replay(config: &Config, selection: &Selection, output: &mut impl Write) -> anyhow::Result<()> {
     let producer = Producer::connect(&config.kafka_connection())?;
-    let (mut offsets, mut lost) = (BTreeMap::<u32, (u64, u64)>::new(), Vec::new());
-    selection.each(config, |letter| {
+    let (mut last_sent, mut lost) = (None, Vec::new());
+    let ended = selection.each(config, |letter| {
         if letter.truncated {
             let Origin { topic, partition, offset } = &letter.origin;
             lost.push(format!("{topic}:{partition}:{offset}"));
         } else {
             dead_letters::replay(&producer, letter)?;
-            let found = offsets.entry(letter.partition).or_insert((letter.offset, letter.offset));
-            found.1 = letter.offset;
+            last_sent = Some(letter.offset);
         }
         Ok(())
-    })?;
+    });
+    // However it ended, what was sent until then is in Kafka and must be reported.
     let (delivered, finished) = produce::finish(&producer, config, "records");
     let refused = produce::tell_refused(&delivered, "records");
     writeln!(output, "{} records were sent once more", delivered.count)?;
-    finished?;
-    for (partition, (first, last)) in &offsets {
-        writeln!(output, "{}", replayed(*partition, *first, *last, offsets.len()))?;
-    }
     if !lost.is_empty() {
         eprintln!(
             "these were too large to be kept; read them where they came from: {}",
             lost.join(" ")
         );
     }
+    ended?;
+    finished?;
     if refused > 0 || !lost.is_empty() {
         bail!("{} records were not sent", refused + lost.len() as u64);
+    }
+    let topic = config.kafka.dead_letter_topic();
+    // If Kafka does not tell, the records were sent all the same.
+    let is_one = producer.has_partition(&topic, 1).is_ok_and(|has_more| !has_more);
+    if let Some(next) = next_from(selection, last_sent, is_one) {
+        writeln!(output, "--from {next} leaves them out next time")?;
     }
     Ok(())
 }
@@ -176,14 +180,11 @@ fn reason_text(letter: &Letter) -> String {
     }
 }
 
-/// Returns which dead letters of a partition were sent, and how to leave them out the next time.
-fn replayed(partition: u32, first: u64, last: u64, partitions: usize) -> String {
-    if partitions > 1 {
-        // `--from` is for all partitions alike.
-        return format!("they were the dead letters {first} to {last} of partition {partition}");
-    }
-    let next = last + 1;
-    format!("they were the dead letters {first} to {last}; --from {next} leaves them out next time")
+/// Returns the offset from which on no dead letter was sent, if all before it were: none was left out for its
+/// reason, and the topic has one partition, since an offset is for all of them alike.
+fn next_from(selection: &Selection, last_sent: Option<u64>, is_one: bool) -> Option<u64> {
+    let next = last_sent? + 1;
+    (is_one && selection.reasons.is_empty()).then_some(next)
 }
 
 fn key_text(letter: &Letter) -> String {
@@ -225,10 +226,17 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_says_where_the_next_one_may_begin() {
-        let told = replayed(0, 3, 9, 1);
-        assert_eq!(told, "they were the dead letters 3 to 9; --from 10 leaves them out next time");
-        assert!(!replayed(1, 3, 9, 2).contains("--from"), "other partitions have other offsets");
+    fn a_replay_that_left_nothing_out_says_where_the_next_one_may_begin() {
+        let all = Selection { reasons: Vec::new(), from: 3, until: 12 };
+        assert_eq!(next_from(&all, Some(9), true), Some(10));
+        assert_eq!(next_from(&all, None, true), None, "nothing was sent");
+        assert_eq!(next_from(&all, Some(9), false), None, "other partitions have other offsets");
+        let some = Selection { reasons: vec!["not_json".to_owned()], ..all };
+        assert_eq!(
+            next_from(&some, Some(9), true),
+            None,
+            "letters with other reasons were left out"
+        );
     }
 
     #[test]

@@ -65,7 +65,8 @@ pub const DEAD_LETTERS_REPLAY_HELP: &str = "\
 Useful once the reason is gone, for instance after ingest.person_properties_limit was raised. A record that
 still cannot be used becomes a dead letter again; one that was already used changes nothing. The dead
 letters stay on their topic, so without a filter every run sends all of them, those that earlier runs have
-added included: the last line says with which `--from` the next run leaves out what this one has sent.
+added included. A run without `--reason` that has sent everything says with which `--from` the next one leaves
+it out, if the topic has one partition.
 
 Examples:
   personview dead-letters replay --reason person_properties_size

@@ -3,12 +3,12 @@
 //! All problems are reported in one go. Each names the setting, the value found and what to write instead.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::File;
 use std::time::Duration;
 
 use bytesize::{ByteSize, MIB};
 
-use super::{Api, ApiKey, Config, Ingest, Kafka, Problem, Project, Store, names};
+use super::{Api, ApiKey, Client, Config, Ingest, Kafka, Problem, Project, Store, names};
 use crate::api::{LEAST_SPOOL, key};
 use crate::ingest;
 
@@ -51,6 +51,24 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     check.projects(&config.projects);
     check.api_keys(&config.api_keys, &config.projects);
     check.problems
+}
+
+/// Returns a problem for every file of `client` that cannot be read. Apart from [`check`], as commands that do
+/// not use Kafka do not need these files. librdkafka's own error names neither the setting nor, for some files,
+/// the file.
+pub(super) fn check_files(client: &Client) -> Vec<Problem> {
+    let files = client.iter().filter(|(name, value)| name.ends_with(LOCATION) && *value != PROBE);
+    let unreadable = files.filter_map(|(name, value)| {
+        let error = File::open(value).err()?;
+        Some(of_client(name, &format!("names {value}, which cannot be read: {error}")))
+    });
+    unreadable.collect()
+}
+
+/// Returns a problem with a setting of librdkafka.
+fn of_client(name: &str, text: &str) -> Problem {
+    let text = format!("`{}.\"{name}\"` {text}", names::CLIENT);
+    Problem::new(format!("{}.{name}", names::CLIENT), text)
 }
 
 struct Check {
@@ -121,10 +139,7 @@ impl Check {
     }
 
     fn client(&mut self, kafka: &Kafka) {
-        let mut refuse = |name: &str, text: String| {
-            let text = format!("`{}.\"{name}\"` {text}", names::CLIENT);
-            self.problems.push(Problem::new(format!("{}.{name}", names::CLIENT), text));
-        };
+        let mut refuse = |name: &str, text: String| self.problems.push(of_client(name, &text));
         for (name, ours) in RENAMED {
             if kafka.client.names(name) {
                 refuse(name, format!("is decided by `{ours}`; set that instead"));
@@ -140,11 +155,6 @@ impl Check {
         for (name, value) in kafka.client.iter().filter(|(name, _)| !is_ours(*name)) {
             if let Err(error) = ingest::kafka::check_setting(name, value) {
                 refuse(name, format!("is not accepted by librdkafka: {error}"));
-            } else if name.ends_with(LOCATION) && value != PROBE {
-                // librdkafka's own error names neither the setting nor, for some files, the file.
-                if let Err(error) = fs::metadata(value) {
-                    refuse(name, format!("names {value}, which cannot be read: {error}"));
-                }
             }
         }
     }

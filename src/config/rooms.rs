@@ -1,6 +1,6 @@
 //! Converts the configuration to the settings of each room (top-level module).
 
-use super::{Config, Error as ConfigError, Problem};
+use super::{Config, Error as ConfigError, Problem, check};
 use crate::api::key::Error;
 use crate::{api, ingest, person, store};
 
@@ -26,12 +26,16 @@ impl Config {
         }
     }
 
-    /// Checks whether librdkafka accepts the settings under `kafka.client` together, without contacting a
-    /// broker.
+    /// Checks whether the files that `kafka.client` names can be read, and whether librdkafka accepts its
+    /// settings together, without contacting a broker.
     ///
     /// # Errors
     /// [`ConfigError`] that says why not.
     pub fn check_kafka(&self) -> Result<(), ConfigError> {
+        let problems = check::check_files(&self.kafka.client);
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
+        }
         self.kafka_connection().check().map_err(|error| {
             let text = format!("`kafka.client` is not accepted by librdkafka: {error}");
             ConfigError { problems: vec![Problem::new("kafka.client", text)] }

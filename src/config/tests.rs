@@ -1,6 +1,7 @@
 //! Tests of the configuration from the operator's view: files and variables in, settings or errors out.
 
 use std::fs;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use super::*;
@@ -185,8 +186,7 @@ fn a_misspelt_password_is_refused_and_not_shown() {
 
 #[test]
 fn settings_that_librdkafka_refuses_are_told_all_at_once_with_their_origin() {
-    let file = "[kafka.client]\nfoo.bar = 1\nlinger.ms = \"abc\"\nssl.ca.location = \"/not/here.pem\"\n\
-                ssl.key.location = \"/dev/null\"\n";
+    let file = "[kafka.client]\nfoo.bar = 1\nlinger.ms = \"abc\"\n";
     let error = load(file, &[("PERSONVIEW_KAFKA__CLIENT__FOO_BAZ", "2")]).unwrap_err();
     let found: Vec<_> = error.problems().iter().map(ToString::to_string).collect();
     let refused = "is not accepted by librdkafka:";
@@ -194,12 +194,35 @@ fn settings_that_librdkafka_refuses_are_told_all_at_once_with_their_origin() {
         (format!("`kafka.client.\"foo.bar\"` {refused}"), "test.toml)"),
         (format!("`kafka.client.\"foo.baz\"` {refused}"), "PERSONVIEW_KAFKA__CLIENT__FOO_BAZ)"),
         (format!("`kafka.client.\"linger.ms\"` {refused}"), "test.toml)"),
-        ("`kafka.client.\"ssl.ca.location\"` names /not/here.pem, which".to_owned(), "test.toml)"),
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (found, (begin, end)) in found.iter().zip(expected) {
         assert!(found.starts_with(&begin) && found.ends_with(end), "{found}");
     }
+}
+
+#[test]
+fn only_what_uses_kafka_needs_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    // It is there and cannot be opened, whoever the user is.
+    let socket = folder.path().join("socket");
+    let _socket = UnixListener::bind(&socket).unwrap();
+    let file = format!(
+        "[kafka.client]\nssl.ca.location = \"/not/here.pem\"\nssl.key.location = {socket:?}\n\
+         ssl.crl.location = \"/dev/null\"\n"
+    );
+    let config = load(&file, &[]).expect("no command but those that use Kafka refuses this");
+    let error = config.check_kafka().unwrap_err();
+    let found: Vec<_> = error.problems().iter().map(ToString::to_string).collect();
+    let cannot = |name: &str, file: &Path| {
+        let file = file.display();
+        format!("`kafka.client.\"ssl.{name}.location\"` names {file}, which cannot be read: ")
+    };
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].starts_with(&cannot("ca", Path::new("/not/here.pem"))), "{found:#?}");
+    assert!(found[1].starts_with(&cannot("key", &socket)), "{found:#?}");
+    let probe = load("[kafka.client]\nssl.ca.location = \"probe\"\n", &[]).unwrap();
+    probe.check_kafka().expect("librdkafka looks for the certificates itself");
 }
 
 #[test]

@@ -141,7 +141,7 @@ impl Producer {
     ///
     /// # Errors
     /// [`Error::Kafka`] if Kafka does not answer or refuses.
-    pub(super) fn has_partition(&self, topic: &str, partition: u32) -> Result<bool, Error> {
+    pub fn has_partition(&self, topic: &str, partition: u32) -> Result<bool, Error> {
         let mut counts = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
         if !counts.contains_key(topic) {
             let count = kafka::partitions(self.client.client(), topic)?.unwrap_or(0);

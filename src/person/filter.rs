@@ -10,13 +10,11 @@ use strsim::osa_distance;
 
 pub use self::condition::Condition;
 use self::condition::Parsed;
+use self::pattern::{Memory, Pattern};
 use super::{Time, Value, json};
 
 /// The maximum number of conditions in one filter.
 pub const MAX_CONDITIONS: usize = 100;
-
-/// The memory that the compiled patterns of one filter may take together, in bytes.
-pub const PATTERN_BYTES: usize = 8 << 20;
 
 /// The maximum nesting depth of groups.
 pub const MAX_DEPTH: usize = 10;
@@ -96,30 +94,31 @@ impl Filter {
         }
     }
 
-    /// Compiles its patterns, which may take some hundred milliseconds.
+    /// Compiles its patterns. Each may take some hundred milliseconds, so `check` is called before each and
+    /// can end it with an error.
     ///
     /// # Errors
-    /// If a pattern is not one of RE2, or all together take more than [`PATTERN_BYTES`].
-    pub fn compile(&self) -> Result<(), Error> {
-        self.compile_within(&mut { PATTERN_BYTES })
+    /// That of `check`, or [`Error::Value`] if a pattern is not one of RE2 or too large.
+    pub fn compile<E: From<Error>>(&self, check: impl Fn() -> Result<(), E>) -> Result<(), E> {
+        let patterns = self.patterns();
+        let mut memory = Memory::of(patterns.len());
+        patterns.into_iter().try_for_each(|(condition, pattern)| {
+            check()?;
+            let compiled = pattern.compile(&mut memory);
+            compiled.map_err(|error| E::from(condition.error(&error.to_string())))
+        })
     }
 
-    fn compile_within(&self, bytes_left: &mut usize) -> Result<(), Error> {
+    /// Returns the conditions with a pattern, and the patterns.
+    fn patterns(&self) -> Vec<(&PropertyCondition, &Pattern)> {
         match self {
             Self::All(filters) | Self::Any(filters) => {
-                filters.iter().try_for_each(|filter| filter.compile_within(bytes_left))
+                filters.iter().flat_map(Self::patterns).collect()
             }
-            Self::Property(PropertyCondition {
-                key,
-                condition: Condition::Matches(pattern),
-                negated,
-                ..
-            }) => pattern.compile(bytes_left).map_err(|error| Error::Value {
-                key: key.clone(),
-                operator: if *negated { "not_regex" } else { "regex" }.to_owned(),
-                due: error.to_string(),
-            }),
-            Self::Property(_) => Ok(()),
+            Self::Property(test) => match &test.condition {
+                Condition::Matches(pattern) => vec![(test, pattern)],
+                _ => Vec::new(),
+            },
         }
     }
 
@@ -156,10 +155,7 @@ impl Filter {
     /// Returns whether it has a regular expression, so that checking one value may take long.
     #[must_use]
     pub fn has_pattern(&self) -> bool {
-        match self {
-            Self::All(filters) | Self::Any(filters) => filters.iter().any(Self::has_pattern),
-            Self::Property(test) => matches!(test.condition, Condition::Matches(_)),
-        }
+        !self.patterns().is_empty()
     }
 
     /// Returns whether it holds for a person. `value` returns the person's value of a property.
@@ -180,6 +176,12 @@ impl PropertyCondition {
             None => self.missing,
             Some(value) => self.condition.holds(value) != self.negated,
         }
+    }
+
+    /// Returns the error for its pattern.
+    fn error(&self, due: &str) -> Error {
+        let operator = if self.negated { "not_regex" } else { "regex" };
+        Error::Value { key: self.key.clone(), operator: operator.to_owned(), due: due.to_owned() }
     }
 }
 

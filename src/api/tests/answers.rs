@@ -229,6 +229,9 @@ async fn not_json(world: &World, story: &mut Story) {
     let old = Request::get(format!("{LIST}?format=csv")).version(Version::HTTP_10);
     let old = old.header("authorization", "Bearer phx_reader").body(Body::empty()).unwrap();
     story.tell("GET of an export over HTTP/1.0", &world.send(old).await);
+    let old = Request::post("/api/projects/1/persons/properties_at_time").version(Version::HTTP_10);
+    let old = old.header("authorization", "Bearer phx_reader").body(Body::empty()).unwrap();
+    story.tell("POST of a join over HTTP/1.0", &world.send(old).await);
 }
 
 /// Requests more than one answer may contain.

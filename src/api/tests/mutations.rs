@@ -195,16 +195,23 @@ async fn a_split_takes_what_it_names_and_nobody_elses() {
         (json!({"distinct_ids_to_split": []}), "distinct_ids_to_split"),
         (json!({"distinct_ids_to_split": ["ann", "a-b-c-d-e"]}), "distinct_ids_to_split"),
         (json!({"distinct_ids_to_split": ["ann"], "main_distinct_id": "ann"}), "main_distinct_id"),
-        (json!({"distinct_ids": ["ann"]}), "distinct_ids"),
+        (json!({"distinct_ids": ["ann"]}), "'distinct_ids' is not a field"),
+        (json!({"main_distinct_id": null, "distinct_ids": ["ann"]}), "'distinct_ids' is not"),
+        (json!({"distinct_ids_to_split": "", "ids": ["ann"]}), "'ids' is not a field"),
     ] {
         let (status, error) = write(&world, Method::POST, &url, &body).await.error();
         assert!(status == 400 && error.contains(attr), "{body}: {error}");
     }
-    let reply = write(&world, Method::POST, &url, &json!({"main_distinct_id": "ann"})).await;
+    let in_url = format!("{url}?main_distinct_id=ann");
+    let reply = write(&world, Method::POST, &in_url, &json!({"properties": {}})).await;
     assert_eq!((reply.status.as_u16(), reply.body.as_str()), (201, r#"{"success":true}"#));
     let other = world.get("/api/projects/1/persons?distinct_id=a-b-c-d-e").await.json();
     assert_eq!(other["results"][0]["distinct_ids"], json!(["a-b-c-d-e"]));
-    for nothing in [Json::Null, json!({}), json!({"personal_api_key": "x", "min_position": null})] {
+    for nothing in [
+        Json::Null,
+        json!({}),
+        json!({"personal_api_key": "x", "min_position": null, "main_distinct_id": null}),
+    ] {
         let (status, error) = write(&world, Method::POST, &url, &nothing).await.error();
         assert!(status == 400 && error.contains("at least one"), "nothing is left: {error}");
     }

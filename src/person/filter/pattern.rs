@@ -3,12 +3,31 @@
 
 use std::sync::OnceLock;
 
-use regex::{Regex, RegexBuilder};
+use regex_automata::meta::Regex;
 
 use super::re2;
 
-/// The memory of a compiled pattern that is tried first, in bytes.
-const LEAST_BYTES: usize = 64 << 10;
+/// The memory that the compiled patterns of one filter may take together, in bytes.
+const COMPILED_BYTES: usize = 8 << 20;
+
+/// The memory for the states that the patterns of one filter met while they were matched, in bytes. Each thread
+/// has so much, for each of the directions in which the crate matches (two or three). A pattern whose share is
+/// not enough is matched without, several times slower; the share of three large ones is.
+const STATES_BYTES: usize = 4 << 20;
+
+/// The memory that is left for the patterns of one filter.
+pub struct Memory {
+    compiled: usize,
+    states: usize,
+}
+
+impl Memory {
+    /// Returns the memory for a number of patterns.
+    #[must_use]
+    pub fn of(patterns: usize) -> Self {
+        Self { compiled: COMPILED_BYTES, states: STATES_BYTES / patterns.max(1) }
+    }
+}
 
 /// Why a pattern cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -36,14 +55,13 @@ impl Pattern {
         Self { text, compiled: OnceLock::new() }
     }
 
-    /// Compiles the pattern, unless it is compiled already. `bytes_left` is how much memory it may take, and
-    /// is reduced by what it takes.
+    /// Compiles the pattern, unless it is compiled already, and takes its memory from what is left.
     ///
     /// # Errors
     /// [`Error`].
-    pub fn compile(&self, bytes_left: &mut usize) -> Result<(), Error> {
+    pub fn compile(&self, left: &mut Memory) -> Result<(), Error> {
         if self.compiled.get().is_none() {
-            let regex = compiled(&self.text, bytes_left)?;
+            let regex = compiled(&self.text, left)?;
             self.compiled.get_or_init(|| regex);
         }
         Ok(())
@@ -56,46 +74,44 @@ impl Pattern {
     }
 }
 
-/// Compiles a pattern. The crate tells only whether a pattern takes more than a limit, so higher ones are
-/// tried, and the one that was enough counts.
-fn compiled(text: &str, bytes_left: &mut usize) -> Result<Regex, Error> {
+fn compiled(text: &str, left: &mut Memory) -> Result<Regex, Error> {
     let translated = re2::translate(text).map_err(Error::Syntax)?;
-    let mut limit = LEAST_BYTES;
-    while limit <= *bytes_left {
-        match RegexBuilder::new(&translated).size_limit(limit).build() {
-            Ok(regex) => {
-                *bytes_left -= limit;
-                return Ok(regex);
-            }
-            Err(regex::Error::CompiledTooBig(_)) => limit *= 2,
-            Err(error) => return Err(Error::Syntax(reason(&translated, &error))),
-        }
-    }
-    Err(Error::TooLarge)
+    let parsed = regex_syntax::parse(&translated).map_err(|error| Error::Syntax(reason(&error)))?;
+    let config =
+        Regex::config().nfa_size_limit(Some(left.compiled)).hybrid_cache_capacity(left.states);
+    let built = Regex::builder().configure(config).build_from_hir(&parsed);
+    let regex = built.map_err(|error| match error.size_limit() {
+        Some(_) => Error::TooLarge,
+        None => Error::Syntax(error.to_string()),
+    })?;
+    // The limit is for each direction alone, and both are compiled.
+    left.compiled = left.compiled.checked_sub(regex.memory_usage()).ok_or(Error::TooLarge)?;
+    Ok(regex)
 }
 
 /// Returns what is wrong with a pattern, without the pattern itself, which differs from the one given.
-fn reason(translated: &str, error: &regex::Error) -> String {
-    match regex_syntax::parse(translated) {
-        Err(regex_syntax::Error::Parse(error)) => error.kind().to_string(),
-        Err(regex_syntax::Error::Translate(error)) => error.kind().to_string(),
+fn reason(error: &regex_syntax::Error) -> String {
+    match error {
+        regex_syntax::Error::Parse(error) => error.kind().to_string(),
+        regex_syntax::Error::Translate(error) => error.kind().to_string(),
         _ => error.to_string(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
-    use crate::person::filter::PATTERN_BYTES;
 
     fn error(text: &str) -> String {
-        compiled(text, &mut { PATTERN_BYTES }).unwrap_err().to_string()
+        compiled(text, &mut Memory::of(1)).unwrap_err().to_string()
     }
 
     #[test]
     fn all_letters_are_not_too_large_and_repeated_repetitions_are() {
         for pattern in [r"^[\w.+-]+@[\w-]+\.[\w.-]{2,63}$", r"^\w{1,64}$", r"^[\p{L} ]{2,50}$"] {
-            assert!(compiled(pattern, &mut { PATTERN_BYTES }).is_ok(), "{pattern}");
+            assert!(compiled(pattern, &mut Memory::of(1)).is_ok(), "{pattern}");
         }
         let too_large = "it is too large, alone or with the patterns before it";
         assert_eq!(error("((a{1000}){1000}){1000}"), too_large);
@@ -103,14 +119,55 @@ mod tests {
 
     #[test]
     fn patterns_share_their_memory() {
-        let mut left = PATTERN_BYTES;
-        let compiled: Vec<_> = (0..93).map(|_| compiled(r"\pL{20}", &mut left)).collect();
-        let fit = compiled.iter().filter(|compiled| compiled.is_ok()).count();
-        assert!((4..40).contains(&fit), "{fit} fit, and {left} bytes are left");
-        let mut left = PATTERN_BYTES;
-        for _ in 0..100 {
-            super::compiled("^a+@example[.]com$", &mut left).unwrap();
+        let fit = |pattern: &str| {
+            let mut left = Memory::of(100);
+            (0..100).filter(|_| compiled(pattern, &mut left).is_ok()).count()
+        };
+        assert_eq!(fit(r"^[\p{L} ]{2,50}$"), 3, "as docs/api.md says");
+        assert_eq!(fit("^a+@example[.]com$"), 100);
+        let mut left = Memory::of(2);
+        compiled("^a+@example[.]com$", &mut left).unwrap();
+        let large = compiled(r"^\p{L}{120}$", &mut left).unwrap();
+        assert!(
+            large.memory_usage() > COMPILED_BYTES / 2,
+            "a small one takes little from the next"
+        );
+    }
+
+    #[test]
+    fn the_two_directions_of_a_pattern_share_their_memory() {
+        // Each of them alone is small enough.
+        assert_eq!(error(r"^\p{L}{200}$"), Error::TooLarge.to_string());
+    }
+
+    #[test]
+    fn what_a_thread_keeps_for_many_patterns_is_no_more_than_for_one() {
+        // Each run of twelve bits is a state.
+        let texts =
+            (0..5_000).map(|n: u64| format!("{:064b}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+        let texts: Vec<_> = texts.collect();
+        let kept = |patterns| {
+            let regex = compiled("[13][01]{12}[45]", &mut Memory::of(patterns)).unwrap();
+            let mut cache = regex.create_cache();
+            for text in &texts {
+                regex.search_half_with(&mut cache, &text.into());
+            }
+            cache.memory_usage()
+        };
+        let (one, hundred) = (kept(1), kept(100));
+        assert!(one > 500_000, "{one} for one");
+        assert!(hundred < one / 10, "{one} for one, {hundred} for each of a hundred");
+    }
+
+    #[test]
+    fn no_pattern_takes_long_to_compile() {
+        let begun = Instant::now();
+        for class in [r"\p{Any}", r"[\x00-\x{10ffff}]", r"[a\PC]", r"[a\W]", "[b[:^alpha:]]"] {
+            assert!(compiled(&format!("(?i){}", class.repeat(50)), &mut Memory::of(1)).is_ok());
+            let many = error(&format!("(?i){}", class.repeat(51)));
+            assert!(many.contains("more than 50 classes"), "{many}");
         }
+        assert!(begun.elapsed() < Duration::from_secs(30), "they took {:?}", begun.elapsed());
     }
 
     #[test]
@@ -128,8 +185,10 @@ mod tests {
     fn nothing_matches_before_it_is_compiled() {
         let pattern = Pattern::new("a".to_owned());
         assert!(!pattern.is_match("a"));
-        pattern.compile(&mut { PATTERN_BYTES }).unwrap();
-        pattern.compile(&mut 0).unwrap();
+        let mut left = Memory::of(1);
+        pattern.compile(&mut left).unwrap();
+        left.compiled = 0;
+        pattern.compile(&mut left).unwrap();
         assert!(pattern.is_match("a") && !pattern.is_match("b"));
     }
 }

@@ -1,4 +1,4 @@
-//! Translates patterns from RE2's syntax to that of the crate `regex`.
+//! Translates patterns from RE2's syntax to that of the crate `regex-syntax`.
 //!
 //! The crate has RE2's linear time and most of its syntax, but not all: there `\w`, `\d`, `\s` and `\b` cover
 //! all of Unicode, `\<` is the start of a word, and a class has nested classes and the operators `&&`, `--`
@@ -15,6 +15,13 @@ use std::fmt::Write as _;
 
 /// The most repetitions that a pattern may ask for, as in RE2.
 const MAX_REPETITIONS: u32 = 1_000;
+
+/// The maximum number of wide classes in a pattern: adding the other case of each letter to one of them takes the
+/// crate some milliseconds, and nothing can interrupt it.
+const MAX_WIDE: usize = 50;
+
+/// The maximum number of characters in a range that is not wide.
+const NARROW: u32 = 1_000;
 
 /// The general categories of Unicode that RE2 knows, besides `C` and `Cs`.
 const CATEGORIES: [&str; 35] = [
@@ -34,8 +41,8 @@ const POSIX_CLASSES: [&str; 14] = [
 /// # Errors
 /// If it is not a pattern of RE2; the text says why.
 pub fn translate(pattern: &str) -> Result<String, String> {
-    let mut translator =
-        Translator { rest: pattern, out: String::with_capacity(pattern.len()), repeated: false };
+    let out = String::with_capacity(pattern.len());
+    let mut translator = Translator { rest: pattern, out, repeated: false, wide: 0 };
     while let Some(first) = translator.rest.chars().next() {
         translator.token(first)?;
     }
@@ -48,6 +55,8 @@ struct Translator<'p> {
     out: String,
     /// Whether the last token was a repetition, which cannot be repeated itself.
     repeated: bool,
+    /// The number of wide classes so far.
+    wide: usize,
 }
 
 impl Translator<'_> {
@@ -80,6 +89,16 @@ impl Translator<'_> {
         let next = self.rest.chars().next()?;
         self.skip(next.len_utf8());
         Some(next)
+    }
+
+    /// Counts a class or a range if it is wide.
+    fn count(&mut self, is_wide: bool) -> Result<(), String> {
+        self.wide += usize::from(is_wide);
+        if self.wide > MAX_WIDE {
+            let which = r"such as \p{L} and \W, or ranges of more than";
+            return Err(format!("it has more than {MAX_WIDE} classes {which} {NARROW} characters"));
+        }
+        Ok(())
     }
 
     fn literal(&mut self, c: char) {
@@ -193,7 +212,9 @@ impl Translator<'_> {
             if high < low {
                 return Err(format!("{low}-{high} is a range in the wrong order"));
             }
-            let _ = write!(self.out, r"\x{{{:x}}}-\x{{{:x}}}", u32::from(low), u32::from(high));
+            let (low, high) = (u32::from(low), u32::from(high));
+            self.count(high - low >= NARROW)?;
+            let _ = write!(self.out, r"\x{{{low:x}}}-\x{{{high:x}}}");
         }
         self.out.push(']');
         self.skip(1);
@@ -209,6 +230,7 @@ impl Translator<'_> {
         if !POSIX_CLASSES.contains(&name.trim_start_matches('^')) || name.starts_with("^^") {
             return Err(format!("[:{name}:] is not a class"));
         }
+        self.count(name.starts_with('^'))?;
         let _ = write!(self.out, "[:{name}:]");
         self.rest = rest;
         Ok(true)
@@ -233,6 +255,7 @@ impl Translator<'_> {
             }
             _ => return Ok(false),
         };
+        self.count(class.starts_with("[^"))?;
         self.out.push_str(class);
         self.skip(2);
         Ok(true)
@@ -240,6 +263,7 @@ impl Translator<'_> {
 
     /// Translates the name of a Unicode class, after its `\p`.
     fn unicode_class(&mut self, mut negated: bool) -> Result<(), String> {
+        self.count(true)?;
         let unclosed = "it has an unclosed name of a class";
         let mut name = if let Some(after) = self.rest.strip_prefix('{') {
             let (name, rest) = after.split_once('}').ok_or(unclosed)?;

@@ -11,7 +11,7 @@ fn now() -> Time {
 fn one(operator: &str, value: &str) -> Result<Filter, Error> {
     let json = format!(r#"[{{"key":"k","operator":"{operator}","value":{value}}}]"#);
     let filter = Filter::parse(&json, now())?;
-    filter.compile()?;
+    filter.compile(|| Ok::<_, Error>(()))?;
     Ok(filter)
 }
 
@@ -201,4 +201,27 @@ fn an_invalid_filter_says_why() {
     assert_eq!(Filter::parse(&many, now()).unwrap_err(), Error::TooLarge);
     let deep = format!("{}[]{}", r#"{"type":"AND","values":["#.repeat(12), "]}".repeat(12));
     assert!(Filter::parse(&deep, now()).is_err());
+}
+
+#[test]
+fn compiling_can_be_ended_before_each_pattern() {
+    let pattern = |key: &str| format!(r#"{{"key": "{key}", "operator": "regex", "value": "x"}}"#);
+    let json = format!(
+        r#"{{"type": "OR", "values": [{}, {{"type": "AND", "values": [{}, {}]}}]}}"#,
+        pattern("a"),
+        pattern("b"),
+        pattern("c")
+    );
+    let filter = Filter::parse(&json, now()).unwrap();
+    let checks = std::cell::Cell::new(0);
+    let check = |allowed| {
+        checks.set(checks.get() + 1);
+        if checks.get() <= allowed { Ok(()) } else { Err(Error::Unparsable) }
+    };
+    assert_eq!(filter.compile(|| check(2)), Err(Error::Unparsable));
+    assert_eq!(checks.take(), 3);
+    assert_eq!(filter.compile(|| check(3)), Ok(()));
+    let (found, missed) = (Value::from_json("\"x\""), Value::from_json("\"y\""));
+    assert!(filter.holds(&|key| Some(if key == "a" { &found } else { &missed })));
+    assert!(!filter.holds(&|key| Some(if key == "b" { &found } else { &missed })));
 }

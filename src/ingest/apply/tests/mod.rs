@@ -233,7 +233,7 @@ fn found_by_columns(
     prop_assert_eq!(snapshot.count(project).unwrap(), rows.len() as u64);
     for json in FILTERS {
         let filter = Filter::parse(json, Time(START)).unwrap();
-        filter.compile().unwrap();
+        filter.compile(|| Ok::<_, crate::person::filter::Error>(())).unwrap();
         let search = json.contains("$browser").then(|| Needle::new("a"));
         let wanted = Wanted { filter, search };
         let found = snapshot.find(project, &wanted).unwrap();

@@ -1,7 +1,7 @@
 //! Vectors of RE2's syntax. What each pattern matches here is what RE2 itself (the package `google-re2`)
 //! answers; only `\C` is refused although RE2 knows it.
 
-use regex::Regex;
+use regex_automata::meta::Regex;
 
 use super::*;
 
