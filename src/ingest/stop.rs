@@ -72,6 +72,8 @@ pub enum Stop {
     Truncated(Mismatch),
     /// Another record, read at `found`, is in the place of the last applied one, whose offset is `stored`.
     Changed(Mismatch),
+    /// Kafka sent the record at `found` after the one at `stored`, which is not before it.
+    Backwards(Mismatch),
     /// Another record is in the place of one that was read, so what was read since may be of another topic.
     Replaced(Replaced),
     /// Kafka does not have the offset that comes next.
@@ -82,7 +84,7 @@ pub enum Stop {
     Unreadable(String, u32, String),
 }
 
-/// The partition, and the two offsets that do not match.
+/// A partition, and two of its offsets that do not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
     pub topic: String,
@@ -122,6 +124,11 @@ impl fmt::Display for Stop {
                 f,
                 "{topic}:{partition}: the last applied record, at offset {stored}, is not the one \
                  that is there now (read at offset {found}): the topic was re-created. {REBUILD}"
+            ),
+            Self::Backwards(Mismatch { topic, partition, stored, found }) => write!(
+                f,
+                "{topic}:{partition}: Kafka sent the record at offset {found} after that at offset {stored}: the topic \
+                 was re-created while it was read. Restart to have it checked"
             ),
             Self::Replaced(Replaced { topic, partition, read }) => write!(
                 f,
