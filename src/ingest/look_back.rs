@@ -9,7 +9,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
-use rdkafka::{Message as _, TopicPartitionList};
+use rdkafka::{ClientConfig, Message as _, TopicPartitionList};
 
 use super::apply::fingerprint;
 use super::handed::Part;
@@ -98,8 +98,15 @@ impl LookBack {
     /// # Errors
     /// [`Error::Setting`] or [`Error::Kafka`] if librdkafka refuses the settings.
     pub fn new(kafka: &Connection) -> Result<Self, Error> {
-        let consumer = kafka.consumer_config(FETCHED).create_with_context(Silent)?;
+        let consumer = Self::config(kafka).create_with_context(Silent)?;
         Ok(Self { consumer, begun: Instant::now(), awaited: BTreeSet::new() })
+    }
+
+    fn config(kafka: &Connection) -> ClientConfig {
+        let mut config = kafka.consumer_config(FETCHED);
+        // Nobody takes them, and by default they are logged.
+        config.set("statistics.interval.ms", "0");
+        config
     }
 
     /// Asks for a record that was read before, and compares those that have come. To be called often.
@@ -192,6 +199,11 @@ mod tests {
         let (bootstrap_servers, group) = (String::new(), "g".to_owned());
         let client = [("statistics.interval.ms".to_owned(), "5".to_owned())].into();
         Connection { bootstrap_servers, group, client }
+    }
+
+    #[test]
+    fn its_consumer_has_no_statistics_even_if_the_operator_asks_for_them() {
+        assert_eq!(LookBack::config(&connection()).get("statistics.interval.ms"), Some("0"));
     }
 
     #[test]
