@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message as _, TopicPartitionList};
 
@@ -118,9 +118,6 @@ impl LookBack {
             self.begun = Instant::now();
             self.ask(partitions);
         }
-        if self.awaited.is_empty() {
-            return Ok(());
-        }
         while !self.awaited.is_empty() {
             let polled = self.consumer.poll(Duration::ZERO);
             match polled.map(|found| found.map(|found| record_of(&found, partitions))) {
@@ -133,17 +130,15 @@ impl LookBack {
                     // topic is told so, too.
                     partitions.iter_mut().for_each(|partition| partition.marks.advance());
                     self.awaited.clear();
+                    note_failure(self.consumer.unassign());
                 }
                 Some(Err(_)) => {}
             }
         }
-        if let Err(error) = self.consumer.unassign() {
-            tracing::debug!(%error, "more records are fetched than are compared");
-        }
         Ok(())
     }
 
-    /// Compares the first record that comes of a partition. Others follow it until all that were asked for are there.
+    /// Compares the first record that comes of a partition; a busy one has others behind it.
     fn compare(&mut self, found: &Record, partitions: &mut [Partition]) -> Result<(), Error> {
         let Position { topic, partition: number, .. } = found.position;
         let is_of = |of: &&mut Partition| of.topic.number == topic && of.number == number;
@@ -151,6 +146,9 @@ impl LookBack {
         if !self.awaited.remove(&(topic, number)) {
             return Ok(());
         }
+        let mut one = TopicPartitionList::new();
+        one.add_partition(&partition.topic.name, kafka::number(number));
+        note_failure(self.consumer.incremental_unassign(&one));
         match partition.marks.compare(found) {
             None => Ok(()),
             Some(read) => {
@@ -179,6 +177,13 @@ impl LookBack {
             tracing::debug!(%error, "records that were read before cannot be asked for");
             self.awaited.clear();
         }
+    }
+}
+
+/// Fetching goes on if it cannot be ended, but what comes is ignored.
+fn note_failure(result: KafkaResult<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "more is fetched than is compared");
     }
 }
 
