@@ -10,8 +10,8 @@ use super::look_back::Marks;
 use super::order::Lane;
 use super::stop::Mismatch;
 use super::{Error, Stop};
-use crate::person::Record;
 use crate::person::command::Command;
+use crate::person::{Record, Time};
 use crate::progress::TopicPart;
 use crate::store::Applied;
 
@@ -41,8 +41,8 @@ impl Partition {
         (self.topic.name.to_string(), Some(self.number))
     }
 
-    /// Takes the next record. Gaps between offsets are legal, going backwards is not.
-    pub fn take(&mut self, record: Record) -> Result<(), Error> {
+    /// Takes the next record, fetched at `now`. Gaps between offsets are legal, going backwards is not.
+    pub fn take(&mut self, record: Record, now: Time) -> Result<(), Error> {
         let offset = record.position.offset;
         let mismatch = |stored| {
             let topic = self.topic.name.to_string();
@@ -61,7 +61,7 @@ impl Partition {
             let seen = command.flatten().map_or_else(Vec::new, |command| command.seen);
             // Records before a command in its own topic are handed on before it anyway.
             let seen = seen.into_iter().filter(|seen| *seen.topic != *self.topic.name).collect();
-            self.lane.push(record, seen);
+            self.lane.push(record, now, seen);
         }
         self.last = Some(offset);
         Ok(())
@@ -103,8 +103,8 @@ pub mod tests {
             position: Position { offset, ..Position::default() },
             ..Record::default()
         };
-        partition.take(record(7)).unwrap();
-        let told = partition.take(record(7)).unwrap_err().to_string();
+        partition.take(record(7), Time(0)).unwrap();
+        let told = partition.take(record(7), Time(0)).unwrap_err().to_string();
         assert!(told.contains("offset 7 after that at offset 7"), "{told}");
     }
 }

@@ -26,9 +26,10 @@ use super::message;
 use super::order::{self, Lane};
 use super::partition::{Partition, Topic};
 use super::{Error, Settings, Stop};
+use crate::clock;
 use crate::metrics::Metrics;
 use crate::person::command::Seen;
-use crate::person::{Position, Record};
+use crate::person::{Position, Record, Time};
 use crate::progress::Progress;
 use crate::store::Applied;
 
@@ -291,7 +292,7 @@ impl Source {
                     None => break,
                     Some(Ok(message)) => {
                         let record = message::record(&message, partition.topic.clone());
-                        partition.take(record)?;
+                        partition.take(record, now())?;
                     }
                     Some(Err(KafkaError::PartitionEOF(_))) => partition.lane.reached_end(),
                     Some(Err(error)) => {
@@ -330,6 +331,10 @@ impl Source {
             }
         }
     }
+}
+
+fn now() -> Time {
+    Time(i64::try_from(clock::now().as_micros()).unwrap_or(i64::MAX))
 }
 
 /// Drops a consumer that does not reach Kafka, on a thread of its own. It closes only once its pending
