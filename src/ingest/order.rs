@@ -82,6 +82,16 @@ impl Lane {
         Some((record, seen.iter().find(is_missing)?))
     }
 
+    /// Hands on commands without waiting for offsets that their authors had seen from `end` on in this partition.
+    pub fn release(&mut self, topic: &str, partition: u32, end: u64) {
+        let is_missing = |seen: &Seen| {
+            seen.topic == topic && seen.partition == partition && seen.next_offset > end
+        };
+        for buffered in &mut self.buffered {
+            buffered.seen.retain(|seen| !is_missing(seen));
+        }
+    }
+
     /// Returns the Kafka timestamp of the next record if this is the lane of the given partition.
     pub fn comes(&self, (topic, partition): Part) -> Option<Time> {
         let Buffered { record, .. } = self.buffered.front()?;
@@ -205,5 +215,17 @@ mod tests {
             order.push((record.position.partition, record.position.offset));
         }
         assert_eq!(order, [(1, 0), (1, 1), (0, 0), (1, 2)]);
+    }
+    #[test]
+    fn a_command_is_released_from_offsets_that_a_log_does_not_have() {
+        let seen = |next_offset| Seen { topic: "events".to_owned(), partition: 1, next_offset };
+        let mut lane = Lane::new(Instant::now());
+        lane.push(record(0, 0, 1), NOW, vec![seen(8), seen(7)]);
+        lane.push(record(0, 1, 1), NOW, vec![seen(9)]);
+        lane.release("events", 0, 0);
+        lane.release("others", 1, 0);
+        lane.release("events", 1, 7);
+        let left = lane.buffered.iter().map(|buffered| buffered.seen.clone()).collect::<Vec<_>>();
+        assert_eq!(left, [vec![seen(7)], vec![]]);
     }
 }

@@ -5,6 +5,9 @@
 //! must be the one that the store knows.
 
 mod judge;
+#[cfg(test)]
+mod tests;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,8 +31,7 @@ use super::partition::{Partition, Topic};
 use super::{Error, Settings, Stop};
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::person::command::Seen;
-use crate::person::{Position, Record, Time};
+use crate::person::Time;
 use crate::progress::Progress;
 use crate::store::Applied;
 
@@ -60,8 +62,8 @@ pub struct Source {
     judged: BTreeSet<Arc<str>>,
     /// Topics that have fewer partitions than were applied, and since when.
     fewer: BTreeMap<Arc<str>, Instant>,
-    /// The waiting command that was logged last.
-    told: Option<Position>,
+    /// When Kafka may be asked again whether it has what commands wait for.
+    ask_end_at: Instant,
     /// Since when Kafka has been out of reach.
     lost: Option<Instant>,
     /// When Kafka was last asked for the topics' partitions.
@@ -108,7 +110,7 @@ impl Source {
             look_back,
             judged: BTreeSet::new(),
             fewer: BTreeMap::new(),
-            told: None,
+            ask_end_at: Instant::now(),
             lost: None,
             asked: None,
             is_assigned: false,
@@ -145,6 +147,7 @@ impl Source {
         if !self.is_told {
             return Ok(());
         }
+        self.release_commands();
         let now = Instant::now();
         let mut lanes: Vec<_> =
             self.partitions.iter_mut().map(|partition| &mut partition.lane).collect();
@@ -154,36 +157,8 @@ impl Source {
             self.handed.hand_on(&record);
             batch.push(record);
         }
-        self.tell_who_waits();
         batch.gaps.append(&mut self.gaps);
         Ok(())
-    }
-
-    /// Returns the waiting commands, each with the first position that it waits for.
-    fn waiting(&self) -> impl Iterator<Item = (&Record, &Seen)> {
-        let lanes = self.partitions.iter().map(|partition| &partition.lane);
-        let coming = |of| self.partitions.iter().find_map(|partition| partition.lane.comes(of));
-        lanes.filter_map(move |lane| lane.waits_for(&self.handed, coming))
-    }
-
-    /// Logs, once, a command that still waits after everything else was handed on.
-    fn tell_who_waits(&mut self) {
-        let drained = self.partitions.iter().filter(|partition| partition.lane.is_drained());
-        if drained.count() + self.waiting().count() < self.partitions.len() {
-            return;
-        }
-        let Some((command, seen)) = self.waiting().next() else { return };
-        if self.told != Some(command.position) {
-            tracing::warn!(
-                topic = %command.topic,
-                offset = command.position.offset,
-                "a command waits for offset {} of {}/{}, which is not there yet",
-                seen.next_offset.saturating_sub(1),
-                seen.topic,
-                seen.partition,
-            );
-            self.told = Some(command.position);
-        }
     }
 
     /// Assigns partitions that are not read yet. If Kafka does not answer, it is asked again later.
