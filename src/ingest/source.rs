@@ -221,6 +221,7 @@ impl Source {
 
     fn assign_new(&mut self, topic: &Topic, count: u32) -> Result<(), Error> {
         let name = &topic.name;
+        Self::refuse_unordered(topic, count)?;
         self.refuse_compacted(name)?;
         let owned = self.settings.partitions;
         self.refuse_fewer(topic, count)?;

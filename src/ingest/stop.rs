@@ -80,6 +80,8 @@ pub enum Stop {
     OutOfRange(String),
     /// The topic is compacted: Kafka deletes records that later ones of the same key supersede.
     Compacted(String),
+    /// The topic of commands has several partitions.
+    Unordered(String, u32),
     /// What Kafka sent for a partition cannot be read, and why.
     Unreadable(String, u32, String),
 }
@@ -147,6 +149,12 @@ impl fmt::Display for Stop {
                 "{topic}:{number}: what Kafka sent cannot be read ({reason}), and continuing would skip it. \
                  Restart to have it sent again; if that does not help, the broker's file is damaged: restore the \
                  partition from another replica"
+            ),
+            Self::Unordered(topic, count) => write!(
+                f,
+                "topic {topic} has {count} partitions, but commands are applied in one order, which only a single \
+                 partition has. Set kafka.command_topic to a topic with one partition, which is created if it is \
+                 missing, and restart"
             ),
             Self::Compacted(topic) => write!(
                 f,

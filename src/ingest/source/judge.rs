@@ -10,6 +10,7 @@ use crate::ingest::batch::Gap;
 use crate::ingest::partition::Topic;
 use crate::ingest::stop::Mismatch;
 use crate::ingest::{Error, Stop, kafka};
+use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::store::Applied;
 
 /// How long a broker may not know of a partition that other brokers know.
@@ -34,6 +35,14 @@ impl Source {
             let (partition, stored) = (*number, applied.next_offset);
             Error::Stopped(Stop::Truncated(Mismatch { topic: name, partition, stored, found: 0 }))
         })
+    }
+
+    /// Refuses a topic of commands with several partitions: Kafka orders nothing between partitions.
+    pub(super) fn refuse_unordered(topic: &Topic, count: u32) -> Result<(), Error> {
+        if topic.number >= FIRST_COMMAND_TOPIC && count > 1 {
+            return Err(Error::Stopped(Stop::Unordered(topic.name.to_string(), count)));
+        }
+        Ok(())
     }
 
     /// Refuses a compacted topic: a store rebuilt from it would read fewer records.

@@ -81,3 +81,10 @@ fn a_command_does_not_wait_for_what_the_log_does_not_have() {
     };
     assert!(at("events", 0) < at("commands", 2), "that one waits as ever");
 }
+
+#[test]
+fn a_topic_of_commands_with_several_partitions_is_refused() {
+    let broker = Broker::start(&[("events", 3), ("commands", 2)]).unwrap();
+    let told = read(&broker, 1).unwrap_err().to_string();
+    assert!(told.contains("topic commands has 2 partitions"), "{told}");
+}
