@@ -32,14 +32,14 @@ impl Stage {
         letters: &DeadLetters,
     ) -> Result<(), Error> {
         priority::give_way();
-        let mut told = BTreeSet::new();
+        let mut logged_reasons = BTreeSet::new();
         for work in works {
             match work {
                 Work::Gaps(batch) => self.commit_gaps(&batch.gaps)?,
                 Work::Records { batch, records, sealed, tally } => {
                     let is_last = records.end == batch.records.len();
                     self.commit_records(&batch, records.clone(), *sealed, &tally, letters)?;
-                    count::first_of_each(&mut told, &batch.records[records], &tally);
+                    count::first_of_each(&mut logged_reasons, &batch.records[records], &tally);
                     if is_last {
                         self.end(&batch);
                     }

@@ -242,14 +242,14 @@ impl Stage {
         committing: &AtomicBool,
     ) -> Result<(), Error> {
         let mut batch = Batch::default();
-        let mut told_drained = false;
+        let mut reported_drained = false;
         while self.is_going() && committing.load(Ordering::Acquire) {
             source.fill(&mut batch)?;
             batch.drained = source.is_drained();
             let (drained, news) = (batch.drained, !batch.is_empty());
-            if news || (drained && !told_drained) {
+            if news || (drained && !reported_drained) {
                 match batches.try_send(std::mem::take(&mut batch)) {
-                    Ok(()) => told_drained = drained,
+                    Ok(()) => reported_drained = drained,
                     // The later stages are busy; the batch keeps growing.
                     Err(TrySendError::Full(unsent)) => {
                         batch = unsent;
@@ -287,7 +287,7 @@ impl Stage {
         applied: &SyncSender<Work<'s>>,
         reader: &Reader,
     ) -> Result<(), Error> {
-        let mut told = Instant::now();
+        let mut offsets_committed_at = Instant::now();
         let mut next: Option<Transaction<'_>> = None;
         loop {
             let going = match batches.recv_timeout(COMMIT_INTERVAL) {
@@ -310,9 +310,9 @@ impl Stage {
             if !going {
                 return Ok(());
             }
-            if told.elapsed() >= COMMIT_INTERVAL {
+            if offsets_committed_at.elapsed() >= COMMIT_INTERVAL {
                 kafka::commit_offsets(reader, &self.progress);
-                told = Instant::now();
+                offsets_committed_at = Instant::now();
             }
         }
     }

@@ -58,8 +58,8 @@ pub struct Source {
     handed: Handed,
     partitions: Vec<Partition>,
     look_back: LookBack,
-    /// Topics that are known not to be compacted.
-    judged: BTreeSet<Arc<str>>,
+    /// Topics that were found not to be compacted.
+    not_compacted: BTreeSet<Arc<str>>,
     /// Topics that have fewer partitions than were applied, and since when.
     fewer: BTreeMap<Arc<str>, Instant>,
     /// When Kafka may be asked again whether it has what commands wait for.
@@ -71,7 +71,7 @@ pub struct Source {
     /// Whether every owned partition of every topic is being read.
     is_assigned: bool,
     /// Whether Kafka has once answered, for all topics, which partitions there are.
-    is_told: bool,
+    is_discovered: bool,
     /// Skipped records that are still to be noted in the store.
     gaps: Vec<Gap>,
 }
@@ -108,13 +108,13 @@ impl Source {
             applied,
             partitions: Vec::new(),
             look_back,
-            judged: BTreeSet::new(),
+            not_compacted: BTreeSet::new(),
             fewer: BTreeMap::new(),
             ask_end_at: Instant::now(),
             lost: None,
             asked: None,
             is_assigned: false,
-            is_told: false,
+            is_discovered: false,
             gaps: Vec::new(),
         })
     }
@@ -144,7 +144,7 @@ impl Source {
             return Err(Error::OutOfReach);
         }
         // Until all partitions are known, it is not known which record comes first.
-        if !self.is_told {
+        if !self.is_discovered {
             return Ok(());
         }
         self.release_commands();
@@ -205,7 +205,7 @@ impl Source {
         if found / 2 > self.counted {
             return Err(Error::MorePartitions(found));
         }
-        self.is_told |= is_assigned;
+        self.is_discovered |= is_assigned;
         self.is_assigned = is_assigned && !missing;
         self.handed.is_complete = self.is_assigned;
         if self.is_assigned {

@@ -48,13 +48,13 @@ impl Source {
     /// Refuses a compacted topic: a store rebuilt from it would read fewer records.
     pub(super) fn refuse_compacted(&mut self, topic: &Arc<str>) -> Result<(), Error> {
         let is_read = self.partitions.iter().any(|known| known.topic.name == *topic);
-        if is_read || !self.settings.refuse_compacted || self.judged.contains(topic) {
+        if is_read || !self.settings.refuse_compacted || self.not_compacted.contains(topic) {
             return Ok(());
         }
         match self.runtime.block_on(self.settings.kafka.is_compacted(topic)) {
             Ok(true) => Err(Error::Stopped(Stop::Compacted(topic.to_string()))),
             Ok(false) => {
-                self.judged.insert(topic.clone());
+                self.not_compacted.insert(topic.clone());
                 Ok(())
             }
             // A client that may not ask for the configuration may still read.
