@@ -147,7 +147,7 @@ impl LookBack {
             return Ok(());
         }
         let mut one = TopicPartitionList::new();
-        one.add_partition(&partition.topic.name, kafka::number(number));
+        one.add_partition(&partition.topic.name, kafka::to_partition(number));
         note_failure(self.consumer.incremental_unassign(&one));
         match partition.marks.compare(found) {
             None => Ok(()),
@@ -168,8 +168,9 @@ impl LookBack {
             if self.awaited.iter().any(|(awaited, _)| *awaited == topic.number) {
                 continue;
             }
-            let offset = kafka::at(old.last_offset);
-            if asked.add_partition_offset(&topic.name, kafka::number(*number), offset).is_ok() {
+            let offset = kafka::to_offset(old.last_offset);
+            if asked.add_partition_offset(&topic.name, kafka::to_partition(*number), offset).is_ok()
+            {
                 self.awaited.insert((topic.number, *number));
             }
         }

@@ -237,10 +237,10 @@ impl Source {
                 }
                 Some(applied) => {
                     let (from, expected) = self.resume(topic, number, applied)?;
-                    (kafka::at(from), from, expected)
+                    (kafka::to_offset(from), from, expected)
                 }
             };
-            let partition = kafka::number(number);
+            let partition = kafka::to_partition(number);
             // Split the queue first, so that no record bypasses it.
             let queue = self.consumer.split_partition_queue(name, partition);
             let mut queue = queue.ok_or(Error::Internal("a partition has no queue"))?;
