@@ -55,8 +55,8 @@ pub fn first_of_each(
     }
 }
 
-/// Counts an applied batch.
-pub fn applied(metrics: &Metrics, names: &Dictionary, records: &[Record], tally: &Tally) {
+/// Counts applied records.
+pub fn records(metrics: &Metrics, names: &Dictionary, records: &[Record], tally: &Tally) {
     metrics.ingest_batch(records.len() as u64);
     for (&(topic, outcome), &count) in &tally.records {
         let topic = names.topic_name(topic).unwrap_or_default();

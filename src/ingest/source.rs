@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
@@ -42,11 +42,11 @@ const DISCOVERY: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The consumer that reads all partitions.
-pub type Reader = BaseConsumer<Context>;
+pub type Consumer = BaseConsumer<Context>;
 
 /// Reads the owned partitions, merged into one order.
 pub struct Source {
-    consumer: Arc<Reader>,
+    consumer: Arc<Consumer>,
     settings: Arc<Settings>,
     /// The number of partitions that librdkafka's memory is divided among.
     counted: u32,
@@ -121,7 +121,7 @@ impl Source {
 
     /// Returns the consumer, to report the store's positions to Kafka.
     #[must_use]
-    pub fn reader(&self) -> Arc<Reader> {
+    pub fn consumer(&self) -> Arc<Consumer> {
         self.consumer.clone()
     }
 
@@ -316,7 +316,7 @@ fn now() -> Time {
 /// Drops a consumer that does not reach Kafka, on a thread of its own. It closes only once its pending
 /// requests are answered, which may take as long as Kafka is away, and never happens if it has lost all
 /// brokers (see [`kafka::is_lost`]).
-pub fn leave(reader: Arc<Reader>) {
-    reader.context().leave();
-    std::thread::spawn(move || drop(reader));
+pub fn leave(consumer: Arc<Consumer>) {
+    consumer.context().leave();
+    std::thread::spawn(move || drop(consumer));
 }

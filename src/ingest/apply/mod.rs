@@ -183,7 +183,7 @@ pub fn batch<'s>(
             break;
         }
     }
-    for ((topic, partition), applied) in applied(&records[..done]) {
+    for ((topic, partition), applied) in positions_after(&records[..done]) {
         transaction.set_applied(topic, partition, &applied);
     }
     Ok((transaction, tally, done))
@@ -209,7 +209,7 @@ fn load(transaction: &mut Transaction<'_>, parsed: &[Parsed]) -> Result<()> {
 
 /// Returns the position of each partition after these records, by topic number and partition.
 #[must_use]
-pub fn applied(records: &[Record]) -> BTreeMap<(u16, u32), Applied> {
+pub fn positions_after(records: &[Record]) -> BTreeMap<(u16, u32), Applied> {
     let mut last = BTreeMap::new();
     for record in records {
         last.insert((record.position.topic, record.position.partition), record);
