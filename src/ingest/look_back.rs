@@ -128,7 +128,9 @@ impl LookBack {
                 Some(Err(error)) if is_out_of_range(&error) => {
                     // The record expired. If the topic is another one and ends before it, the consumer that reads the
                     // topic is told so, too.
-                    partitions.iter_mut().for_each(|partition| partition.marks.advance());
+                    for partition in &mut *partitions {
+                        partition.marks.advance();
+                    }
                     self.awaited.clear();
                     note_failure(self.consumer.unassign());
                 }
