@@ -4,7 +4,8 @@
 //! Positions come only from the store. At start, the last applied record of each partition is read again and
 //! must be the one that the store knows.
 
-mod judge;
+mod errors;
+mod resume;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -18,8 +19,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 
-pub use self::judge::is_out_of_range;
-use self::judge::{is_passed_over, is_unknown, mended_by_waiting};
+pub use self::errors::is_out_of_range;
+use self::errors::{is_passed_over, is_unknown, mended_by_waiting};
 use super::batch::{Batch, Gap};
 use super::context::Context;
 use super::handed::Handed;

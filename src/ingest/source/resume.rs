@@ -1,4 +1,4 @@
-//! Checks that a topic is the one that the store was built from, and which Kafka errors are transient.
+//! Where a partition resumes, if its topic is the one that the store was built from and can be rebuilt from.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -101,34 +101,4 @@ impl Source {
         }
         Ok((applied.last_offset, Some(applied)))
     }
-}
-
-/// Whether Kafka does not know the topic or the partition.
-pub fn is_unknown(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
-    let code = error.rdkafka_error_code();
-    matches!(code, Some(UnknownPartition | UnknownTopic | UnknownTopicOrPartition))
-}
-
-/// Whether Kafka does not have the offset that was asked for.
-pub fn is_out_of_range(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange};
-    matches!(error.rdkafka_error_code(), Some(AutoOffsetReset | OffsetOutOfRange))
-}
-
-/// Whether librdkafka could not read what Kafka sent, and would skip it.
-pub fn is_passed_over(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{BadMessage, NotImplemented};
-    matches!(error.rdkafka_error_code(), Some(BadMessage | NotImplemented))
-}
-
-/// Returns the message of a transient error. An error that waiting does not fix ends ingestion.
-pub fn mended_by_waiting(error: KafkaError) -> Result<String, Error> {
-    if is_out_of_range(&error) {
-        return Err(Error::Stopped(Stop::OutOfRange(error.to_string())));
-    }
-    if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
-        return Err(error.into());
-    }
-    Ok(error.to_string())
 }
