@@ -8,10 +8,10 @@
 //! later stages work, the next batch grows: batches are large under load and small when it is quiet. Batches
 //! come from [`source`], [`apply`] applies them to the store, and [`commit`] commits them.
 
-mod append;
 pub mod apply;
 mod batch;
 mod begin;
+mod commands;
 mod commit;
 mod context;
 mod count;
@@ -24,10 +24,10 @@ mod message;
 mod order;
 mod outlet;
 mod partition;
-mod partitions;
 mod priority;
 pub mod produce;
 mod rules;
+mod share;
 mod source;
 mod stop;
 
@@ -39,14 +39,14 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-pub use self::append::{Commands, NotAppended};
 use self::apply::Parsed;
 use self::batch::Batch;
+pub use self::commands::{Commands, NotAppended};
 use self::commit::Work;
 use self::dead_letters::DeadLetters;
 pub use self::kafka::Connection;
-pub use self::partitions::Partitions;
 pub use self::rules::SharedRules;
+pub use self::share::Partitions;
 use self::source::{Consumer, Source};
 use self::stop::Replaced;
 pub use self::stop::{Error, Stop};
