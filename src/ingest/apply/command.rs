@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::person::Recording;
+use super::event::Recording;
 use super::{Applying, At, Kind, Outcome};
 use crate::person::{
     Act, CREATED, Command, Leaving, Life, Lives, Owned, Ownership, PersonId, PersonRow, Position,

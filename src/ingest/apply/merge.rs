@@ -169,7 +169,7 @@ impl Applying<'_, '_> {
                 _ => break,
             }
         }
-        // An event that only changed identity left no operation, but a repeat of it must be recognised too.
+        // An event that only changed identity left no operation, but a duplicate of it must be recognised too.
         if self.transaction.head(project, source)?.newest > Some(time) {
             self.transaction.copy_recorded(project, source, target, time)?;
         }

@@ -12,11 +12,11 @@
 mod beginning;
 mod command;
 mod delete;
+mod duplicate;
+mod event;
 mod merge;
-mod merged;
-mod person;
+mod propagate;
 mod property;
-mod repeat;
 #[cfg(test)]
 mod tests;
 

@@ -67,11 +67,11 @@ impl Applying<'_, '_> {
             _ => then,
         };
         if let Some(life) = goes_to {
-            if self.is_repeat(life.person, at, owner.as_ref())? {
+            if self.is_duplicate(life.person, at, owner.as_ref())? {
                 return Ok((Outcome::Duplicate, None));
             }
             if decision.is_some()
-                && self.is_repeat(life.person, at.identity_only(), owner.as_ref())?
+                && self.is_duplicate(life.person, at.identity_only(), owner.as_ref())?
             {
                 let rest = Event { merge: None, warnings: Vec::new(), ..event.clone() };
                 return self.event(&rest, numbers, position);
@@ -86,7 +86,7 @@ impl Applying<'_, '_> {
         let changes = self.weigh(at, life.person, time)?;
         let recorded = self.record(at, life.person, time, changes, None)?;
         if decision.is_some() {
-            // Without a trace, a repeat would be decided again and might undo what became of its ids since.
+            // Without a trace, a duplicate would be decided again and might undo what became of its ids since.
             match recorded {
                 Recording::Recorded => {}
                 Recording::Unchanged => self.leave_trace(at)?,
@@ -357,7 +357,7 @@ impl Applying<'_, '_> {
             return Ok(rejection.map_or(Recording::Unchanged, Recording::Refused));
         }
         self.put_operation(at, person, time, &Operation { merged, effects, ..at.operation() })?;
-        // If the properties of a merge were refused, a repeat applies them once there is room.
+        // If the properties of a merge were refused, a duplicate applies them once there is room.
         let noted = if rejection.is_some() { at.identity_only() } else { at };
         self.transaction.set_recorded(at.project, person, at.time, noted.uuid);
         if time != at.time {
