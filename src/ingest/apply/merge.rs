@@ -19,7 +19,7 @@ impl Applying<'_, '_> {
     pub fn merge(&mut self, at: At, source: PersonId, target: PersonId) -> Result<Time> {
         let At { project, known, .. } = at;
         let effective = self.effective_time(at, source, target)?;
-        let place = Place { time: effective, position: at.position };
+        let place = at.taking_effect(effective).place();
         let life = self.transaction.head(project, source)?.newest_life(source);
         let head = self.transaction.head(project, target)?;
         let (into, bundle) = (head.newest_life(target), head.distinct_ids);
