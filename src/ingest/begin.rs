@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::context::ErrorContext;
 use super::kafka::KEPT;
 use super::source::Source;
-use super::{Error, Stage};
+use super::{Error, Pipeline};
 use crate::store::Applied;
 
-impl Stage {
+impl Pipeline {
     /// Creates the command and dead-letter topics if missing, and retries until they exist. Dead letters need
     /// a topic before the first record is read.
     pub(super) fn create_topics(&self) -> Result<(), Error> {
@@ -44,12 +44,12 @@ impl Stage {
         transaction.commit()?;
         let (settings, progress) = (self.settings.clone(), self.progress.clone());
         let (metrics, runtime) = (self.metrics.clone(), self.runtime.clone());
-        let applied = self.applied()?;
+        let applied = self.stored_positions()?;
         Source::connect(settings, counted, runtime, progress, metrics, numbers, applied)
     }
 
     /// Returns the store's position in each partition.
-    pub(super) fn applied(&self) -> Result<BTreeMap<(String, u32), Applied>, Error> {
+    pub(super) fn stored_positions(&self) -> Result<BTreeMap<(String, u32), Applied>, Error> {
         let positions = self.store.snapshot().positions()?.into_iter();
         Ok(positions.map(|(topic, partition, applied)| ((topic, partition), applied)).collect())
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::apply::{self, Tally};
 use super::batch::{Batch, Gap};
 use super::dead_letters::DeadLetters;
-use super::{Error, Stage, count, priority};
+use super::{Error, Pipeline, count, priority};
 use crate::store::Sealed;
 
 /// Work for the last stage, which takes one item after the other.
@@ -20,11 +20,11 @@ pub enum Work<'s> {
     Records { batch: Arc<Batch>, records: Range<usize>, sealed: Box<Sealed<'s>>, tally: Tally },
     /// A batch without records, which may report that everything was read.
     Drained(Arc<Batch>),
-    /// Nothing: taking it tells the sender that everything before is committed.
-    Nothing,
+    /// Has no content: taking it tells the sender that everything before is committed.
+    Barrier,
 }
 
-impl Stage {
+impl Pipeline {
     /// Commits work in order. Owns `works`: dropping the receiver at the end ends the earlier stages.
     pub(super) fn commit(
         &self,
@@ -32,20 +32,20 @@ impl Stage {
         letters: &DeadLetters,
     ) -> Result<(), Error> {
         priority::give_way();
-        let mut told = BTreeSet::new();
+        let mut logged_reasons = BTreeSet::new();
         for work in works {
             match work {
                 Work::Gaps(batch) => self.commit_gaps(&batch.gaps)?,
                 Work::Records { batch, records, sealed, tally } => {
                     let is_last = records.end == batch.records.len();
                     self.commit_records(&batch, records.clone(), *sealed, &tally, letters)?;
-                    count::first_of_each(&mut told, &batch.records[records], &tally);
+                    count::first_of_each(&mut logged_reasons, &batch.records[records], &tally);
                     if is_last {
-                        self.end(&batch);
+                        self.report_caught_up(&batch);
                     }
                 }
-                Work::Drained(batch) => self.end(&batch),
-                Work::Nothing => {}
+                Work::Drained(batch) => self.report_caught_up(&batch),
+                Work::Barrier => {}
             }
         }
         Ok(())
@@ -80,16 +80,18 @@ impl Stage {
         let began = Instant::now();
         sealed.commit()?;
         self.metrics.ingest_batch_stage("commit", began.elapsed().as_secs_f64());
-        count::applied(&self.metrics, self.store.dictionary(), records, tally);
-        let applied = apply::applied(records).into_iter().map(|((topic, partition), applied)| {
-            let name = self.store.dictionary().topic_name(topic).unwrap_or_default();
-            ((name, partition), applied)
-        });
+        count::records(&self.metrics, self.store.dictionary(), records, tally);
+        let applied =
+            apply::positions_after(records).into_iter().map(|((topic, partition), applied)| {
+                let name = self.store.dictionary().topic_name(topic).unwrap_or_default();
+                ((name, partition), applied)
+            });
         self.report_applied(applied);
         Ok(())
     }
 
-    fn end(&self, batch: &Batch) {
+    /// Reports, after a whole batch, whether everything was read, and whether readers may rely on it.
+    fn report_caught_up(&self, batch: &Batch) {
         self.progress.update(|status| {
             if batch.drained {
                 status.lag_records = Some(0);

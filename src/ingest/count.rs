@@ -35,10 +35,14 @@ pub fn begin(metrics: &Metrics, settings: &Settings) {
 }
 
 /// Logs the position of the first record of each rejection reason: an unknown token shows up nowhere else.
-pub fn first_of_each(told: &mut BTreeSet<&'static str>, records: &[Record], tally: &Tally) {
+pub fn first_of_each(
+    logged_reasons: &mut BTreeSet<&'static str>,
+    records: &[Record],
+    tally: &Tally,
+) {
     for &(index, rejection) in &tally.rejections {
         let (reason, record) = (rejection.reason(), &records[index]);
-        if told.insert(reason) {
+        if logged_reasons.insert(reason) {
             let (topic, Position { partition, offset, .. }) = (&*record.topic, record.position);
             tracing::warn!(
                 reason,
@@ -51,8 +55,8 @@ pub fn first_of_each(told: &mut BTreeSet<&'static str>, records: &[Record], tall
     }
 }
 
-/// Counts an applied batch.
-pub fn applied(metrics: &Metrics, names: &Dictionary, records: &[Record], tally: &Tally) {
+/// Counts applied records.
+pub fn records(metrics: &Metrics, names: &Dictionary, records: &[Record], tally: &Tally) {
     metrics.ingest_batch(records.len() as u64);
     for (&(topic, outcome), &count) in &tally.records {
         let topic = names.topic_name(topic).unwrap_or_default();

@@ -38,6 +38,24 @@ impl Extent {
             Self::OriginOnly => None,
         }
     }
+
+    /// Returns how much to send after an error, and whether that is all that has to change.
+    fn after(self, error: &KafkaError) -> (Self, bool) {
+        match (is_too_large(error), self.smaller()) {
+            (true, Some(smaller)) => (smaller, true),
+            // If not even the origin fits, the operator has to raise the limit; then all of it may fit.
+            (true, None) => (Self::Whole, false),
+            (false, _) => (self, false),
+        }
+    }
+}
+
+/// A dead letter that is not in Kafka yet.
+#[derive(Clone, Copy)]
+struct Unsent<'r> {
+    record: &'r Record,
+    rejection: Rejection,
+    extent: Extent,
 }
 
 /// Writes dead letters to their topic.
@@ -69,37 +87,11 @@ impl DeadLetters {
         letters: &[(&Record, Rejection)],
         go_on: impl Fn(&str) -> bool,
     ) -> Result<(), Error> {
-        let mut waiting: Vec<_> = letters.iter().map(|letter| (letter, Extent::Whole)).collect();
-        while !waiting.is_empty() {
-            let mut sent = Vec::with_capacity(waiting.len());
-            let producer = self.outlet.producer();
-            for (letter, extent) in waiting {
-                sent.push((letter, extent, self.begin(&producer, letter, extent)));
-            }
-            let (mut failed, mut trouble) = (Vec::new(), None);
-            for (letter, extent, delivery) in sent {
-                let Err(mut error) = delivered(delivery).await else { continue };
-                if is_too_large(&error) {
-                    if trouble.is_some() {
-                        failed.push((letter, extent));
-                        continue;
-                    }
-                    // Kafka judges the size of everything sent together: alone, the record may be small
-                    // enough.
-                    let alone = delivered(self.begin(&producer, letter, extent)).await;
-                    let Err(judged) = alone else { continue };
-                    error = judged;
-                }
-                if let Some(smaller) = extent.smaller().filter(|_| is_too_large(&error)) {
-                    failed.push((letter, smaller));
-                } else {
-                    // If not even the origin fits, the operator has to raise the limit; then all of it may
-                    // fit.
-                    let extent = if is_too_large(&error) { Extent::Whole } else { extent };
-                    failed.push((letter, extent));
-                    trouble = Some(error);
-                }
-            }
+        let whole = |&(record, rejection)| Unsent { record, rejection, extent: Extent::Whole };
+        let mut unsent: Vec<_> = letters.iter().map(whole).collect();
+        while !unsent.is_empty() {
+            let trouble;
+            (unsent, trouble) = self.attempt(unsent).await;
             self.outlet.note(trouble.is_none());
             if let Some(error) = trouble {
                 let text = format!("dead letters cannot be written to {}: {error}", self.topic);
@@ -108,19 +100,45 @@ impl DeadLetters {
                 }
                 tokio::time::sleep(REST).await;
             }
-            waiting = failed;
         }
         Ok(())
+    }
+
+    /// Sends dead letters together. Returns those that are to be sent again, and the last error, if any, that is not
+    /// mended by sending less.
+    async fn attempt<'r>(&self, letters: Vec<Unsent<'r>>) -> (Vec<Unsent<'r>>, Option<KafkaError>) {
+        let producer = self.outlet.producer();
+        let begin = |letter| (letter, self.begin(&producer, letter));
+        let sent: Vec<_> = letters.into_iter().map(begin).collect();
+        let (mut unsent, mut trouble) = (Vec::new(), None);
+        for (letter, delivery) in sent {
+            let Err(mut error) = delivered(delivery).await else { continue };
+            if is_too_large(&error) {
+                if trouble.is_some() {
+                    unsent.push(letter);
+                    continue;
+                }
+                // Kafka judges the size of everything sent together: alone, the record may be small enough.
+                let alone = delivered(self.begin(&producer, letter)).await;
+                let Err(of_it_alone) = alone else { continue };
+                error = of_it_alone;
+            }
+            let (extent, is_mended) = letter.extent.after(&error);
+            unsent.push(Unsent { extent, ..letter });
+            if !is_mended {
+                trouble = Some(error);
+            }
+        }
+        (unsent, trouble)
     }
 
     /// Hands a dead letter to librdkafka; the answer comes with the delivery.
     fn begin(
         &self,
         producer: &FutureProducer,
-        (record, rejection): &(&Record, Rejection),
-        extent: Extent,
+        Unsent { record, rejection, extent }: Unsent<'_>,
     ) -> Result<DeliveryFuture, KafkaError> {
-        let headers = headers(record, *rejection, extent);
+        let headers = headers(record, rejection, extent);
         let mut letter: FutureRecord<'_, [u8], [u8]> =
             FutureRecord::to(&self.topic).headers(headers);
         letter.key = record.key.as_deref().filter(|_| extent != Extent::OriginOnly);
@@ -194,6 +212,17 @@ mod tests {
         let about = ["dlq_reason", "dlq_topic", "dlq_partition", "dlq_offset", "dlq_timestamp"];
         assert_eq!(names(Extent::Whole), [&["color"], &about[..]].concat());
         assert_eq!(names(Extent::OriginOnly), [&about[..], &["dlq_truncated"]].concat());
+    }
+
+    #[test]
+    fn less_is_sent_of_a_letter_that_is_too_large_and_all_again_once_nothing_is_left_to_omit() {
+        let after = |extent: Extent, code| extent.after(&KafkaError::MessageProduction(code));
+        let too_large = RDKafkaErrorCode::MessageSizeTooLarge;
+        assert_eq!(after(Extent::Whole, too_large), (Extent::WithoutValue, true));
+        assert_eq!(after(Extent::WithoutValue, too_large), (Extent::OriginOnly, true));
+        assert_eq!(after(Extent::OriginOnly, too_large), (Extent::Whole, false));
+        let refused = RDKafkaErrorCode::TopicAuthorizationFailed;
+        assert_eq!(after(Extent::WithoutValue, refused), (Extent::WithoutValue, false));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::person::time::DAY;
 use crate::person::{Position, Record, Time};
 use crate::store::Applied;
 
-/// The author of a command cannot have seen records this much later, in microseconds: no broker's clock is
-/// that far ahead, and unless configured otherwise, Kafka holds producers' timestamps to its own clock.
+/// The author of a command cannot have seen records this much later, in microseconds, save single ones of a
+/// producer with a wrong clock.
 const LATER: i64 = DAY;
 
 /// A partition: the number of its topic, and its own.
@@ -21,8 +21,8 @@ pub type Part = (u16, u32);
 pub struct Handed {
     topics: BTreeMap<Arc<str>, u16>,
     owned: Partitions,
-    /// The next offset of every partition, and the Kafka timestamp of the record before it.
-    next: BTreeMap<Part, (u64, Time)>,
+    /// The next offset of every partition, and the least Kafka timestamp that is known of the records before it.
+    next: BTreeMap<Part, (u64, Option<Time>)>,
     /// The partitions that are read.
     read: BTreeSet<Part>,
     /// Partitions that commands waited for and Kafka does not have.
@@ -39,7 +39,7 @@ impl Handed {
         stored: &BTreeMap<(String, u32), Applied>,
     ) -> Self {
         let stored = stored.iter().filter_map(|((topic, partition), applied)| {
-            let next = (applied.next_offset, applied.last_timestamp);
+            let next = (applied.next_offset, Some(applied.last_timestamp));
             Some(((*topics.get(topic.as_str())?, *partition), next))
         });
         let (read, absent) = (BTreeSet::new(), BTreeSet::new());
@@ -57,18 +57,21 @@ impl Handed {
     /// Notes that a record was handed on.
     pub fn hand_on(&mut self, record: &Record) {
         let Position { topic, partition, offset } = record.position;
-        self.next.insert((topic, partition), (offset + 1, record.timestamp));
+        let (next, least) = self.next.entry((topic, partition)).or_default();
+        *next = offset + 1;
+        *least = Some(least.map_or(record.timestamp, |least| least.min(record.timestamp)));
     }
 
     /// Whether a position that a command's author had seen was handed on. `written` is when the command was
     /// written; `coming` returns the Kafka timestamp of a partition's next record. Not waited for: partitions
     /// that another instance owns, partitions that Kafka does not have, and a topic that was re-created
-    /// since, because its offsets say nothing about the one that the author had seen.
+    /// since, because its offsets say nothing about the one that the author had seen: all of its records are later
+    /// than the command. One alone may be of a producer with a wrong clock.
     pub fn has(&self, seen: &Seen, written: Time, coming: impl Fn(Part) -> Option<Time>) -> bool {
         match self.of(seen).filter(|of| self.read.contains(of)) {
-            Some(of) => self.next.get(&of).is_some_and(|(next, last)| {
-                let is_later = |at: Time| at > written.plus(LATER);
-                *next >= seen.next_offset || is_later(*last) || coming(of).is_some_and(is_later)
+            Some(of) => self.next.get(&of).is_some_and(|(next, least)| {
+                let least = least.or_else(|| coming(of));
+                *next >= seen.next_offset || least > Some(written.plus(LATER))
             }),
             None => self.is_complete && self.unread(seen).is_none(),
         }
@@ -152,17 +155,29 @@ mod tests {
         handed.reads(3, 0, 0);
         let seen = Seen { topic: "events".to_owned(), partition: 0, next_offset: 1_000 };
         let written = Time(5);
-        assert!(!handed.has(&seen, written, |_| None));
-        handed.hand_on(&record(0, 5 + LATER));
-        assert!(!handed.has(&seen, written, |_| None), "its author may have seen that, and more");
         let comes = |at| move |of| (of == (3, 0)).then_some(Time(at));
-        assert!(!handed.has(&seen, written, comes(5 + LATER)));
+        assert!(!handed.has(&seen, written, |_| None));
+        assert!(!handed.has(&seen, written, comes(5 + LATER)), "its author may have seen that");
         assert!(
             handed.has(&seen, written, comes(6 + LATER)),
             "nothing of that may be handed on before"
         );
-        handed.hand_on(&record(1, 6 + LATER));
+        handed.hand_on(&record(0, 6 + LATER));
         assert!(handed.has(&seen, written, |_| None));
-        assert!(!handed.has(&seen, Time(7), |_| None));
+        assert!(!handed.has(&seen, Time(6), |_| None));
+    }
+
+    #[test]
+    fn one_record_from_the_future_is_not_a_topic_made_anew() {
+        let topics = [("events".into(), 3)].into();
+        let mut handed = Handed::new(topics, Partitions::All, &BTreeMap::new());
+        handed.reads(3, 0, 0);
+        let seen = Seen { topic: "events".to_owned(), partition: 0, next_offset: 3 };
+        handed.hand_on(&record(0, 4));
+        assert!(!handed.has(&seen, Time(5), |_| Some(Time::MAX)), "where it comes next");
+        handed.hand_on(&record(1, i64::MAX));
+        assert!(!handed.has(&seen, Time(5), |_| Some(Time(4))), "nor after it");
+        handed.hand_on(&record(2, 4));
+        assert!(handed.has(&seen, Time(5), |_| None));
     }
 }

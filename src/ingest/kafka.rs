@@ -232,19 +232,19 @@ pub fn watermarks<C: ConsumerContext>(
     topic: &str,
     partition: u32,
 ) -> Result<(u64, u64), Error> {
-    let (low, high) = consumer.fetch_watermarks(topic, number(partition), PATIENCE)?;
+    let (low, high) = consumer.fetch_watermarks(topic, to_partition(partition), PATIENCE)?;
     Ok((u64::try_from(low).unwrap_or(0), u64::try_from(high).unwrap_or(0)))
 }
 
 /// Converts an offset to librdkafka's type.
 #[must_use]
-pub fn at(offset: u64) -> Offset {
+pub fn to_offset(offset: u64) -> Offset {
     Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX))
 }
 
 /// Converts a partition number to librdkafka's type.
 #[must_use]
-pub fn number(partition: u32) -> i32 {
+pub fn to_partition(partition: u32) -> i32 {
     i32::try_from(partition).unwrap_or(i32::MAX)
 }
 
@@ -256,7 +256,7 @@ pub fn commit_offsets<C: ConsumerContext>(consumer: &BaseConsumer<C>, progress: 
     }
     let mut list = TopicPartitionList::new();
     for ((topic, partition), next) in &progress.status().positions {
-        if list.add_partition_offset(topic, number(*partition), at(*next)).is_err() {
+        if list.add_partition_offset(topic, to_partition(*partition), to_offset(*next)).is_err() {
             return;
         }
     }

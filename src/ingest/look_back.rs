@@ -1,22 +1,25 @@
 //! Looks back at records that were read before. If a topic is deleted and created again under its name, librdkafka
 //! may go on at the old position as if nothing had happened; but what was read before is no longer there.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
-use rdkafka::error::KafkaError;
-use rdkafka::{Message as _, TopicPartitionList};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::{ClientConfig, Message as _, TopicPartitionList};
 
 use super::apply::fingerprint;
+use super::handed::Part;
 use super::kafka::{self, Connection};
 use super::message;
 use super::partition::Partition;
 use super::source::is_out_of_range;
 use super::stop::Replaced;
 use super::{Error, Stop};
-use crate::person::Record;
+use crate::person::{Position, Record};
 use crate::store::Applied;
 
 /// How often it looks back, at one record of each topic.
@@ -74,8 +77,8 @@ impl Marks {
 pub struct LookBack {
     consumer: BaseConsumer<Silent>,
     begun: Instant,
-    /// How many records it still waits for.
-    awaited: usize,
+    /// The partitions of which it still waits for the record.
+    awaited: BTreeSet<Part>,
 }
 
 /// Reports nothing: the consumer that reads the topics reports the same.
@@ -95,8 +98,15 @@ impl LookBack {
     /// # Errors
     /// [`Error::Setting`] or [`Error::Kafka`] if librdkafka refuses the settings.
     pub fn new(kafka: &Connection) -> Result<Self, Error> {
-        let consumer = kafka.consumer_config(FETCHED).create_with_context(Silent)?;
-        Ok(Self { consumer, begun: Instant::now(), awaited: 0 })
+        let consumer = Self::config(kafka).create_with_context(Silent)?;
+        Ok(Self { consumer, begun: Instant::now(), awaited: BTreeSet::new() })
+    }
+
+    fn config(kafka: &Connection) -> ClientConfig {
+        let mut config = kafka.consumer_config(FETCHED);
+        // Nobody takes them, and by default they are logged.
+        config.set("statistics.interval.ms", "0");
+        config
     }
 
     /// Asks for a record that was read before, and compares those that have come. To be called often.
@@ -108,67 +118,121 @@ impl LookBack {
             self.begun = Instant::now();
             self.ask(partitions);
         }
-        if self.awaited == 0 {
-            return Ok(());
-        }
-        while self.awaited > 0 {
-            let found = match self.consumer.poll(Duration::ZERO) {
-                None => break,
-                Some(Ok(found)) => found,
-                Some(Err(error)) => {
-                    if is_out_of_range(&error) {
-                        // The record expired. If the topic is another one and ends before it, the consumer that reads
-                        // the topic is told so, too.
-                        for partition in &mut *partitions {
-                            partition.marks.advance();
-                        }
-                        self.awaited = 0;
-                    }
-                    continue;
+        while !self.awaited.is_empty() {
+            let polled = self.consumer.poll(Duration::ZERO);
+            match polled.map(|found| found.map(|found| record_of(&found, partitions))) {
+                None => return Ok(()),
+                Some(Ok(found)) => {
+                    found.map_or(Ok(()), |found| self.compare(&found, partitions))?;
                 }
-            };
-            self.awaited -= 1;
-            let number = found.partition().unsigned_abs();
-            let is_of =
-                |of: &&mut Partition| *of.topic.name == *found.topic() && of.number == number;
-            let Some(partition) = partitions.iter_mut().find(is_of) else { continue };
-            let topic = partition.topic.clone();
-            let found = message::record(&found, topic.clone());
-            if let Some(read) = partition.marks.compare(&found) {
-                let replaced = Replaced { topic, partition: number, read };
-                return Err(Error::Stopped(Stop::Replaced(replaced)));
+                Some(Err(error)) if is_out_of_range(&error) => {
+                    // The record expired. If the topic is another one and ends before it, the consumer that reads the
+                    // topic is told so, too.
+                    for partition in &mut *partitions {
+                        partition.marks.advance();
+                    }
+                    self.awaited.clear();
+                    note_failure(self.consumer.unassign());
+                }
+                Some(Err(_)) => {}
             }
         }
-        if self.awaited == 0 {
-            self.consumer.unassign()?;
-        }
         Ok(())
+    }
+
+    /// Compares the first record that comes of a partition; a busy one has others behind it.
+    fn compare(&mut self, found: &Record, partitions: &mut [Partition]) -> Result<(), Error> {
+        let Position { topic, partition: number, .. } = found.position;
+        let is_of = |of: &&mut Partition| of.topic.number == topic && of.number == number;
+        let Some(partition) = partitions.iter_mut().find(is_of) else { return Ok(()) };
+        if !self.awaited.remove(&(topic, number)) {
+            return Ok(());
+        }
+        let mut one = TopicPartitionList::new();
+        one.add_partition(&partition.topic.name, kafka::to_partition(number));
+        note_failure(self.consumer.incremental_unassign(&one));
+        match partition.marks.compare(found) {
+            None => Ok(()),
+            Some(read) => {
+                let topic = partition.topic.clone();
+                let replaced = Replaced { topic, partition: number, read };
+                Err(Error::Stopped(Stop::Replaced(replaced)))
+            }
+        }
     }
 
     /// Asks for one record of each topic. An answer that has not come by then is not awaited any longer.
     fn ask(&mut self, partitions: &[Partition]) {
         let mut asked = TopicPartitionList::new();
+        self.awaited.clear();
         for Partition { topic, number, marks, .. } in partitions {
             let Some(old) = marks.old else { continue };
-            let is_asked = !asked.elements_for_topic(&topic.name).is_empty();
-            let offset = kafka::at(old.last_offset);
-            let number = kafka::number(*number);
-            if !is_asked && asked.add_partition_offset(&topic.name, number, offset).is_err() {
-                return;
+            if self.awaited.iter().any(|(awaited, _)| *awaited == topic.number) {
+                continue;
+            }
+            let offset = kafka::to_offset(old.last_offset);
+            if asked.add_partition_offset(&topic.name, kafka::to_partition(*number), offset).is_ok()
+            {
+                self.awaited.insert((topic.number, *number));
             }
         }
-        self.awaited = asked.count();
         if let Err(error) = self.consumer.assign(&asked) {
             tracing::debug!(%error, "records that were read before cannot be asked for");
-            self.awaited = 0;
+            self.awaited.clear();
         }
     }
+}
+
+/// Fetching goes on if it cannot be ended, but what comes is ignored.
+fn note_failure(result: KafkaResult<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "more is fetched than is compared");
+    }
+}
+
+/// Returns the record of a message, if its topic is one of those that are read.
+fn record_of(found: &BorrowedMessage<'_>, partitions: &[Partition]) -> Option<Record> {
+    let mut topics = partitions.iter().map(|partition| &partition.topic);
+    let topic = topics.find(|topic| *topic.name == *found.topic())?;
+    Some(message::record(found, topic.clone()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::person::{Position, Time};
+    use crate::ingest::partition::tests::partition;
+    use crate::person::Time;
+
+    fn connection() -> Connection {
+        let (bootstrap_servers, group) = (String::new(), "g".to_owned());
+        let client = [("statistics.interval.ms".to_owned(), "5".to_owned())].into();
+        Connection { bootstrap_servers, group, client }
+    }
+
+    #[test]
+    fn its_consumer_has_no_statistics_even_if_the_operator_asks_for_them() {
+        assert_eq!(LookBack::config(&connection()).get("statistics.interval.ms"), Some("0"));
+    }
+
+    #[test]
+    fn a_busy_topic_does_not_take_the_turn_of_another() {
+        let of = |topic, offset, value| {
+            let record = record(offset, value);
+            Record { position: Position { topic, ..record.position }, ..record }
+        };
+        let mut partitions = [partition("busy", 0), partition("quiet", 1)];
+        for (topic, partition) in (0..).zip(&mut partitions) {
+            partition.marks.note(&of(topic, 3, "first"));
+        }
+        let mut look_back = LookBack::new(&connection()).unwrap();
+        look_back.ask(&partitions);
+        for offset in 3..6 {
+            look_back.compare(&of(0, offset, "first"), &mut partitions).unwrap();
+        }
+        assert_eq!(look_back.awaited, [(1, 0)].into());
+        let found = look_back.compare(&of(1, 3, "another"), &mut partitions);
+        assert!(matches!(found, Err(Error::Stopped(Stop::Replaced(_)))), "{found:?}");
+    }
 
     fn record(offset: u64, value: &str) -> Record {
         Record {

@@ -8,10 +8,10 @@
 //! later stages work, the next batch grows: batches are large under load and small when it is quiet. Batches
 //! come from [`source`], [`apply`] applies them to the store, and [`commit`] commits them.
 
-mod append;
 pub mod apply;
 mod batch;
 mod begin;
+mod commands;
 mod commit;
 mod context;
 mod count;
@@ -24,10 +24,10 @@ mod message;
 mod order;
 mod outlet;
 mod partition;
-mod partitions;
 mod priority;
 pub mod produce;
 mod rules;
+mod share;
 mod source;
 mod stop;
 
@@ -39,15 +39,15 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-pub use self::append::{Commands, NotAppended};
 use self::apply::Parsed;
 use self::batch::Batch;
+pub use self::commands::{Commands, NotAppended};
 use self::commit::Work;
 use self::dead_letters::DeadLetters;
 pub use self::kafka::Connection;
-pub use self::partitions::Partitions;
 pub use self::rules::SharedRules;
-use self::source::{Reader, Source};
+pub use self::share::Partitions;
+use self::source::{Consumer, Source};
 use self::stop::Replaced;
 pub use self::stop::{Error, Stop};
 use crate::metrics::Metrics;
@@ -101,7 +101,7 @@ pub struct Ingest {
 
 /// What all stages share.
 #[derive(Clone)]
-struct Stage {
+struct Pipeline {
     settings: Arc<Settings>,
     store: Arc<Store>,
     progress: Arc<Progress>,
@@ -124,10 +124,11 @@ impl Ingest {
         let going = Arc::new(AtomicBool::new(true));
         let settings = Arc::new(settings);
         count::begin(&metrics, &settings);
-        let stage = Stage { settings, store, progress, metrics, going: going.clone(), runtime };
+        let pipeline =
+            Pipeline { settings, store, progress, metrics, going: going.clone(), runtime };
         let thread = thread::spawn(move || {
-            let (progress, metrics) = (stage.progress.clone(), stage.metrics.clone());
-            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.run()));
+            let (progress, metrics) = (pipeline.progress.clone(), pipeline.metrics.clone());
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pipeline.run()));
             let reason = match ended {
                 Ok(Ok(()) | Err(Error::Interrupted)) => return,
                 Ok(Err(error)) => error.to_string(),
@@ -156,23 +157,23 @@ impl Ingest {
     }
 }
 
-impl Stage {
+impl Pipeline {
     fn is_going(&self) -> bool {
         self.going.load(Ordering::Acquire)
     }
 
     fn run(&self) -> Result<(), Error> {
         // Readers may wait for positions that the store already has, whether Kafka is reachable or not.
-        self.report_applied(self.applied()?.into_iter());
+        self.report_applied(self.stored_positions()?.into_iter());
         self.create_topics()?;
         let letters = DeadLetters::connect(&self.settings.kafka, &self.settings.dead_letter_topic)?;
         // librdkafka limits its buffer per partition, so the total is divided by their number. Counted now,
         // while Kafka is reachable: on a reconnect no broker may answer.
         let topics = self.settings.topics.iter().chain([&self.settings.command_topic]);
         let mut counted = self.settings.kafka.count_partitions(topics);
-        let mut stage = self.clone();
+        let mut pipeline = self.clone();
         loop {
-            match stage.read(&letters, counted) {
+            match pipeline.run_once(&letters, counted) {
                 // The trouble itself is logged when it begins.
                 Err(Error::OutOfReach) => {
                     tracing::debug!("Kafka is out of reach; connecting again");
@@ -193,7 +194,7 @@ impl Stage {
             }
             if self.progress.status().assigned {
                 // --accept-gap was for records that had expired at the start.
-                stage.settings =
+                pipeline.settings =
                     Arc::new(Settings { accept_gap: false, ..(*self.settings).clone() });
             }
             self.progress.update(|status| status.assigned = false);
@@ -202,12 +203,12 @@ impl Stage {
 
     /// Runs all stages with one consumer, from the store's positions, until ingestion ends or a new consumer
     /// is needed.
-    fn read(&self, letters: &DeadLetters, counted: u32) -> Result<(), Error> {
+    fn run_once(&self, letters: &DeadLetters, counted: u32) -> Result<(), Error> {
         let source = self.source(counted)?;
-        let (reader, kept) = (source.reader(), source.reader());
+        let (consumer, kept) = (source.consumer(), source.consumer());
         let (fetched, to_parse) = sync_channel(0);
         let (parsed, to_apply) = sync_channel(0);
-        let (applied, to_commit) = sync_channel(0);
+        let (works, to_commit) = sync_channel(0);
         let committing = &AtomicBool::new(true);
         // Each stage has its own pool: a shared one would parse the next batch first.
         let [parsers, appliers] = ["parse", "apply"].map(priority::threads);
@@ -216,7 +217,7 @@ impl Stage {
         let ended = thread::scope(|scope| {
             let fetching = scope.spawn(move || self.fetch(source, fetched, committing));
             scope.spawn(move || parsers.install(move || self.parse(&to_parse, &parsed)));
-            let apply = move || appliers.install(|| self.apply(to_apply, &applied, &reader));
+            let apply = move || appliers.install(|| self.apply(to_apply, &works, &consumer));
             let applying = scope.spawn(apply);
             // The last stage ends when an earlier one does, and the first one when the last one does.
             let committed = scope.spawn(move || self.commit(to_commit, letters)).join();
@@ -242,14 +243,14 @@ impl Stage {
         committing: &AtomicBool,
     ) -> Result<(), Error> {
         let mut batch = Batch::default();
-        let mut told_drained = false;
+        let mut reported_drained = false;
         while self.is_going() && committing.load(Ordering::Acquire) {
             source.fill(&mut batch)?;
             batch.drained = source.is_drained();
             let (drained, news) = (batch.drained, !batch.is_empty());
-            if news || (drained && !told_drained) {
+            if news || (drained && !reported_drained) {
                 match batches.try_send(std::mem::take(&mut batch)) {
-                    Ok(()) => told_drained = drained,
+                    Ok(()) => reported_drained = drained,
                     // The later stages are busy; the batch keeps growing.
                     Err(TrySendError::Full(unsent)) => {
                         batch = unsent;
@@ -284,22 +285,22 @@ impl Stage {
     fn apply<'s>(
         &'s self,
         batches: Receiver<(Batch, Vec<Parsed>)>,
-        applied: &SyncSender<Work<'s>>,
-        reader: &Reader,
+        works: &SyncSender<Work<'s>>,
+        consumer: &Consumer,
     ) -> Result<(), Error> {
-        let mut told = Instant::now();
+        let mut offsets_committed_at = Instant::now();
         let mut next: Option<Transaction<'_>> = None;
         loop {
             let going = match batches.recv_timeout(COMMIT_INTERVAL) {
                 Ok((batch, parsed)) => {
-                    let going = self.apply_batch(Arc::new(batch), &parsed, &mut next, applied)?;
+                    let going = self.apply_batch(Arc::new(batch), &parsed, &mut next, works)?;
                     // Freeing this many allocations takes a while, so another thread does it.
                     rayon::spawn(move || drop(parsed));
                     going
                 }
                 // The channel has no buffer: once this is taken, everything sent before is committed.
                 Err(RecvTimeoutError::Timeout) => {
-                    let is_committed = applied.send(Work::Nothing).is_ok();
+                    let is_committed = works.send(Work::Barrier).is_ok();
                     if let Some(next) = next.as_mut().filter(|_| is_committed) {
                         next.forget_predecessor();
                     }
@@ -310,9 +311,9 @@ impl Stage {
             if !going {
                 return Ok(());
             }
-            if told.elapsed() >= COMMIT_INTERVAL {
-                kafka::commit_offsets(reader, &self.progress);
-                told = Instant::now();
+            if offsets_committed_at.elapsed() >= COMMIT_INTERVAL {
+                kafka::commit_offsets(consumer, &self.progress);
+                offsets_committed_at = Instant::now();
             }
         }
     }
@@ -324,10 +325,10 @@ impl Stage {
         batch: Arc<Batch>,
         parsed: &[Parsed],
         next: &mut Option<Transaction<'s>>,
-        applied: &SyncSender<Work<'s>>,
+        works: &SyncSender<Work<'s>>,
     ) -> Result<bool, Error> {
         let records = batch.records.as_slice();
-        if !batch.gaps.is_empty() && applied.send(Work::Gaps(batch.clone())).is_err() {
+        if !batch.gaps.is_empty() && works.send(Work::Gaps(batch.clone())).is_err() {
             return Ok(false);
         }
         let mut from = 0;
@@ -343,7 +344,7 @@ impl Stage {
             let records = from..from + done;
             let work =
                 Work::Records { batch: batch.clone(), records, sealed: sealed.into(), tally };
-            if applied.send(work).is_err() {
+            if works.send(work).is_err() {
                 return Ok(false);
             }
             from += done;
@@ -351,7 +352,7 @@ impl Stage {
                 return Err(Error::Interrupted);
             }
         }
-        Ok(!records.is_empty() || applied.send(Work::Drained(batch)).is_ok())
+        Ok(!records.is_empty() || works.send(Work::Drained(batch)).is_ok())
     }
 
     /// Reports the store's positions to waiting readers and to metrics.

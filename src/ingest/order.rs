@@ -2,8 +2,10 @@
 //!
 //! Kafka orders records only within a partition. Here the buffered record with the least Kafka timestamp
 //! comes first, and a partition that has more records is waited for, so that a rebuild from the same log
-//! reads them in the same order. A silent partition is waited for only for a bounded time. A command waits
-//! until everything that its author had seen was handed on.
+//! reads them in the same order. A silent partition is waited for only for a bounded time. A timestamp in the
+//! future, which a producer with a wrong clock writes, counts as the time when the record was fetched: its
+//! partition would otherwise stand still until then. A command waits until everything that its author had seen
+//! was handed on.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,11 +18,19 @@ use crate::person::{Record, Time};
 /// its delays would otherwise decide the order; a partition that is down blocks the others only this long.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+#[derive(Debug)]
+struct Buffered {
+    record: Record,
+    /// Its Kafka timestamp, or when it was fetched if that is earlier.
+    turn: Time,
+    /// The positions that must be handed on before it.
+    seen: Vec<Seen>,
+}
+
 /// Records of one partition, fetched and not yet handed on.
 #[derive(Debug)]
 pub struct Lane {
-    /// Each record with the positions that must be handed on before it.
-    buffered: VecDeque<(Record, Vec<Seen>)>,
+    buffered: VecDeque<Buffered>,
     /// Bytes of the buffered records.
     bytes: u64,
     /// Whether Kafka reported that there is nothing more for now.
@@ -35,11 +45,12 @@ impl Lane {
         Self { buffered: VecDeque::new(), bytes: 0, at_end: false, empty_since: now }
     }
 
-    /// Adds a fetched record, with the positions that must be handed on before it.
-    pub fn push(&mut self, record: Record, seen: Vec<Seen>) {
+    /// Adds a record that was fetched at `now`, with the positions that must be handed on before it.
+    pub fn push(&mut self, record: Record, now: Time, seen: Vec<Seen>) {
         self.at_end = false;
         self.bytes += record.bytes();
-        self.buffered.push_back((record, seen));
+        let turn = record.timestamp.min(now);
+        self.buffered.push_back(Buffered { record, turn, seen });
     }
 
     /// Notes that there is nothing more for now.
@@ -66,14 +77,24 @@ impl Lane {
         handed: &Handed,
         coming: impl Fn(Part) -> Option<Time>,
     ) -> Option<(&Record, &Seen)> {
-        let (record, seen) = self.buffered.front()?;
+        let Buffered { record, seen, .. } = self.buffered.front()?;
         let is_missing = |seen: &&Seen| !handed.has(seen, record.timestamp, &coming);
         Some((record, seen.iter().find(is_missing)?))
     }
 
+    /// Hands on commands without waiting for offsets that their authors had seen from `end` on in this partition.
+    pub fn release(&mut self, topic: &str, partition: u32, end: u64) {
+        let is_missing = |seen: &Seen| {
+            seen.topic == topic && seen.partition == partition && seen.next_offset > end
+        };
+        for buffered in &mut self.buffered {
+            buffered.seen.retain(|seen| !is_missing(seen));
+        }
+    }
+
     /// Returns the Kafka timestamp of the next record if this is the lane of the given partition.
     pub fn comes(&self, (topic, partition): Part) -> Option<Time> {
-        let (record, _) = self.buffered.front()?;
+        let Buffered { record, .. } = self.buffered.front()?;
         let of = record.position;
         (of.topic == topic && of.partition == partition).then_some(record.timestamp)
     }
@@ -93,12 +114,12 @@ pub fn next(lanes: &mut [&mut Lane], now: Instant, handed: &Handed) -> Option<Re
     let is_ready = |lane: &Lane| lane.waits_for(handed, coming).is_none();
     let ready = lanes.iter().enumerate().filter(|(_, lane)| is_ready(lane));
     let ready = ready.filter_map(|(index, lane)| {
-        let (first, _) = lane.buffered.front()?;
-        Some((first.timestamp, first.position, index))
+        let Buffered { record, turn, .. } = lane.buffered.front()?;
+        Some((*turn, record.position, index))
     });
     let (.., index) = ready.min()?;
     let lane = &mut *lanes[index];
-    let (record, _) = lane.buffered.pop_front()?;
+    let Buffered { record, .. } = lane.buffered.pop_front()?;
     lane.bytes -= record.bytes();
     if lane.buffered.is_empty() {
         lane.empty_since = now;
@@ -113,6 +134,9 @@ mod tests {
     use super::*;
     use crate::ingest::Partitions;
     use crate::person::Position;
+
+    /// When the records are fetched.
+    const NOW: Time = Time(100);
 
     fn record(partition: u32, offset: u64, timestamp: i64) -> Record {
         let position = Position { topic: 0, partition, offset };
@@ -137,7 +161,7 @@ mod tests {
             [(0, 0, 5), (0, 1, 5), (1, 0, 3), (1, 1, 5), (1, 2, 4)]
         {
             let record = record(u32::try_from(partition).unwrap(), offset, timestamp);
-            lanes[partition].push(record, Vec::new());
+            lanes[partition].push(record, NOW, Vec::new());
         }
         lanes.iter_mut().for_each(Lane::reached_end);
         assert_eq!(drain(&mut lanes, now), [(1, 0), (0, 0), (0, 1), (1, 1), (1, 2)]);
@@ -145,13 +169,30 @@ mod tests {
     }
 
     #[test]
+    fn a_record_from_the_future_waits_for_what_was_there_when_it_was_fetched() {
+        let now = Instant::now();
+        let mut lanes = [Lane::new(now), Lane::new(now)];
+        for (partition, offset, timestamp, fetched) in
+            [(0, 0, i64::MAX, 100), (0, 1, 101, 101), (1, 0, 99, 100), (1, 1, 102, 102)]
+        {
+            let record = record(u32::try_from(partition).unwrap(), offset, timestamp);
+            lanes[partition].push(record, Time(fetched), Vec::new());
+        }
+        assert_eq!(
+            drain(&mut lanes, now),
+            [(1, 0), (0, 0), (0, 1)],
+            "and the rest of its partition"
+        );
+    }
+
+    #[test]
     fn a_partition_that_has_more_is_waited_for_but_not_for_ever() {
         let now = Instant::now();
         let mut lanes = [Lane::new(now), Lane::new(now)];
-        lanes[0].push(record(0, 0, 5), Vec::new());
+        lanes[0].push(record(0, 0, 5), NOW, Vec::new());
         assert_eq!(drain(&mut lanes, now), []);
         assert_eq!(drain(&mut lanes, now + PATIENCE), [(0, 0)]);
-        lanes[0].push(record(0, 1, 6), Vec::new());
+        lanes[0].push(record(0, 1, 6), NOW, Vec::new());
         lanes[1].reached_end();
         assert_eq!(drain(&mut lanes, now), [(0, 1)]);
     }
@@ -161,9 +202,9 @@ mod tests {
         let now = Instant::now();
         let mut lanes = [Lane::new(now), Lane::new(now)];
         let seen = Seen { topic: "events".to_owned(), partition: 1, next_offset: 2 };
-        lanes[0].push(record(0, 0, 1), vec![seen]);
+        lanes[0].push(record(0, 0, 1), NOW, vec![seen]);
         for offset in 0..3 {
-            lanes[1].push(record(1, offset, 5), Vec::new());
+            lanes[1].push(record(1, offset, 5), NOW, Vec::new());
         }
         lanes.iter_mut().for_each(Lane::reached_end);
         let mut lanes: Vec<_> = lanes.iter_mut().collect();
@@ -174,5 +215,17 @@ mod tests {
             order.push((record.position.partition, record.position.offset));
         }
         assert_eq!(order, [(1, 0), (1, 1), (0, 0), (1, 2)]);
+    }
+    #[test]
+    fn a_command_is_released_from_offsets_that_a_log_does_not_have() {
+        let seen = |next_offset| Seen { topic: "events".to_owned(), partition: 1, next_offset };
+        let mut lane = Lane::new(Instant::now());
+        lane.push(record(0, 0, 1), NOW, vec![seen(8), seen(7)]);
+        lane.push(record(0, 1, 1), NOW, vec![seen(9)]);
+        lane.release("events", 0, 0);
+        lane.release("others", 1, 0);
+        lane.release("events", 1, 7);
+        let left = lane.buffered.iter().map(|buffered| buffered.seen.clone()).collect::<Vec<_>>();
+        assert_eq!(left, [vec![seen(7)], vec![]]);
     }
 }

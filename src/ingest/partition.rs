@@ -10,8 +10,8 @@ use super::look_back::Marks;
 use super::order::Lane;
 use super::stop::Mismatch;
 use super::{Error, Stop};
-use crate::person::Record;
 use crate::person::command::Command;
+use crate::person::{Record, Time};
 use crate::progress::TopicPart;
 use crate::store::Applied;
 
@@ -41,29 +41,70 @@ impl Partition {
         (self.topic.name.to_string(), Some(self.number))
     }
 
-    /// Takes the next record. Gaps between offsets are legal, going backwards is not.
-    pub fn take(&mut self, record: Record) -> Result<(), Error> {
+    /// Takes the next record, fetched at `now`. Gaps between offsets are legal, going backwards is not.
+    pub fn take(&mut self, record: Record, now: Time) -> Result<(), Error> {
         let offset = record.position.offset;
-        let changed = |stored| {
+        let mismatch = |stored| {
             let topic = self.topic.name.to_string();
-            Stop::Changed(Mismatch { topic, partition: self.number, stored, found: offset })
+            Mismatch { topic, partition: self.number, stored, found: offset }
         };
         if let Some(expected) = self.expected.take() {
             if fingerprint(&record) != expected {
-                return Err(Error::Stopped(changed(expected.last_offset)));
+                return Err(Error::Stopped(Stop::Changed(mismatch(expected.last_offset))));
             }
             self.marks.begin(expected);
         } else if let Some(last) = self.last.filter(|last| *last >= offset) {
-            return Err(Error::Stopped(changed(last)));
+            return Err(Error::Stopped(Stop::Backwards(mismatch(last))));
         } else {
             self.marks.note(&record);
             let command = record.position.is_command().then(|| Command::parse(&record).ok());
             let seen = command.flatten().map_or_else(Vec::new, |command| command.seen);
             // Records before a command in its own topic are handed on before it anyway.
             let seen = seen.into_iter().filter(|seen| *seen.topic != *self.topic.name).collect();
-            self.lane.push(record, seen);
+            self.lane.push(record, now, seen);
         }
         self.last = Some(offset);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::time::Instant;
+
+    use rdkafka::consumer::BaseConsumer;
+
+    use super::*;
+    use crate::ingest::Connection;
+    use crate::person::Position;
+
+    /// Returns partition 0 of a topic, of a consumer that reads nothing.
+    pub fn partition(topic: &str, number: u16) -> Partition {
+        let (bootstrap_servers, group) = (String::new(), "g".to_owned());
+        let connection = Connection { bootstrap_servers, group, client: [].into() };
+        let config = connection.consumer_config(0);
+        let context = Context::new(Arc::default(), Arc::default());
+        let consumer: Arc<BaseConsumer<_>> = Arc::new(config.create_with_context(context).unwrap());
+        Partition {
+            topic: Topic { name: topic.into(), number },
+            number: 0,
+            queue: consumer.split_partition_queue(topic, 0).unwrap(),
+            lane: Lane::new(Instant::now()),
+            expected: None,
+            last: None,
+            marks: Marks::default(),
+        }
+    }
+
+    #[test]
+    fn a_partition_that_goes_backwards_is_not_said_to_differ_from_the_store() {
+        let mut partition = partition("events", 0);
+        let record = |offset| Record {
+            position: Position { offset, ..Position::default() },
+            ..Record::default()
+        };
+        partition.take(record(7), Time(0)).unwrap();
+        let told = partition.take(record(7), Time(0)).unwrap_err().to_string();
+        assert!(told.contains("offset 7 after that at offset 7"), "{told}");
     }
 }

@@ -122,7 +122,7 @@ impl Producer {
     ) -> Result<(), Error> {
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
         (record.key, record.payload, record.headers) = (key, value, headers);
-        record.partition = partition.map(kafka::number);
+        record.partition = partition.map(kafka::to_partition);
         loop {
             match self.client.send(record) {
                 Ok(()) => break,

@@ -4,19 +4,23 @@
 //! Positions come only from the store. At start, the last applied record of each partition is read again and
 //! must be the one that the store knows.
 
-mod judge;
+mod errors;
+mod resume;
+#[cfg(test)]
+mod tests;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 
-pub use self::judge::is_out_of_range;
-use self::judge::{is_passed_over, is_unknown, mended_by_waiting};
+pub use self::errors::is_out_of_range;
+use self::errors::{is_passed_over, is_unknown, mended_by_waiting};
 use super::batch::{Batch, Gap};
 use super::context::Context;
 use super::handed::Handed;
@@ -26,9 +30,9 @@ use super::message;
 use super::order::{self, Lane};
 use super::partition::{Partition, Topic};
 use super::{Error, Settings, Stop};
+use crate::clock;
 use crate::metrics::Metrics;
-use crate::person::command::Seen;
-use crate::person::{Position, Record};
+use crate::person::Time;
 use crate::progress::Progress;
 use crate::store::Applied;
 
@@ -39,11 +43,11 @@ const DISCOVERY: Duration = Duration::from_secs(30);
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The consumer that reads all partitions.
-pub type Reader = BaseConsumer<Context>;
+pub type Consumer = BaseConsumer<Context>;
 
 /// Reads the owned partitions, merged into one order.
 pub struct Source {
-    consumer: Arc<Reader>,
+    consumer: Arc<Consumer>,
     settings: Arc<Settings>,
     /// The number of partitions that librdkafka's memory is divided among.
     counted: u32,
@@ -55,12 +59,12 @@ pub struct Source {
     handed: Handed,
     partitions: Vec<Partition>,
     look_back: LookBack,
-    /// Topics that are known not to be compacted.
-    judged: BTreeSet<Arc<str>>,
+    /// Topics that were found not to be compacted.
+    not_compacted: BTreeSet<Arc<str>>,
     /// Topics that have fewer partitions than were applied, and since when.
     fewer: BTreeMap<Arc<str>, Instant>,
-    /// The waiting command that was logged last.
-    told: Option<Position>,
+    /// When Kafka may be asked again whether it has what commands wait for.
+    ask_end_at: Instant,
     /// Since when Kafka has been out of reach.
     lost: Option<Instant>,
     /// When Kafka was last asked for the topics' partitions.
@@ -68,7 +72,7 @@ pub struct Source {
     /// Whether every owned partition of every topic is being read.
     is_assigned: bool,
     /// Whether Kafka has once answered, for all topics, which partitions there are.
-    is_told: bool,
+    is_discovered: bool,
     /// Skipped records that are still to be noted in the store.
     gaps: Vec<Gap>,
 }
@@ -105,20 +109,20 @@ impl Source {
             applied,
             partitions: Vec::new(),
             look_back,
-            judged: BTreeSet::new(),
+            not_compacted: BTreeSet::new(),
             fewer: BTreeMap::new(),
-            told: None,
+            ask_end_at: Instant::now(),
             lost: None,
             asked: None,
             is_assigned: false,
-            is_told: false,
+            is_discovered: false,
             gaps: Vec::new(),
         })
     }
 
     /// Returns the consumer, to report the store's positions to Kafka.
     #[must_use]
-    pub fn reader(&self) -> Arc<Reader> {
+    pub fn consumer(&self) -> Arc<Consumer> {
         self.consumer.clone()
     }
 
@@ -141,9 +145,10 @@ impl Source {
             return Err(Error::OutOfReach);
         }
         // Until all partitions are known, it is not known which record comes first.
-        if !self.is_told {
+        if !self.is_discovered {
             return Ok(());
         }
+        self.release_commands();
         let now = Instant::now();
         let mut lanes: Vec<_> =
             self.partitions.iter_mut().map(|partition| &mut partition.lane).collect();
@@ -153,36 +158,8 @@ impl Source {
             self.handed.hand_on(&record);
             batch.push(record);
         }
-        self.tell_who_waits();
         batch.gaps.append(&mut self.gaps);
         Ok(())
-    }
-
-    /// Returns the waiting commands, each with the first position that it waits for.
-    fn waiting(&self) -> impl Iterator<Item = (&Record, &Seen)> {
-        let lanes = self.partitions.iter().map(|partition| &partition.lane);
-        let coming = |of| self.partitions.iter().find_map(|partition| partition.lane.comes(of));
-        lanes.filter_map(move |lane| lane.waits_for(&self.handed, coming))
-    }
-
-    /// Logs, once, a command that still waits after everything else was handed on.
-    fn tell_who_waits(&mut self) {
-        let drained = self.partitions.iter().filter(|partition| partition.lane.is_drained());
-        if drained.count() + self.waiting().count() < self.partitions.len() {
-            return;
-        }
-        let Some((command, seen)) = self.waiting().next() else { return };
-        if self.told != Some(command.position) {
-            tracing::warn!(
-                topic = %command.topic,
-                offset = command.position.offset,
-                "a command waits for offset {} of {}/{}, which is not there yet",
-                seen.next_offset.saturating_sub(1),
-                seen.topic,
-                seen.partition,
-            );
-            self.told = Some(command.position);
-        }
     }
 
     /// Assigns partitions that are not read yet. If Kafka does not answer, it is asked again later.
@@ -229,7 +206,7 @@ impl Source {
         if found / 2 > self.counted {
             return Err(Error::MorePartitions(found));
         }
-        self.is_told |= is_assigned;
+        self.is_discovered |= is_assigned;
         self.is_assigned = is_assigned && !missing;
         self.handed.is_complete = self.is_assigned;
         if self.is_assigned {
@@ -245,6 +222,7 @@ impl Source {
 
     fn assign_new(&mut self, topic: &Topic, count: u32) -> Result<(), Error> {
         let name = &topic.name;
+        Self::refuse_unordered(topic, count)?;
         self.refuse_compacted(name)?;
         let owned = self.settings.partitions;
         self.refuse_fewer(topic, count)?;
@@ -260,10 +238,10 @@ impl Source {
                 }
                 Some(applied) => {
                     let (from, expected) = self.resume(topic, number, applied)?;
-                    (kafka::at(from), from, expected)
+                    (kafka::to_offset(from), from, expected)
                 }
             };
-            let partition = kafka::number(number);
+            let partition = kafka::to_partition(number);
             // Split the queue first, so that no record bypasses it.
             let queue = self.consumer.split_partition_queue(name, partition);
             let mut queue = queue.ok_or(Error::Internal("a partition has no queue"))?;
@@ -291,7 +269,7 @@ impl Source {
                     None => break,
                     Some(Ok(message)) => {
                         let record = message::record(&message, partition.topic.clone());
-                        partition.take(record)?;
+                        partition.take(record, now())?;
                     }
                     Some(Err(KafkaError::PartitionEOF(_))) => partition.lane.reached_end(),
                     Some(Err(error)) => {
@@ -332,10 +310,14 @@ impl Source {
     }
 }
 
+fn now() -> Time {
+    Time(i64::try_from(clock::now().as_micros()).unwrap_or(i64::MAX))
+}
+
 /// Drops a consumer that does not reach Kafka, on a thread of its own. It closes only once its pending
 /// requests are answered, which may take as long as Kafka is away, and never happens if it has lost all
 /// brokers (see [`kafka::is_lost`]).
-pub fn leave(reader: Arc<Reader>) {
-    reader.context().leave();
-    std::thread::spawn(move || drop(reader));
+pub fn leave(consumer: Arc<Consumer>) {
+    consumer.context().leave();
+    std::thread::spawn(move || drop(consumer));
 }

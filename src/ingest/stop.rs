@@ -72,17 +72,21 @@ pub enum Stop {
     Truncated(Mismatch),
     /// Another record, read at `found`, is in the place of the last applied one, whose offset is `stored`.
     Changed(Mismatch),
+    /// Kafka sent the record at `found` after the one at `stored`, which is not before it.
+    Backwards(Mismatch),
     /// Another record is in the place of one that was read, so what was read since may be of another topic.
     Replaced(Replaced),
     /// Kafka does not have the offset that comes next.
     OutOfRange(String),
     /// The topic is compacted: Kafka deletes records that later ones of the same key supersede.
     Compacted(String),
+    /// The topic of commands has several partitions.
+    Unordered(String, u32),
     /// What Kafka sent for a partition cannot be read, and why.
     Unreadable(String, u32, String),
 }
 
-/// The partition, and the two offsets that do not match.
+/// A partition, and two of its offsets that do not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
     pub topic: String,
@@ -123,6 +127,11 @@ impl fmt::Display for Stop {
                 "{topic}:{partition}: the last applied record, at offset {stored}, is not the one \
                  that is there now (read at offset {found}): the topic was re-created. {REBUILD}"
             ),
+            Self::Backwards(Mismatch { topic, partition, stored, found }) => write!(
+                f,
+                "{topic}:{partition}: Kafka sent the record at offset {found} after that at offset {stored}: the topic \
+                 was re-created while it was read. Restart to have it checked"
+            ),
             Self::Replaced(Replaced { topic, partition, read }) => write!(
                 f,
                 "{}:{partition}: the record that was read at offset {} is not the one that is there now: the topic \
@@ -140,6 +149,12 @@ impl fmt::Display for Stop {
                 "{topic}:{number}: what Kafka sent cannot be read ({reason}), and continuing would skip it. \
                  Restart to have it sent again; if that does not help, the broker's file is damaged: restore the \
                  partition from another replica"
+            ),
+            Self::Unordered(topic, count) => write!(
+                f,
+                "topic {topic} has {count} partitions, but commands are applied in one order, which only a single \
+                 partition has. Set kafka.command_topic to a topic with one partition, which is created if it is \
+                 missing, and restart"
             ),
             Self::Compacted(topic) => write!(
                 f,

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::person::Recording;
+use super::event::Recording;
 use super::{Applying, At, Kind, Outcome};
 use crate::person::{
     Act, CREATED, Command, Leaving, Life, Lives, Owned, Ownership, PersonId, PersonRow, Position,
@@ -13,6 +13,13 @@ use crate::store::{CommandOutcome, Deed, Joined, Member, Operation, Result};
 /// The most merges that a split may write out, a few dozen bytes each: with each distinct id it writes those
 /// that the id went through.
 const MAX_MERGES: usize = if cfg!(test) { 1_000 } else { 1_000_000 };
+
+impl At<'_> {
+    /// Returns a command that takes effect at this time, which is then its event time, too.
+    pub fn moved_to(self, time: Time) -> Self {
+        Self { time, effective: time, ..self }
+    }
+}
 
 impl Applying<'_, '_> {
     /// Applies a command, once per idempotency key.
@@ -78,10 +85,9 @@ impl Applying<'_, '_> {
 
     fn update(&mut self, at: At, life: Life, act: &Act) -> Result<CommandOutcome> {
         let updates = &act.updates();
-        let time = self.not_before(at, life.person)?;
-        let at = At { time, updates, ..at };
-        let changes = self.weigh(at, life.person, time)?;
-        match self.record(at, life.person, time, changes, None)? {
+        let at = At { updates, ..at.moved_to(self.not_before(at, life.person)?) };
+        let changes = self.weigh(at, life.person)?;
+        match self.record(at, life.person, changes, None)? {
             Recording::Refused(_) => return Ok(CommandOutcome::TooLarge),
             Recording::Unchanged => {}
             Recording::Recorded => {
@@ -89,7 +95,7 @@ impl Applying<'_, '_> {
                     Act::Unset(..) => Deed::PropertiesDeleted,
                     _ => Deed::Updated,
                 };
-                self.record_activity(at, life.person, time, deed)?;
+                self.record_activity(at, life.person, deed)?;
             }
         }
         Ok(CommandOutcome::Done)
@@ -128,16 +134,16 @@ impl Applying<'_, '_> {
                 time = time.max(self.not_before(at, person)?);
             }
         }
-        let at = At { time, ..at };
+        let at = at.moved_to(time);
         for id in &leaving {
             self.split_off(at, id)?;
         }
         let head = self.transaction.head_mut(project, life.person)?;
         head.ownership_changed = Some(time);
         let split = Some(u32::try_from(leaving.len()).unwrap_or(u32::MAX));
-        self.put_operation(at, life.person, time, &Operation { split, ..at.operation() })?;
+        self.put_operation(at, life.person, &Operation { split, ..at.operation() })?;
         self.transaction.set_recorded(project, life.person, time, at.uuid);
-        self.record_activity(at, life.person, time, Deed::Split)?;
+        self.record_activity(at, life.person, Deed::Split)?;
         self.count(Kind::Split);
         Ok(CommandOutcome::Done)
     }
@@ -168,7 +174,7 @@ impl Applying<'_, '_> {
 
     /// Moves a distinct id to a person of its own.
     fn split_off(&mut self, at: At, id: &str) -> Result<()> {
-        let At { project, time: from, known, .. } = at;
+        let At { project, effective: from, known, .. } = at;
         let mut owner = self.owner_of(project, id)?;
         owner.write_out_merges(&self.transaction.lives(project))?;
         let row = owner.entries().filter_map(Owned::row).last();

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Applying, At, Kind};
 use crate::person::{
-    CREATED, Fact, Head, Life, Lives, Merged, Ownership, PersonId, ProjectId, Row, Stored, Time,
+    CREATED, Head, Life, Lives, Merged, Ownership, PersonId, ProjectId, Row, Stored, Time,
 };
 use crate::store::{Deed, Joined, Result};
 
@@ -13,10 +13,10 @@ impl Applying<'_, '_> {
     /// Deletes the person whose current life this is.
     pub fn delete(&mut self, at: At, life: Life) -> Result<()> {
         let project = at.project;
-        let time = self.not_before(at, life.person)?;
+        let at = at.moved_to(self.not_before(at, life.person)?);
         let persons = self.merged_into(project, life.person)?;
         for id in self.distinct_ids(project, life)? {
-            self.drop_distinct_id(project, &id, time)?;
+            self.drop_distinct_id(project, &id, at.effective)?;
         }
         let mut seen = HashMap::new();
         // One after the other: many persons may have been merged into this one, and their heads need not be in
@@ -27,10 +27,10 @@ impl Applying<'_, '_> {
             self.transaction.forget_sources(project, person, &persons)?;
             self.transaction.erase(project, person);
             let head = self.transaction.head(project, person)?;
-            let tombstone = head.tombstone(Fact { time, known: at.known });
+            let tombstone = head.tombstone(at.fact());
             self.transaction.bury(project, person, tombstone)?;
         }
-        self.record_activity(at, life.person, time, Deed::Deleted)?;
+        self.record_activity(at, life.person, Deed::Deleted)?;
         self.count(Kind::Deletion);
         Ok(())
     }

@@ -19,7 +19,7 @@ impl Applying<'_, '_> {
     pub fn merge(&mut self, at: At, source: PersonId, target: PersonId) -> Result<Time> {
         let At { project, known, .. } = at;
         let effective = self.effective_time(at, source, target)?;
-        let place = Place { time: effective, position: at.position };
+        let place = at.taking_effect(effective).place();
         let life = self.transaction.head(project, source)?.newest_life(source);
         let head = self.transaction.head(project, target)?;
         let (into, bundle) = (head.newest_life(target), head.distinct_ids);
@@ -169,7 +169,7 @@ impl Applying<'_, '_> {
                 _ => break,
             }
         }
-        // An event that only changed identity left no operation, but a repeat of it must be recognised too.
+        // An event that only changed identity left no operation, but a duplicate of it must be recognised too.
         if self.transaction.head(project, source)?.newest > Some(time) {
             self.transaction.copy_recorded(project, source, target, time)?;
         }

@@ -12,11 +12,11 @@
 mod beginning;
 mod command;
 mod delete;
+mod duplicate;
+mod event;
 mod merge;
-mod merged;
-mod person;
+mod propagate;
 mod property;
-mod repeat;
 #[cfg(test)]
 mod tests;
 
@@ -183,7 +183,7 @@ pub fn batch<'s>(
             break;
         }
     }
-    for ((topic, partition), applied) in applied(&records[..done]) {
+    for ((topic, partition), applied) in positions_after(&records[..done]) {
         transaction.set_applied(topic, partition, &applied);
     }
     Ok((transaction, tally, done))
@@ -209,7 +209,7 @@ fn load(transaction: &mut Transaction<'_>, parsed: &[Parsed]) -> Result<()> {
 
 /// Returns the position of each partition after these records, by topic number and partition.
 #[must_use]
-pub fn applied(records: &[Record]) -> BTreeMap<(u16, u32), Applied> {
+pub fn positions_after(records: &[Record]) -> BTreeMap<(u16, u32), Applied> {
     let mut last = BTreeMap::new();
     for record in records {
         last.insert((record.position.topic, record.position.partition), record);
@@ -251,11 +251,10 @@ impl Applying<'_, '_> {
         *self.tally.warnings.entry(warning).or_default() += 1;
     }
 
-    /// Adds what was done to a person at `time` to the activity log.
-    fn record_activity(&mut self, at: At, person: PersonId, time: Time, deed: Deed) -> Result<()> {
-        let place = Place { time, position: at.position };
+    /// Adds what was done to a person to the activity log.
+    fn record_activity(&mut self, at: At, person: PersonId, deed: Deed) -> Result<()> {
         let author = at.author.map(str::to_owned);
-        let activity = Activity { person, deed, place, known: at.known, author };
+        let activity = Activity { person, deed, place: at.place(), known: at.known, author };
         self.transaction.put_activity(at.project, &activity)
     }
 
@@ -269,8 +268,10 @@ impl Applying<'_, '_> {
 struct At<'e> {
     project: ProjectId,
     position: Position,
-    /// The event time.
+    /// The event time, by which duplicates and owners are found.
     time: Time,
+    /// When it takes effect, which may be later: its place in the timeline.
+    effective: Time,
     /// The known time.
     known: Time,
     uuid: uuid::Uuid,
@@ -291,6 +292,7 @@ impl<'e> At<'e> {
             project: event.project,
             position,
             time: event.event_time,
+            effective: event.event_time,
             known: event.known_time,
             uuid: event.uuid,
             name: &event.name,
@@ -306,6 +308,7 @@ impl<'e> At<'e> {
             project: command.project,
             position,
             time: command.known,
+            effective: command.known,
             known: command.known,
             uuid: command.uuid,
             name: command.name(),
@@ -316,13 +319,19 @@ impl<'e> At<'e> {
         }
     }
 
-    fn place(&self) -> Place {
-        Place { time: self.time, position: self.position }
+    /// Returns it with a time when it takes effect.
+    fn taking_effect(self, effective: Time) -> Self {
+        Self { effective, ..self }
     }
 
-    /// Returns the times of a fact that is true from this event on.
+    /// Returns the place at which it takes effect.
+    fn place(&self) -> Place {
+        Place { time: self.effective, position: self.position }
+    }
+
+    /// Returns the times of a fact that is true once it takes effect.
     fn fact(&self) -> Fact {
-        Fact { time: self.time, known: self.known }
+        Fact { time: self.effective, known: self.known }
     }
 
     /// Returns the operation to be kept in the timeline.

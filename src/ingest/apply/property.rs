@@ -39,14 +39,9 @@ struct Weighing<'e> {
 type NamedEntry = (PropertyId, usize, Entry);
 
 impl Applying<'_, '_> {
-    /// Returns the updates of an event that are worth a row on this person at this time.
-    pub fn weigh<'e>(
-        &mut self,
-        at: At<'e>,
-        person: PersonId,
-        time: Time,
-    ) -> Result<Vec<WeighedUpdate<'e>>> {
-        let At { project, updates, numbers, name, .. } = at;
+    /// Returns the updates of an event that are worth a row on this person where it takes effect.
+    pub fn weigh<'e>(&mut self, at: At<'e>, person: PersonId) -> Result<Vec<WeighedUpdate<'e>>> {
+        let At { project, updates, numbers, name, effective, .. } = at;
         let transaction = &*self.transaction;
         let numbered = updates.iter().enumerate().map(|(index, update)| {
             let number = numbers.get(index).copied().flatten();
@@ -67,8 +62,8 @@ impl Applying<'_, '_> {
                 next += 1;
                 Some(entry)
             });
-            let late = entry.is_some_and(|entry| entry.newest >= Some(time))
-                || head.lives_on >= Some(time);
+            let late = entry.is_some_and(|entry| entry.newest >= Some(effective))
+                || head.lives_on >= Some(effective);
             let weight = if late && entry.is_some() {
                 None
             } else {
@@ -76,7 +71,7 @@ impl Applying<'_, '_> {
                 let Entry { state, newest } = entry.unwrap_or(&absent);
                 let newest = || Ok::<_, Infallible>(*newest);
                 let volatile = self.settings.record_volatile;
-                let Ok(weight) = operation::weigh(update, state, newest, time, volatile);
+                let Ok(weight) = operation::weigh(update, state, newest, effective, volatile);
                 Some(weight)
             };
             if weight != Some(Weight::Nothing) {
@@ -84,7 +79,7 @@ impl Applying<'_, '_> {
             }
         }
         if weighed.iter().any(|one| one.weight.is_none()) {
-            self.weigh_late(at, person, time, &mut weighed)?;
+            self.weigh_late(at, person, &mut weighed)?;
         }
         let recorded = operation::records_volatile(name)
             || weighed.iter().any(|one| one.weight == Some(Weight::Recorded));
@@ -102,14 +97,8 @@ impl Applying<'_, '_> {
     }
 
     /// Weighs the updates of properties that have newer rows, against the history at the event's place.
-    fn weigh_late(
-        &mut self,
-        at: At,
-        person: PersonId,
-        time: Time,
-        weighed: &mut [Weighing],
-    ) -> Result<()> {
-        let until = Place { time, position: at.position };
+    fn weigh_late(&mut self, at: At, person: PersonId, weighed: &mut [Weighing]) -> Result<()> {
+        let until = at.place();
         let life = self.life_at(at.project, person, until)?;
         let after = self.transaction.lives(at.project).lives_on(life)?;
         let volatile = self.settings.record_volatile;
@@ -118,7 +107,8 @@ impl Applying<'_, '_> {
             let Some(property) = one.property else { continue };
             let query = Query { person: life.person, property, after, until, known: Time::MAX };
             let (state, newest) = (history::state(&rows, query)?, || history::newest(&rows, query));
-            one.weight = Some(operation::weigh(one.update, &state, newest, time, volatile)?);
+            one.weight =
+                Some(operation::weigh(one.update, &state, newest, at.effective, volatile)?);
         }
         Ok(())
     }
@@ -129,21 +119,20 @@ impl Applying<'_, '_> {
         &mut self,
         at: At,
         person: PersonId,
-        time: Time,
         changes: Vec<WeighedUpdate>,
     ) -> Result<Option<Rejection>> {
         if changes.is_empty() {
             return Ok(None);
         }
         let At { project, known, .. } = at;
-        let place = Place { time, position: at.position };
+        let place = at.place();
         let mut entries: Vec<NamedEntry> = Vec::with_capacity(changes.len());
         for change in &changes {
             let row = change.update.action.clone().into_row();
             let stored = Stored { place, known, row };
             let stored = self.put_own(project, person, change.property, stored)?;
             let before = self.transaction.head(project, person)?.entries.get(&change.property);
-            let newest = before.and_then(|before| before.newest).max(Some(time));
+            let newest = before.and_then(|before| before.newest).max(Some(place.time));
             let state = if change.late {
                 let query = self.query_now(project, person, change.property)?;
                 history::state(&self.transaction.rows_of_changed(project, person)?, query)?

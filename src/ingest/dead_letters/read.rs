@@ -112,7 +112,7 @@ fn read_partition<E: From<Error>>(
     visit: &mut impl FnMut(Letter) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut assigned = TopicPartitionList::new();
-    let (partition, first) = (kafka::number(number), kafka::at(offsets.start));
+    let (partition, first) = (kafka::to_partition(number), kafka::to_offset(offsets.start));
     assigned.add_partition_offset(topic, partition, first).map_err(Error::from)?;
     consumer.assign(&assigned).map_err(Error::from)?;
     let mut heard = Instant::now();

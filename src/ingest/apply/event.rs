@@ -67,11 +67,11 @@ impl Applying<'_, '_> {
             _ => then,
         };
         if let Some(life) = goes_to {
-            if self.is_repeat(life.person, at, owner.as_ref())? {
+            if self.is_duplicate(life.person, at, owner.as_ref())? {
                 return Ok((Outcome::Duplicate, None));
             }
             if decision.is_some()
-                && self.is_repeat(life.person, at.identity_only(), owner.as_ref())?
+                && self.is_duplicate(life.person, at.identity_only(), owner.as_ref())?
             {
                 let rest = Event { merge: None, warnings: Vec::new(), ..event.clone() };
                 return self.event(&rest, numbers, position);
@@ -81,12 +81,12 @@ impl Applying<'_, '_> {
             return self.apply_merge(at, source, target);
         }
         let life = self.settle_identity(at, goes_to, decision, request)?;
-        let time = self.effect_on(at, life)?;
-        self.record_sighting(at, life, time)?;
-        let changes = self.weigh(at, life.person, time)?;
-        let recorded = self.record(at, life.person, time, changes, None)?;
+        let at = at.taking_effect(self.effect_on(at, life)?);
+        self.record_sighting(at, life)?;
+        let changes = self.weigh(at, life.person)?;
+        let recorded = self.record(at, life.person, changes, None)?;
         if decision.is_some() {
-            // Without a trace, a repeat would be decided again and might undo what became of its ids since.
+            // Without a trace, a duplicate would be decided again and might undo what became of its ids since.
             match recorded {
                 Recording::Recorded => {}
                 Recording::Unchanged => self.leave_trace(at)?,
@@ -107,14 +107,15 @@ impl Applying<'_, '_> {
         source: PersonId,
         target: PersonId,
     ) -> Result<(Outcome, Option<Rejection>)> {
-        let effective = self.merge(at, source, target)?;
+        let merged_at = self.merge(at, source, target)?;
         let life = self.transaction.head(at.project, target)?.newest_life(target);
-        let time = self.effect_on(at, life)?;
-        self.record_sighting(at, life, time)?;
-        self.identify(At { time, ..at }, target)?;
-        let changes = self.weigh(at, target, effective)?;
-        let recorded = self.record(at, target, effective, changes, Some(source))?;
-        self.record_activity(at, target, effective, Deed::Merged(source))?;
+        let sighted = at.taking_effect(self.effect_on(at, life)?);
+        self.record_sighting(sighted, life)?;
+        self.identify(sighted, target)?;
+        let at = at.taking_effect(merged_at);
+        let changes = self.weigh(at, target)?;
+        let recorded = self.record(at, target, changes, Some(source))?;
+        self.record_activity(at, target, Deed::Merged(source))?;
         Ok((Outcome::Recorded, recorded.rejection()))
     }
 
@@ -200,8 +201,7 @@ impl Applying<'_, '_> {
         }
         let owner = self.owner_of(at.project, at.distinct_id)?;
         let now = owner.now(&self.transaction.lives(at.project))?;
-        let time = self.effect_on(at, now)?;
-        self.identify(At { time, ..at }, now.person)?;
+        self.identify(at.taking_effect(self.effect_on(at, now)?), now.person)?;
         Ok(life)
     }
 
@@ -258,9 +258,9 @@ impl Applying<'_, '_> {
 
     /// Updates what any event may change: the start of the ownership, the person's beginning, and when it was
     /// last seen.
-    fn record_sighting(&mut self, at: At, life: Life, time: Time) -> Result<()> {
+    fn record_sighting(&mut self, at: At, life: Life) -> Result<()> {
         self.extend_first_ownership(at)?;
-        self.begin(At { time, ..at }, life.person)?;
+        self.begin(at, life.person)?;
         self.transaction.mark_seen(at.project, life.person, at.time)?;
         let now = self.transaction.lives(at.project).now(life)?;
         // An earlier life of a person that lives on may have been merged into a person that was deleted
@@ -344,45 +344,37 @@ impl Applying<'_, '_> {
         &mut self,
         at: At,
         person: PersonId,
-        time: Time,
         changes: Vec<WeighedUpdate>,
         merged: Option<PersonId>,
     ) -> Result<Recording> {
         let effects =
             changes.iter().map(|change| (change.property, Effect::from(&change.update.action)));
         let effects: Vec<_> = effects.collect();
-        let rejection = self.put_changes(at, person, time, changes)?;
+        let rejection = self.put_changes(at, person, changes)?;
         let effects = if rejection.is_some() { Vec::new() } else { effects };
         if effects.is_empty() && merged.is_none() {
             return Ok(rejection.map_or(Recording::Unchanged, Recording::Refused));
         }
-        self.put_operation(at, person, time, &Operation { merged, effects, ..at.operation() })?;
-        // If the properties of a merge were refused, a repeat applies them once there is room.
+        self.put_operation(at, person, &Operation { merged, effects, ..at.operation() })?;
+        // If the properties of a merge were refused, a duplicate applies them once there is room.
         let noted = if rejection.is_some() { at.identity_only() } else { at };
         self.transaction.set_recorded(at.project, person, at.time, noted.uuid);
-        if time != at.time {
+        if at.effective != at.time {
             self.leave_trace(noted)?;
         }
         Ok(rejection.map_or(Recording::Recorded, Recording::Refused))
     }
 
     /// Adds an operation to a person's timeline.
-    pub fn put_operation(
-        &mut self,
-        at: At,
-        person: PersonId,
-        time: Time,
-        operation: &Operation,
-    ) -> Result<()> {
+    pub fn put_operation(&mut self, at: At, person: PersonId, operation: &Operation) -> Result<()> {
         let head = self.transaction.head_mut(at.project, person)?;
-        if head.newest.is_some_and(|newest| time < newest) {
+        if head.newest.is_some_and(|newest| at.effective < newest) {
             self.tally.late += 1;
         }
-        head.newest = head.newest.max(Some(time));
+        head.newest = head.newest.max(Some(at.effective));
         head.version += 1;
-        head.note_ahead(time, at.known);
-        let place = Place { time, position: at.position };
-        self.transaction.put_operation(at.project, person, place, operation);
+        head.note_ahead(at.effective, at.known);
+        self.transaction.put_operation(at.project, person, at.place(), operation);
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Checks that a topic is the one that the store was built from, and which Kafka errors are transient.
+//! Where a partition resumes, if its topic is the one that the store was built from and can be rebuilt from.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use crate::ingest::batch::Gap;
 use crate::ingest::partition::Topic;
 use crate::ingest::stop::Mismatch;
 use crate::ingest::{Error, Stop, kafka};
+use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::store::Applied;
 
 /// How long a broker may not know of a partition that other brokers know.
@@ -36,16 +37,24 @@ impl Source {
         })
     }
 
+    /// Refuses a topic of commands with several partitions: Kafka orders nothing between partitions.
+    pub(super) fn refuse_unordered(topic: &Topic, count: u32) -> Result<(), Error> {
+        if topic.number >= FIRST_COMMAND_TOPIC && count > 1 {
+            return Err(Error::Stopped(Stop::Unordered(topic.name.to_string(), count)));
+        }
+        Ok(())
+    }
+
     /// Refuses a compacted topic: a store rebuilt from it would read fewer records.
     pub(super) fn refuse_compacted(&mut self, topic: &Arc<str>) -> Result<(), Error> {
         let is_read = self.partitions.iter().any(|known| known.topic.name == *topic);
-        if is_read || !self.settings.refuse_compacted || self.judged.contains(topic) {
+        if is_read || !self.settings.refuse_compacted || self.not_compacted.contains(topic) {
             return Ok(());
         }
         match self.runtime.block_on(self.settings.kafka.is_compacted(topic)) {
             Ok(true) => Err(Error::Stopped(Stop::Compacted(topic.to_string()))),
             Ok(false) => {
-                self.judged.insert(topic.clone());
+                self.not_compacted.insert(topic.clone());
                 Ok(())
             }
             // A client that may not ask for the configuration may still read.
@@ -92,34 +101,4 @@ impl Source {
         }
         Ok((applied.last_offset, Some(applied)))
     }
-}
-
-/// Whether Kafka does not know the topic or the partition.
-pub fn is_unknown(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
-    let code = error.rdkafka_error_code();
-    matches!(code, Some(UnknownPartition | UnknownTopic | UnknownTopicOrPartition))
-}
-
-/// Whether Kafka does not have the offset that was asked for.
-pub fn is_out_of_range(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{AutoOffsetReset, OffsetOutOfRange};
-    matches!(error.rdkafka_error_code(), Some(AutoOffsetReset | OffsetOutOfRange))
-}
-
-/// Whether librdkafka could not read what Kafka sent, and would skip it.
-pub fn is_passed_over(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{BadMessage, NotImplemented};
-    matches!(error.rdkafka_error_code(), Some(BadMessage | NotImplemented))
-}
-
-/// Returns the message of a transient error. An error that waiting does not fix ends ingestion.
-pub fn mended_by_waiting(error: KafkaError) -> Result<String, Error> {
-    if is_out_of_range(&error) {
-        return Err(Error::Stopped(Stop::OutOfRange(error.to_string())));
-    }
-    if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
-        return Err(error.into());
-    }
-    Ok(error.to_string())
 }

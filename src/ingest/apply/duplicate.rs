@@ -1,4 +1,4 @@
-//! Detects repeated events: each counts once, whichever person its distinct id went to meanwhile.
+//! Detects duplicates of events: each event counts once, whichever person its distinct id went to meanwhile.
 
 use super::{Applying, At};
 use crate::person::{Ownership, PersonId, Time, identity};
@@ -14,7 +14,7 @@ impl At<'_> {
 impl Applying<'_, '_> {
     /// Whether an event is recorded on the person that it goes to, or on the previous owner of its distinct
     /// id, if that one gave the id away exactly at the event's time.
-    pub fn is_repeat(
+    pub fn is_duplicate(
         &mut self,
         person: PersonId,
         at: At,
@@ -46,7 +46,7 @@ impl Applying<'_, '_> {
         self.transaction.is_recorded(at.project, person, at.time, at.uuid)
     }
 
-    /// Leaves a trace of an event that took effect later, or only on identity. It is left where a repeat is
+    /// Leaves a trace of an event that took effect later, or only on identity. It is left where a duplicate is
     /// looked for: on the owner of the distinct id at the event time.
     pub fn leave_trace(&mut self, at: At) -> Result<()> {
         let owner = self.transaction.owner(at.project, at.distinct_id)?.cloned();

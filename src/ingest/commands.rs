@@ -70,7 +70,8 @@ impl Commands {
         let key = command.uuid.to_string();
         let record = FutureRecord::to(&self.topic).key(&key).payload(&json);
         let producer = self.outlet.producer();
-        let mut delivery = producer.send_result(record).map_err(|(error, _)| judge(&error))?;
+        let mut delivery =
+            producer.send_result(record).map_err(|(error, _)| why_not_appended(&error))?;
         let mut answer = tokio::time::timeout(within, &mut delivery).await;
         if answer.is_err() {
             // What was not sent yet is purged, and its delivery fails at once.
@@ -87,13 +88,13 @@ impl Commands {
             Ok(Ok(Delivery { partition, offset, .. })) => {
                 Ok((partition.unsigned_abs(), offset.unsigned_abs()))
             }
-            Ok(Err((error, _))) => Err(judge(&error)),
+            Ok(Err((error, _))) => Err(why_not_appended(&error)),
             Err(_) => Err(NotAppended::Unknown),
         }
     }
 }
 
-fn judge(error: &KafkaError) -> NotAppended {
+fn why_not_appended(error: &KafkaError) -> NotAppended {
     use RDKafkaErrorCode as Code;
     match error.rdkafka_error_code() {
         Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => NotAppended::TooLarge,
