@@ -216,6 +216,7 @@ mod tests {
         }
         assert_eq!(order, [(1, 0), (1, 1), (0, 0), (1, 2)]);
     }
+
     #[test]
     fn a_command_is_released_from_offsets_that_a_log_does_not_have() {
         let seen = |next_offset| Seen { topic: "events".to_owned(), partition: 1, next_offset };

@@ -36,6 +36,8 @@ fn headers_fill_in_for_the_value() {
     assert_eq!((event.uuid.to_string().as_str(), event.name.as_str()), (UUID, "$set"));
     assert_eq!(event.known_time.to_string(), "2026-03-01T12:00:30Z");
     assert_eq!(event.event_time.to_string(), "2026-03-01T11:00:00Z");
+    bare.headers[1] = header("event", "x\0");
+    assert_eq!(Event::parse(&bare, &rules()).unwrap().name, "x\u{fffd}");
 }
 
 #[test]
