@@ -165,6 +165,7 @@ impl api::CommandLog for Commands {
         Box::pin(async move {
             let appended = self.append(&command, within).await.map_err(|why| match why {
                 ingest::NotAppended::Nothing => api::NotAppended::Nothing,
+                ingest::NotAppended::NoTopic => api::NotAppended::NoTopic,
                 ingest::NotAppended::Unknown => api::NotAppended::Unknown,
                 ingest::NotAppended::TooLarge => api::NotAppended::TooLarge,
             });

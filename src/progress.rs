@@ -183,7 +183,7 @@ fn lasting(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io;
     use std::sync::Arc;
 
@@ -202,7 +202,7 @@ mod tests {
     }
 
     /// Returns the lines that are logged while `act` runs, one per message.
-    fn logged(act: impl FnOnce()) -> Vec<String> {
+    pub fn logged(act: impl FnOnce()) -> Vec<String> {
         #[derive(Clone, Default)]
         struct Lines(Arc<Mutex<Vec<u8>>>);
         impl io::Write for Lines {

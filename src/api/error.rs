@@ -227,6 +227,10 @@ impl Error {
                 let detail = "Nothing was written, because Kafka is unavailable; try again soon.";
                 Self::new(Code::Unavailable, detail).retry()
             }
+            NotAppended::NoTopic => {
+                let detail = "Nothing was written, because the topic of commands does not exist.";
+                Self::new(Code::Unavailable, detail).retry()
+            }
             NotAppended::Unknown => Self::of_status(StatusCode::GATEWAY_TIMEOUT, &Method::POST),
             NotAppended::TooLarge => Self::of_status(StatusCode::PAYLOAD_TOO_LARGE, &Method::POST),
         }

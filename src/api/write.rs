@@ -48,6 +48,8 @@ pub type Appending<'a> = Pin<Box<dyn Future<Output = Result<Positions, NotAppend
 pub enum NotAppended {
     /// It is not in the log.
     Nothing,
+    /// It is not in the log, because there is no log.
+    NoTopic,
     /// It may be in the log, or get there later.
     Unknown,
     /// It is larger than the log accepts.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytesize::{ByteSize, MIB};
@@ -114,8 +115,12 @@ impl Check {
         self.topic_name("kafka.command_topic", &kafka.command_topic);
         let what = "give commands a topic of their own";
         self.unique(&mut topics, "kafka.command_topic", kafka.command_topic.clone(), what);
+        self.not_empty("kafka.group", &kafka.group, "personview");
         let dead_letters = kafka.dead_letter_topic();
-        self.topic_name("kafka.group", &dead_letters);
+        // What is wrong with an empty name has just been said.
+        if !kafka.group.trim().is_empty() {
+            self.topic_name("kafka.group", &dead_letters);
+        }
         let free = !topics.contains_key(&dead_letters);
         self.expect(free, "kafka.group", || {
             format!(
@@ -172,9 +177,14 @@ impl Check {
     }
 
     fn api(&mut self, api: &Api) {
-        let own = api.listen.port() == 0 || api.metrics_listen != Some(api.listen);
-        self.expect(own, "api.metrics_listen", || {
-            "is the same as `api.listen`; leave it empty for that".to_owned()
+        let is_taken = |other: SocketAddr| {
+            let is_every = other.ip().is_unspecified() || api.listen.ip().is_unspecified();
+            let port = other.port();
+            port != 0 && port == api.listen.port() && (is_every || other.ip() == api.listen.ip())
+        };
+        self.expect(!api.metrics_listen.is_some_and(is_taken), "api.metrics_listen", || {
+            "is taken by `api.listen`; write another port, or leave it empty to have both there"
+                .to_owned()
         });
         self.positive("api.connections", api.connections > 0);
         self.positive("api.request_timeout", !api.request_timeout.is_zero());

@@ -318,6 +318,7 @@ fn settings_that_cannot_work_are_reported_all_at_once() {
         "kafka.topics[1]",
         "kafka.topics[2]",
         "kafka.command_topic",
+        "kafka.group",
         "kafka.client.\"group.id\"",
         "kafka.client.\"isolation.level\"",
         "store.path",
@@ -391,4 +392,20 @@ fn no_configuration_does_harm_however_it_is_changed() {
             let _ = load(text, &[("PERSONVIEW_STORE__PATH", text)]);
         }
     });
+}
+
+#[test]
+fn an_address_that_the_other_listener_takes_is_refused() {
+    let taken = |listen: &str, metrics: &str| {
+        let file = format!("[api]\nlisten = \"{listen}\"\nmetrics_listen = \"{metrics}\"\n");
+        let told =
+            |error: Error| error.problems().iter().map(Problem::to_string).collect::<String>();
+        load(&file, &[]).err().is_some_and(|error| told(error).contains("is taken by `api.listen`"))
+    };
+    assert!(taken("0.0.0.0:8451", "127.0.0.1:8451"));
+    assert!(taken("127.0.0.1:8451", "[::]:8451"));
+    assert!(taken("127.0.0.1:8451", "127.0.0.1:8451"));
+    assert!(!taken("127.0.0.1:8451", "10.0.0.1:8451"));
+    assert!(!taken("0.0.0.0:8451", "127.0.0.1:9000"));
+    assert!(!taken("0.0.0.0:0", "127.0.0.1:0"), "the system chooses two ports");
 }

@@ -7,7 +7,7 @@ use rdkafka::producer::future_producer::Delivery;
 use rdkafka::producer::{FutureRecord, Producer, PurgeConfig};
 
 use super::Error;
-use super::kafka::Connection;
+use super::kafka::{Connection, UNKNOWN_FOR, is_unknown_topic};
 use super::outlet::Outlet;
 use crate::person::Command;
 
@@ -25,6 +25,8 @@ pub struct Commands {
 pub enum NotAppended {
     /// It was not written.
     Nothing,
+    /// It was not written: there is no topic of commands.
+    NoTopic,
     /// It may have been written: Kafka did not answer.
     Unknown,
     /// It is larger than Kafka accepts.
@@ -46,6 +48,7 @@ impl Commands {
         // had never been sent. If the broker is not the leader or not reachable, librdkafka retries all the
         // same.
         config.set("message.send.max.retries", "0");
+        config.set(UNKNOWN_FOR.0, UNKNOWN_FOR.1);
         // A caller waits for each command.
         config.set("linger.ms", "0");
         Ok(Self { outlet: Outlet::connect(config)?, topic: topic.to_owned() })
@@ -98,18 +101,31 @@ fn why_not_appended(error: &KafkaError) -> NotAppended {
     use RDKafkaErrorCode as Code;
     match error.rdkafka_error_code() {
         Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => NotAppended::TooLarge,
+        Some(code) if is_unknown_topic(code) => NotAppended::NoTopic,
         // Refused before it was sent, or by the broker before it was written.
         Some(
             Code::PurgeQueue
             | Code::QueueFull
-            | Code::UnknownTopic
             | Code::UnknownPartition
-            | Code::UnknownTopicOrPartition
             | Code::TopicAuthorizationFailed
             | Code::ClusterAuthorizationFailed
             | Code::NotEnoughReplicas
             | Code::PolicyViolation,
         ) => NotAppended::Nothing,
         _ => NotAppended::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_topic_is_not_said_to_be_an_unreachable_kafka() {
+        let why = |code| why_not_appended(&KafkaError::MessageProduction(code));
+        assert_eq!(why(RDKafkaErrorCode::UnknownTopic), NotAppended::NoTopic);
+        assert_eq!(why(RDKafkaErrorCode::UnknownTopicOrPartition), NotAppended::NoTopic);
+        assert_eq!(why(RDKafkaErrorCode::PurgeQueue), NotAppended::Nothing);
+        assert_eq!(why(RDKafkaErrorCode::MessageTimedOut), NotAppended::Unknown);
     }
 }

@@ -75,7 +75,8 @@ impl Pipeline {
             self.progress.note_dead_letters(Some(trouble));
             self.is_going()
         };
-        self.runtime.block_on(letters.send(&tally.dead_letters(records), go_on))?;
+        let dead = tally.dead_letters(records, self.settings.partitions);
+        self.runtime.block_on(letters.send(&dead, go_on))?;
         self.progress.note_dead_letters(None);
         let began = Instant::now();
         sealed.commit()?;

@@ -14,7 +14,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 
 pub use self::read::{Letter, Origin, read, replay};
 use super::Error;
-use super::kafka::Connection;
+use super::kafka::{Connection, UNKNOWN_FOR, is_unknown_topic};
 use super::outlet::Outlet;
 use crate::person::{Record, Rejection};
 
@@ -72,6 +72,7 @@ impl DeadLetters {
     pub fn connect(connection: &Connection, topic: &str) -> Result<Self, Error> {
         let mut config = connection.config();
         config.set("enable.idempotence", "true");
+        config.set(UNKNOWN_FOR.0, UNKNOWN_FOR.1);
         // Short, so that `go_on` is soon asked whether to keep trying.
         config.set("message.timeout.ms", "5000");
         Ok(Self { outlet: Outlet::connect(config)?, topic: topic.to_owned() })
@@ -94,7 +95,7 @@ impl DeadLetters {
             (unsent, trouble) = self.attempt(unsent).await;
             self.outlet.note(trouble.is_none());
             if let Some(error) = trouble {
-                let text = format!("dead letters cannot be written to {}: {error}", self.topic);
+                let text = self.why_not(&error);
                 if !go_on(&text) {
                     return Err(Error::Interrupted);
                 }
@@ -102,6 +103,16 @@ impl DeadLetters {
             }
         }
         Ok(())
+    }
+
+    fn why_not(&self, error: &KafkaError) -> String {
+        let topic = &self.topic;
+        if error.rdkafka_error_code().is_some_and(is_unknown_topic) {
+            return format!(
+                "dead letters cannot be written to {topic}, which does not exist: create it, or restart to have it created"
+            );
+        }
+        format!("dead letters cannot be written to {topic}: {error}")
     }
 
     /// Sends dead letters together. Returns those that are to be sent again, and the last error, if any, that is not
@@ -223,6 +234,19 @@ mod tests {
         assert_eq!(after(Extent::OriginOnly, too_large), (Extent::Whole, false));
         let refused = RDKafkaErrorCode::TopicAuthorizationFailed;
         assert_eq!(after(Extent::WithoutValue, refused), (Extent::WithoutValue, false));
+    }
+
+    #[test]
+    fn a_missing_topic_is_named_as_the_cause() {
+        let connection = Connection {
+            bootstrap_servers: String::new(),
+            group: "g".to_owned(),
+            client: [].into(),
+        };
+        let letters = DeadLetters::connect(&connection, "g_dlq").unwrap();
+        let why = |code| letters.why_not(&KafkaError::MessageProduction(code));
+        assert!(why(RDKafkaErrorCode::UnknownTopic).contains("g_dlq, which does not exist"));
+        assert!(why(RDKafkaErrorCode::TopicAuthorizationFailed).contains("uthoriz"));
     }
 
     #[test]

@@ -32,6 +32,10 @@ pub type TopicConfig = &'static [(&'static str, &'static str)];
 pub const KEPT: TopicConfig =
     &[("cleanup.policy", "delete"), ("retention.ms", "-1"), ("retention.bytes", "-1")];
 
+/// How long a producer waits for a topic that Kafka does not know, instead of failing with the time being up: less than
+/// its messages may take. In librdkafka this also applies to a topic that was just created.
+pub const UNKNOWN_FOR: (&str, &str) = ("topic.metadata.propagation.max.ms", "2000");
+
 /// How long to wait for an answer from Kafka before the request is given up.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -48,6 +52,12 @@ pub fn check_setting(name: &str, value: &str) -> Result<(), Error> {
 /// it does while its only broker or all of them restart, and then never asks again
 /// (<https://github.com/confluentinc/librdkafka/issues/5301>). A new client asks the bootstrap servers.
 const LOST: Duration = Duration::from_secs(15);
+
+/// Whether an error says that Kafka does not know the topic.
+#[must_use]
+pub fn is_unknown_topic(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition)
+}
 
 /// Whether an error says that no broker answers, whatever the cause is.
 #[must_use]
@@ -168,10 +178,12 @@ impl Connection {
     /// Creates the topics that are missing, with one partition and the given settings each.
     ///
     /// # Errors
-    /// [`Error::Kafka`] if Kafka does not answer or refuses.
+    /// [`Error::NoTopic`] if one is missing that `may_create` does not allow, [`Error::Kafka`] if Kafka does not answer
+    /// or refuses.
     pub async fn create_missing_topics(
         &self,
         topics: &[(&str, TopicConfig)],
+        may_create: impl Fn(&str) -> bool,
         context: &ErrorContext,
     ) -> Result<(), Error> {
         // A consumer's metadata request does not make the broker create the topic.
@@ -182,6 +194,9 @@ impl Connection {
         let mut missing = Vec::new();
         for (name, settings) in topics {
             if partitions(probe.client(), name)?.is_none() {
+                if !may_create(name) {
+                    return Err(Error::NoTopic((*name).to_owned()));
+                }
                 let topic = NewTopic::new(name, 1, TopicReplication::Fixed(-1));
                 missing
                     .push(settings.iter().fold(topic, |topic, (key, value)| topic.set(key, value)));

@@ -136,6 +136,9 @@ impl Ingest {
             };
             progress.update(|status| {
                 (status.stopped, status.lag_records) = (Some(reason.clone()), None);
+                // Nothing is waited for any more.
+                status.not_read.clear();
+                status.dead_letter_trouble = None;
             });
             // They are no longer measured.
             metrics.ingest_lag(&[]);
@@ -360,7 +363,9 @@ impl Pipeline {
         self.progress.update(|status| {
             for (partition, applied) in applied {
                 status.positions.insert(partition, applied.next_offset);
-                status.last_record = status.last_record.max(Some(applied.last_timestamp.0));
+                // A position may be from before the first record of its partition.
+                let last = Some(applied.last_timestamp.0).filter(|last| *last > 0);
+                status.last_record = status.last_record.max(last);
             }
             self.metrics.ingest_last_record(status.last_record.unwrap_or(0));
         });

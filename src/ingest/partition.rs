@@ -11,6 +11,7 @@ use super::order::Lane;
 use super::stop::Mismatch;
 use super::{Error, Stop};
 use crate::person::command::Command;
+use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::person::{Record, Time};
 use crate::progress::TopicPart;
 use crate::store::Applied;
@@ -20,6 +21,13 @@ use crate::store::Applied;
 pub struct Topic {
     pub name: Arc<str>,
     pub number: u16,
+}
+
+impl Topic {
+    /// Whether its records are commands rather than events.
+    pub fn is_of_commands(&self) -> bool {
+        self.number >= FIRST_COMMAND_TOPIC
+    }
 }
 
 /// One partition that is read.
@@ -45,7 +53,7 @@ impl Partition {
     pub fn take(&mut self, record: Record, now: Time) -> Result<(), Error> {
         let offset = record.position.offset;
         let mismatch = |stored| {
-            let topic = self.topic.name.to_string();
+            let topic = self.topic.clone();
             Mismatch { topic, partition: self.number, stored, found: offset }
         };
         if let Some(expected) = self.expected.take() {

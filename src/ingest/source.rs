@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 
 pub use self::errors::is_out_of_range;
 use self::errors::{is_passed_over, is_unknown, mended_by_waiting};
+pub use self::resume::HEARSAY;
 use super::batch::{Batch, Gap};
 use super::context::Context;
 use super::handed::Handed;
@@ -183,7 +184,7 @@ impl Source {
                 Ok(Some(())) => self.progress.note_read(&part),
                 Ok(None) => {
                     missing = true;
-                    let reason = format!("topic {name} does not exist yet; waiting for it");
+                    let reason = self.why_missing(&topic);
                     self.progress.note_not_read(part, &reason);
                     if self.partitions.iter().any(|known| known.topic.name == *name) {
                         // If a topic of this name comes back, it is another one and must be checked again.
@@ -234,7 +235,8 @@ impl Source {
             let applied = self.applied.get(&(name.to_string(), number)).copied();
             let (offset, from, expected) = match applied {
                 None => {
-                    (Offset::Beginning, kafka::watermarks(&self.consumer, name, number)?.0, None)
+                    let from = self.begin(topic, number)?;
+                    (Offset::Beginning, from, None)
                 }
                 Some(applied) => {
                     let (from, expected) = self.resume(topic, number, applied)?;

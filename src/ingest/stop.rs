@@ -24,6 +24,9 @@ pub enum Error {
     /// A required topic does not exist.
     #[error("there is no topic {0}")]
     NoTopic(String),
+    /// Kafka does not let this user read a topic.
+    #[error("its user may not read topic {0}: grant it the operation Read on the topic")]
+    MayNotRead(String),
     /// Kafka did not answer this client for so long that a new one should try.
     #[error("Kafka is out of reach")]
     OutOfReach,
@@ -76,6 +79,8 @@ pub enum Stop {
     Backwards(Mismatch),
     /// Another record is in the place of one that was read, so what was read since may be of another topic.
     Replaced(Replaced),
+    /// The topic of commands, of which the store has applied some, does not exist.
+    CommandsGone(String),
     /// Kafka does not have the offset that comes next.
     OutOfRange(String),
     /// The topic is compacted: Kafka deletes records that later ones of the same key supersede.
@@ -89,7 +94,7 @@ pub enum Stop {
 /// A partition, and two of its offsets that do not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mismatch {
-    pub topic: String,
+    pub topic: Topic,
     pub partition: u32,
     pub stored: u64,
     pub found: u64,
@@ -107,31 +112,55 @@ pub struct Replaced {
 const REBUILD: &str = "Point store.path to an empty folder to build a new store from this log, or \
                        bring back the topic that the store was built from";
 
+/// What to do instead about a topic of commands: a store rebuilt without them has deleted persons again.
+pub const KEEP: &str = "The commands of the lost one, deletions among them, are now only in this store; one rebuilt from \
+                    Kafka has the deleted persons again. Keep this store, and bring back the topic from a copy, or \
+                    set kafka.command_topic to a new name to go on with this store";
+
+/// Returns what to do about a topic that is not the one that the store was built from.
+fn way_out(topic: &Topic) -> &'static str {
+    if topic.is_of_commands() { KEEP } else { REBUILD }
+}
+
 impl fmt::Display for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gap(Mismatch { topic, partition, stored, found }) => write!(
                 f,
-                "{topic}:{partition}: the records from offset {stored} to {} expired before they \
+                "{}:{partition}: the records from offset {stored} to {} expired before they \
                  were applied. Start once with --accept-gap to go on without them, or restore \
                  the topic",
+                topic.name,
                 found - 1
             ),
             Self::Truncated(Mismatch { topic, partition, stored, found }) => write!(
                 f,
-                "{topic}:{partition}: the log ends at offset {found}, but the store has applied it \
-                 up to {stored}: the topic was re-created or cut. {REBUILD}"
+                "{}:{partition}: the log ends at offset {found}, but the store has applied it \
+                 up to {stored}: the topic was re-created or cut. {}",
+                topic.name,
+                way_out(topic)
             ),
             Self::Changed(Mismatch { topic, partition, stored, found }) => write!(
                 f,
-                "{topic}:{partition}: the last applied record, at offset {stored}, is not the one \
-                 that is there now (read at offset {found}): the topic was re-created. {REBUILD}"
+                "{}:{partition}: the last applied record, at offset {stored}, is not the one \
+                 that is there now (read at offset {found}): the topic was re-created. {}",
+                topic.name,
+                way_out(topic)
             ),
             Self::Backwards(Mismatch { topic, partition, stored, found }) => write!(
                 f,
-                "{topic}:{partition}: Kafka sent the record at offset {found} after that at offset {stored}: the topic \
-                 was re-created while it was read. Restart to have it checked"
+                "{}:{partition}: Kafka sent the record at offset {found} after that at offset {stored}: the topic \
+                 was re-created while it was read. Restart to have it checked",
+                topic.name
             ),
+            Self::Replaced(Replaced { topic, partition, read }) if topic.is_of_commands() => {
+                write!(
+                    f,
+                    "{}:{partition}: the command that was read at offset {} is not the one that is there now: the topic \
+                 was re-created while it was read. {KEEP}",
+                    topic.name, read.last_offset
+                )
+            }
             Self::Replaced(Replaced { topic, partition, read }) => write!(
                 f,
                 "{}:{partition}: the record that was read at offset {} is not the one that is there now: the topic \
@@ -139,6 +168,9 @@ impl fmt::Display for Stop {
                  this log; this one may have records of both",
                 topic.name, read.last_offset
             ),
+            Self::CommandsGone(topic) => {
+                write!(f, "topic {topic} no longer exists, and is not created again. {KEEP}")
+            }
             Self::OutOfRange(reason) => write!(
                 f,
                 "Kafka no longer has the offset that comes next ({reason}): records expired or the \
@@ -161,6 +193,34 @@ impl fmt::Display for Stop {
                 "topic {topic} is compacted: Kafka deletes records that later ones of the same key \
                  supersede, so a rebuilt store would differ. Set its cleanup.policy to delete, and restart"
             ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::person::record::FIRST_COMMAND_TOPIC;
+
+    #[test]
+    fn nobody_is_told_to_rebuild_a_store_whose_commands_are_lost() {
+        let told = |number| {
+            let topic = Topic { name: "t".into(), number };
+            let mismatch = Mismatch { topic: topic.clone(), partition: 0, stored: 7, found: 3 };
+            let read = Applied::default();
+            let stops = [
+                Stop::Truncated(mismatch.clone()),
+                Stop::Changed(mismatch),
+                Stop::Replaced(Replaced { topic, partition: 0, read }),
+            ];
+            stops.map(|stop| stop.to_string())
+        };
+        for of_events in told(0) {
+            assert!(of_events.contains("build a new store"), "{of_events}");
+        }
+        for of_commands in told(FIRST_COMMAND_TOPIC) {
+            assert!(!of_commands.contains("build a new store"), "{of_commands}");
+            assert!(of_commands.contains("has the deleted persons again"), "{of_commands}");
         }
     }
 }

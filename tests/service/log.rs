@@ -166,6 +166,33 @@ fn a_missing_topic_of_commands_is_made_to_be_kept() {
     }
 }
 
+#[test]
+fn a_lost_topic_of_commands_is_not_made_again() {
+    let (topic, home, service) = two_persons("lost");
+    let delete = |id: &str| {
+        let found = service.persons(&format!("?distinct_id={id}"));
+        let uuid = found["results"][0]["uuid"].as_str().unwrap();
+        service.send("DELETE", &format!("/api/projects/1/persons/{uuid}"), None)
+    };
+    assert_eq!(delete("ann").0, 202);
+    wait_for(|| match service.persons("")["count"].as_u64() {
+        Some(1) => Ok(()),
+        other => Err(other),
+    });
+    let commands = Topic::at(&kafka(), format!("{}-commands", topic.name));
+    commands.delete();
+    let told = service.wait_for_reason("kafka", "no longer exists");
+    assert!(told.contains("deletions"), "{told}");
+    let (status, refused) = delete("bob");
+    assert_eq!((status, &refused["code"]), (503, &json!("unavailable")), "{refused}");
+    service.terminate();
+    let service = home.serve();
+    let told = service.wait_for_reason("ingestion", "is not created again");
+    assert!(told.contains("only in this store"), "{told}");
+    assert_eq!(service.metric("personview_ingest_topics_not_read").to_string(), "0");
+    assert_eq!(service.persons("")["count"], 1);
+}
+
 /// Returns a topic of two persons, and a service that has both.
 fn two_persons(about: &str) -> (Topic, Home, Service) {
     let topic = Topic::create(about, 1);
@@ -220,7 +247,7 @@ fn a_topic_that_comes_back_with_fewer_partitions_stops_ingestion() {
 fn a_topic_that_is_made_anew_under_a_server_at_work_stops_ingestion_as_well() {
     let (topic, _home, service) = two_persons("anew-at-work");
     topic.delete();
-    service.wait_for_reason("kafka", "does not exist");
+    service.wait_for_reason("kafka", "no longer exists");
     wait_for(|| topic.try_make(1));
     let more = ["eve", "joe", "kim", "lea"].map(|id| set(id, &json!({"a": 1})));
     topic.events(0, more.iter());

@@ -171,7 +171,23 @@ fn kafka_is_reached_by_sasl_over_tls_and_the_password_stays_secret() {
     wait_for(|| if service.metric(&broker_up) > 0.0 { Ok(()) } else { Err("no statistics yet") });
     let lines: Vec<String> = service.log.try_iter().collect();
     assert!(lines.iter().all(|line| !line.contains(PASSWORD)), "{lines:?}");
+    // The server may write dead letters and not read them.
+    std::fs::write(&events, json!({"token": "t", "event": "no id"}).to_string()).unwrap();
+    let produced = personview(&["produce", events.to_str().unwrap(), "--config", config]).output();
+    assert!(produced.unwrap().status.success());
+    service.persons("?min_position=secure:0:1");
     service.terminate();
+
+    let began = std::time::Instant::now();
+    let listed = personview(&["dead-letters", "list", "--config", config]).output().unwrap();
+    let told = String::from_utf8_lossy(&listed.stderr);
+    assert!(told.contains("may not read topic secure_dlq"), "{told}");
+    assert!(began.elapsed().as_secs() < 20, "it does not wait for a right");
+    let read = ["--topic", "secure_dlq", "--operation", "Read"];
+    rights(&broker, &address, "--add", &read);
+    rights(&broker, &address, "--remove", &["--group", "secure", "--operation", "Read"]);
+    let listed = personview(&["dead-letters", "list", "--config", config]).output().unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
 
     std::fs::write(broker.folder().join("password"), "wrong").unwrap();
     let service = home.serve();

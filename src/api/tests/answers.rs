@@ -278,6 +278,8 @@ async fn errors_of_the_server(story: &mut Story) {
     drop(permits);
     *world.log.kafka.lock().unwrap() = Kafka::Away;
     story.write(&world, Method::DELETE, &format!("/{ANN}"), "").await;
+    *world.log.kafka.lock().unwrap() = Kafka::Bare;
+    story.write(&world, Method::DELETE, &format!("/{ANN}"), "").await;
     let world = World::crowded();
     let set = json!({"properties": {"wide": "x".repeat(600 << 10)}});
     let reply = world.request(WRITER, Method::PATCH, &format!("{LIST}/{ANN}"), &set).await;

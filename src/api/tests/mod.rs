@@ -78,6 +78,8 @@ enum Kafka {
     Slow,
     /// It cannot be reached.
     Away,
+    /// It has no topic of commands.
+    Bare,
     /// It does not answer.
     Silent,
 }
@@ -100,6 +102,7 @@ impl CommandLog for Log {
                 Kafka::Here => {}
                 Kafka::Slow => return Ok(positions),
                 Kafka::Away => return Err(NotAppended::Nothing),
+                Kafka::Bare => return Err(NotAppended::NoTopic),
                 Kafka::Silent => return Err(NotAppended::Unknown),
             }
             let topic = FIRST_COMMAND_TOPIC;

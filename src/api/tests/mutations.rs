@@ -303,6 +303,7 @@ async fn each_failure_of_kafka_has_its_own_answer() {
     let set = json!({"properties": {"plan": "team"}});
     for (kafka, status, words) in [
         (Kafka::Away, 503, "\"unavailable\""),
+        (Kafka::Bare, 503, "does not exist"),
         (Kafka::Silent, 504, "\"timeout\""),
         (Kafka::Slow, 202, r#"{"accepted":true,"position":""#),
     ] {

@@ -6,7 +6,7 @@ use super::event::Recording;
 use super::{Applying, At, Kind, Outcome};
 use crate::person::{
     Act, CREATED, Command, Leaving, Life, Lives, Owned, Ownership, PersonId, PersonRow, Position,
-    ProjectId, Seat, Time,
+    ProjectId, Record, Seat, Time,
 };
 use crate::store::{CommandOutcome, Deed, Joined, Member, Operation, Result};
 
@@ -23,12 +23,12 @@ impl At<'_> {
 
 impl Applying<'_, '_> {
     /// Applies a command, once per idempotency key.
-    pub fn command(&mut self, command: &Command, position: Position) -> Result<Outcome> {
+    pub fn command(&mut self, command: &Command, record: &Record) -> Result<Outcome> {
         let Command { project, known, ref idempotency_key, .. } = *command;
         if self.transaction.outcome(project, idempotency_key, known)?.is_some() {
             return Ok(Outcome::Duplicate);
         }
-        let at = At::of_command(command, position);
+        let at = At::of_command(command, record.position);
         let lives = self.lives_of(command)?;
         let outcome = match (&command.act, lives.as_slice()) {
             (Act::Reset(distinct_id), _) => self.reset(project, distinct_id)?,
@@ -41,10 +41,11 @@ impl Applying<'_, '_> {
             }
         };
         self.transaction.set_outcome(project, idempotency_key, known, outcome)?;
-        Ok(match outcome {
-            CommandOutcome::Done => Outcome::Recorded,
-            _ => Outcome::Refused,
-        })
+        if outcome == CommandOutcome::Done {
+            return Ok(Outcome::Recorded);
+        }
+        log_refused(command, record, outcome);
+        Ok(Outcome::Refused)
     }
 
     /// Returns the current lives of the persons that a command is about. If no person here ever had the
@@ -219,6 +220,25 @@ impl Applying<'_, '_> {
         }
         Ok(ids)
     }
+}
+
+/// Logs why a command was not carried out: its author was told that it was accepted, and may ask.
+fn log_refused(command: &Command, record: &Record, outcome: CommandOutcome) {
+    let (topic, Position { partition, offset, .. }) = (&*record.topic, record.position);
+    let Command { project, author, .. } = command;
+    let (person, reason) = (command.act.person().map(tracing::field::display), outcome.name());
+    let command = command.name();
+    tracing::info!(
+        topic,
+        partition,
+        offset,
+        project,
+        command,
+        person,
+        author,
+        reason,
+        "a command was refused"
+    );
 }
 
 /// Returns which of a person's distinct ids a split takes.

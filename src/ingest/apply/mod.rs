@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::Partitions;
 use crate::person::event::{Rejection, Warning};
 use crate::person::{
     Command, Event, Fact, PersonId, Place, Position, ProjectId, PropertyId, Record, Rules, Time,
@@ -100,11 +101,18 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Returns the records that become dead letters, and why. `records` are those that were applied.
+    /// Returns the records that become dead letters of an instance, and why. `records` are those that were applied.
+    ///
+    /// Every instance applies all commands, but only the owner of the partition keeps those that cannot be used.
     #[must_use]
-    pub fn dead_letters<'r>(&self, records: &'r [Record]) -> Vec<(&'r Record, Rejection)> {
+    pub fn dead_letters<'r>(
+        &self,
+        records: &'r [Record],
+        owned: Partitions,
+    ) -> Vec<(&'r Record, Rejection)> {
         let kept = self.rejections.iter().filter(|(_, rejection)| rejection.is_dead_letter());
-        kept.map(|&(index, rejection)| (&records[index], rejection)).collect()
+        let kept = kept.map(|&(index, rejection)| (&records[index], rejection));
+        kept.filter(|(record, _)| owned.owns(record.position.partition)).collect()
     }
 }
 
@@ -239,7 +247,7 @@ impl Applying<'_, '_> {
     fn apply(&mut self, index: usize, record: &Record, parsed: &Parsed) -> Result<Outcome> {
         let (outcome, rejection) = match parsed {
             Ok(Input::Event(event, numbers)) => self.event(event, numbers, record.position)?,
-            Ok(Input::Command(command)) => (self.command(command, record.position)?, None),
+            Ok(Input::Command(command)) => (self.command(command, record)?, None),
             Err(rejection) if rejection.is_dead_letter() => (Outcome::DeadLetter, Some(*rejection)),
             Err(rejection) => (Outcome::UnknownToken, Some(*rejection)),
         };

@@ -77,8 +77,8 @@ impl Letter {
 /// Reads the dead letters that exist at this moment, partition by partition, from an offset on.
 ///
 /// # Errors
-/// [`Error::Kafka`] if Kafka does not answer or refuses, [`Error::NoTopic`] if there is no such topic, and
-/// any error of `visit`.
+/// [`Error::Kafka`] if Kafka does not answer, [`Error::NoTopic`] if there is no such topic, [`Error::MayNotRead`] if
+/// Kafka refuses it, and any error of `visit`.
 pub fn read<E: From<Error>>(
     connection: &Connection,
     topic: &str,
@@ -86,8 +86,8 @@ pub fn read<E: From<Error>>(
     mut visit: impl FnMut(Letter) -> Result<(), E>,
 ) -> Result<(), E> {
     let consumer = reader(connection)?;
-    let count =
-        partitions(consumer.client(), topic)?.ok_or_else(|| Error::NoTopic(topic.into()))?;
+    let count = partitions(consumer.client(), topic).map_err(|error| refused(topic, error))?;
+    let count = count.ok_or_else(|| Error::NoTopic(topic.into()))?;
     for number in 0..count {
         let (low, high) = watermarks(&consumer, topic, number)?;
         let first = from.max(low);
@@ -96,6 +96,19 @@ pub fn read<E: From<Error>>(
         }
     }
     Ok(())
+}
+
+/// Whether Kafka refuses the topic. It may also refuse the group, which reading does not need.
+fn is_refused(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
+}
+
+/// Returns the error that says what to grant, if that is what is wrong.
+fn refused(topic: &str, error: Error) -> Error {
+    match error {
+        Error::Kafka(error) if is_refused(&error) => Error::MayNotRead(topic.to_owned()),
+        error => error,
+    }
 }
 
 fn reader(connection: &Connection) -> Result<BaseConsumer<ErrorContext>, Error> {
@@ -126,6 +139,9 @@ fn read_partition<E: From<Error>>(
                 heard = Instant::now();
             }
             Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+            Some(Err(error)) if is_refused(&error) => {
+                return Err(refused(topic, error.into()).into());
+            }
             Some(Err(error)) if heard.elapsed() > SILENCE => return Err(Error::from(error).into()),
             None if heard.elapsed() > SILENCE => {
                 let code = RDKafkaErrorCode::OperationTimedOut;
@@ -186,6 +202,14 @@ pub fn replay(producer: &Producer, letter: &Letter) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_of_the_topic_says_what_to_grant() {
+        let told = |code| refused("g_dlq", KafkaError::MetadataFetch(code).into()).to_string();
+        let told_of_topic = told(RDKafkaErrorCode::TopicAuthorizationFailed);
+        assert!(told_of_topic.contains("grant it the operation Read"), "{told_of_topic}");
+        assert!(!told(RDKafkaErrorCode::GroupAuthorizationFailed).contains("grant"));
+    }
 
     #[test]
     fn a_record_is_lent_only_what_it_lacks() {

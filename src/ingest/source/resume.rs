@@ -8,13 +8,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::Source;
 use crate::ingest::batch::Gap;
 use crate::ingest::partition::Topic;
-use crate::ingest::stop::Mismatch;
+use crate::ingest::stop::{KEEP, Mismatch};
 use crate::ingest::{Error, Stop, kafka};
-use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::store::Applied;
 
-/// How long a broker may not know of a partition that other brokers know.
-const HEARSAY: Duration = Duration::from_secs(10);
+/// How long a broker may not know of a topic or a partition that other brokers know.
+pub const HEARSAY: Duration = Duration::from_secs(10);
 
 impl Source {
     /// Refuses a topic that has fewer partitions than were applied. Kafka never removes partitions, so it is
@@ -33,13 +32,14 @@ impl Source {
             KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition).into()
         } else {
             let (partition, stored) = (*number, applied.next_offset);
-            Error::Stopped(Stop::Truncated(Mismatch { topic: name, partition, stored, found: 0 }))
+            let topic = topic.clone();
+            Error::Stopped(Stop::Truncated(Mismatch { topic, partition, stored, found: 0 }))
         })
     }
 
     /// Refuses a topic of commands with several partitions: Kafka orders nothing between partitions.
     pub(super) fn refuse_unordered(topic: &Topic, count: u32) -> Result<(), Error> {
-        if topic.number >= FIRST_COMMAND_TOPIC && count > 1 {
+        if topic.is_of_commands() && count > 1 {
             return Err(Error::Stopped(Stop::Unordered(topic.name.to_string(), count)));
         }
         Ok(())
@@ -69,6 +69,71 @@ impl Source {
         }
     }
 
+    /// Returns the offset at which to begin a partition of which nothing was applied.
+    ///
+    /// What has expired before the store first reads the topic is not missed, and noted in the store, so that what
+    /// expires later is told from it.
+    pub(super) fn begin(&mut self, topic: &Topic, number: u32) -> Result<u64, Error> {
+        let (low, _) = kafka::watermarks(&self.consumer, &topic.name, number)?;
+        if low == 0 {
+            return Ok(0);
+        }
+        let name = topic.name.to_string();
+        if self.knows(&name) {
+            let mismatch =
+                Mismatch { topic: topic.clone(), partition: number, stored: 0, found: low };
+            self.give_up(mismatch, Applied::default())?;
+        } else {
+            tracing::warn!(
+                topic = name,
+                partition = number,
+                "the {low} records before offset {low} expired before this store began to read the topic"
+            );
+            self.note_gap(topic, number, low, Applied::default());
+        }
+        Ok(low)
+    }
+
+    /// Whether the store has a position in a topic.
+    fn knows(&self, topic: &str) -> bool {
+        let all = (topic.to_owned(), 0)..=(topic.to_owned(), u32::MAX);
+        self.applied.range(all).next().is_some()
+    }
+
+    /// Returns why a topic that does not exist is not read.
+    pub(super) fn why_missing(&self, topic: &Topic) -> String {
+        let name = &topic.name;
+        let positions = self.progress.status().positions;
+        let was_read = positions.keys().any(|(topic, _)| **topic == **name);
+        match (was_read, topic.is_of_commands()) {
+            (false, _) => format!("topic {name} does not exist yet; waiting for it"),
+            (true, false) => format!(
+                "topic {name} no longer exists: bring it back, as a new one of this name needs a new store"
+            ),
+            (true, true) => format!("topic {name} no longer exists. {KEEP}"),
+        }
+    }
+
+    /// Skips expired records, if that was asked for.
+    fn give_up(&mut self, gap: Mismatch, applied: Applied) -> Result<(), Error> {
+        let Mismatch { topic, partition, found, .. } = gap.clone();
+        let gap = Error::Stopped(Stop::Gap(gap));
+        if !self.settings.accept_gap {
+            return Err(gap);
+        }
+        tracing::warn!("{gap}. They are skipped because of --accept-gap");
+        self.note_gap(&topic, partition, found, applied);
+        Ok(())
+    }
+
+    /// Has a partition's position noted in the store although no record leads to it.
+    fn note_gap(&mut self, topic: &Topic, partition: u32, next_offset: u64, applied: Applied) {
+        let applied =
+            Applied { next_offset, last_offset: next_offset.saturating_sub(1), ..applied };
+        let partition = (topic.name.to_string(), partition);
+        self.gaps.push(Gap { topic: topic.number, partition, applied });
+    }
+
     /// Returns the offset at which to resume a partition, and the record that must come first there, if any.
     pub(super) fn resume(
         &mut self,
@@ -78,22 +143,15 @@ impl Source {
     ) -> Result<(u64, Option<Applied>), Error> {
         let (low, high) = kafka::watermarks(&self.consumer, &topic.name, number)?;
         let stop = |stop: fn(Mismatch) -> Stop, found| {
-            let (topic, stored) = (topic.name.to_string(), applied.next_offset);
+            let (topic, stored) = (topic.clone(), applied.next_offset);
             Error::Stopped(stop(Mismatch { topic, partition: number, stored, found }))
         };
         if high < applied.next_offset {
             return Err(stop(Stop::Truncated, high));
         }
         if low > applied.next_offset {
-            let gap = stop(Stop::Gap, low);
-            if !self.settings.accept_gap {
-                return Err(gap);
-            }
-            tracing::warn!("{gap}. They are skipped because of --accept-gap");
-            let applied =
-                Applied { next_offset: low, last_offset: low.saturating_sub(1), ..applied };
-            let partition = (topic.name.to_string(), number);
-            self.gaps.push(Gap { topic: topic.number, partition, applied });
+            let (topic, stored) = (topic.clone(), applied.next_offset);
+            self.give_up(Mismatch { topic, partition: number, stored, found: low }, applied)?;
             return Ok((low, None));
         }
         if low > applied.last_offset {

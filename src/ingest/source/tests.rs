@@ -16,8 +16,12 @@ fn connection(broker: &Broker) -> Connection {
     Connection { bootstrap_servers, group, client: [].into() }
 }
 
-/// Returns what is read of the topics "events" and "commands" until there are so many records.
-fn read(broker: &Broker, count: usize) -> Result<Vec<Record>, Error> {
+/// Returns a source of the topics "events" and "commands", and the runtime that it needs.
+fn source(
+    broker: &Broker,
+    applied: BTreeMap<(String, u32), Applied>,
+    accept_gap: bool,
+) -> Result<(Source, tokio::runtime::Runtime), Error> {
     let settings = Settings {
         kafka: connection(broker),
         topics: vec!["events".to_owned()],
@@ -29,13 +33,13 @@ fn read(broker: &Broker, count: usize) -> Result<Vec<Record>, Error> {
         queue_bytes: 1 << 20,
         ready_lag: 0,
         partitions: Partitions::All,
-        accept_gap: false,
+        accept_gap,
         refuse_compacted: false,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let numbers = [("events".into(), 0), ("commands".into(), FIRST_COMMAND_TOPIC)].into();
-    let (progress, metrics, applied) = (Arc::default(), Arc::default(), BTreeMap::new());
-    let mut source = Source::connect(
+    let (progress, metrics) = (Arc::default(), Arc::default());
+    let source = Source::connect(
         Arc::new(settings),
         2,
         runtime.handle().clone(),
@@ -44,12 +48,23 @@ fn read(broker: &Broker, count: usize) -> Result<Vec<Record>, Error> {
         numbers,
         applied,
     )?;
+    Ok((source, runtime))
+}
+
+/// Returns what is read until there are so many records.
+fn read(broker: &Broker, count: usize) -> Result<Vec<Record>, Error> {
+    let (mut source, _runtime) = source(broker, BTreeMap::new(), false)?;
+    Ok(fill(&mut source, count)?.records)
+}
+
+/// Returns a batch of at least so many records.
+fn fill(source: &mut Source, count: usize) -> Result<Batch, Error> {
     let (mut batch, began) = (Batch::default(), Instant::now());
     while batch.records.len() < count && began.elapsed() < PATIENCE {
         source.fill(&mut batch)?;
         std::thread::sleep(Duration::from_millis(5));
     }
-    Ok(batch.records)
+    Ok(batch)
 }
 
 #[test]
@@ -87,4 +102,74 @@ fn a_topic_of_commands_with_several_partitions_is_refused() {
     let broker = Broker::start(&[("events", 3), ("commands", 2)]).unwrap();
     let told = read(&broker, 1).unwrap_err().to_string();
     assert!(told.contains("topic commands has 2 partitions"), "{told}");
+}
+
+/// Sends more to a partition of events than the 5 MiB that this broker keeps of it.
+fn expire(producer: &Producer, partition: u32) {
+    let bytes = |number: u64| xxhash_rust::xxh3::xxh3_64(&number.to_le_bytes()).to_le_bytes();
+    let incompressible: Vec<u8> = (0..112_500).flat_map(bytes).collect();
+    for _ in 0..10 {
+        let record = (None, Some(incompressible.as_slice()));
+        producer.send_record(("events", Some(partition)), record, None).unwrap();
+    }
+}
+
+#[test]
+fn what_expired_before_a_partition_was_first_read_is_told_from_what_expired_unread() {
+    let broker = Broker::start(&[("events", 2), ("commands", 1)]).unwrap();
+    let producer = Producer::connect(&connection(&broker)).unwrap();
+    expire(&producer, 0);
+    producer.finish(PATIENCE).unwrap();
+    let gaps = |applied: &[(u32, u64)], accept_gap| {
+        let applied = applied.iter().map(|&(number, next_offset)| {
+            let last_offset = next_offset - 1;
+            (
+                ("events".to_owned(), number),
+                Applied { next_offset, last_offset, ..Applied::default() },
+            )
+        });
+        let (mut source, _runtime) = source(&broker, applied.collect(), accept_gap)?;
+        let batch = fill(&mut source, 1)?;
+        let first = batch.records[0].position.offset;
+        let gaps = batch.gaps.into_iter().map(|gap| (gap.partition.1, gap.applied.next_offset));
+        Ok::<_, Error>((first, gaps.collect::<Vec<_>>()))
+    };
+    let (first, begun) = gaps(&[], false).unwrap();
+    assert!(first > 0);
+    assert_eq!(begun, [(0, first)], "a new store notes where it begins");
+    let (again, begun) = gaps(&[(0, first)], false).unwrap();
+    assert_eq!((again, begun), (first, vec![]), "and has missed nothing since");
+}
+
+#[test]
+fn a_partition_whose_records_expired_while_others_were_read_is_a_gap() {
+    let broker = Broker::start(&[("events", 2), ("commands", 1)]).unwrap();
+    let producer = Producer::connect(&connection(&broker)).unwrap();
+    expire(&producer, 1);
+    producer.finish(PATIENCE).unwrap();
+    let applied: BTreeMap<_, _> = [(("events".to_owned(), 0), Applied::default())].into();
+    let (mut refusing, _runtime) = source(&broker, applied.clone(), false).unwrap();
+    let told = fill(&mut refusing, 1).unwrap_err().to_string();
+    assert!(told.contains("events:1: the records from offset 0 to"), "{told}");
+    let (mut accepting, _runtime) = source(&broker, applied, true).unwrap();
+    accepting.discover().unwrap();
+    assert_eq!(accepting.gaps.len(), 1);
+}
+
+#[test]
+fn a_topic_that_was_read_before_is_not_waited_for_as_if_it_were_new() {
+    let broker = Broker::start(&[("events", 1), ("commands", 1)]).unwrap();
+    let (source, _runtime) = source(&broker, BTreeMap::new(), false).unwrap();
+    let why = |name: &str, number| source.why_missing(&Topic { name: name.into(), number });
+    assert!(why("events", 0).contains("does not exist yet"));
+    source.progress.update(|status| {
+        let read = ["events", "commands"].map(|name| ((name.to_owned(), 0), 1));
+        status.positions = read.into();
+    });
+    let (events, commands) = (why("events", 0), why("commands", FIRST_COMMAND_TOPIC));
+    assert!(events.contains("no longer exists") && events.contains("new store"), "{events}");
+    assert!(
+        commands.contains("no longer exists") && commands.contains("deleted persons"),
+        "{commands}"
+    );
 }

@@ -5,6 +5,7 @@ use super::story::{
 };
 use super::*;
 use crate::person::identity::person_uuid;
+use crate::progress::tests::logged;
 
 /// Completes a command of a random history: its project, its person, and the uuids that the person may have
 /// instead.
@@ -109,4 +110,26 @@ fn a_deleted_person_of_many_rows_leaves_none() {
     assert_eq!(properties(&store, "ann"), json!({"m": 1}));
     assert_eq!(properties(&store, "bob"), json!({"b": 1}));
     assert_eq!(store.content().iter().filter(|row| row.0 == "timeline").count(), 2);
+}
+
+#[test]
+fn a_refused_command_is_logged_with_the_reason_and_without_its_properties() {
+    let (_folder, store, _) = given(&[]);
+    let unknown = json!({"command": "set", "of": "nobody", "properties": {"plan": "secret"}});
+    let lines = logged(|| _ = applied(&store, &[(0, command(&unknown))]));
+    let line = lines.iter().find(|line| line.contains("a command was refused")).unwrap();
+    let person = format!("person={}", identity::person_uuids(1, "nobody").next().unwrap());
+    for part in ["INFO", "offset=0", "command=\"$set\"", &person, "reason=\"not_found\""] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    assert!(!line.contains("secret"), "{line}");
+}
+
+#[test]
+fn one_instance_keeps_a_command_that_cannot_be_used() {
+    let position = Position { topic: FIRST_COMMAND_TOPIC, ..Position::default() };
+    let records = [Record { position, ..Record::default() }];
+    let tally = Tally { rejections: vec![(0, Rejection::NotJson)], ..Tally::default() };
+    let kept = |owned: &str| tally.dead_letters(&records, owned.parse().unwrap()).len();
+    assert_eq!(["all", "0/3", "1/3", "2/3"].map(kept), [1, 1, 0, 0]);
 }
