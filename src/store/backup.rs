@@ -56,7 +56,8 @@ impl Store {
     /// Makes a checkpoint of the current state, as hard links to its files.
     ///
     /// # Errors
-    /// If a checkpoint exists or is being made, or if RocksDB fails, for example on a full disk.
+    /// If a checkpoint exists or is being made, if the disk has no room for the write buffers, which are
+    /// flushed first, or if RocksDB fails.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         let path = self.checkpoint_path();
         // RocksDB only checks for a finished checkpoint, and would delete the temporary folder of one that is
@@ -64,6 +65,9 @@ impl Store {
         let making = self.checkpointing.try_lock();
         if making.is_err() || path.exists() {
             let reason = "another backup is being made".to_owned();
+            return Err(Error::Backups { path, reason });
+        }
+        if let Some(reason) = self.lacks_room_to_flush() {
             return Err(Error::Backups { path, reason });
         }
         RocksCheckpoint::new(&self.db)?.create_checkpoint(&path)?;

@@ -73,7 +73,6 @@ impl Store {
         self.share_memory();
         let count = |ticker| self.caches.options.get_ticker_count(ticker);
         let whole = self.db.property_int_value(properties::NUM_RUNNING_COMPACTIONS);
-        let disk = rustix::fs::statvfs(self.db.path()).ok();
         Measure {
             families: Family::ALL.iter().map(|family| self.measure_of(*family)).collect(),
             cache_hits: count(Ticker::BlockCacheHit),
@@ -89,10 +88,23 @@ impl Store {
             compaction_written_bytes: count(Ticker::CompactWriteBytes),
             flush_written_bytes: count(Ticker::FlushWriteBytes),
             wal_written_bytes: count(Ticker::WalFileBytes),
-            disk_available_bytes: disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+            disk_available_bytes: self.disk_available_bytes(),
             is_poisoned: self.is_poisoned(),
             last_backup: self.last_backup(),
         }
+    }
+
+    fn disk_available_bytes(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(self.db.path()).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// Returns why the write buffers cannot be flushed: the disk lacks room for them. To try would end
+    /// ingestion.
+    pub(super) fn lacks_room_to_flush(&self) -> Option<String> {
+        let buffers =
+            Family::ALL.iter().map(|family| self.measure_of(*family).memtable_bytes).sum();
+        lacks_room(self.disk_available_bytes()?, buffers)
     }
 
     /// Returns whether the rows of a family whose keys begin with `prefix` are small against the
@@ -118,10 +130,30 @@ impl Store {
     }
 }
 
+fn lacks_room(available: u64, buffers: u64) -> Option<String> {
+    (available < buffers).then(|| {
+        format!(
+            "the disk of the store has {available} bytes free, and the {buffers} bytes of the write buffers \
+             have to be written before a backup; make room there"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use super::lacks_room;
     use crate::store::Family;
     use crate::store::tests::{give, opened};
+
+    #[test]
+    fn a_checkpoint_needs_room_for_the_write_buffers() {
+        let (_folder, store) = opened();
+        give(&store, ["ann"]).unwrap();
+        assert_eq!(store.lacks_room_to_flush(), None);
+        assert!(store.measure().families.iter().any(|family| family.memtable_bytes > 0));
+        assert_eq!(lacks_room(64, 64), None);
+        assert!(lacks_room(63, 64).unwrap().contains("63 bytes free"));
+    }
 
     #[test]
     fn blocks_leave_others_their_share() {
