@@ -274,6 +274,8 @@ impl Backups {
         take_back(&growing, path).map_err(io_error)?;
         check_format(path)?;
         create_private(&growing).map_err(io_error)?;
+        let time =
+            self.list().iter().find(|backup| backup.number == number).map(|backup| backup.time);
         let copied = self.copy_back(number, &growing);
         // Its threads would go on copying after a file that is damaged.
         drop(self);
@@ -285,6 +287,10 @@ impl Backups {
         let grown = Store::open(&Config { path: growing.clone(), ..config.clone() })?;
         let (family, identity) = (grown.family(Family::Meta), Uuid::new_v4());
         grown.db.put_cf(family, Meta::Identity.key(), identity.as_bytes())?;
+        // The store contains when the backup before this one was made.
+        if let Some(time) = time {
+            grown.note_backup(time)?;
+        }
         let positions = grown.snapshot().positions()?;
         drop(grown);
         move_up(&growing, path).map_err(io_error)?;
