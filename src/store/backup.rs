@@ -4,6 +4,8 @@
 //! cost next to no space or time. Any process can then copy it into a folder of backups ([`Backups`]); files
 //! that are already there are not copied again.
 
+mod checksums;
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -191,7 +193,7 @@ impl Backups {
     }
 
     /// Returns the backups that cannot be restored because a file is missing or has another size, oldest
-    /// first, each with what is wrong. A file whose bytes have changed is only found by [`Backups::restore`].
+    /// first, each with what is wrong. A file whose bytes have changed is found by [`Backups::verify`].
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -305,10 +307,10 @@ impl Backups {
         });
         copied.map_err(|error| match error.kind() {
             // RocksDB does not tell which file it is.
-            ErrorKind::Corruption => self.refused(format!(
-                "backup {number} is damaged: a file is not what was copied ({error}); take another one with \
-                 --backup N, --list shows which there are"
-            )),
+            ErrorKind::Corruption => match self.verify(Some(number), |_| ()) {
+                Err(damaged) => damaged,
+                Ok(()) => self.refused(format!("backup {number} is damaged: {error}")),
+            },
             _ => self.failed(&error),
         })
     }

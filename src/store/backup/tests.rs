@@ -4,13 +4,13 @@ use super::*;
 use crate::store::tests::{config, give, open};
 
 /// A store with three backups: of no persons, of ann, and of ann and bob.
-struct World {
-    folder: tempfile::TempDir,
+pub(super) struct World {
+    pub(super) folder: tempfile::TempDir,
     store: Store,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder.path().join("store"));
         let world = Self { folder, store };
@@ -43,7 +43,7 @@ impl World {
     }
 
     /// Returns the files that backups share.
-    fn shared(&self) -> Vec<PathBuf> {
+    pub(super) fn shared(&self) -> Vec<PathBuf> {
         let files = fs::read_dir(self.folder.path().join("backups/shared_checksum")).unwrap();
         files.map(|file| file.unwrap().path()).collect()
     }
@@ -101,7 +101,9 @@ fn a_damaged_backup_makes_no_store() {
     };
     flip();
     let error = world.restored(3).err().unwrap().to_string();
-    assert!(error.contains("backup 3 is damaged") && error.contains("--backup N"), "{error}");
+    let name = world.shared()[0].file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(error.contains(&format!("shared_checksum/{name}, which backup ")), "{error}");
+    assert!(error.contains("to a new folder") && error.contains("--backup N"), "{error}");
     let left = fs::read_dir(world.folder.path().join("restored")).unwrap();
     assert_eq!(left.count(), 0);
     // The failed attempt does not prevent the next one.
