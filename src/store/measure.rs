@@ -1,5 +1,7 @@
 //! Measurements of the store, for the metrics.
 
+use std::sync::atomic::Ordering;
+
 use rocksdb::Range;
 use rocksdb::properties::{self, PropName};
 use rocksdb::statistics::Ticker;
@@ -25,6 +27,8 @@ pub struct Measure {
     pub row_cache_bytes: u64,
     /// Bytes of `store.memory` that the column cache uses now, for whole columns and distinct ids.
     pub column_cache_bytes: u64,
+    /// Bytes of `store.memory` that the history cache used after the last transaction.
+    pub history_cache_bytes: u64,
     /// How long writes waited for compaction, in microseconds.
     pub stall_micros: u64,
     /// Compactions that are running now.
@@ -82,6 +86,7 @@ impl Store {
             row_cache_misses: self.row_cache.misses(),
             row_cache_bytes: self.row_cache.bytes(),
             column_cache_bytes: self.column_cache.bytes(),
+            history_cache_bytes: self.history_cache_used.load(Ordering::Relaxed),
             stall_micros: count(Ticker::StallMicros),
             compactions_running: whole.ok().flatten().unwrap_or_default(),
             compaction_read_bytes: count(Ticker::CompactReadBytes),
@@ -153,6 +158,16 @@ mod tests {
         assert!(store.measure().families.iter().any(|family| family.memtable_bytes > 0));
         assert_eq!(lacks_room(64, 64), None);
         assert!(lacks_room(63, 64).unwrap().contains("63 bytes free"));
+    }
+
+    #[test]
+    fn the_history_cache_is_measured_while_a_transaction_has_it() {
+        let (_folder, store) = opened();
+        let mut cache = store.take_history_cache();
+        cache.history((1, 7), |_| Ok(None)).unwrap();
+        store.put_history_cache(cache);
+        let _taken = store.take_history_cache();
+        assert!(store.measure().history_cache_bytes > 0);
     }
 
     #[test]
