@@ -114,16 +114,15 @@ fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
 
 const fn table() -> [u32; 256] {
     let mut table = [0; 256];
-    let (mut byte, mut crc) = (0, 0_u32);
-    while byte < table.len() {
-        let mut bit = 0;
+    let mut byte = 0_u32;
+    while byte < 256 {
+        let (mut crc, mut bit) = (byte, 0);
         while bit < 8 {
             crc = if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
             bit += 1;
         }
-        table[byte] = crc;
+        table[byte as usize] = crc;
         byte += 1;
-        crc = byte as u32;
     }
     table
 }
