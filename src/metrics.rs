@@ -90,6 +90,7 @@ series! {
     store_row_cache_misses: IntCounter = "store_row_cache_misses_total" [] "Times that a reader had to look into the database.";
     store_row_cache_bytes: IntGauge = "store_row_cache_bytes" [] "Bytes in the row cache, part of store.memory.";
     store_column_cache_bytes: IntGauge = "store_column_cache_bytes" [] "Bytes of columns and distinct ids kept in memory, part of store.memory.";
+    store_history_cache_bytes: IntGauge = "store_history_cache_bytes" [] "Bytes of histories that ingestion keeps in memory, part of store.memory.";
     store_memtable_bytes: IntGaugeVec = "store_memtable_bytes" [family] "Bytes in write buffers, by column family.";
     store_compaction_pending_bytes: IntGaugeVec = "store_compaction_pending_bytes" [family] "Bytes that compaction has yet to rewrite, by column family.";
     store_compactions_running: IntGauge = "store_compactions_running" [] "Running compactions.";
@@ -293,6 +294,7 @@ impl Metrics {
         self.store_block_cache_bytes.set(gauge(store.cache_bytes));
         self.store_row_cache_bytes.set(gauge(store.row_cache_bytes));
         self.store_column_cache_bytes.set(gauge(store.column_cache_bytes));
+        self.store_history_cache_bytes.set(gauge(store.history_cache_bytes));
         self.store_compactions_running.set(gauge(store.compactions_running));
         if let Some(available) = store.disk_available_bytes {
             self.store_disk_available_bytes.set(gauge(available));

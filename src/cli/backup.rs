@@ -42,6 +42,9 @@ pub struct RestoreArguments {
     /// List the available backups, and do nothing else
     #[arg(long)]
     list: bool,
+    /// With `--list`: also compare every file of all backups with its checksum
+    #[arg(long, requires = "list")]
+    verify: bool,
 }
 
 /// Where the copied files come from: a running server, or a store that no server has open.
@@ -99,8 +102,8 @@ fn ensure_outside_store(backups: &Path, store: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// If there is no store, the server that runs on it refuses, the folder cannot be written, or an earlier
-/// backup in it is incomplete.
+/// If there is no store, the server that runs on it refuses, the folder cannot be written, an earlier
+/// backup in it is incomplete, or a file of the new backup is not what was copied.
 pub fn back_up(
     config: &Config,
     wanted: &BackupArguments,
@@ -113,13 +116,16 @@ pub fn back_up(
     backups.check_complete().context("no backup was made, and nothing was deleted")?;
     let (added, written) = watched(&wanted.directory, || backups.add(source.checkpoint()));
     let added = added?;
+    // It also needs files that were copied long ago. What fails here is not noted as a backup.
+    verify(&backups, Some(added.number))
+        .context("the new backup cannot be restored; no older one was deleted")?;
     source.done().context("the backup is whole, but the server did not note it")?;
     if let Some(keep) = wanted.keep {
         backups.keep(keep.try_into().unwrap_or(usize::MAX))?;
     }
     writeln!(
         output,
-        "{}; {} copied in {:.1} s",
+        "{}; {} copied, all files checked, in {:.1} s",
         text(&added),
         ByteSize(written),
         began.elapsed().as_secs_f64()
@@ -171,7 +177,20 @@ fn list(backups: &Backups, from: &RestoreArguments, output: &mut impl Write) -> 
     if complete.is_empty() {
         bail!(no_backups(from));
     }
+    if from.verify {
+        verify(backups, None)?;
+        writeln!(output, "every file is what was copied")?;
+    }
     Ok(())
+}
+
+/// Compares the files of a backup, or of all, with their checksums, and shows the progress.
+fn verify(backups: &Backups, number: Option<u32>) -> store::Result<()> {
+    let mut pulse =
+        Pulse::new("checking", "{spinner} {binary_bytes} checked, {binary_bytes_per_sec}");
+    let verified = backups.verify(number, |bytes| pulse.tick(bytes, None));
+    pulse.end();
+    verified
 }
 
 fn no_backups(from: &RestoreArguments) -> String {
@@ -254,7 +273,8 @@ mod tests {
 
         fs::remove_dir_all(&store).unwrap();
         let asked = |backup, list| {
-            let from = RestoreArguments { directory: directory.clone(), backup, list };
+            let directory = directory.clone();
+            let from = RestoreArguments { directory, backup, list, verify: list };
             let mut output = Vec::new();
             let done = restore(&config, &from, &mut output);
             let error = done.err().map(|error| format!("{error:#}"));
@@ -270,5 +290,30 @@ mod tests {
         assert!(!store.exists());
         assert_eq!(asked(Some(1), false).1, None);
         assert!(store.join("CURRENT").exists());
+    }
+
+    #[test]
+    fn a_backup_that_needs_a_damaged_file_fails_and_is_not_noted() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, directory) = (folder.path().join("store"), folder.path().join("backups"));
+        let variable = ("PERSONVIEW_STORE__PATH".to_owned(), store.display().to_string());
+        let config = Config::load(None, std::iter::once(variable)).unwrap();
+        drop(Store::open(&config.store_config()).unwrap());
+        let wanted = BackupArguments { directory: directory.clone(), keep: Some(1) };
+        back_up(&config, &wanted, &mut Vec::new()).unwrap();
+        let noted = || Store::open(&config.store_config()).unwrap().last_backup();
+        let before = noted();
+        let file = fs::read_dir(directory.join("shared_checksum")).unwrap().next().unwrap();
+        let file = file.unwrap().path();
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[7] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        let error = format!("{:#}", back_up(&config, &wanted, &mut Vec::new()).unwrap_err());
+        assert!(error.contains("no older one was deleted"), "{error}");
+        assert!(error.contains("which backup 1, 2 needs"), "{error}");
+        assert_eq!(noted(), before);
+        let from = RestoreArguments { directory, backup: None, list: true, verify: true };
+        let error = restore(&config, &from, &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains("to a new folder"), "{error}");
     }
 }

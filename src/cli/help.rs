@@ -41,8 +41,9 @@ lists, distinct ids and positions with each other. Writes nothing; a server may 
 Prints a line for each law and the first 20 differences, and exits with 1 if there is any.";
 
 pub const BACKUP_HELP: &str = "\
-Copies the files that no earlier backup in the folder has: files of the store never change. If a server
-runs on the store, it is asked over a socket in store.path, so run this as its user, where it runs.
+Copies the files that no earlier backup in the folder has: files of the store never change. Then compares
+every file of the new backup with its checksum. If a server runs on the store, it is asked over a socket
+in store.path, so run this as its user, where it runs.
 
 Examples:
   personview backup /backups --keep 7";
@@ -53,6 +54,7 @@ the backup ends, if Kafka still has the records.
 
 Examples:
   personview restore --list /backups
+  personview restore --list --verify /backups
   personview restore /backups";
 
 pub const DEAD_LETTERS_LIST_EXAMPLES: &str = "\

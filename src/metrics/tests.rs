@@ -82,6 +82,7 @@ fn the_store_is_measured_at_every_reading_and_counted_once() {
         families: vec![family(10)],
         cache_hits: 5,
         cache_misses: 2,
+        history_cache_bytes: 6,
         stall_micros: 1_500_000,
         disk_available_bytes: Some(9),
         is_poisoned: true,
@@ -101,6 +102,7 @@ fn the_store_is_measured_at_every_reading_and_counted_once() {
         "personview_store_last_backup_timestamp_seconds 0",
         "personview_store_block_cache_hits_total 7",
         "personview_store_block_cache_misses_total 2",
+        "personview_store_history_cache_bytes 6",
         "personview_store_write_stall_seconds_total 1.5",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");

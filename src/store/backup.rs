@@ -4,6 +4,8 @@
 //! cost next to no space or time. Any process can then copy it into a folder of backups ([`Backups`]); files
 //! that are already there are not copied again.
 
+mod checksums;
+
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
@@ -56,7 +58,8 @@ impl Store {
     /// Makes a checkpoint of the current state, as hard links to its files.
     ///
     /// # Errors
-    /// If a checkpoint exists or is being made, or if RocksDB fails, for example on a full disk.
+    /// If a checkpoint exists or is being made, if the disk has no room for the write buffers, which are
+    /// flushed first, or if RocksDB fails.
     pub fn checkpoint(&self) -> Result<Checkpoint> {
         let path = self.checkpoint_path();
         // RocksDB only checks for a finished checkpoint, and would delete the temporary folder of one that is
@@ -64,6 +67,9 @@ impl Store {
         let making = self.checkpointing.try_lock();
         if making.is_err() || path.exists() {
             let reason = "another backup is being made".to_owned();
+            return Err(Error::Backups { path, reason });
+        }
+        if let Some(reason) = self.lacks_room_to_flush() {
             return Err(Error::Backups { path, reason });
         }
         RocksCheckpoint::new(&self.db)?.create_checkpoint(&path)?;
@@ -187,7 +193,7 @@ impl Backups {
     }
 
     /// Returns the backups that cannot be restored because a file is missing or has another size, oldest
-    /// first, each with what is wrong. A file whose bytes have changed is only found by [`Backups::restore`].
+    /// first, each with what is wrong. A file whose bytes have changed is found by [`Backups::verify`].
     ///
     /// # Errors
     /// If the folder cannot be read.
@@ -270,6 +276,8 @@ impl Backups {
         take_back(&growing, path).map_err(io_error)?;
         check_format(path)?;
         create_private(&growing).map_err(io_error)?;
+        let time =
+            self.list().iter().find(|backup| backup.number == number).map(|backup| backup.time);
         let copied = self.copy_back(number, &growing);
         // Its threads would go on copying after a file that is damaged.
         drop(self);
@@ -281,6 +289,10 @@ impl Backups {
         let grown = Store::open(&Config { path: growing.clone(), ..config.clone() })?;
         let (family, identity) = (grown.family(Family::Meta), Uuid::new_v4());
         grown.db.put_cf(family, Meta::Identity.key(), identity.as_bytes())?;
+        // The store contains when the backup before this one was made.
+        if let Some(time) = time {
+            grown.note_backup(time)?;
+        }
         let positions = grown.snapshot().positions()?;
         drop(grown);
         move_up(&growing, path).map_err(io_error)?;
@@ -295,10 +307,10 @@ impl Backups {
         });
         copied.map_err(|error| match error.kind() {
             // RocksDB does not tell which file it is.
-            ErrorKind::Corruption => self.refused(format!(
-                "backup {number} is damaged: a file is not what was copied ({error}); take another one with \
-                 --backup N, --list shows which there are"
-            )),
+            ErrorKind::Corruption => match self.verify(Some(number), |_| ()) {
+                Err(damaged) => damaged,
+                Ok(()) => self.refused(format!("backup {number} is damaged: {error}")),
+            },
             _ => self.failed(&error),
         })
     }

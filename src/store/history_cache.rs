@@ -95,6 +95,12 @@ impl HistoryCache {
         known.is_some_and(|known| known.history.is_some() || known.reads >= READS)
     }
 
+    /// Returns the memory in use, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Returns whether it takes more rows without evicting others.
     #[must_use]
     pub fn has_room(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Measurements of the store, for the metrics.
 
+use std::sync::atomic::Ordering;
+
 use rocksdb::Range;
 use rocksdb::properties::{self, PropName};
 use rocksdb::statistics::Ticker;
@@ -25,6 +27,8 @@ pub struct Measure {
     pub row_cache_bytes: u64,
     /// Bytes of `store.memory` that the column cache uses now, for whole columns and distinct ids.
     pub column_cache_bytes: u64,
+    /// Bytes of `store.memory` that the history cache used after the last transaction.
+    pub history_cache_bytes: u64,
     /// How long writes waited for compaction, in microseconds.
     pub stall_micros: u64,
     /// Compactions that are running now.
@@ -73,7 +77,6 @@ impl Store {
         self.share_memory();
         let count = |ticker| self.caches.options.get_ticker_count(ticker);
         let whole = self.db.property_int_value(properties::NUM_RUNNING_COMPACTIONS);
-        let disk = rustix::fs::statvfs(self.db.path()).ok();
         Measure {
             families: Family::ALL.iter().map(|family| self.measure_of(*family)).collect(),
             cache_hits: count(Ticker::BlockCacheHit),
@@ -83,16 +86,30 @@ impl Store {
             row_cache_misses: self.row_cache.misses(),
             row_cache_bytes: self.row_cache.bytes(),
             column_cache_bytes: self.column_cache.bytes(),
+            history_cache_bytes: self.history_cache_used.load(Ordering::Relaxed),
             stall_micros: count(Ticker::StallMicros),
             compactions_running: whole.ok().flatten().unwrap_or_default(),
             compaction_read_bytes: count(Ticker::CompactReadBytes),
             compaction_written_bytes: count(Ticker::CompactWriteBytes),
             flush_written_bytes: count(Ticker::FlushWriteBytes),
             wal_written_bytes: count(Ticker::WalFileBytes),
-            disk_available_bytes: disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
+            disk_available_bytes: self.disk_available_bytes(),
             is_poisoned: self.is_poisoned(),
             last_backup: self.last_backup(),
         }
+    }
+
+    fn disk_available_bytes(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(self.db.path()).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// Returns why the write buffers cannot be flushed: the disk lacks room for them. To try would end
+    /// ingestion.
+    pub(super) fn lacks_room_to_flush(&self) -> Option<String> {
+        let buffers =
+            Family::ALL.iter().map(|family| self.measure_of(*family).memtable_bytes).sum();
+        lacks_room(self.disk_available_bytes()?, buffers)
     }
 
     /// Returns whether the rows of a family whose keys begin with `prefix` are small against the
@@ -118,10 +135,40 @@ impl Store {
     }
 }
 
+fn lacks_room(available: u64, buffers: u64) -> Option<String> {
+    (available < buffers).then(|| {
+        format!(
+            "the disk of the store has {available} bytes free, and the {buffers} bytes of the write buffers \
+             have to be written before a backup; make room there"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use super::lacks_room;
     use crate::store::Family;
     use crate::store::tests::{give, opened};
+
+    #[test]
+    fn a_checkpoint_needs_room_for_the_write_buffers() {
+        let (_folder, store) = opened();
+        give(&store, ["ann"]).unwrap();
+        assert_eq!(store.lacks_room_to_flush(), None);
+        assert!(store.measure().families.iter().any(|family| family.memtable_bytes > 0));
+        assert_eq!(lacks_room(64, 64), None);
+        assert!(lacks_room(63, 64).unwrap().contains("63 bytes free"));
+    }
+
+    #[test]
+    fn the_history_cache_is_measured_while_a_transaction_has_it() {
+        let (_folder, store) = opened();
+        let mut cache = store.take_history_cache();
+        cache.history((1, 7), |_| Ok(None)).unwrap();
+        store.put_history_cache(cache);
+        let _taken = store.take_history_cache();
+        assert!(store.measure().history_cache_bytes > 0);
+    }
 
     #[test]
     fn blocks_leave_others_their_share() {

@@ -55,7 +55,7 @@ use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use hmac::{Hmac, Mac};
@@ -128,6 +128,8 @@ pub struct Store {
     history_cache: Mutex<Option<HistoryCache>>,
     /// How much the history cache may take, in bytes.
     history_cache_bytes: usize,
+    /// How much the history cache took when the last transaction left it, in bytes.
+    history_cache_used: AtomicU64,
     row_cache: RowCache,
     column_cache: ColumnCache,
     /// Held while a checkpoint is made.
@@ -183,6 +185,7 @@ impl Store {
             history_cache: Mutex::default(),
             history_cache_bytes: usize::try_from(memory / options::HISTORY_CACHE_PART)
                 .unwrap_or(usize::MAX),
+            history_cache_used: AtomicU64::new(0),
             row_cache: RowCache::new(memory / options::ROW_CACHE_PART),
             column_cache: ColumnCache::new(memory / options::COLUMN_CACHE_PART),
             checkpointing: Mutex::default(),
@@ -278,6 +281,7 @@ impl Store {
     }
 
     fn put_history_cache(&self, cache: HistoryCache) {
+        self.history_cache_used.store(cache.bytes() as u64, Ordering::Relaxed);
         *self.history_cache.lock().unwrap_or_else(PoisonError::into_inner) = Some(cache);
     }
 

@@ -4,13 +4,13 @@ use super::*;
 use crate::store::tests::{config, give, open};
 
 /// A store with three backups: of no persons, of ann, and of ann and bob.
-struct World {
-    folder: tempfile::TempDir,
+pub(super) struct World {
+    pub(super) folder: tempfile::TempDir,
     store: Store,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = open(&folder.path().join("store"));
         let world = Self { folder, store };
@@ -22,13 +22,18 @@ impl World {
         world
     }
 
-    fn backups(&self) -> Backups {
+    pub(super) fn backups(&self) -> Backups {
         Backups::open(&self.folder.path().join("backups")).unwrap()
     }
 
-    fn back_up(&self) {
+    pub(super) fn back_up(&self) {
         let checkpoint = self.store.checkpoint().unwrap();
         self.backups().add(checkpoint.path()).unwrap();
+    }
+
+    /// Notes the last backup in the store, as a restore does.
+    fn has_noted_the_last(&self) {
+        self.store.note_backup(self.backups().list().pop().unwrap().time).unwrap();
     }
 
     fn restored(&self, number: u32) -> Result<Store> {
@@ -38,7 +43,7 @@ impl World {
     }
 
     /// Returns the files that backups share.
-    fn shared(&self) -> Vec<PathBuf> {
+    pub(super) fn shared(&self) -> Vec<PathBuf> {
         let files = fs::read_dir(self.folder.path().join("backups/shared_checksum")).unwrap();
         files.map(|file| file.unwrap().path()).collect()
     }
@@ -53,6 +58,7 @@ fn each_backup_is_the_store_of_its_moment() {
         let has = |id| snapshot.owner(1, id).unwrap().is_some();
         assert_eq!((has("ann"), has("bob")), (ann, bob), "backup {number}");
         if number == 3 {
+            world.has_noted_the_last();
             assert_eq!(restored.content(), world.store.content());
         }
     }
@@ -63,6 +69,7 @@ fn a_restored_store_tells_itself_from_the_first_one_and_goes_on() {
     let world = World::new();
     let restored = world.restored(3).unwrap();
     assert_ne!(restored.identity(), world.store.identity());
+    assert_eq!(restored.last_backup(), Some(world.backups().list()[2].time));
     assert_eq!(restored.secret, world.store.secret, "or deleted persons would come back");
     give(&restored, ["cleo"]).unwrap();
     assert!(restored.snapshot().owner(1, "cleo").unwrap().is_some());
@@ -94,7 +101,9 @@ fn a_damaged_backup_makes_no_store() {
     };
     flip();
     let error = world.restored(3).err().unwrap().to_string();
-    assert!(error.contains("backup 3 is damaged") && error.contains("--backup N"), "{error}");
+    let name = world.shared()[0].file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(error.contains(&format!("shared_checksum/{name}, which backup ")), "{error}");
+    assert!(error.contains("to a new folder") && error.contains("--backup N"), "{error}");
     let left = fs::read_dir(world.folder.path().join("restored")).unwrap();
     assert_eq!(left.count(), 0);
     // The failed attempt does not prevent the next one.
@@ -188,6 +197,7 @@ fn a_restore_that_was_killed_while_it_moved_its_files_is_done_again() {
     assert!(refused.contains("contains no store"), "{refused}");
     assert_eq!(fs::read_to_string(path.join("notes.txt")).unwrap(), "somebody else's");
     fs::remove_file(path.join("notes.txt")).unwrap();
+    world.has_noted_the_last();
     assert_eq!(world.restored(3).unwrap().content(), world.store.content());
 }
 
