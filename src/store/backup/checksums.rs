@@ -11,12 +11,6 @@ use super::{Backups, META, Result};
 /// How many bytes are read at once.
 const CHUNK: usize = 1 << 20;
 
-/// The polynomial of CRC-32C (Castagnoli), in reversed bits.
-const POLYNOMIAL: u32 = 0x82f6_3b78;
-
-/// The CRC-32C of every byte.
-const TABLE: [u32; 256] = table();
-
 /// What backups note about one of their files.
 #[derive(Default)]
 struct Noted {
@@ -101,44 +95,15 @@ fn crc32c_of(path: &Path, mut read: impl FnMut(u64)) -> io::Result<u32> {
         if length == 0 {
             return Ok(crc);
         }
-        crc = crc32c(crc, &chunk[..length]);
+        crc = crc32c::crc32c_append(crc, &chunk[..length]);
         read(length as u64);
     }
-}
-
-/// Continues a CRC-32C, which begins with 0.
-fn crc32c(crc: u32, bytes: &[u8]) -> u32 {
-    let next = |crc: u32, byte: &u8| TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8);
-    !bytes.iter().fold(!crc, next)
-}
-
-const fn table() -> [u32; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0_u32;
-    while byte < 256 {
-        let (mut crc, mut bit) = (byte, 0);
-        while bit < 8 {
-            crc = if crc & 1 == 1 { (crc >> 1) ^ POLYNOMIAL } else { crc >> 1 };
-            bit += 1;
-        }
-        table[byte as usize] = crc;
-        byte += 1;
-    }
-    table
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::backup::tests::World;
-
-    #[test]
-    fn the_checksum_is_that_of_the_standard() {
-        // RFC 3720, B.4, and the check value of the catalogue of CRCs.
-        assert_eq!(crc32c(0, &[0; 32]), 0x8a91_36aa);
-        assert_eq!(crc32c(0, b"123456789"), 0xe306_9283);
-        assert_eq!(crc32c(crc32c(0, b"1234"), b"56789"), 0xe306_9283);
-    }
 
     #[test]
     fn a_byte_that_rots_is_told_with_the_file_and_every_backup_that_needs_it() {
