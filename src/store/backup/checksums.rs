@@ -26,7 +26,7 @@ impl Backups {
     /// [`Error::Backups`](super::Error::Backups) that names each damaged file and all backups that have it,
     /// or if the folder cannot be read.
     pub fn verify(&self, number: Option<u32>, mut progress: impl FnMut(u64)) -> Result<()> {
-        let (mut read, mut damaged) = (0, String::new());
+        let (mut read, mut damaged) = (0, Vec::new());
         for (name, noted) in self.noted()? {
             if number.is_some_and(|number| !noted.backups.contains(&number)) {
                 continue;
@@ -43,8 +43,8 @@ impl Backups {
                 Err(error) => error.to_string(),
             };
             let backups: Vec<_> = noted.backups.iter().map(u32::to_string).collect();
-            damaged +=
-                &format!("\n  - {name}, which backup {} needs: {reason}", backups.join(", "));
+            let backups = backups.join(", ");
+            damaged.push(format!("\n  - {name}, which backup {backups} needs: {reason}"));
         }
         if damaged.is_empty() {
             return Ok(());
@@ -52,7 +52,8 @@ impl Backups {
         Err(self.refused(format!(
             "files are damaged, and every backup that needs one cannot be restored. Later backups in this \
              folder would need them too, because a file that is there is not copied again: back up to a new \
-             folder. `restore --backup N` takes a backup that needs none of them:{damaged}"
+             folder. `restore --backup N` takes a backup that needs none of them:{}",
+            damaged.concat()
         )))
     }
 
