@@ -117,6 +117,10 @@ pub const KEEP: &str = "The commands of the lost one, deletions among them, are 
                     Kafka has the deleted persons again. Keep this store, and bring back the topic from a copy, or \
                     set kafka.command_topic to a new name to go on with this store";
 
+/// What to do about a store that may have records of two topics.
+const MIXED: &str = "Point store.path to an empty folder to build a new store from this log; this one may \
+                     have records of both";
+
 /// Returns what to do about a topic that is not the one that the store was built from.
 fn way_out(topic: &Topic) -> &'static str {
     if topic.is_of_commands() { KEEP } else { REBUILD }
@@ -153,20 +157,13 @@ impl fmt::Display for Stop {
                  was re-created while it was read. Restart to have it checked",
                 topic.name
             ),
-            Self::Replaced(Replaced { topic, partition, read }) if topic.is_of_commands() => {
-                write!(
-                    f,
-                    "{}:{partition}: the command that was read at offset {} is not the one that is there now: the topic \
-                 was re-created while it was read. {KEEP}",
-                    topic.name, read.last_offset
-                )
-            }
             Self::Replaced(Replaced { topic, partition, read }) => write!(
                 f,
                 "{}:{partition}: the record that was read at offset {} is not the one that is there now: the topic \
-                 was re-created while it was read. Point store.path to an empty folder to build a new store from \
-                 this log; this one may have records of both",
-                topic.name, read.last_offset
+                 was re-created while it was read. {}",
+                topic.name,
+                read.last_offset,
+                if topic.is_of_commands() { KEEP } else { MIXED }
             ),
             Self::CommandsGone(topic) => {
                 write!(f, "topic {topic} no longer exists, and is not created again. {KEEP}")
