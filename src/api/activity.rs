@@ -276,8 +276,8 @@ fn of_properties(
 }
 
 /// Returns the change of a split: the distinct ids before and after it, of very many those that left first.
-/// `None` if the split took none of the
-/// person's ids: then it was done to an earlier person with this id, which was deleted since.
+/// `None` if the split took none of the person's ids: then it was done to an earlier person with this id,
+/// which was deleted since.
 fn of_split(view: &View<'_>, of: (PersonId, &Head), at: Time) -> Result<Option<Detail>, Error> {
     let had = view.snapshot.had_distinct_ids(view.project, of, usize::MAX)?.first;
     let before = had.iter().filter(|had| had.from <= at && had.until.is_none_or(|left| left >= at));

@@ -25,12 +25,10 @@ pub use self::lines::{Came, LEAST_SPOOL, Lines};
 use super::as_of;
 use super::error::Error;
 use super::openapi::{answers, parameters, requests};
+use super::pieces::PIECE;
 use super::read::{self, Read, View};
 use super::spool::Spool;
 use super::stream::{self, PATIENCE, Sender};
-
-/// The most bytes that are received or sent at once.
-const PIECE: usize = 64 << 10;
 
 const CONTENT: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 

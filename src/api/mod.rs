@@ -211,7 +211,7 @@ impl State {
 
 /// Returns the current time of this server's clock.
 fn now() -> Time {
-    Time(i64::try_from(clock::now().as_micros()).unwrap_or(i64::MAX))
+    Time::after_epoch(clock::now())
 }
 
 #[cfg(test)]

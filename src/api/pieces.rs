@@ -9,7 +9,7 @@ use axum::response::Response;
 use hyper::body::{Body as _, Frame, SizeHint};
 
 /// The longest piece, in bytes.
-const PIECE: usize = 64 << 10;
+pub const PIECE: usize = 64 << 10;
 
 /// A body in pieces.
 struct Pieces {

@@ -58,12 +58,13 @@ impl Posted {
         let fields = Fields::of(&headers, &body, &parameters);
         // Only the first key counts. An error in the body is reported after authorization only, so that a
         // caller without access does not see it.
+        let bearer = access::bearer(&headers);
         let named = match &fields {
-            _ if access::bearer(&headers).is_some() => None,
+            _ if bearer.is_some() => None,
             Ok(fields) => fields.text(access::KEY_PARAMETER)?,
             Err(_) => parameters.get(access::KEY_PARAMETER).map(str::to_owned),
         };
-        let secret = access::bearer(&headers).or(named.as_deref());
+        let secret = bearer.or(named.as_deref());
         let access = state.access();
         let (project, key) = access.admit(secret, &project, scope)?;
         let fields = fields?;

@@ -253,13 +253,20 @@ fn bytes_of(folder: &Path) -> u64 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn no_older_backup_is_taken_unasked_for_an_incomplete_newest_one() {
+    /// Returns the configuration of a new store in a folder.
+    fn with_store() -> (tempfile::TempDir, Config) {
         let folder = tempfile::tempdir().unwrap();
-        let (store, directory) = (folder.path().join("store"), folder.path().join("backups"));
-        let variable = ("PERSONVIEW_STORE__PATH".to_owned(), store.display().to_string());
+        let store = folder.path().join("store").display().to_string();
+        let variable = ("PERSONVIEW_STORE__PATH".to_owned(), store);
         let config = Config::load(None, std::iter::once(variable)).unwrap();
         drop(Store::open(&config.store_config()).unwrap());
+        (folder, config)
+    }
+
+    #[test]
+    fn no_older_backup_is_taken_unasked_for_an_incomplete_newest_one() {
+        let (folder, config) = with_store();
+        let (store, directory) = (&config.store.path, folder.path().join("backups"));
         let around = BackupArguments { directory: folder.path().to_owned(), keep: None };
         let error = back_up(&config, &around, &mut Vec::new()).unwrap_err().to_string();
         assert!(error.contains("contains store.path"), "{error}");
@@ -271,7 +278,7 @@ mod tests {
         let error = format!("{:#}", back_up(&config, &wanted, &mut Vec::new()).unwrap_err());
         assert!(error.contains("no backup was made") && error.contains("backup 2:"), "{error}");
 
-        fs::remove_dir_all(&store).unwrap();
+        fs::remove_dir_all(store).unwrap();
         let asked = |backup, list| {
             let directory = directory.clone();
             let from = RestoreArguments { directory, backup, list, verify: list };
@@ -294,11 +301,8 @@ mod tests {
 
     #[test]
     fn a_backup_that_needs_a_damaged_file_fails_and_is_not_noted() {
-        let folder = tempfile::tempdir().unwrap();
-        let (store, directory) = (folder.path().join("store"), folder.path().join("backups"));
-        let variable = ("PERSONVIEW_STORE__PATH".to_owned(), store.display().to_string());
-        let config = Config::load(None, std::iter::once(variable)).unwrap();
-        drop(Store::open(&config.store_config()).unwrap());
+        let (folder, config) = with_store();
+        let directory = folder.path().join("backups");
         let wanted = BackupArguments { directory: directory.clone(), keep: Some(1) };
         back_up(&config, &wanted, &mut Vec::new()).unwrap();
         let noted = || Store::open(&config.store_config()).unwrap().last_backup();

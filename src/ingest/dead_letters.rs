@@ -210,6 +210,7 @@ mod tests {
     use rdkafka::message::Headers as _;
 
     use super::*;
+    use crate::ingest::kafka::tests::connection;
 
     #[test]
     fn a_dead_letter_tells_of_itself_alone() {
@@ -238,12 +239,7 @@ mod tests {
 
     #[test]
     fn a_missing_topic_is_named_as_the_cause() {
-        let connection = Connection {
-            bootstrap_servers: String::new(),
-            group: "g".to_owned(),
-            client: [].into(),
-        };
-        let letters = DeadLetters::connect(&connection, "g_dlq").unwrap();
+        let letters = DeadLetters::connect(&connection(String::new()), "g_dlq").unwrap();
         let why = |code| letters.why_not(&KafkaError::MessageProduction(code));
         assert!(why(RDKafkaErrorCode::UnknownTopic).contains("g_dlq, which does not exist"));
         assert!(why(RDKafkaErrorCode::TopicAuthorizationFailed).contains("uthoriz"));

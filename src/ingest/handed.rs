@@ -68,13 +68,18 @@ impl Handed {
     /// since, because its offsets say nothing about the one that the author had seen: all of its records are later
     /// than the command. One alone may be of a producer with a wrong clock.
     pub fn has(&self, seen: &Seen, written: Time, coming: impl Fn(Part) -> Option<Time>) -> bool {
-        match self.of(seen).filter(|of| self.read.contains(of)) {
+        match self.read_of(seen) {
             Some(of) => self.next.get(&of).is_some_and(|(next, least)| {
                 let least = least.or_else(|| coming(of));
                 *next >= seen.next_offset || least > Some(written.plus(LATER))
             }),
             None => self.is_complete && self.unread(seen).is_none(),
         }
+    }
+
+    /// Returns the partition of a position if it is read.
+    pub fn read_of(&self, seen: &Seen) -> Option<Part> {
+        self.of(seen).filter(|of| self.read.contains(of))
     }
 
     /// Returns the partition if this instance has to read it but does not yet: it may have been added since
@@ -101,6 +106,14 @@ mod tests {
     fn record(offset: u64, timestamp: i64) -> Record {
         let position = Position { topic: 3, partition: 0, offset };
         Record { position, timestamp: Time(timestamp), ..Record::default() }
+    }
+
+    /// Returns what was handed on of a topic `events`, whose partition 0 is read from an offset on.
+    fn reading(from: u64) -> Handed {
+        let topics = [("events".into(), 3)].into();
+        let mut handed = Handed::new(topics, Partitions::All, &BTreeMap::new());
+        handed.reads(3, 0, from);
+        handed
     }
 
     #[test]
@@ -140,9 +153,7 @@ mod tests {
 
     #[test]
     fn expired_records_are_not_waited_for() {
-        let topics = [("events".into(), 3)].into();
-        let mut handed = Handed::new(topics, Partitions::All, &BTreeMap::new());
-        handed.reads(3, 0, 8);
+        let handed = reading(8);
         let seen = |next_offset| Seen { topic: "events".to_owned(), partition: 0, next_offset };
         assert!(handed.has(&seen(8), Time(0), |_| None));
         assert!(!handed.has(&seen(9), Time(0), |_| None));
@@ -150,9 +161,7 @@ mod tests {
 
     #[test]
     fn a_topic_that_was_made_anew_is_not_waited_for() {
-        let topics = [("events".into(), 3)].into();
-        let mut handed = Handed::new(topics, Partitions::All, &BTreeMap::new());
-        handed.reads(3, 0, 0);
+        let mut handed = reading(0);
         let seen = Seen { topic: "events".to_owned(), partition: 0, next_offset: 1_000 };
         let written = Time(5);
         let comes = |at| move |of| (of == (3, 0)).then_some(Time(at));
@@ -169,9 +178,7 @@ mod tests {
 
     #[test]
     fn one_record_from_the_future_is_not_a_topic_made_anew() {
-        let topics = [("events".into(), 3)].into();
-        let mut handed = Handed::new(topics, Partitions::All, &BTreeMap::new());
-        handed.reads(3, 0, 0);
+        let mut handed = reading(0);
         let seen = Seen { topic: "events".to_owned(), partition: 0, next_offset: 3 };
         handed.hand_on(&record(0, 4));
         assert!(!handed.has(&seen, Time(5), |_| Some(Time::MAX)), "where it comes next");

@@ -231,9 +231,7 @@ pub fn partitions<C: ClientContext>(
     };
     match topic.error().map(RDKafkaErrorCode::from) {
         None => Ok(u32::try_from(topic.partitions().len()).ok().filter(|count| *count > 0)),
-        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-            Ok(None)
-        }
+        Some(code) if is_unknown_topic(code) => Ok(None),
         Some(code) => Err(KafkaError::MetadataFetch(code).into()),
     }
 }
@@ -281,8 +279,13 @@ pub fn commit_offsets<C: ConsumerContext>(consumer: &BaseConsumer<C>, progress: 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// Returns how to connect to these brokers, or to none.
+    pub fn connection(bootstrap_servers: String) -> Connection {
+        Connection { bootstrap_servers, group: "g".to_owned(), client: [].into() }
+    }
 
     #[test]
     fn a_client_is_lost_that_failed_for_long_without_a_success() {

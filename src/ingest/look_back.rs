@@ -200,18 +200,15 @@ fn record_of(found: &BorrowedMessage<'_>, partitions: &[Partition]) -> Option<Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::kafka::tests::connection;
     use crate::ingest::partition::tests::partition;
     use crate::person::Time;
 
-    fn connection() -> Connection {
-        let (bootstrap_servers, group) = (String::new(), "g".to_owned());
-        let client = [("statistics.interval.ms".to_owned(), "5".to_owned())].into();
-        Connection { bootstrap_servers, group, client }
-    }
-
     #[test]
     fn its_consumer_has_no_statistics_even_if_the_operator_asks_for_them() {
-        assert_eq!(LookBack::config(&connection()).get("statistics.interval.ms"), Some("0"));
+        let client = [("statistics.interval.ms".to_owned(), "5".to_owned())].into();
+        let asking = Connection { client, ..connection(String::new()) };
+        assert_eq!(LookBack::config(&asking).get("statistics.interval.ms"), Some("0"));
     }
 
     #[test]
@@ -224,7 +221,7 @@ mod tests {
         for (topic, partition) in (0..).zip(&mut partitions) {
             partition.marks.note(&of(topic, 3, "first"));
         }
-        let mut look_back = LookBack::new(&connection()).unwrap();
+        let mut look_back = LookBack::new(&connection(String::new())).unwrap();
         look_back.ask(&partitions);
         for offset in 3..6 {
             look_back.compare(&of(0, offset, "first"), &mut partitions).unwrap();

@@ -83,14 +83,12 @@ pub mod tests {
     use rdkafka::consumer::BaseConsumer;
 
     use super::*;
-    use crate::ingest::Connection;
+    use crate::ingest::kafka::tests::connection;
     use crate::person::Position;
 
     /// Returns partition 0 of a topic, of a consumer that reads nothing.
     pub fn partition(topic: &str, number: u16) -> Partition {
-        let (bootstrap_servers, group) = (String::new(), "g".to_owned());
-        let connection = Connection { bootstrap_servers, group, client: [].into() };
-        let config = connection.consumer_config(0);
+        let config = connection(String::new()).consumer_config(0);
         let context = Context::new(Arc::default(), Arc::default());
         let consumer: Arc<BaseConsumer<_>> = Arc::new(config.create_with_context(context).unwrap());
         Partition {

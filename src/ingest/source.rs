@@ -271,7 +271,7 @@ impl Source {
                     None => break,
                     Some(Ok(message)) => {
                         let record = message::record(&message, partition.topic.clone());
-                        partition.take(record, now())?;
+                        partition.take(record, Time::after_epoch(clock::now()))?;
                     }
                     Some(Err(KafkaError::PartitionEOF(_))) => partition.lane.reached_end(),
                     Some(Err(error)) => {
@@ -310,10 +310,6 @@ impl Source {
             }
         }
     }
-}
-
-fn now() -> Time {
-    Time(i64::try_from(clock::now().as_micros()).unwrap_or(i64::MAX))
 }
 
 /// Drops a consumer that does not reach Kafka, on a thread of its own. It closes only once its pending

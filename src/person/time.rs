@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat};
 use speedate::{MicrosecondsPrecisionOverflowBehavior, TimeConfig};
@@ -32,6 +33,12 @@ impl Time {
     pub const EPOCH: Self = Self(0);
     /// Later than every time that a record can carry.
     pub const MAX: Self = Self(i64::MAX);
+
+    /// Returns the time that is this long after the Unix epoch.
+    #[must_use]
+    pub fn after_epoch(duration: Duration) -> Self {
+        Self(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
+    }
 
     /// Parses RFC 3339 and ISO 8601. Without an offset the time is UTC; a date alone is its midnight. Returns
     /// `None` for anything else, including years outside 0..=9999.

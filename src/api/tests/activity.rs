@@ -240,13 +240,7 @@ async fn a_split_names_ids_that_came_together_too() {
 #[tokio::test]
 async fn a_split_of_very_many_distinct_ids_shows_those_that_left() {
     let mut world = World::with(&settings());
-    let merges: Vec<_> = (0..1_100)
-        .map(|n| {
-            let merged = json!({"alias": format!("id-{n}")});
-            event("12:00", "ann").named("$merge_dangerously", merged)
-        })
-        .collect();
-    world.ingest(&merges);
+    world.ingest(&merges_into_ann(1_100));
     let ann = person_uuid(1, "ann");
     let left = json!({"distinct_ids_to_split": ["id-1050", "id-1051"]});
     world.write(Method::POST, &format!("{ann}/split"), &left).await;

@@ -23,6 +23,13 @@ pub fn event(time: &str, distinct_id: &str) -> Event {
     }
 }
 
+/// Returns events that merge so many visitors, `id-0` and so on, into ann's person.
+pub fn merges_into_ann(visitors: usize) -> Vec<Event> {
+    let merge =
+        |n| event("12:00", "ann").named("$merge_dangerously", json!({"alias": format!("id-{n}")}));
+    (0..visitors).map(merge).collect()
+}
+
 impl Event {
     pub fn with(self, properties: Json) -> Self {
         Self { properties, ..self }

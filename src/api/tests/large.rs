@@ -45,13 +45,7 @@ async fn a_timeline_goes_on_where_a_page_is_full() {
 async fn a_person_of_very_many_distinct_ids_is_answered_whole() {
     const IDS: usize = 20_000;
     let mut world = World::with(&settings());
-    let merges: Vec<_> = (0..IDS)
-        .map(|n| {
-            let merged = json!({"alias": format!("id-{n}")});
-            event("12:00", "ann").named("$merge_dangerously", merged)
-        })
-        .collect();
-    world.ingest(&merges);
+    world.ingest(&merges_into_ann(IDS));
     let ann = format!("{LIST}/{}", person_uuid(1, "ann"));
     let at = "/api/projects/1/persons/properties_at_time?distinct_id=ann&timestamp=2026-03-02";
     for url in [&ann[..], at] {

@@ -35,7 +35,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value as Json, json};
 use tower::ServiceExt;
 
-use self::event::{Event, event};
+use self::event::{Event, event, merges_into_ann};
 use super::key::{ApiKey, Keys, Scopes, hash};
 use super::*;
 use crate::ingest::apply;

@@ -133,7 +133,7 @@ impl Applying<'_, '_> {
     /// Whether merges brought a life to a person that is not deleted, even if it went on from there. `seen` has
     /// the answer for lives met before: chains of merges have their ends in common.
     fn was_of_others(
-        &mut self,
+        &self,
         project: ProjectId,
         life: Life,
         deleted: &HashSet<PersonId>,

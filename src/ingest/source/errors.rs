@@ -2,13 +2,14 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use crate::ingest::kafka::is_unknown_topic;
 use crate::ingest::{Error, Stop};
 
 /// Whether Kafka does not know the topic or the partition.
 pub fn is_unknown(error: &KafkaError) -> bool {
-    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
-    let code = error.rdkafka_error_code();
-    matches!(code, Some(UnknownPartition | UnknownTopic | UnknownTopicOrPartition))
+    error
+        .rdkafka_error_code()
+        .is_some_and(|code| code == RDKafkaErrorCode::UnknownPartition || is_unknown_topic(code))
 }
 
 /// Whether Kafka does not have the offset that was asked for.

@@ -19,11 +19,10 @@ impl Source {
     /// Refuses a topic that has fewer partitions than were applied. Kafka never removes partitions, so it is
     /// another topic, unless the broker that answered does not know of the newest ones yet.
     pub(super) fn refuse_fewer(&mut self, topic: &Topic, count: u32) -> Result<(), Error> {
-        let name = topic.name.to_string();
-        let applied = self.applied.range((name.clone(), count)..=(name.clone(), u32::MAX));
         let owned = self.settings.partitions;
-        let mut gone = applied.filter(|((_, number), _)| owned.reads(topic.number, *number));
-        let Some(((_, number), applied)) = gone.next() else {
+        let is_gone = |(number, _): &(u32, Applied)| owned.reads(topic.number, *number);
+        let gone = self.applied_from(&topic.name, count).find(is_gone);
+        let Some((partition, Applied { next_offset: stored, .. })) = gone else {
             self.fewer.remove(&topic.name);
             return Ok(());
         };
@@ -31,7 +30,6 @@ impl Source {
         Err(if since.elapsed() < HEARSAY {
             KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownPartition).into()
         } else {
-            let (partition, stored) = (*number, applied.next_offset);
             let topic = topic.clone();
             Error::Stopped(Stop::Truncated(Mismatch { topic, partition, stored, found: 0 }))
         })
@@ -78,14 +76,13 @@ impl Source {
         if low == 0 {
             return Ok(0);
         }
-        let name = topic.name.to_string();
-        if self.knows(&name) {
+        if self.applied_from(&topic.name, 0).next().is_some() {
             let mismatch =
                 Mismatch { topic: topic.clone(), partition: number, stored: 0, found: low };
             self.give_up(mismatch, Applied::default())?;
         } else {
             tracing::warn!(
-                topic = name,
+                topic = %topic.name,
                 partition = number,
                 "the {low} records before offset {low} expired before this store began to read the topic"
             );
@@ -94,10 +91,10 @@ impl Source {
         Ok(low)
     }
 
-    /// Whether the store has a position in a topic.
-    fn knows(&self, topic: &str) -> bool {
-        let all = (topic.to_owned(), 0)..=(topic.to_owned(), u32::MAX);
-        self.applied.range(all).next().is_some()
+    /// Returns the partitions of a topic, from a number on, in which the store has a position, and the position.
+    fn applied_from(&self, topic: &str, first: u32) -> impl Iterator<Item = (u32, Applied)> {
+        let partitions = (topic.to_owned(), first)..=(topic.to_owned(), u32::MAX);
+        self.applied.range(partitions).map(|((_, number), applied)| (*number, *applied))
     }
 
     /// Returns why a topic that does not exist is not read.
@@ -142,16 +139,15 @@ impl Source {
         applied: Applied,
     ) -> Result<(u64, Option<Applied>), Error> {
         let (low, high) = kafka::watermarks(&self.consumer, &topic.name, number)?;
-        let stop = |stop: fn(Mismatch) -> Stop, found| {
+        let mismatch = |found| {
             let (topic, stored) = (topic.clone(), applied.next_offset);
-            Error::Stopped(stop(Mismatch { topic, partition: number, stored, found }))
+            Mismatch { topic, partition: number, stored, found }
         };
         if high < applied.next_offset {
-            return Err(stop(Stop::Truncated, high));
+            return Err(Error::Stopped(Stop::Truncated(mismatch(high))));
         }
         if low > applied.next_offset {
-            let (topic, stored) = (topic.clone(), applied.next_offset);
-            self.give_up(Mismatch { topic, partition: number, stored, found: low }, applied)?;
+            self.give_up(mismatch(low), applied)?;
             return Ok((low, None));
         }
         if low > applied.last_offset {

@@ -2,19 +2,15 @@
 
 use super::*;
 use crate::ingest::embedded::Broker;
+use crate::ingest::kafka::tests::connection;
 use crate::ingest::produce::Producer;
-use crate::ingest::{Connection, Partitions, SharedRules, apply};
+use crate::ingest::{Partitions, SharedRules, apply};
 use crate::person::command::{Act, Command, Seen};
 use crate::person::record::FIRST_COMMAND_TOPIC;
 use crate::person::{Record, Rules};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn connection(broker: &Broker) -> Connection {
-    let (bootstrap_servers, group) = (broker.bootstrap_servers(), "g".to_owned());
-    Connection { bootstrap_servers, group, client: [].into() }
-}
 
 /// Returns a source of the topics "events" and "commands", and the runtime that it needs.
 fn source(
@@ -23,7 +19,7 @@ fn source(
     accept_gap: bool,
 ) -> Result<(Source, tokio::runtime::Runtime), Error> {
     let settings = Settings {
-        kafka: connection(broker),
+        kafka: connection(broker.bootstrap_servers()),
         topics: vec!["events".to_owned()],
         command_topic: "commands".to_owned(),
         dead_letter_topic: "letters".to_owned(),
@@ -76,14 +72,14 @@ fn a_command_does_not_wait_for_what_the_log_does_not_have() {
             project: 1,
             idempotency_key: "k".to_owned(),
             author: "a".to_owned(),
-            known: now(),
+            known: Time::after_epoch(clock::now()),
             seen: vec![Seen { topic: "events".to_owned(), partition: 0, next_offset }],
             other_uuids: Vec::new(),
             act: Act::Delete(uuid::Uuid::nil()),
         };
         command.to_json()
     };
-    let producer = Producer::connect(&connection(&broker)).unwrap();
+    let producer = Producer::connect(&connection(broker.bootstrap_servers())).unwrap();
     for seen in [1_000, 2_000, 1] {
         producer.send("commands", "k", &command(seen)).unwrap();
     }
@@ -117,7 +113,7 @@ fn expire(producer: &Producer, partition: u32) {
 #[test]
 fn what_expired_before_a_partition_was_first_read_is_told_from_what_expired_unread() {
     let broker = Broker::start(&[("events", 2), ("commands", 1)]).unwrap();
-    let producer = Producer::connect(&connection(&broker)).unwrap();
+    let producer = Producer::connect(&connection(broker.bootstrap_servers())).unwrap();
     expire(&producer, 0);
     producer.finish(PATIENCE).unwrap();
     let gaps = |applied: &[(u32, u64)], accept_gap| {
@@ -144,7 +140,7 @@ fn what_expired_before_a_partition_was_first_read_is_told_from_what_expired_unre
 #[test]
 fn a_partition_whose_records_expired_while_others_were_read_is_a_gap() {
     let broker = Broker::start(&[("events", 2), ("commands", 1)]).unwrap();
-    let producer = Producer::connect(&connection(&broker)).unwrap();
+    let producer = Producer::connect(&connection(broker.bootstrap_servers())).unwrap();
     expire(&producer, 1);
     producer.finish(PATIENCE).unwrap();
     let applied: BTreeMap<_, _> = [(("events".to_owned(), 0), Applied::default())].into();

@@ -22,15 +22,9 @@ impl Source {
         if Instant::now() < self.ask_end_at {
             return;
         }
-        let is_read = |seen: &&Seen| {
-            let mut read = self.partitions.iter();
-            read.any(|read| *read.topic.name == *seen.topic && read.number == seen.partition)
-        };
-        let Some(Seen { topic, partition, next_offset }) =
-            self.waiting().map(|(_, seen)| seen).find(is_read).cloned()
-        else {
-            return;
-        };
+        let is_read = |seen: &&Seen| self.handed.read_of(seen).is_some();
+        let awaited = self.waiting().map(|(_, seen)| seen).find(is_read).cloned();
+        let Some(Seen { topic, partition, next_offset }) = awaited else { return };
         let found = kafka::watermarks(&self.consumer, &topic, partition);
         // Nothing is fetched while a partition without a leader is asked about.
         self.ask_end_at = Instant::now() + if found.is_ok() { RETRY } else { DISCOVERY };
